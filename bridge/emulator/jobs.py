@@ -1,0 +1,60 @@
+"""What the GitHub emulator is told to run, and what it learns of it. Knows neither workflows nor HTTP."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """How a job ended, as its dependants see it.
+
+    Args:
+        conclusion: success, failure, cancelled or skipped.
+        outputs: the job's outputs by name.
+    """
+
+    conclusion: str
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """A job of a run, before it is queued.
+
+    Args:
+        key: unique in its run; what `needs` of other jobs name.
+        name: the display name, matrix values included.
+        labels: its `runs-on`.
+        needs: keys of the jobs that must end before this one is queued.
+        message: given the results of `needs` by key, what the runner is sent: a JSON object, or None when
+            the job's condition skips it.
+        unsupported: why this job cannot run here, if it cannot; it is then never queued.
+    """
+
+    key: str
+    name: str
+    labels: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    message: Callable[[Mapping[str, JobResult]], Mapping[str, object] | None]
+    unsupported: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """A workflow run to be queued.
+
+    Args:
+        workflow: the workflow's name.
+        path: its file within the repository.
+        event: what triggered it.
+        sha: the commit, 40 hex digits.
+        branch: the branch of that commit.
+        jobs: in the order of the file, matrix expanded.
+    """
+
+    workflow: str
+    path: str
+    event: str
+    sha: str
+    branch: str
+    jobs: tuple[JobSpec, ...]

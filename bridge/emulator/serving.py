@@ -1,0 +1,37 @@
+"""Serves an ASGI application on loopback, inside this process."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+LOOPBACK = "127.0.0.1"
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
+    """Serve `app` until the block ends.
+
+    Args:
+        app: any ASGI application.
+        port: 0 takes a free one.
+
+    Yields:
+        The base URL, such as `http://127.0.0.1:40123`.
+    """
+    with socket.create_server((LOOPBACK, port)) as listener:
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(
+            server._serve([listener])
+        )  # serve() would take over this process's signals
+        try:
+            yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task

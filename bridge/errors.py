@@ -1,0 +1,51 @@
+"""What can go wrong outside, each error named by what its caller does next."""
+
+
+class BridgeError(Exception):
+    """One clear line: what happened, and what mends it. Never holds a secret or an unknown body."""
+
+
+class ConfigError(BridgeError):
+    """A setting is missing, unknown or impossible; nothing was started."""
+
+
+class AuthError(BridgeError):
+    """A credential was refused, or lacks a permission: someone must mend it, repeating does not."""
+
+
+class RateLimited(BridgeError):
+    """The service asks to wait; nothing was done.
+
+    Args:
+        message: one line, with the service's request id where it gave one.
+        retry_at: Unix time in seconds before which no call should be made.
+    """
+
+    def __init__(self, message: str, *, retry_at: float) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
+
+
+class Unavailable(BridgeError):
+    """The service could not be reached or broke down; nothing was changed, try again later."""
+
+
+class Rejected(BridgeError):
+    """The service understood and refused; the same call will be refused again.
+
+    Args:
+        message: one line, with the service's request id where it gave one.
+        status: the HTTP status code.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NameTaken(Rejected):
+    """GitHub knows a runner of this name already (409)."""
+
+
+class OutcomeUnknown(BridgeError):
+    """A call that changes something was sent and its answer did not come: it may have been accepted."""
