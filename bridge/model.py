@@ -164,3 +164,274 @@ class EndpointHealth:
     in_queue: int = 0
     in_progress: int = 0
     workers: Mapping[str, int] = field(default_factory=dict)
+
+
+IMPLIED_LABELS = ("self-hosted", "linux", "x64")
+"""Labels that every runner of ours carries, beside its route's."""
+
+JIT_LIFETIME = 86_400.0
+"""s; GitHub removes an ephemeral registration that never connected after a day."""
+
+WORKER_GRACE = 120.0
+"""s by which the worker's own idle limit exceeds the route's, so that the bridge acts first."""
+
+BOOT_ALLOWANCE = 300.0
+"""s granted to a worker for its cold start and clean-up, beyond the job's own time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Which jobs go to which endpoint, and within what limits.
+
+    Args:
+        name: unique among the routes.
+        labels: in lower case, without the implied ones.
+        endpoint: RunPod's endpoint id.
+        max_workers: open submissions at a time, over all pools of this route.
+        credentials: what the worker is given to register with.
+        runner_group: GitHub's runner group, by name.
+        job_timeout: s, from the job's start.
+        queue_timeout: s that a request may wait for a worker.
+        idle_timeout: s that a started runner may wait for a job.
+        repositories: owner/name in lower case; empty means all.
+        unlabelled: takes jobs without labels (`runs-on: {group: ...}`).
+    """
+
+    name: str
+    labels: frozenset[str]
+    endpoint: str
+    max_workers: int
+    credentials: Credentials = Credentials.JIT
+    runner_group: str = "Default"
+    job_timeout: float = 21_600.0
+    queue_timeout: float = 3_600.0
+    idle_timeout: float = 300.0
+    repositories: frozenset[str] = frozenset()
+    unlabelled: bool = False
+
+    @property
+    def label_set(self) -> frozenset[str]:
+        """Every label that a runner of this route carries."""
+        return self.labels | frozenset(IMPLIED_LABELS)
+
+    @property
+    def execution_timeout(self) -> float:
+        """Seconds after which RunPod ends a running request, whatever it does."""
+        return self.idle_timeout + WORKER_GRACE + self.job_timeout + BOOT_ALLOWANCE
+
+    @property
+    def ttl(self) -> float:
+        """Seconds after which RunPod forgets a request, counted from its submission."""
+        return self.queue_timeout + self.execution_timeout
+
+    @property
+    def lease(self) -> float:
+        """Seconds after which a runner asked for must have met its job, or serves nothing."""
+        return self.queue_timeout + BOOT_ALLOWANCE + self.idle_timeout
+
+
+@dataclass(frozen=True, order=True)
+class Pool:
+    """A route at one registration target: its runners can serve each other's jobs."""
+
+    route: str
+    target: str  # orgs/ORG or repos/OWNER/NAME
+
+
+class State(StrEnum):
+    """Where a submission stands. See docs/architecture.md for the arrows."""
+
+    CLAIMED = "claimed"
+    MINTED = "minted"
+    SUBMITTING = "submitting"
+    UNKNOWN = "unknown"
+    SUBMITTED = "submitted"
+    STARTED = "started"
+    BUSY = "busy"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    NO_JOB = "no_job"
+    EXPIRED = "expired"
+    LOST = "lost"
+    RELEASED = "released"
+
+
+WAITING_STATES = frozenset(
+    {State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.STARTED}
+)
+"""States of a submission that holds no job yet: it is supply."""
+
+OPEN_STATES = WAITING_STATES | {State.BUSY}
+"""States of a submission that counts against its route's max_workers."""
+
+ATTEMPT_STATES = frozenset({State.FAILED, State.NO_JOB, State.LOST})
+"""Ends that count as an attempt, unless their reason is in FREE_REASONS."""
+
+FREE_REASONS = frozenset({Reason.NAME_TAKEN, Reason.CREDENTIAL_EXPIRED, Reason.REGISTRATION_LOST})
+"""Ends that say nothing about the job or its endpoint, and so do not count as an attempt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One runner asked for, under one name: a row of the ledger.
+
+    Args:
+        id: the ledger's own, 32 hex digits.
+        name: the runner's name, never used again.
+        job_id: the job it was asked for; it may come to hold another.
+        generation: counts the names of that job, from 1.
+        since: Unix seconds, when `state` began.
+        created_at: Unix seconds.
+        lease_until: Unix seconds; until then the dispatcher that wrote `state` is taken to be at work.
+        not_after: Unix seconds; a worker that starts later starts nothing.
+        held_job_id: the job that GitHub says its runner took.
+        result: how that job ended.
+        detail: one line for a person.
+    """
+
+    id: str
+    name: str
+    job_id: int
+    generation: int
+    pool: Pool
+    endpoint: str
+    credentials: Credentials
+    state: State
+    since: float
+    created_at: float
+    lease_until: float
+    not_after: float
+    runner_id: int | None = None
+    request_id: str | None = None
+    started_at: float | None = None
+    held_job_id: int | None = None
+    reason: Reason | None = None
+    result: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobHistory:
+    """What the ledger knows of earlier submissions for one job.
+
+    Args:
+        generation: the highest used.
+        attempts: submissions that count as tried and failed.
+        last_claim: Unix seconds of the newest submission.
+        last_end: Unix seconds when one last ended, 0 if none has.
+    """
+
+    generation: int
+    attempts: int
+    last_claim: float
+    last_end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """All that a plan is made from.
+
+    Args:
+        looked_at: Unix seconds, when the look-up of GitHub and RunPod began.
+        ledger_born: Unix seconds, when the ledger was made.
+        prefix: of our runners' names.
+        organisation: where runners register; None means at each repository.
+        routes: in the order of the configuration.
+        jobs: those not completed, and those that an open submission's runner took.
+        seen_at: by job id, Unix seconds of the look-up or event that told its state.
+        submissions: the open ones, those that ended after `looked_at`, and those whose runner is listed.
+        history: by job id.
+        runners: by target; a target that could not be read is absent.
+        requests: by submission id, for those that RunPod answered for.
+        health: by endpoint id, where it was asked for.
+    """
+
+    looked_at: float
+    ledger_born: float
+    prefix: str
+    organisation: str | None
+    routes: tuple[Route, ...]
+    jobs: tuple[WorkflowJob, ...]
+    seen_at: Mapping[int, float] = field(default_factory=dict)
+    submissions: tuple[Submission, ...] = ()
+    history: Mapping[int, JobHistory] = field(default_factory=dict)
+    runners: Mapping[str, tuple[Runner, ...]] = field(default_factory=dict)
+    requests: Mapping[str, Request] = field(default_factory=dict)
+    health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+
+    def target_of(self, job: WorkflowJob) -> str:
+        """Where a runner for `job` registers: an API path without its leading slash."""
+        return f"orgs/{self.organisation}" if self.organisation else f"repos/{job.repository}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Ask for one runner: claim its name, mint its credential, submit its request."""
+
+    pool: Pool
+    job_id: int
+    name: str
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """Record what was seen of a submission; nothing is called."""
+
+    submission: Submission
+    to: State
+    reason: Reason | None = None
+    held_job_id: int | None = None
+    result: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdraw:
+    """Delete a submission's registration and, only if GitHub agrees, cancel its request.
+
+    Args:
+        to: the state when GitHub agreed; when it refused the runner holds a job, and the state is busy.
+        runner_id: the registration, None if there is none to delete.
+    """
+
+    submission: Submission
+    to: State
+    runner_id: int | None
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Delete a registration of ours that no open submission needs, if GitHub agrees."""
+
+    target: str
+    runner: Runner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skip:
+    """Why a queued job gets no new submission now.
+
+    Args:
+        why: one line for a person.
+        route: the route it matches, if any.
+        nearest: the route that came nearest, for a job that matches none.
+    """
+
+    job_id: int
+    why: str
+    route: str | None = None
+    nearest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do now, and for every queued job that is left alone, why."""
+
+    claims: tuple[Claim, ...] = ()
+    moves: tuple[Move, ...] = ()
+    withdrawals: tuple[Withdraw, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    skips: tuple[Skip, ...] = ()

@@ -1,0 +1,346 @@
+"""Settings: bridge.toml and the environment -> Config.
+
+The environment alone is enough for one route. Secrets come from the environment, or from files that it names;
+bridge.toml has no key for them. What cannot work is refused with one line that names the key and the mend.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bridge.errors import ConfigError
+from bridge.model import JIT_LIFETIME, Credentials, Route
+
+MAX_POLICY = 7 * 86_400.0
+"""s; RunPod's limit on executionTimeout and ttl."""
+
+_OWNER = r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$"
+_REPOSITORY = r"^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$"
+_LABEL = r"^[^,\s][^,]{0,255}$"
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Label = Annotated[str, Field(pattern=_LABEL)]
+RepositoryName = Annotated[str, Field(pattern=_REPOSITORY)]
+Labels = Annotated[list[Label], NoDecode, BeforeValidator(_listed)]
+Repositories = Annotated[list[RepositoryName], NoDecode, BeforeValidator(_listed)]
+Seconds = Annotated[float, Field(ge=5, le=MAX_POLICY, allow_inf_nan=False)]
+EndpointId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Url = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
+
+
+class Environment(BaseSettings):
+    """Every variable that the bridge reads, in lower case. It comes before bridge.toml's tables."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, which comes as arguments."""
+        return env_settings, init_settings
+
+    github_org: Annotated[str, Field(pattern=_OWNER)] | None = None
+    github_repositories: Repositories = []
+    github_api_url: Url = "https://api.github.com"
+    github_app_client_id: str | None = None
+    github_app_id: Annotated[str, Field(pattern=r"^\d+$")] | None = None
+    github_app_private_key: SecretStr | None = None
+    github_app_private_key_file: Path | None = None
+    github_app_installation_id: Annotated[int, Field(gt=0)] | None = None
+    github_pat: SecretStr | None = None
+    runpod_api_key: SecretStr | None = None
+    runpod_endpoint_id: EndpointId | None = None
+    runpod_endpoint_base_url: Url = "https://api.runpod.ai/v2"
+    bridge_config: Path | None = None
+    bridge_labels: Labels = ["runpod", "gpu"]
+    bridge_max_workers: Annotated[int, Field(ge=1)] = 3
+    bridge_prefix: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?$")] = "runpod"
+    bridge_database_url: str | None = None
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class GitHubTable(_Table):
+    """`[github]` in bridge.toml: what is not secret of the GITHUB_ variables, which come first."""
+
+    org: str | None = None
+    repositories: list[RepositoryName] | None = None
+    api_url: Url | None = None
+    app_client_id: str | None = None
+    app_id: int | None = None
+    app_private_key_file: str | None = None
+    app_installation_id: int | None = None
+
+
+class RunPodTable(_Table):
+    """`[runpod]` in bridge.toml."""
+
+    endpoint_base_url: Url | None = None
+    endpoint_id: EndpointId | None = None
+
+
+class BridgeTable(_Table):
+    """`[bridge]` in bridge.toml."""
+
+    prefix: str | None = None
+    database_url: str | None = None
+    labels: list[Label] | None = None
+    max_workers: int | None = None
+
+
+class RouteTable(_Table):
+    """`[[route]]` in bridge.toml. What it leaves out comes from the environment's one route."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    labels: Annotated[list[Label], Field(min_length=1, max_length=96)] | None = None
+    endpoint: EndpointId | None = None
+    max_workers: Annotated[int, Field(ge=1)] | None = None
+    credentials: Credentials = Credentials.JIT
+    runner_group: Annotated[str, Field(min_length=1)] = "Default"
+    job_timeout: Seconds = Route.job_timeout
+    queue_timeout: Seconds = Route.queue_timeout
+    idle_timeout: Seconds = Route.idle_timeout
+    repositories: list[RepositoryName] = []
+    unlabelled: bool = False
+
+
+class File(_Table):
+    """bridge.toml."""
+
+    github: GitHubTable = GitHubTable()
+    runpod: RunPodTable = RunPodTable()
+    bridge: BridgeTable = BridgeTable()
+    route: list[RouteTable] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """A GitHub App's credentials."""
+
+    issuer: str  # client id, or app id
+    private_key: str = field(repr=False)  # PEM
+    installation_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pat:
+    """A personal access token."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the bridge was told to do.
+
+    Args:
+        owner: of all repositories: an organisation or a user.
+        organisation: where runners register; None means at each of `repositories`.
+        repositories: owner/name; empty means all that the credentials can see.
+    """
+
+    owner: str
+    organisation: str | None
+    repositories: tuple[str, ...]
+    github_api_url: str
+    github: App | Pat
+    runpod_api_key: str = field(repr=False)
+    runpod_base_url: str
+    prefix: str
+    database_url: str
+    routes: tuple[Route, ...]
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every value that must never be shown."""
+        own = self.github.token if isinstance(self.github, Pat) else self.github.private_key
+        return own, self.runpod_api_key
+
+
+def load(path: Path | None) -> Config:
+    """Read the configuration.
+
+    Args:
+        path: bridge.toml; None takes BRIDGE_CONFIG, or the environment alone.
+
+    Raises:
+        ConfigError: one line that names the key and the mend.
+    """
+    _refuse_unknown(os.environ)
+    path = path or _path(os.environ.get("BRIDGE_CONFIG"))
+    file = _file(path) if path else File()
+    env = _environment(file)
+    owner, organisation = _owner(env)
+    return Config(
+        owner=owner,
+        organisation=organisation,
+        repositories=tuple(env.github_repositories),
+        github_api_url=env.github_api_url.rstrip("/"),
+        github=_credentials(env),
+        runpod_api_key=_runpod_api_key(env),
+        runpod_base_url=env.runpod_endpoint_base_url,
+        prefix=env.bridge_prefix,
+        database_url=env.bridge_database_url or _default_database(),
+        routes=_routes(file.route or [RouteTable(name="default")], env),
+    )
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = {name.upper() for name in Environment.model_fields}
+    for name in sorted(environment):
+        if name.startswith("BRIDGE_") and name not in known:
+            settings = ", ".join(sorted(k for k in known if k.startswith("BRIDGE_")))
+            raise ConfigError(f"{name}: no such setting; the bridge knows {settings}")
+
+
+def _file(path: Path) -> File:
+    try:
+        return File.model_validate(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first(error)}") from None
+
+
+def _environment(file: File) -> Environment:
+    """The environment, over what the file's tables say."""
+    tables = {"github": file.github, "runpod": file.runpod, "bridge": file.bridge}
+    values: dict[str, Any] = {
+        f"{table}_{key}": str(value) if key == "app_id" else value
+        for table, content in tables.items()
+        for key, value in content.model_dump(exclude_none=True).items()
+    }
+    try:
+        return Environment(**values)
+    except ValidationError as error:
+        raise ConfigError(_first(error, upper=True)) from None
+
+
+def _first(error: ValidationError, *, upper: bool = False) -> str:
+    """The first complaint in one line, without the value: it may be a secret."""
+    detail = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: no such setting; remove it or mend its spelling"
+    return f"{where.upper() if upper else where}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _owner(env: Environment) -> tuple[str, str | None]:
+    owners = {name.split("/")[0] for name in env.github_repositories}
+    if env.github_org:
+        strangers = sorted(o for o in owners if o.lower() != env.github_org.lower())
+        if strangers:
+            raise ConfigError(
+                f"GITHUB_REPOSITORIES: {strangers[0]} is not GITHUB_ORG; run one bridge per owner"
+            )
+        return env.github_org, env.github_org
+    if not owners:
+        raise ConfigError("GITHUB_ORG: missing; set it, or GITHUB_REPOSITORIES=owner/name,...")
+    if len({o.lower() for o in owners}) > 1:
+        raise ConfigError(
+            f"GITHUB_REPOSITORIES: two owners ({', '.join(sorted(owners))}); run one bridge per owner"
+        )
+    return owners.pop(), None
+
+
+def _credentials(env: Environment) -> App | Pat:
+    issuer = env.github_app_client_id or env.github_app_id
+    key = _private_key(env)
+    if issuer and key:
+        return App(issuer=issuer, private_key=key, installation_id=env.github_app_installation_id)
+    if issuer:
+        raise ConfigError("GITHUB_APP_PRIVATE_KEY: missing; set it, or GITHUB_APP_PRIVATE_KEY_FILE")
+    if key:
+        raise ConfigError("GITHUB_APP_CLIENT_ID: missing; set it to the App's client id")
+    if env.github_pat:
+        return Pat(token=env.github_pat.get_secret_value())
+    raise ConfigError(
+        "GITHUB_APP_CLIENT_ID: missing; set it with GITHUB_APP_PRIVATE_KEY or GITHUB_APP_PRIVATE_KEY_FILE, "
+        "or set GITHUB_PAT"
+    )
+
+
+def _private_key(env: Environment) -> str | None:
+    if env.github_app_private_key:
+        return env.github_app_private_key.get_secret_value()
+    path = env.github_app_private_key_file
+    if not path:
+        return None
+    try:
+        return path.expanduser().read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not text"
+        raise ConfigError(f"GITHUB_APP_PRIVATE_KEY_FILE: cannot read {path}: {why}") from None
+
+
+def _runpod_api_key(env: Environment) -> str:
+    if not env.runpod_api_key:
+        raise ConfigError("RUNPOD_API_KEY: missing; set it to a key that may use the endpoints")
+    return env.runpod_api_key.get_secret_value()
+
+
+def _default_database() -> str:
+    # https://specifications.freedesktop.org/basedir-spec/latest/#variables
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return f"sqlite:///{Path(state) / 'runpod-actions-bridge' / 'ledger.sqlite3'}"
+
+
+def _routes(tables: list[RouteTable], env: Environment) -> tuple[Route, ...]:
+    names = [table.name for table in tables]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ConfigError(f"route.name: {twice} is used twice; give each route its own name")
+    return tuple(_route(table, env) for table in tables)
+
+
+def _route(table: RouteTable, env: Environment) -> Route:
+    endpoint = table.endpoint or env.runpod_endpoint_id
+    if not endpoint:
+        raise ConfigError(f"RUNPOD_ENDPOINT_ID: missing; set it, or `endpoint` in route {table.name}")
+    route = Route(
+        name=table.name,
+        labels=frozenset(label.lower() for label in table.labels or env.bridge_labels),
+        endpoint=endpoint,
+        max_workers=table.max_workers or env.bridge_max_workers,
+        credentials=table.credentials,
+        runner_group=table.runner_group,
+        job_timeout=table.job_timeout,
+        queue_timeout=table.queue_timeout,
+        idle_timeout=table.idle_timeout,
+        repositories=frozenset(name.lower() for name in table.repositories),
+        unlabelled=table.unlabelled,
+    )
+    if route.credentials is Credentials.JIT and route.queue_timeout > JIT_LIFETIME:
+        raise ConfigError(
+            f"route {route.name}: queue_timeout is over {JIT_LIFETIME:.0f} s, "
+            "after which GitHub removes an unused jit runner"
+        )
+    if route.ttl > MAX_POLICY:
+        raise ConfigError(
+            f"route {route.name}: queue_timeout, idle_timeout and job_timeout need {route.ttl:.0f} s; "
+            f"RunPod keeps a request for at most {MAX_POLICY:.0f} s"
+        )
+    return route

@@ -1,0 +1,317 @@
+"""The one decision: what to ask for, what to record, what to give back, and why each other job waits. Pure.
+
+Demand is counted, not paired: GitHub gives any eligible job to any eligible runner. So the plan compares, per
+pool, queued jobs (demand) with runners that hold no job yet (supply), and asks for what is missing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from bridge.model import (
+    OPEN_STATES,
+    WAITING_STATES,
+    Claim,
+    Credentials,
+    JobHistory,
+    JobStatus,
+    Move,
+    Plan,
+    Pool,
+    Reason,
+    RequestStatus,
+    Runner,
+    Skip,
+    Snapshot,
+    State,
+    Submission,
+    Sweep,
+    Withdraw,
+    WorkflowJob,
+)
+from bridge.naming import asked_at, parse_name, runner_name
+from bridge.routing import Unmatched, match
+from bridge.settle import Sight, settle
+
+MAX_ATTEMPTS = 5
+"""Tries for one job before it goes to the slow lane."""
+
+SLOW_LANE = 900.0
+"""s between the tries for a job in the slow lane."""
+
+_NO_HISTORY = JobHistory(generation=0, attempts=0, last_claim=0.0, last_end=0.0)
+
+
+class _Own(NamedTuple):
+    """A listed runner whose name and label are ours."""
+
+    target: str
+    runner: Runner
+    job_id: int
+    generation: int
+    asked_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stranger:
+    """A runner of ours that no row of this ledger explains: another dispatcher's, or a lost ledger's."""
+
+    pool: Pool
+    runner: Runner
+    lease_end: float
+
+
+@dataclass
+class _Count:
+    """Where a pool stands."""
+
+    supply: int = 0
+    live: int = 0
+    demand: list[WorkflowJob] = field(default_factory=list)
+
+
+class _Settled(NamedTuple):
+    moves: list[Move]
+    withdrawals: list[Withdraw]
+
+
+def plan(snapshot: Snapshot, now: float) -> Plan:
+    """Decide what to do.
+
+    Args:
+        snapshot: what was seen, outside and in the ledger.
+        now: Unix seconds.
+
+    Returns:
+        The actions, and for every queued job without a new submission the reason. The same snapshot in
+        another order gives the same plan.
+    """
+    settled = _settle(snapshot, now)
+    submissions = _after(snapshot, settled.moves)
+    own = list(_own_runners(snapshot))
+    strangers = list(_strangers(snapshot, own, submissions))
+    waiting = {s.job_id: s for s in submissions if s.state in WAITING_STATES}
+    counts = _supply(snapshot, submissions, strangers, now)
+    skips = _demand(snapshot, counts, waiting, now)
+    asked, supplied = _ask(snapshot, counts, waiting)
+    leaving = {w.submission.id for w in settled.withdrawals}
+    surplus = _surplus(snapshot, counts, [s for s in submissions if s.id not in leaving])
+    return Plan(
+        claims=tuple(_claims(snapshot, asked, own)),
+        moves=tuple(sorted(settled.moves, key=lambda m: m.submission.id)),
+        withdrawals=tuple(sorted([*settled.withdrawals, *surplus], key=lambda w: w.submission.id)),
+        sweeps=tuple(_sweeps(own, strangers, submissions, now)),
+        skips=tuple(sorted([*skips, *supplied], key=lambda s: s.job_id)),
+    )
+
+
+def _settle(snapshot: Snapshot, now: float) -> _Settled:
+    held = {j.runner_name: j for j in sorted(snapshot.jobs, key=lambda j: j.id) if j.runner_name}
+    listed = {(target, r.name): r for target, runners in snapshot.runners.items() for r in runners}
+    routes = {r.name: r for r in snapshot.routes}
+    settled = _Settled([], [])
+    for submission in snapshot.submissions:
+        if submission.state not in OPEN_STATES:
+            continue
+        target = submission.pool.target
+        sight = Sight(
+            job=held.get(submission.name),
+            runner=listed.get((target, submission.name)),
+            runners_known=target in snapshot.runners,
+            request=snapshot.requests.get(submission.id),
+            route=routes.get(submission.pool.route),
+        )
+        match settle(submission, sight, now):
+            case Move() as move:
+                settled.moves.append(move)
+            case Withdraw() as withdraw:
+                settled.withdrawals.append(withdraw)
+    return settled
+
+
+def _after(snapshot: Snapshot, moves: Iterable[Move]) -> tuple[Submission, ...]:
+    """The submissions as they will be. One to be withdrawn stays supply until GitHub has agreed."""
+    to = {m.submission.id: m.to for m in moves}
+    return tuple(
+        replace(s, state=to[s.id], since=snapshot.looked_at) if s.id in to else s
+        for s in snapshot.submissions
+    )
+
+
+def _own_runners(snapshot: Snapshot) -> Iterator[_Own]:
+    for target, runners in snapshot.runners.items():
+        for runner in runners:
+            parts = parse_name(snapshot.prefix, runner.name)
+            at = asked_at(snapshot.prefix, runner.labels)
+            if parts and at is not None:
+                yield _Own(target, runner, *parts, at)
+
+
+def _explaining(submissions: Iterable[Submission]) -> dict[str, Submission]:
+    """Rows by the name they own; a name that GitHub refused them is another's."""
+    return {s.name: s for s in submissions if s.reason is not Reason.NAME_TAKEN}
+
+
+def _strangers(
+    snapshot: Snapshot, own: Iterable[_Own], submissions: Iterable[Submission]
+) -> Iterator[_Stranger]:
+    explained = _explaining(submissions)
+    longest = max((r.lease for r in snapshot.routes), default=0.0)
+    for each in own:
+        if each.runner.name in explained:
+            continue
+        carried = frozenset(label.lower() for label in each.runner.labels)
+        fitting = [r for r in snapshot.routes if r.label_set <= carried]
+        route = max(fitting, key=lambda r: len(r.labels), default=None)
+        yield _Stranger(
+            pool=Pool(route.name if route else "", each.target),
+            runner=each.runner,
+            lease_end=each.asked_at + (route.lease if route else longest),
+        )
+
+
+def _supply(
+    snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[_Stranger], now: float
+) -> dict[Pool, _Count]:
+    counts: dict[Pool, _Count] = defaultdict(_Count)
+    for s in submissions:
+        # The job that it took may still show as queued in a look-up that began before.
+        just_left = s.state not in WAITING_STATES and s.since > snapshot.looked_at
+        counts[s.pool].supply += s.state in WAITING_STATES or just_left
+        counts[s.pool].live += s.state in OPEN_STATES
+    for stranger in strangers:
+        if stranger.runner.busy or now < stranger.lease_end:
+            counts[stranger.pool].supply += not stranger.runner.busy
+            counts[stranger.pool].live += 1
+    for pool, requests in _unseen_requests(snapshot, submissions, strangers, now):
+        counts[pool].supply += requests
+        counts[pool].live += requests
+    return counts
+
+
+def _unseen_requests(
+    snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[_Stranger], now: float
+) -> Iterator[tuple[Pool, int]]:
+    """Requests of token modes that a lost ledger may have left: GitHub shows nothing of them yet."""
+    open_at = Counter(s.endpoint for s in submissions if s.state in OPEN_STATES)
+    strange = Counter(stranger.pool.route for stranger in strangers)
+    for route in snapshot.routes:
+        health = snapshot.health.get(route.endpoint)
+        if route.credentials is Credentials.JIT or not health or now > snapshot.ledger_born + route.lease:
+            continue
+        unseen = health.in_queue + health.in_progress - open_at[route.endpoint] - strange[route.name]
+        # Which target they are for cannot be seen, so each is held to have them.
+        for target in {snapshot.target_of(j) for j in snapshot.jobs}:
+            yield Pool(route.name, target), max(0, unseen)
+
+
+def _demand(
+    snapshot: Snapshot, counts: dict[Pool, _Count], waiting: Mapping[int, Submission], now: float
+) -> list[Skip]:
+    """Put each queued job into its pool, oldest first, or say why not."""
+    skips = []
+    for job in sorted(snapshot.jobs, key=lambda j: (j.created_at, j.id)):
+        if job.status is not JobStatus.QUEUED:
+            continue
+        route = match(job.labels, job.repository, snapshot.routes)
+        if isinstance(route, Unmatched):
+            skips.append(Skip(job_id=job.id, why=route.reason, nearest=route.nearest))
+        elif why := _unreadable(snapshot, job) or (job.id not in waiting and _held_back(snapshot, job, now)):
+            skips.append(Skip(job_id=job.id, why=why, route=route.name))
+        else:
+            counts[Pool(route.name, snapshot.target_of(job))].demand.append(job)
+    return skips
+
+
+def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
+    target = snapshot.target_of(job)
+    return None if target in snapshot.runners else f"GitHub's runners of {target} could not be read"
+
+
+def _held_back(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
+    history = snapshot.history.get(job.id, _NO_HISTORY)
+    if history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
+        return "its last runner ended after GitHub was last asked about it"
+    if history.attempts >= MAX_ATTEMPTS and now < history.last_claim + SLOW_LANE:
+        return f"stuck: {history.attempts} runners ended without it; one try every {SLOW_LANE / 60:.0f} min"
+    return None
+
+
+def _ask(
+    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: Mapping[int, Submission]
+) -> tuple[list[tuple[Pool, WorkflowJob]], list[Skip]]:
+    """The jobs to ask a runner for, oldest first up to each route's max_workers, and why others wait."""
+    asked: list[tuple[Pool, WorkflowJob]] = []
+    skips: list[Skip] = []
+    for route in snapshot.routes:
+        pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
+        missing: list[tuple[Pool, WorkflowJob]] = []
+        for pool, count in pools.items():
+            without, supplied = _split(count, waiting)
+            missing += [(pool, job) for job in without]
+            skips += [_supplied(pool, job, waiting.get(job.id), count) for job in supplied]
+        missing.sort(key=lambda x: (x[1].created_at, x[1].id))
+        room = max(0, route.max_workers - sum(count.live for count in pools.values()))
+        asked += missing[:room]
+        full = f"route {route.name} is at its max_workers of {route.max_workers}"
+        skips += [Skip(job_id=job.id, why=full, route=route.name) for _, job in missing[room:]]
+    return asked, skips
+
+
+def _split(count: _Count, waiting: Mapping[int, Submission]) -> tuple[list[WorkflowJob], list[WorkflowJob]]:
+    """Which jobs of a pool to ask for, first those without a runner of their own, and which are supplied."""
+    missing = max(0, len(count.demand) - count.supply)
+    order = sorted(count.demand, key=lambda j: (j.id in waiting, j.created_at, j.id))
+    return order[:missing], order[missing:]
+
+
+def _supplied(pool: Pool, job: WorkflowJob, own: Submission | None, count: _Count) -> Skip:
+    which = f"runner {own.name} is {own.state}" if own else f"{count.supply} waiting runners can take it"
+    return Skip(job_id=job.id, why=f"already asked for: {which}", route=pool.route)
+
+
+def _claims(
+    snapshot: Snapshot, asked: Iterable[tuple[Pool, WorkflowJob]], own: Iterable[_Own]
+) -> Iterator[Claim]:
+    highest = {job_id: history.generation for job_id, history in snapshot.history.items()}
+    for each in own:
+        highest[each.job_id] = max(each.generation, highest.get(each.job_id, 0))
+    for pool, job in asked:
+        generation = highest.get(job.id, 0) + 1
+        name = runner_name(snapshot.prefix, job.id, generation)
+        yield Claim(pool=pool, job_id=job.id, name=name, generation=generation)
+
+
+def _surplus(
+    snapshot: Snapshot, counts: Mapping[Pool, _Count], submissions: Iterable[Submission]
+) -> Iterator[Withdraw]:
+    """Give back requests that wait for a worker with no job to wait for, newest first."""
+    queued: dict[Pool, list[Submission]] = defaultdict(list)
+    supply: Counter[Pool] = Counter()
+    for s in submissions:
+        request = snapshot.requests.get(s.id)
+        waits = request is not None and request.status is RequestStatus.IN_QUEUE
+        supply[s.pool] += s.state in WAITING_STATES
+        # In token modes the runner may exist unseen: only its own idle limit ends it.
+        if waits and s.state is State.SUBMITTED and s.credentials is Credentials.JIT:
+            queued[s.pool].append(s)
+    for pool, candidates in queued.items():
+        readable = pool.target in snapshot.runners
+        excess = max(0, supply[pool] - len(counts[pool].demand)) * readable
+        newest = sorted(candidates, key=lambda s: (-s.created_at, s.name))
+        for s in newest[:excess]:
+            yield Withdraw(
+                submission=s, to=State.CANCELLED, runner_id=s.runner_id, detail="no queued job needs it"
+            )
+
+
+def _sweeps(
+    own: Iterable[_Own], strangers: Iterable[_Stranger], submissions: Iterable[Submission], now: float
+) -> Iterator[Sweep]:
+    """Registrations of ours that nothing needs: their row has ended, or nobody answers for them any more."""
+    ended = {name for name, row in _explaining(submissions).items() if row.state not in OPEN_STATES}
+    stale = {s.runner.id for s in strangers if now >= s.lease_end}
+    for each in sorted(own, key=lambda o: (o.target, o.runner.id)):
+        if not each.runner.busy and (each.runner.name in ended or each.runner.id in stale):
+            yield Sweep(target=each.target, runner=each.runner)

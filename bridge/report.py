@@ -1,0 +1,100 @@
+"""A pass for its reader: one JSON document, or a table."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bridge.model import JobStatus, Plan, WorkflowJob
+from bridge.reconcile import Report
+
+
+def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """The pass as a JSON object.
+
+    Args:
+        report: of the pass.
+        dry_run: whether nothing was changed.
+        calls: `github` and `runpod`, what was called how often.
+    """
+    plan = report.decision.plan
+    jobs = list(_jobs(report))
+    return {
+        "dry_run": dry_run,
+        "jobs": jobs,
+        "moves": [
+            {"runner": m.submission.name, "from": m.submission.state, "to": m.to, "detail": m.detail}
+            for m in plan.moves
+        ],
+        "withdrawals": [
+            {"runner": w.submission.name, "to": w.to, "detail": w.detail} for w in plan.withdrawals
+        ],
+        "sweeps": [s.runner.name for s in plan.sweeps],
+        "submissions": [
+            {"submission": s.id, "runner": s.name, "job_id": s.job_id, "request_id": s.request_id}
+            for s in report.submitted
+        ],
+        "counts": {
+            "queued_jobs": len(jobs),
+            "matched_jobs": sum(job["route"] is not None for job in jobs),
+            "claims": len(plan.claims),
+            "submitted": len(report.submitted),
+        },
+        "problems": list(report.problems),
+        "github_calls": calls["github"],
+        "runpod_calls": calls["runpod"],
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _jobs(report: Report) -> Iterator[dict[str, Any]]:
+    """Every queued job with its route, and what happens to it now or why nothing does."""
+    plan = report.decision.plan
+    claims = {claim.job_id: claim for claim in plan.claims}
+    skips = {skip.job_id: skip for skip in plan.skips}
+    for job in _queued(report):
+        claim, skip = claims.get(job.id), skips.get(job.id)
+        yield {
+            "id": job.id,
+            "repository": job.repository,
+            "name": job.name,
+            "labels": list(job.labels),
+            "queued_at": job.created_at,
+            "route": claim.pool.route if claim else skip and skip.route,
+            "nearest": skip and skip.nearest,
+            "runner": claim and claim.name,
+            "why": f"asking for runner {claim.name}" if claim else skip and skip.why,
+        }
+
+
+def _queued(report: Report) -> list[WorkflowJob]:
+    queued = [job for job in report.decision.snapshot.jobs if job.status is JobStatus.QUEUED]
+    return sorted(queued, key=lambda job: (job.created_at, job.id))
+
+
+def show(report: Report, *, dry_run: bool) -> None:
+    """Print the pass for a person."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table("job", "name", "labels", "route", "why")
+    for job in _jobs(report):
+        cells = (
+            job["id"],
+            f"{job['repository']} {job['name']}",
+            ", ".join(job["labels"]),
+            job["route"],
+            job["why"],
+        )
+        table.add_row(*(Text(str(cell or "-")) for cell in cells))  # Text: a job's name is no markup
+    if table.row_count:
+        console.print(table)
+    console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
+    for problem in report.problems:
+        console.print(f"problem: {problem}", style="red", markup=False)
+
+
+def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
+    asked = f"would submit {len(plan.claims)}" if dry_run else f"submitted {len(report.submitted)}"
+    given = f"{len(plan.withdrawals)} withdrawn, {len(plan.sweeps)} registrations swept"
+    return f"{len(_queued(report))} queued jobs, {asked}, {given}, {report.seconds:.1f} s"

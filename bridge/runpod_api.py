@@ -1,0 +1,208 @@
+"""RunPod's endpoints through its SDK: submit, status, cancel, health. The only file that imports the SDK.
+
+It is imported at the first call: that takes two seconds, and a pass with nothing to do needs none of it.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
+from bridge.model import EndpointHealth, Request, RequestStatus, Route, WorkerInput
+
+THREADS = 10
+"""Calls in flight: the size of the SDK's connection pool."""
+
+PAUSE = 10.0
+"""s to wait after a 429 without Retry-After: RunPod counts calls per 10 s."""
+
+T = TypeVar("T")
+
+
+class RunPod:
+    """RunPod's client API, for any number of endpoints.
+
+    Args:
+        api_key: secret.
+        base_url: such as `https://api.runpod.ai/v2`.
+    """
+
+    def __init__(self, *, api_key: str, base_url: str) -> None:
+        self._api_key = api_key
+        self._base_url = base_url.rstrip("/")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="runpod")
+        self._making = threading.Lock()
+        self._endpoints: dict[str, Any] = {}
+        self.calls: Counter[str] = Counter()
+
+    def close(self) -> None:
+        """Wait for calls in flight, and end the threads."""
+        self._threads.shutdown()
+
+    async def submit(self, route: Route, worker_input: WorkerInput) -> str:
+        """Send one request.
+
+        Returns:
+            RunPod's id of it.
+
+        Raises:
+            OutcomeUnknown: it was sent and no readable answer came; it may have been accepted.
+            AuthError, RateLimited, Rejected, Unavailable: it was not accepted.
+        """
+        # In milliseconds: https://docs.runpod.io/serverless/endpoints/send-requests#execution-policies
+        policy = {"executionTimeout": int(route.execution_timeout * 1000), "ttl": int(route.ttl * 1000)}
+        body = {"input": worker_input, "policy": policy}
+
+        def run() -> str:
+            return str(self._endpoint(route.endpoint).run(body).job_id)
+
+        return await self._call(f"POST /{route.endpoint}/run", run, _submission_error)
+
+    async def status(self, endpoint: str, request_id: str) -> Request:
+        """Look a request up; one that RunPod does not know has the status MISSING."""
+
+        def get() -> Request:
+            return _request(
+                request_id, self._endpoint(endpoint).rp_client.get(f"{endpoint}/status/{request_id}")
+            )
+
+        try:
+            return await self._call(f"GET /{endpoint}/status", get, _error)
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return Request(id=request_id, status=RequestStatus.MISSING)
+
+    async def cancel(self, endpoint: str, request_id: str) -> None:
+        """Cancel a request; one that has ended or is unknown stays as it is."""
+
+        def post() -> None:
+            self._endpoint(endpoint).rp_client.post(f"{endpoint}/cancel/{request_id}", {})
+
+        try:
+            await self._call(f"POST /{endpoint}/cancel", post, _error)
+        except Rejected as error:
+            if error.status not in (400, 404):
+                raise
+
+    async def health(self, endpoint: str) -> EndpointHealth:
+        """What the endpoint has queued and running, and its workers."""
+        return await self._call(
+            f"GET /{endpoint}/health", lambda: _health(self._endpoint(endpoint).health()), _error
+        )
+
+    async def _call(
+        self, call: str, work: Callable[[], T], named: Callable[[str, Exception], BridgeError]
+    ) -> T:
+        self.calls[call] += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except Exception as error:
+            raise named(f"RunPod: {call}", error) from None  # the SDK's own error may hold the URL and body
+
+    def _endpoint(self, endpoint: str) -> Any:
+        with self._making:
+            if endpoint not in self._endpoints:
+                self._endpoints[endpoint] = _sdk_endpoint(endpoint, self._api_key, self._base_url)
+            return self._endpoints[endpoint]
+
+
+def _sdk_endpoint(endpoint: str, api_key: str, base_url: str) -> Any:
+    """The SDK's Endpoint without the retries that it mounts on http: a request may never be sent twice."""
+    with _root_logger_kept():
+        import runpod
+        from requests.adapters import HTTPAdapter
+    made = runpod.Endpoint(endpoint, api_key=api_key)
+    made.rp_client.endpoint_url_base = base_url
+    for scheme in ("http://", "https://"):
+        made.rp_client.rp_session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS, max_retries=0))
+    return made
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Undo what importing the SDK does to the root logger."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def _request(request_id: str, raw: Any) -> Request:
+    output, error = raw.get("output"), raw.get("error")
+    return Request(
+        id=request_id,
+        status=RequestStatus(raw["status"]),
+        output=output if isinstance(output, dict) else None,
+        error=str(error) if error else None,
+    )
+
+
+def _health(raw: Any) -> EndpointHealth:
+    jobs, workers = raw.get("jobs") or {}, raw.get("workers") or {}
+    return EndpointHealth(
+        in_queue=int(jobs.get("inQueue") or 0),
+        in_progress=int(jobs.get("inProgress") or 0),
+        workers={str(state): int(count or 0) for state, count in workers.items()},
+    )
+
+
+def _submission_error(call: str, error: Exception) -> BridgeError:
+    """Name what went wrong with a request that must not be sent again unless it surely was not accepted."""
+    status = _http_status(error)
+    if _refused(error) or (status is not None and status < 500):
+        return _error(call, error)
+    return OutcomeUnknown(f"{call}: {_what(error)}; the request may have been accepted")
+
+
+def _error(call: str, error: Exception) -> BridgeError:
+    status = _http_status(error)
+    if status == 401:
+        return AuthError(f"{call}: 401, RUNPOD_API_KEY was refused")
+    if status == 403:
+        return AuthError(f"{call}: 403, RUNPOD_API_KEY may not use this endpoint")
+    if status == 429:
+        return RateLimited(f"{call}: 429, too many calls", retry_at=time.time() + _retry_after(error))
+    if status is not None and status < 500:
+        hint = "; is the endpoint's id right?" if status == 404 else ""
+        return Rejected(f"{call}: {status}{hint}", status=status)
+    return Unavailable(f"{call}: {_what(error)}")
+
+
+def _what(error: Exception) -> str:
+    status = _http_status(error)
+    return f"HTTP {status}" if status else f"no readable answer ({type(error).__name__})"
+
+
+def _http_status(error: Exception) -> int | None:
+    if isinstance(error, RuntimeError):
+        return 401  # the SDK's own error for it
+    response = getattr(error, "response", None)
+    return None if response is None else int(response.status_code)
+
+
+def _retry_after(error: Exception) -> float:
+    response: Any = getattr(error, "response", None)
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else PAUSE
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the connection was never made, so that nothing can have been accepted."""
+    from requests import ConnectionError as NoConnection
+    from requests import ConnectTimeout
+    from urllib3.exceptions import NewConnectionError
+
+    if isinstance(error, ConnectTimeout):
+        return True
+    cause = error.args[0] if isinstance(error, NoConnection) and error.args else None
+    return isinstance(getattr(cause, "reason", None), NewConnectionError)

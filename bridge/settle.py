@@ -1,0 +1,239 @@
+"""What became of one submission: the next arrow of its life, from what was seen of it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bridge.model import (
+    BOOT_ALLOWANCE,
+    Credentials,
+    JobStatus,
+    Move,
+    Reason,
+    Request,
+    RequestStatus,
+    Route,
+    Runner,
+    State,
+    Submission,
+    Withdraw,
+    WorkflowJob,
+)
+
+UNKNOWN_LEASE = 300.0
+"""s until a request whose answer did not come is given up, where its registration can be deleted."""
+
+CONCLUSIONS = {
+    "Succeeded": "success",
+    "Failed": "failure",
+    "Canceled": "cancelled",
+    "Skipped": "skipped",
+    "Abandoned": "failure",
+}
+"""The runner's word for a job's result -> GitHub's conclusion."""
+
+_RUNS = frozenset({RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What was seen of a submission.
+
+    Args:
+        job: the job whose `runner_name` is the submission's.
+        runner: its registration.
+        runners_known: the runners of its target could be read, so `runner=None` means that there is none.
+        request: RunPod's answer, None if it was not asked or did not answer.
+        route: the submission's route, None if the configuration no longer has it.
+    """
+
+    job: WorkflowJob | None
+    runner: Runner | None
+    runners_known: bool
+    request: Request | None
+    route: Route | None
+
+
+def settle(submission: Submission, sight: Sight, now: float) -> Move | Withdraw | None:
+    """Decide the next step of an open submission.
+
+    Args:
+        submission: in one of OPEN_STATES.
+        sight: what was seen of it.
+        now: Unix seconds.
+
+    Returns:
+        None to leave it as it is. GitHub's word on the runner comes before RunPod's on the request.
+    """
+    if submission.state in (State.CLAIMED, State.MINTED, State.SUBMITTING):
+        return _abandoned(submission, sight, now)
+    if sight.job:
+        held = _held(submission, sight.job, sight.request)
+        if held or sight.job.status is JobStatus.IN_PROGRESS:
+            return held
+    if sight.runner and sight.runner.busy:
+        return None if submission.state is State.BUSY else Move(submission=submission, to=State.BUSY)
+    if sight.request and sight.request.status not in _RUNS:
+        return _ended(submission, sight.request, sight.runner)
+    return _waiting(submission, sight, now)
+
+
+def outcome(request: Request) -> tuple[State, Reason, str | None, str | None]:
+    """Read a terminal answer of RunPod.
+
+    Returns:
+        The state it stands for, its reason, the job's conclusion if it tells one, and a line for a person.
+    """
+    if request.status is RequestStatus.COMPLETED:
+        return _answer(request.output or {})
+    if request.status is RequestStatus.CANCELLED:
+        return State.CANCELLED, Reason.STOPPED, None, "the request was cancelled on RunPod"
+    if request.status is RequestStatus.TIMED_OUT:
+        return State.FAILED, Reason.TIMED_OUT, None, "RunPod ended the request at its executionTimeout"
+    word, _, detail = (request.error or "").partition(": ")
+    if word in set(Reason):
+        return State.FAILED, Reason(word), None, detail or None
+    return State.FAILED, Reason.CRASHED, None, request.error
+
+
+def _answer(output: Mapping[str, object]) -> tuple[State, Reason, str | None, str | None]:
+    match output.get("outcome"):
+        case Reason.COMPLETED:
+            return State.FINISHED, Reason.COMPLETED, CONCLUSIONS.get(str(output.get("result"))), None
+        case Reason.NO_JOB:
+            return State.NO_JOB, Reason.NO_JOB, None, "the runner met no job"
+        case _:
+            return State.FAILED, Reason.CRASHED, None, "the worker's answer names no outcome"
+
+
+def _abandoned(submission: Submission, sight: Sight, now: float) -> Move | Withdraw | None:
+    """Clear up behind a dispatcher that died between two records."""
+    if now < submission.lease_until:
+        return None
+    if submission.state is State.SUBMITTING:
+        return Move(
+            submission=submission,
+            to=State.UNKNOWN,
+            detail="the dispatcher ended before RunPod's answer was recorded",
+        )
+    if not sight.runners_known:
+        return None
+    runner_id = submission.runner_id or (sight.runner.id if sight.runner else None)
+    return Withdraw(
+        submission=submission,
+        to=State.RELEASED,
+        runner_id=runner_id,
+        detail="the dispatcher ended before it submitted a request",
+    )
+
+
+def _held(submission: Submission, job: WorkflowJob, request: Request | None) -> Move | None:
+    """Follow the job that GitHub gave to this submission's runner."""
+    if job.status is JobStatus.COMPLETED:
+        return Move(
+            submission=submission,
+            to=State.FINISHED,
+            reason=Reason.COMPLETED,
+            held_job_id=job.id,
+            result=job.conclusion,
+        )
+    if job.status is not JobStatus.IN_PROGRESS:
+        return None
+    if request and request.status not in _RUNS:
+        state, reason, _, detail = outcome(request)
+        # A doubled delivery answers session_conflict while its twin runs the job.
+        if state is not State.FINISHED and reason is not Reason.SESSION_CONFLICT:
+            return Move(
+                submission=submission, to=_left(state), reason=reason, held_job_id=job.id, detail=detail
+            )
+    if submission.state is State.BUSY and submission.held_job_id == job.id:
+        return None
+    return Move(submission=submission, to=State.BUSY, held_job_id=job.id)
+
+
+def _left(state: State) -> State:
+    """What a runner that vanished from under its job counts as."""
+    return State.FAILED if state in (State.NO_JOB, State.EXPIRED) else state
+
+
+def _ended(submission: Submission, request: Request, runner: Runner | None) -> Move | Withdraw:
+    if request.status is RequestStatus.MISSING:
+        return Withdraw(
+            submission=submission,
+            to=State.EXPIRED,
+            runner_id=runner.id if runner else submission.runner_id,
+            detail="RunPod no longer knows the request",
+        )
+    state, reason, result, detail = outcome(request)
+    return Move(submission=submission, to=state, reason=reason, result=result, detail=detail)
+
+
+def _waiting(submission: Submission, sight: Sight, now: float) -> Move | Withdraw | None:
+    """Follow a submission whose runner holds no job that anyone has seen."""
+    state, runner = submission.state, sight.runner
+    online = runner is not None and runner.online
+    if state in (State.STARTED, State.BUSY) and _gone(submission, sight):
+        return _vanished(submission)
+    if state is State.BUSY:
+        return (
+            Move(submission=submission, to=State.STARTED, detail="GitHub took its job back")
+            if online
+            else None
+        )
+    if state is State.STARTED:
+        return _idle(submission, sight, now)
+    if online or (sight.request and sight.request.status is RequestStatus.IN_PROGRESS):
+        return Move(submission=submission, to=State.STARTED)
+    if state is State.UNKNOWN:
+        return _unseen(submission, sight, now)
+    if now > submission.not_after and _provably_idle(submission, sight):
+        return _withdraw(
+            submission, sight, State.EXPIRED, "no worker took the request within its queue_timeout"
+        )
+    return None
+
+
+def _gone(submission: Submission, sight: Sight) -> bool:
+    """Whether a runner that was seen is seen no more, and no request can be asked about it."""
+    return submission.request_id is None and sight.runners_known and sight.runner is None
+
+
+def _vanished(submission: Submission) -> Move:
+    if submission.state is State.BUSY:
+        return Move(
+            submission=submission,
+            to=State.FINISHED,
+            reason=Reason.COMPLETED,
+            detail="its runner left after a job",
+        )
+    return Move(
+        submission=submission, to=State.LOST, detail="its runner is gone, and its request was never known"
+    )
+
+
+def _unseen(submission: Submission, sight: Sight, now: float) -> Withdraw | None:
+    """End the wait for an answer that did not come; in token modes only a worker's own limit ends it."""
+    by_deletion = submission.since + UNKNOWN_LEASE
+    by_itself = submission.not_after + BOOT_ALLOWANCE
+    if now < (by_deletion if submission.credentials is Credentials.JIT else by_itself):
+        return None
+    return _withdraw(
+        submission, sight, State.LOST, "RunPod's answer did not come, and no worker showed itself"
+    )
+
+
+def _idle(submission: Submission, sight: Sight, now: float) -> Withdraw | None:
+    if not sight.route or not _provably_idle(submission, sight):
+        return None
+    if now < submission.since + sight.route.idle_timeout:
+        return None
+    return _withdraw(submission, sight, State.NO_JOB, "the runner met no job within its idle_timeout")
+
+
+def _provably_idle(submission: Submission, sight: Sight) -> bool:
+    """Whether deleting its registration would settle that it holds no job."""
+    return submission.credentials is Credentials.JIT or sight.runner is not None
+
+
+def _withdraw(submission: Submission, sight: Sight, to: State, detail: str) -> Withdraw:
+    runner_id = sight.runner.id if sight.runner else submission.runner_id
+    return Withdraw(submission=submission, to=to, runner_id=runner_id, detail=detail)

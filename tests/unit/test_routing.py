@@ -1,0 +1,74 @@
+"""Which route serves a job."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.routing import Unmatched, match
+from tests.values import a_route
+
+GPU = a_route(name="gpu", labels=("runpod", "gpu"))
+BIG = a_route(name="big", labels=("runpod", "gpu", "a100"))
+CPU = a_route(name="cpu", labels=("runpod", "cpu"))
+ROUTES = (BIG, GPU, CPU)
+
+
+@pytest.mark.parametrize(
+    ("labels", "route"),
+    [
+        (("self-hosted", "runpod", "gpu"), "gpu"),
+        (("RunPod", "GPU"), "gpu"),
+        (("self-hosted", "Linux", "X64", "runpod", "gpu"), "gpu"),
+        (("runpod", "a100"), "big"),
+        (("runpod",), "gpu"),  # gpu and cpu are equally specific: the first wins
+        (("cpu",), "cpu"),
+    ],
+)
+def test_the_most_specific_route_with_all_labels_wins(labels: tuple[str, ...], route: str) -> None:
+    found = match(labels, "acme/web", ROUTES)
+    assert not isinstance(found, Unmatched)
+    assert found.name == route
+
+
+@pytest.mark.parametrize(
+    ("labels", "nearest", "why"),
+    [
+        (("ubuntu-latest",), None, "no route has any of the labels ubuntu-latest"),
+        (("self-hosted", "tpu"), None, "no route has any of the labels tpu"),
+        (("runpod", "gpu", "h100"), "gpu", "route gpu lacks h100"),
+        (("runpod", "windows", "cpu"), "cpu", "route cpu lacks windows"),
+    ],
+)
+def test_an_unmatched_job_names_what_is_missing(labels: tuple[str, ...], nearest: str | None, why: str) -> None:
+    assert match(labels, "acme/web", ROUTES) == Unmatched(reason=why, nearest=nearest)
+
+
+def test_a_job_without_labels_needs_a_route_that_says_so() -> None:
+    refused = match((), "acme/web", ROUTES)
+    assert isinstance(refused, Unmatched)
+    assert "unlabelled = true" in refused.reason
+    taker = a_route(name="group", unlabelled=True)
+    assert match((), "acme/web", (*ROUTES, taker)) == taker
+
+
+def test_a_route_for_some_repositories_serves_no_other() -> None:
+    only = a_route(repositories=frozenset({"acme/web"}))
+    assert match(("gpu",), "Acme/Web", (only,)) == only
+    assert match(("gpu",), "acme/api", (only,)) == Unmatched(reason="no route serves the repository acme/api")
+
+
+LABELS = st.sampled_from(["self-hosted", "linux", "x64", "runpod", "gpu", "GPU", "cpu", "a100", "h100"])
+
+
+@given(st.frozensets(LABELS), st.permutations(ROUTES))
+def test_a_matched_route_holds_every_label_and_no_smaller_route_does(
+    labels: frozenset[str], routes: list[object]
+) -> None:
+    wanted = {label.lower() for label in labels}
+    serving = [r for r in ROUTES if wanted and wanted <= r.label_set]
+    found = match(labels, "acme/web", routes)  # type: ignore[arg-type]
+    if isinstance(found, Unmatched):
+        assert not serving
+    else:
+        assert found in serving
+        assert len(found.labels) == min(len(r.labels) for r in serving)

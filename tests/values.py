@@ -1,0 +1,65 @@
+"""Values for tests, each with what the test does not care about filled in."""
+
+from typing import Any
+
+from bridge.model import Credentials, JobStatus, Pool, Route, Runner, Snapshot, State, Submission, WorkflowJob
+
+NOW = 1_800_000_000.0
+ORG = "orgs/acme"
+
+
+def a_route(**given: Any) -> Route:
+    labels = frozenset(given.pop("labels", ("runpod", "gpu")))
+    return Route(**{"name": "gpu", "endpoint": "ep-1", "max_workers": 10, "labels": labels, **given})
+
+
+def a_job(job_id: int, **given: Any) -> WorkflowJob:
+    defaults: dict[str, Any] = {
+        "id": job_id,
+        "run_id": 1,
+        "repository": "acme/web",
+        "name": f"job {job_id}",
+        "labels": ("self-hosted", "runpod", "gpu"),
+        "status": JobStatus.QUEUED,
+        "created_at": NOW - 1000 + job_id,
+    }
+    return WorkflowJob(**{**defaults, **given})
+
+
+def a_submission(job_id: int = 1, state: State = State.SUBMITTED, **given: Any) -> Submission:
+    generation = given.pop("generation", 1)
+    defaults: dict[str, Any] = {
+        "id": f"s{job_id}-{generation}",
+        "name": f"runpod-{job_id}-{generation}",
+        "job_id": job_id,
+        "generation": generation,
+        "pool": Pool("gpu", ORG),
+        "endpoint": "ep-1",
+        "credentials": Credentials.JIT,
+        "state": state,
+        "since": NOW - 60,
+        "created_at": NOW - 60,
+        "lease_until": NOW - 1,
+        "not_after": NOW + 3000,
+        "runner_id": 100 + job_id,
+        "request_id": f"r{job_id}",
+    }
+    return Submission(**{**defaults, **given})
+
+
+def a_runner(name: str, **given: Any) -> Runner:
+    labels = ("self-hosted", "linux", "x64", "runpod", "gpu", f"runpod-at-{int(NOW - 60)}")
+    return Runner(**{"id": 7, "name": name, "online": True, "busy": False, "labels": labels, **given})
+
+
+def a_snapshot(**given: Any) -> Snapshot:
+    defaults: dict[str, Any] = {
+        "looked_at": NOW,
+        "ledger_born": NOW - 1_000_000,
+        "prefix": "runpod",
+        "organisation": "acme",
+        "routes": (a_route(),),
+        "jobs": (),
+        "runners": {ORG: ()},
+    }
+    return Snapshot(**{**defaults, **given})
