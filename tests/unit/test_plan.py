@@ -135,7 +135,10 @@ def test_a_refused_name_is_anothers_runner_and_adopted_as_supply() -> None:
 def test_in_token_modes_requests_that_nothing_explains_are_supply_for_one_lease() -> None:
     route = a_route(credentials=Credentials.REGISTRATION)
     snapshot = a_snapshot(
-        routes=(route,), jobs=(a_job(1), a_job(2)), health={"ep-1": EndpointHealth(in_queue=1)}, ledger_born=NOW
+        routes=(route,),
+        jobs=(a_job(1), a_job(2)),
+        health={"ep-1": EndpointHealth(in_queue=1)},
+        ledger_born=NOW,
     )
     assert len(plan(snapshot, NOW).claims) == 1
     assert len(plan(snapshot, NOW + route.lease + 1).claims) == 2
@@ -199,7 +202,9 @@ ROUTES = (
     a_route(name="gpu", labels=("runpod", "gpu"), max_workers=3),
     a_route(name="cpu", labels=("runpod", "cpu"), max_workers=2, endpoint="ep-2"),
 )
-JOB_LABELS = st.sampled_from([("runpod", "gpu"), ("runpod", "cpu"), ("runpod",), ("ubuntu-latest",), ("gpu",)])
+JOB_LABELS = st.sampled_from(
+    [("runpod", "gpu"), ("runpod", "cpu"), ("runpod",), ("ubuntu-latest",), ("gpu",)]
+)
 JOB_STATUS = st.sampled_from([JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.IN_PROGRESS, JobStatus.WAITING])
 
 
@@ -223,7 +228,9 @@ def snapshots(draw: Any) -> Snapshot:
         )
         submissions.append(row)
         if draw(st.booleans()):
-            runners.append(a_runner(row.name, id=number, busy=draw(st.booleans()), online=draw(st.booleans())))
+            runners.append(
+                a_runner(row.name, id=number, busy=draw(st.booleans()), online=draw(st.booleans()))
+            )
         if draw(st.booleans()):
             requests[row.id] = Request(id=row.id, status=draw(st.sampled_from(list(RequestStatus))))
     for number in range(draw(st.integers(0, 3))):
@@ -243,7 +250,9 @@ def snapshots(draw: Any) -> Snapshot:
 
 def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
     """The snapshot of the next pass, when everything planned was done and nothing else happened."""
-    left = {m.submission.id: m.to for m in decided.moves} | {w.submission.id: w.to for w in decided.withdrawals}
+    left = {m.submission.id: m.to for m in decided.moves} | {
+        w.submission.id: w.to for w in decided.withdrawals
+    }
     gone = {w.submission.name for w in decided.withdrawals} | {s.runner.name for s in decided.sweeps}
     rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.looked_at) for s in snapshot.submissions]
     rows += [

@@ -25,7 +25,9 @@ QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS
 
 
 def seen(**given: Any) -> Sight:
-    return Sight(**{"job": None, "runner": None, "runners_known": True, "request": None, "route": a_route(), **given})
+    return Sight(
+        **{"job": None, "runner": None, "runners_known": True, "request": None, "route": a_route(), **given}
+    )
 
 
 def a_request(status: RequestStatus, **given: Any) -> Request:
@@ -89,7 +91,9 @@ def test_github_saying_busy_outranks_a_request_that_ended(given: dict[str, Any])
 
 
 def test_a_worker_that_died_under_its_job_frees_its_place() -> None:
-    dead = step(a_submission(state=State.BUSY), job=held(JobStatus.IN_PROGRESS), request=failed("crashed: oom"))
+    dead = step(
+        a_submission(state=State.BUSY), job=held(JobStatus.IN_PROGRESS), request=failed("crashed: oom")
+    )
     assert dead == (State.FAILED, Reason.CRASHED)
 
 
@@ -152,6 +156,9 @@ def test_a_runner_whose_job_github_took_back_waits_again() -> None:
 
 def test_a_runner_that_left_and_has_no_request_to_ask_about_is_closed() -> None:
     gone: Runner | None = None
-    assert step(a_submission(state=State.BUSY, request_id=None), runner=gone) == (State.FINISHED, Reason.COMPLETED)
+    assert step(a_submission(state=State.BUSY, request_id=None), runner=gone) == (
+        State.FINISHED,
+        Reason.COMPLETED,
+    )
     assert step(a_submission(state=State.STARTED, request_id=None), runner=gone) == State.LOST
     assert step(a_submission(state=State.BUSY, request_id=None), runner=gone, runners_known=False) is None
