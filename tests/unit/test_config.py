@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -201,9 +202,7 @@ def test_every_setting_is_documented() -> None:
     for name in Environment.model_fields:
         assert f"`{name.upper()}`" in settings
     for table, model in File.model_fields.items():
-        fields = getattr(model.annotation, "model_fields", None) or getattr(
-            model.annotation.__args__[0],
-            "model_fields",  # type: ignore[union-attr]  # noqa: B009
-        )
+        shape: Any = model.annotation
+        fields = getattr(shape, "model_fields", None) or shape.__args__[0].model_fields
         for key in fields:
             assert f"`{table}.{key}`" in settings, f"{table}.{key} is not in docs/settings.md"
