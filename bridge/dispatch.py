@@ -112,10 +112,10 @@ class Bridge:
 @contextlib.asynccontextmanager
 async def _composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridge]":
     """Put the parts together, and take them apart in the end."""
-    import httpx
     import structlog
 
     from bridge.github.api import GitHub, web_url_of
+    from bridge.github.transport import http_client
     from bridge.ledger import Ledger
     from bridge.observe import Scope
     from bridge.reconcile import Reconciler
@@ -123,7 +123,7 @@ async def _composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Brid
     from bridge.telemetry import configure_logging
 
     configure_logging(settings.secrets())
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         github = GitHub(http, _auth(settings, http), api_url=settings.github_api_url)
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url)
         opened = Ledger.open_to_look if dry_run else Ledger.open

@@ -1,0 +1,1 @@
+"""GitHub: who we are to it, and what we ask of it."""

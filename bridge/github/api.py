@@ -1,0 +1,237 @@
+"""GitHub's jobs and runners, as the bridge and the worker need them."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from cachetools import LRUCache
+
+from bridge.errors import BridgeError, OutcomeUnknown, Rejected, Unavailable
+from bridge.github import parse
+from bridge.github.auth import Auth, Token
+from bridge.github.cache import FlightCache
+from bridge.github.transport import Transport, decoded, refusal, unreadable
+from bridge.model import JitConfig, RegistrationToken, Repository, Runner, WorkflowJob
+
+PAGES_KEPT = 100_000
+"""Answers kept with their ETags."""
+
+REGISTRATION_MARGIN = 600.0
+"""s of life that a shared registration token must have left."""
+
+LAG_WAITS = (1.0, 2.0, 4.0)
+"""s between tries of a fresh token that GitHub's servers do not all know yet."""
+
+T = TypeVar("T")
+
+
+def api_url_of(web_url: str) -> str:
+    """The API's URL for a URL on GitHub's web site, whatever its path."""
+    parts = urlsplit(web_url)
+    if parts.netloc in ("github.com", "www.github.com"):
+        return "https://api.github.com"
+    if parts.netloc.endswith(".ghe.com"):
+        return f"{parts.scheme}://api.{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc}/api/v3"
+
+
+def web_url_of(api_url: str) -> str:
+    """The web site's URL for the API's."""
+    parts = urlsplit(api_url)
+    return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}"
+
+
+@dataclass(frozen=True)
+class _Page:
+    """One answer of a listing: its validator, what was read from it, and where the next one is."""
+
+    etag: str | None
+    items: tuple[Any, ...]
+    following: str | None
+
+
+class GitHub:
+    """The client. Every method may raise AuthError, RateLimited, Unavailable or Rejected.
+
+    Args:
+        http: made by `bridge.github.transport.http_client`.
+        auth: where tokens come from.
+        api_url: such as `https://api.github.com`.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, auth: Auth, *, api_url: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._transport = Transport(http, api_url, clock=clock)
+        self._auth = auth
+        self._clock = clock
+        # ETags hold per token: https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+        self._pages: LRUCache[tuple[str, str], _Page] = LRUCache(PAGES_KEPT)
+        self._registrations: FlightCache[str, RegistrationToken] = FlightCache(
+            lambda token: token.expires_at - REGISTRATION_MARGIN, clock
+        )
+        self._groups: FlightCache[tuple[str, str], int] = FlightCache(lambda _: float("inf"), clock)
+
+    @property
+    def calls(self) -> Counter[str]:
+        """Calls made: `total`, and those of them `not_modified`."""
+        return self._transport.calls
+
+    async def repositories(self, owner: str) -> tuple[Repository, ...]:
+        """The repositories of `owner` that can be seen; archived and disabled ones left out."""
+        if self._auth.app:
+            found = await self._list("/installation/repositories?per_page=100", parse.repositories)
+        else:
+            found = await self._list(f"/orgs/{owner}/repos?type=all&per_page=100", parse.repositories)
+        return tuple(r for r in found if r.full_name.split("/")[0].lower() == owner.lower())
+
+    async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
+        """The jobs of all runs that are queued or in progress; either may hold queued jobs."""
+        runs: dict[int, Mapping[str, Any]] = {}
+        paths = (
+            f"/repos/{repository}/actions/runs?status={s}&per_page=100" for s in ("queued", "in_progress")
+        )
+        for found in await asyncio.gather(*(self._list(path, parse.runs) for path in paths)):
+            runs |= {run["id"]: run for run in found}
+        jobs = await asyncio.gather(*(self._jobs(repository, run) for run in runs.values()))
+        return tuple(job for of_run in jobs for job in of_run)
+
+    async def job(self, repository: str, job_id: int) -> WorkflowJob | None:
+        """One job, None if GitHub does not know it."""
+        try:
+            raw = await self._list(f"/repos/{repository}/actions/jobs/{job_id}", lambda raw: [raw])
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return None
+        return parse.job(raw[0], repository, {})
+
+    async def runners(self, target: str) -> tuple[Runner, ...]:
+        """The self-hosted runners registered at `target`: orgs/ORG or repos/OWNER/NAME."""
+        return tuple(await self._list(f"/{target}/actions/runners?per_page=100", parse.runners))
+
+    async def runner_group_id(self, target: str, name: str) -> int:
+        """The id of a runner group; a repository has only the default one."""
+
+        async def look() -> int:
+            if target.startswith("repos/"):
+                groups = {"default": 1}
+            else:
+                groups = dict(await self._list(f"/{target}/actions/runner-groups?per_page=100", parse.groups))
+            if name.lower() not in groups:
+                raise Rejected(
+                    f"GitHub: {target} has no runner group {name!r}; mend runner_group", status=404
+                )
+            return groups[name.lower()]
+
+        return await self._groups.get((target, name), look)
+
+    async def generate_jit_config(
+        self, target: str, *, name: str, labels: list[str], group_id: int
+    ) -> JitConfig:
+        """Register a just-in-time runner.
+
+        Raises:
+            NameTaken: a runner of this name exists.
+            OutcomeUnknown: no answer came; it may have been registered.
+        """
+        body = {"name": name, "labels": labels, "runner_group_id": group_id, "work_folder": "_work"}
+        path = f"/{target}/actions/runners/generate-jitconfig"
+        response = await self._authorised(lambda headers: self._transport.change(path, headers, body))
+        return _read(response, 201, OutcomeUnknown, parse.jit_config)
+
+    async def registration_token(self, target: str) -> RegistrationToken:
+        """A token that registers runners at `target`; shared while it has REGISTRATION_MARGIN left."""
+
+        async def mint() -> RegistrationToken:
+            path = f"/{target}/actions/runners/registration-token"
+            response = await self._authorised(lambda headers: self._transport.read("POST", path, headers))
+            return _read(response, 201, Unavailable, parse.registration_token)
+
+        return await self._registrations.get(target, mint)
+
+    async def delete_runner(self, target: str, runner_id: int) -> bool:
+        """Delete a registration.
+
+        Returns:
+            True: it is gone. False: GitHub refuses, because the runner holds a job.
+        """
+        path = f"/{target}/actions/runners/{runner_id}"
+        response = await self._authorised(lambda headers: self._transport.read("DELETE", path, headers))
+        if response.status_code in (204, 404):
+            return True
+        if response.status_code == 422:
+            return False
+        raise refusal(response)
+
+    async def _jobs(self, repository: str, run: Mapping[str, Any]) -> tuple[WorkflowJob, ...]:
+        def read(raw: Any) -> Iterable[WorkflowJob]:
+            return [parse.job(each, repository, run) for each in raw["jobs"]]
+
+        path = f"/repos/{repository}/actions/runs/{run['id']}/jobs?filter=latest&per_page=100"
+        return tuple(await self._list(path, read))
+
+    async def _list(self, path: str, read: Callable[[Any], Iterable[T]]) -> list[T]:
+        """Every item of a listing, page by page; a page that has not changed is not read again."""
+        items: list[T] = []
+        following: str | None = path
+        while following:
+            page = await self._page(following, read)
+            items += page.items
+            following = page.following
+        return items
+
+    async def _page(self, path: str, read: Callable[[Any], Iterable[Any]]) -> _Page:
+        url = self._transport.url(path)
+        used = ""
+
+        async def get(headers: dict[str, str]) -> httpx.Response:
+            nonlocal used
+            used = headers["Authorization"]
+            kept = self._pages.get((used, url))
+            condition = {"If-None-Match": kept.etag} if kept and kept.etag else {}
+            return await self._transport.read("GET", path, {**headers, **condition})
+
+        response = await self._authorised(get)
+        if response.status_code == 304:
+            return self._pages[used, url]
+        items = _read(response, 200, Unavailable, lambda raw: tuple(read(raw)))
+        page = _Page(response.headers.get("etag"), items, response.links.get("next", {}).get("url"))
+        self._pages[used, url] = page
+        return page
+
+    async def _authorised(self, send: Callable[[dict[str, str]], Any]) -> httpx.Response:
+        """Send with a token; once more with another if GitHub refuses it."""
+        token, response = await self._tried(send)
+        if response.status_code == 401 and self._auth.app:
+            self._auth.evict(token)
+            _, response = await self._tried(send)
+        return response
+
+    async def _tried(self, send: Callable[[dict[str, str]], Any]) -> tuple[Token, httpx.Response]:
+        """Send, and again while a token is so fresh that not every server knows it."""
+        token = await self._auth.token()
+        headers = {"Authorization": f"Bearer {token.value}"}
+        response: httpx.Response = await send(headers)
+        for wait in LAG_WAITS:
+            lagging = response.status_code == 401 or (response.status_code == 403 and token.narrowed)
+            if not lagging or not token.fresh(self._clock()):
+                break
+            await asyncio.sleep(wait)
+            response = await send(headers)
+        return token, response
+
+
+def _read(response: httpx.Response, status: int, otherwise: type[BridgeError], read: Callable[[Any], T]) -> T:
+    """What a successful answer says; `otherwise` if it cannot be read."""
+    if response.status_code != status:
+        raise refusal(response)
+    try:
+        return read(decoded(response))
+    except (ValueError, KeyError, TypeError):
+        raise otherwise(unreadable(response)) from None

@@ -1,0 +1,205 @@
+"""Who we are to GitHub: an App's installation, or a personal access token."""
+
+import base64
+import binascii
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol, Self
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from bridge.errors import AuthError, ConfigError, Unavailable
+from bridge.github.cache import FlightCache
+from bridge.github.transport import Transport, decoded, refusal, unreadable
+
+REFRESH_EARLY = 300.0
+"""s before its end that a token is no longer handed out; up to a minute more, by chance."""
+
+FRESH = 10.0
+"""s within which GitHub may not yet know a token that it has issued."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Token:
+    """An access token; opaque."""
+
+    value: str = field(repr=False)
+    issued_at: float = 0.0  # Unix seconds
+    use_until: float = float("inf")  # Unix seconds
+    narrowed: bool = False  # has fewer permissions than the installation
+
+    def fresh(self, now: float) -> bool:
+        """Whether GitHub's servers may not all know it yet."""
+        return now < self.issued_at + FRESH
+
+
+class Auth(Protocol):
+    """Where access tokens come from."""
+
+    app: bool  # tokens are an App installation's
+
+    async def token(self) -> Token: ...
+    def evict(self, token: Token) -> None: ...
+
+
+class PatAuth:
+    """A personal access token.
+
+    Args:
+        token: secret.
+    """
+
+    app = False
+
+    def __init__(self, token: str) -> None:
+        self._token = Token(value=token)
+
+    async def token(self) -> Token:
+        """The token."""
+        return self._token
+
+    def evict(self, token: Token) -> None:
+        """Nothing: there is no other."""
+
+
+@dataclass(frozen=True)
+class AppKey:
+    """An App's private key, parsed once: parsing costs a hundred times what signing does."""
+
+    key: RSAPrivateKey = field(repr=False)
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """Parse a key.
+
+        Args:
+            text: PEM, PEM with `\\n` written out, or base64 of PEM.
+
+        Raises:
+            ConfigError: it is none of these.
+        """
+        try:
+            key = load_pem_private_key(_pem(text), password=None)
+        except (ValueError, TypeError, binascii.Error):
+            key = None
+        if not isinstance(key, RSAPrivateKey):
+            raise ConfigError(
+                "GITHUB_APP_PRIVATE_KEY: not an RSA private key; give the App's PEM, or base64 of it"
+            )
+        return cls(key)
+
+
+def _pem(text: str) -> bytes:
+    text = text.strip().replace("\\n", "\n")
+    return text.encode() if text.startswith("-----BEGIN") else base64.b64decode(text, validate=False)
+
+
+class AppAuth:
+    """Installation tokens of a GitHub App.
+
+    Args:
+        http: for the calls.
+        api_url: such as `https://api.github.com`.
+        issuer: the App's client id, or its id.
+        key: the App's.
+        owner: the organisation or user that the App is installed on.
+        installation_id: looked up by `owner` if None.
+        permissions: narrows the tokens, such as `{"administration": "write"}`; None takes all there are.
+        clock: Unix seconds.
+
+    https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app
+    """
+
+    app = True
+
+    def __init__(  # noqa: PLR0913 - each is a fact of its own
+        self,
+        http: httpx.AsyncClient,
+        *,
+        api_url: str,
+        issuer: str,
+        key: AppKey,
+        owner: str,
+        installation_id: int | None = None,
+        permissions: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._transport = Transport(http, api_url, clock=clock)
+        self._issuer = issuer
+        self._key = key
+        self._owner = owner
+        self._installation_id = installation_id
+        self._permissions = dict(sorted((permissions or {}).items()))
+        self._clock = clock
+        self._skew = 0.0
+        self._tokens: FlightCache[str, Token] = FlightCache(lambda token: token.use_until, clock)
+
+    async def token(self) -> Token:
+        """A token with some life left; minted at most once however many ask."""
+        return await self._tokens.get(self._owner, self._mint)
+
+    def evict(self, token: Token) -> None:
+        """Forget a token that GitHub refused."""
+        self._tokens.evict(self._owner, token)
+
+    async def _mint(self) -> Token:
+        installation = await self._installation()
+        body = {"permissions": self._permissions} if self._permissions else {}
+        response = await self._as_app("POST", f"/app/installations/{installation}/access_tokens", body)
+        if response.status_code != 201:
+            raise refusal(response)
+        try:
+            raw = decoded(response)
+            expires_at = datetime.fromisoformat(raw["expires_at"]).timestamp()
+            value = str(raw["token"])
+        except (ValueError, KeyError, TypeError):
+            raise Unavailable(unreadable(response)) from None
+        early = REFRESH_EARLY + random.uniform(0, 60)  # noqa: S311 - jitter
+        return Token(
+            value=value,
+            issued_at=self._clock(),
+            use_until=expires_at - self._skew - early,
+            narrowed=bool(self._permissions),
+        )
+
+    async def _installation(self) -> int:
+        if self._installation_id is None:
+            self._installation_id = await self._find_installation()
+        return self._installation_id
+
+    async def _find_installation(self) -> int:
+        for kind in ("orgs", "users"):
+            response = await self._as_app("GET", f"/{kind}/{self._owner}/installation")
+            if response.status_code == 200:
+                try:
+                    return int(decoded(response)["id"])
+                except (ValueError, KeyError, TypeError):
+                    raise Unavailable(unreadable(response)) from None
+            if response.status_code != 404:
+                raise refusal(response)
+        raise AuthError(f"GitHub: the App {self._issuer} is not installed on {self._owner}; install it there")
+
+    async def _as_app(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Call with the App's own JWT; a clock that GitHub finds wrong is learnt, once."""
+        response = await self._transport.read(method, path, self._bearer(), body)
+        if response.status_code == 401 and _about_time(response):
+            self._skew = parsedate_to_datetime(response.headers["date"]).timestamp() - self._clock()
+            response = await self._transport.read(method, path, self._bearer(), body)
+        return response
+
+    def _bearer(self) -> dict[str, str]:
+        now = int(self._clock() + self._skew)
+        # exp at GitHub's ceiling of 600 s fails when its clock is behind ours.
+        claims = {"iss": self._issuer, "iat": now - 60, "exp": now + 540}
+        return {"Authorization": f"Bearer {jwt.encode(claims, self._key.key, algorithm='RS256')}"}
+
+
+def _about_time(response: httpx.Response) -> bool:
+    return "date" in response.headers and any(claim in response.text for claim in ("'exp'", "'iat'"))

@@ -1,0 +1,102 @@
+"""GitHub's JSON -> our values. Lenient: only what is needed must be there."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from bridge.model import JitConfig, JobStatus, RegistrationToken, Repository, Runner, WorkflowJob
+
+Raw = Mapping[str, Any]
+
+
+def moment(text: str | None) -> float | None:
+    """Unix seconds of a timestamp, with or without fractions, in any zone."""
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+def repositories(raw: Any) -> Iterable[Repository]:
+    """Of `/installation/repositories` or `/orgs/{org}/repos`; archived and disabled ones left out."""
+    listed = raw["repositories"] if isinstance(raw, dict) else raw
+    return [
+        Repository(full_name=each["full_name"], public=not each.get("private", True))
+        for each in listed
+        if not (each.get("archived") or each.get("disabled"))
+    ]
+
+
+def runs(raw: Raw) -> Iterable[Raw]:
+    """Of `/actions/runs`: what its jobs do not say themselves."""
+    kept = ("id", "name", "head_branch", "created_at")
+    return [
+        {
+            **{key: each.get(key) for key in kept},
+            "public": not (each.get("repository") or {}).get("private", True),
+            "fork": _is_fork(each),
+        }
+        for each in raw["workflow_runs"]
+    ]
+
+
+def _is_fork(run: Raw) -> bool:
+    head, base = run.get("head_repository"), run.get("repository")
+    return bool(head and base and head.get("full_name") != base.get("full_name"))
+
+
+def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
+    """Of `/actions/jobs/{id}`, or of a run's listing or an event with the same shape.
+
+    Args:
+        raw: the job.
+        repository: owner/name.
+        run: as `runs` gives it, or empty.
+    """
+    created = moment(raw.get("created_at") or raw.get("started_at") or run.get("created_at"))
+    return WorkflowJob(
+        id=int(raw["id"]),
+        run_id=int(raw["run_id"]),
+        repository=repository,
+        name=str(raw["name"]),
+        workflow_name=raw.get("workflow_name") or run.get("name"),
+        labels=tuple(str(label) for label in raw.get("labels") or ()),
+        status=JobStatus(raw["status"]),
+        conclusion=raw.get("conclusion"),
+        runner_id=raw.get("runner_id") or None,
+        runner_name=raw.get("runner_name") or None,
+        runner_group=raw.get("runner_group_name") or None,
+        created_at=created or 0.0,
+        started_at=moment(raw.get("started_at")),
+        completed_at=moment(raw.get("completed_at")),
+        head_branch=raw.get("head_branch") or run.get("head_branch"),
+        html_url=raw.get("html_url"),
+        public=bool(run.get("public")),
+        fork=bool(run.get("fork")),
+    )
+
+
+def runners(raw: Raw) -> Iterable[Runner]:
+    """Of `/actions/runners`."""
+    return [
+        Runner(
+            id=int(each["id"]),
+            name=str(each["name"]),
+            online=each.get("status") == "online",
+            busy=bool(each.get("busy")),
+            labels=tuple(str(label["name"]) for label in each.get("labels") or ()),
+        )
+        for each in raw["runners"]
+    ]
+
+
+def groups(raw: Raw) -> Iterable[tuple[str, int]]:
+    """Of `/actions/runner-groups`: name in lower case, and id."""
+    return [(str(each["name"]).lower(), int(each["id"])) for each in raw["runner_groups"]]
+
+
+def jit_config(raw: Raw) -> JitConfig:
+    """Of `generate-jitconfig`."""
+    return JitConfig(runner_id=int(raw["runner"]["id"]), encoded=str(raw["encoded_jit_config"]))
+
+
+def registration_token(raw: Raw) -> RegistrationToken:
+    """Of `registration-token`."""
+    return RegistrationToken(token=str(raw["token"]), expires_at=moment(raw["expires_at"]) or 0.0)

@@ -1,0 +1,208 @@
+"""HTTP to GitHub's REST API: what is retried, what is waited for, and how each failure is called."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from bridge import __version__
+from bridge.errors import (
+    AuthError,
+    BridgeError,
+    NameTaken,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
+
+CONCURRENT_CALLS = 50
+"""Half of GitHub's secondary limit."""
+
+RETRIES = 2
+"""Further tries of a call that changes nothing, or changes the same thing again."""
+
+LIMITS = httpx.Limits(max_connections=CONCURRENT_CALLS, max_keepalive_connections=CONCURRENT_CALLS)
+TIMEOUT = httpx.Timeout(10.0, pool=60.0)
+
+_HEADERS = {
+    "Accept": "application/vnd.github+json",
+    "X-GitHub-Api-Version": "2022-11-28",
+    "User-Agent": f"runpod-actions-bridge/{__version__}",
+}
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+def http_client() -> httpx.AsyncClient:
+    """A client with our limits. httpx drops the Authorization header when a redirect leaves the host."""
+    return httpx.AsyncClient(limits=LIMITS, timeout=TIMEOUT, follow_redirects=True, headers=_HEADERS)
+
+
+def retry_at(response: httpx.Response, strikes: int, now: float) -> float | None:
+    """When to call again after a refusal, if it is a rate limit.
+
+    Args:
+        response: of status 403 or 429.
+        strikes: limits without a stated wait in a row, before this one.
+        now: Unix seconds.
+
+    Returns:
+        Unix seconds, None if it is no rate limit.
+        https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+    """
+    after = response.headers.get("retry-after", "")
+    if after.isdecimal():
+        return now + int(after)
+    if response.headers.get("x-ratelimit-remaining") == "0":
+        return float(response.headers.get("x-ratelimit-reset", now + 60))
+    # A secondary limit may come as 403 with calls remaining: only its message tells.
+    if response.status_code == 429 or "rate limit" in response.text.lower():
+        return now + 60.0 * 2.0 ** min(strikes, 4)
+    return None
+
+
+class Transport:
+    """Sends calls, at most CONCURRENT_CALLS at once, and none while GitHub asks to wait.
+
+    Args:
+        http: made by `http_client`, or with limits of its own.
+        api_url: such as `https://api.github.com`.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, api_url: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._http = http
+        self._api_url = api_url.rstrip("/")
+        self._clock = clock
+        self._slots = asyncio.Semaphore(CONCURRENT_CALLS)
+        self._resume_at = 0.0
+        self._strikes = 0
+        self.calls: Counter[str] = Counter()
+
+    def url(self, path: str) -> str:
+        """The whole URL of an API path."""
+        return path if path.startswith("http") else f"{self._api_url}{path}"
+
+    async def read(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any = None
+    ) -> httpx.Response:
+        """Send a call that may be repeated, and repeat it when GitHub is out of order.
+
+        Returns:
+            The answer, of any status below 500 that is no rate limit.
+
+        Raises:
+            RateLimited, Unavailable: see bridge.errors.
+        """
+        for left in range(RETRIES, -1, -1):
+            try:
+                response = await self._send(method, path, headers, body)
+            except httpx.HTTPError as error:
+                if not left:
+                    raise Unavailable(f"GitHub: {method} {path}: {type(error).__name__}") from None
+            else:
+                if response.status_code < 500:
+                    return response
+                if not left:
+                    raise Unavailable(_line(method, path, response))
+            await asyncio.sleep(random.uniform(0.1, 0.3) * 4 ** (RETRIES - left))  # noqa: S311 - jitter
+        raise AssertionError("unreachable")
+
+    async def change(self, path: str, headers: Mapping[str, str], body: Any) -> httpx.Response:
+        """POST once, never again.
+
+        Raises:
+            OutcomeUnknown: it was sent and no answer came; it may have been done.
+            RateLimited, Unavailable: it was not done.
+        """
+        try:
+            response = await self._send("POST", path, headers, body)
+        except _NEVER_SENT as error:
+            raise Unavailable(f"GitHub: POST {path}: {type(error).__name__}") from None
+        except httpx.HTTPError as error:
+            raise OutcomeUnknown(
+                f"GitHub: POST {path}: {type(error).__name__}; it may have been done"
+            ) from None
+        if response.status_code >= 500:
+            raise OutcomeUnknown(f"{_line('POST', path, response)}; it may have been done")
+        return response
+
+    async def _send(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> httpx.Response:
+        async with self._slots:
+            self._refuse_while_limited(method, path)
+            response = await self._http.request(
+                method, self.url(path), headers={**_HEADERS, **headers}, json=body, follow_redirects=True
+            )
+            self._count(response)
+        if response.status_code in (403, 429):
+            self._note_limit(method, path, response)
+        elif response.status_code < 400:
+            self._strikes = 0
+        return response
+
+    def _count(self, response: httpx.Response) -> None:
+        self.calls["total"] += 1 + len(response.history)
+        self.calls["not_modified"] += response.status_code == 304
+
+    def _refuse_while_limited(self, method: str, path: str) -> None:
+        if self._clock() < self._resume_at:
+            raise RateLimited(
+                f"GitHub: {method} {path}: not sent, GitHub asked to wait until {_utc(self._resume_at)}",
+                retry_at=self._resume_at,
+            )
+
+    def _note_limit(self, method: str, path: str, response: httpx.Response) -> None:
+        until = retry_at(response, self._strikes, self._clock())
+        if until is None:
+            return
+        self._strikes += 1
+        self._resume_at = max(self._resume_at, until)
+        raise RateLimited(
+            f"{_line(method, path, response)}, a rate limit; waiting until {_utc(self._resume_at)}",
+            retry_at=self._resume_at,
+        )
+
+
+def refusal(response: httpx.Response) -> BridgeError:
+    """The error that an answer of status 3xx or 4xx stands for."""
+    status = response.status_code
+    line = _line(response.request.method, response.request.url.path, response)
+    if status == 401:
+        return AuthError(f"{line}: the credentials were refused")
+    if status == 403:
+        needed = response.headers.get("x-accepted-github-permissions")
+        return AuthError(f"{line}: {f'needs the permission {needed}' if needed else 'not allowed'}")
+    if status == 409:
+        return NameTaken(f"{line}: a runner of this name exists", status=status)
+    return Rejected(line, status=status)
+
+
+def decoded(response: httpx.Response) -> Any:
+    """The JSON of a successful answer; raises ValueError for anything else, such as a proxy's HTML."""
+    value = response.json()
+    if not isinstance(value, dict | list):
+        raise ValueError("neither an object nor an array")
+    return value
+
+
+def unreadable(response: httpx.Response) -> str:
+    """One line about an answer that is not what the API promises; its body stays untold."""
+    kind = response.headers.get("content-type", "no content type")
+    return f"{_line(response.request.method, response.request.url.path, response)}, unreadable ({kind})"
+
+
+def _line(method: str, path: str, response: httpx.Response) -> str:
+    request_id = response.headers.get("x-github-request-id")
+    return f"GitHub: {method} {path}: {response.status_code}" + (
+        f" (request {request_id})" if request_id else ""
+    )
+
+
+def _utc(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
