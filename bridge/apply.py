@@ -29,9 +29,7 @@ class GitHubHand(Protocol):
     """What is changed on GitHub."""
 
     async def runner_group_id(self, target: str, name: str) -> int: ...
-    async def generate_jit_config(
-        self, target: str, *, name: str, labels: list[str], group_id: int
-    ) -> JitConfig: ...
+    async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig: ...
     async def registration_token(self, target: str) -> RegistrationToken: ...
     async def delete_runner(self, target: str, runner_id: int) -> bool: ...
 
@@ -60,9 +58,7 @@ class Applier:
         prefix: of our runners' names.
     """
 
-    def __init__(
-        self, github: GitHubHand, runpod: RunPodHand, ledger: Records, *, web_url: str, prefix: str
-    ) -> None:
+    def __init__(self, github: GitHubHand, runpod: RunPodHand, ledger: Records, *, web_url: str, prefix: str) -> None:
         self._github = github
         self._runpod = runpod
         self._ledger = ledger
@@ -118,16 +114,12 @@ class Applier:
             return None
         return minted, {**self._input(minted, route), **secrets}
 
-    async def _credential(
-        self, submission: Submission, route: Route
-    ) -> tuple[int | None, float, WorkerInput]:
+    async def _credential(self, submission: Submission, route: Route) -> tuple[int | None, float, WorkerInput]:
         target = submission.pool.target
         if route.credentials is Credentials.JIT:
             labels = runner_labels(route, self._prefix, submission.created_at)
             group = await self._github.runner_group_id(target, route.runner_group)
-            jit = await self._github.generate_jit_config(
-                target, name=submission.name, labels=labels, group_id=group
-            )
+            jit = await self._github.generate_jit_config(target, name=submission.name, labels=labels, group_id=group)
             return jit.runner_id, submission.not_after, {"jit_config": jit.encoded}
         if route.credentials is Credentials.REGISTRATION:
             token = await self._github.registration_token(target)

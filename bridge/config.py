@@ -253,16 +253,12 @@ def _owner(env: Environment) -> tuple[str, str | None]:
     if env.github_org:
         strangers = sorted(o for o in owners if o.lower() != env.github_org.lower())
         if strangers:
-            raise ConfigError(
-                f"GITHUB_REPOSITORIES: {strangers[0]} is not GITHUB_ORG; run one bridge per owner"
-            )
+            raise ConfigError(f"GITHUB_REPOSITORIES: {strangers[0]} is not GITHUB_ORG; run one bridge per owner")
         return env.github_org, env.github_org
     if not owners:
         raise ConfigError("GITHUB_ORG: missing; set it, or GITHUB_REPOSITORIES=owner/name,...")
     if len({o.lower() for o in owners}) > 1:
-        raise ConfigError(
-            f"GITHUB_REPOSITORIES: two owners ({', '.join(sorted(owners))}); run one bridge per owner"
-        )
+        raise ConfigError(f"GITHUB_REPOSITORIES: two owners ({', '.join(sorted(owners))}); run one bridge per owner")
     return owners.pop(), None
 
 

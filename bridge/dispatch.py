@@ -138,9 +138,7 @@ async def _composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Brid
         )
         try:
             yield Bridge(
-                reconciler=Reconciler(
-                    scope, github, runpod, ledger, web_url=web_url_of(settings.github_api_url)
-                ),
+                reconciler=Reconciler(scope, github, runpod, ledger, web_url=web_url_of(settings.github_api_url)),
                 calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
             )
         finally:

@@ -196,9 +196,7 @@ class Books:
             self._connection.execute(sa.insert(jobs), fresh)
         if stale:
             values: dict[str, Any] = {c.name: sa.bindparam(f"_{c.name}") for c in jobs.c if c.name != "id"}
-            self._connection.execute(
-                sa.update(jobs).where(jobs.c.id == sa.bindparam("_id")).values(values), stale
-            )
+            self._connection.execute(sa.update(jobs).where(jobs.c.id == sa.bindparam("_id")).values(values), stale)
 
     def jobs(self) -> dict[int, tuple[WorkflowJob, float]]:
         """Jobs not completed and those whose runner is of an open submission, with when they were seen."""
@@ -347,8 +345,7 @@ def _migrate(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError:
         raise ConfigError(
-            f"BRIDGE_DATABASE_URL: the ledger's schema {found} is newer than this bridge's {SCHEMA}: "
-            "upgrade the bridge"
+            f"BRIDGE_DATABASE_URL: the ledger's schema {found} is newer than this bridge's {SCHEMA}: upgrade the bridge"
         ) from None
     if not connection.execute(sa.select(meta.c.born)).first():
         connection.execute(sa.insert(meta).values(born=time.time()))

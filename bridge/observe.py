@@ -154,16 +154,12 @@ async def _look_up(github: GitHubView, job: WorkflowJob) -> WorkflowJob:
     return replace(job, status=JobStatus.COMPLETED, conclusion="deleted")
 
 
-async def _requests(
-    runpod: RunPodView, submissions: Iterable[Submission], problems: list[str]
-) -> dict[str, Request]:
+async def _requests(runpod: RunPodView, submissions: Iterable[Submission], problems: list[str]) -> dict[str, Request]:
     sent = {s.id: (s.endpoint, s.request_id) for s in submissions if s.request_id}
     return await _each(sent, lambda key: runpod.status(*sent[key]), problems)
 
 
-async def _health(
-    runpod: RunPodView, routes: Iterable[Route], problems: list[str]
-) -> dict[str, EndpointHealth]:
+async def _health(runpod: RunPodView, routes: Iterable[Route], problems: list[str]) -> dict[str, EndpointHealth]:
     """Asked only where a lost ledger may have left requests that nothing else shows."""
     endpoints = {route.endpoint for route in routes if route.credentials is not Credentials.JIT}
     return await _each(sorted(endpoints), runpod.health, problems)

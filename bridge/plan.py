@@ -134,8 +134,7 @@ def _after(snapshot: Snapshot, moves: Iterable[Move]) -> tuple[Submission, ...]:
     """The submissions as they will be. One to be withdrawn stays supply until GitHub has agreed."""
     to = {m.submission.id: m.to for m in moves}
     return tuple(
-        replace(s, state=to[s.id], since=snapshot.looked_at) if s.id in to else s
-        for s in snapshot.submissions
+        replace(s, state=to[s.id], since=snapshot.looked_at) if s.id in to else s for s in snapshot.submissions
     )
 
 
@@ -153,9 +152,7 @@ def _explaining(submissions: Iterable[Submission]) -> dict[str, Submission]:
     return {s.name: s for s in submissions if s.reason is not Reason.NAME_TAKEN}
 
 
-def _strangers(
-    snapshot: Snapshot, own: Iterable[_Own], submissions: Iterable[Submission]
-) -> Iterator[_Stranger]:
+def _strangers(snapshot: Snapshot, own: Iterable[_Own], submissions: Iterable[Submission]) -> Iterator[_Stranger]:
     explained = _explaining(submissions)
     longest = max((r.lease for r in snapshot.routes), default=0.0)
     for each in own:
@@ -271,9 +268,7 @@ def _supplied(pool: Pool, job: WorkflowJob, own: Submission | None, count: _Coun
     return Skip(job_id=job.id, why=f"already asked for: {which}", route=pool.route)
 
 
-def _claims(
-    snapshot: Snapshot, asked: Iterable[tuple[Pool, WorkflowJob]], own: Iterable[_Own]
-) -> Iterator[Claim]:
+def _claims(snapshot: Snapshot, asked: Iterable[tuple[Pool, WorkflowJob]], own: Iterable[_Own]) -> Iterator[Claim]:
     highest = {job_id: history.generation for job_id, history in snapshot.history.items()}
     for each in own:
         highest[each.job_id] = max(each.generation, highest.get(each.job_id, 0))
@@ -301,9 +296,7 @@ def _surplus(
         excess = max(0, supply[pool] - len(counts[pool].demand)) * readable
         newest = sorted(candidates, key=lambda s: (-s.created_at, s.name))
         for s in newest[:excess]:
-            yield Withdraw(
-                submission=s, to=State.CANCELLED, runner_id=s.runner_id, detail="no queued job needs it"
-            )
+            yield Withdraw(submission=s, to=State.CANCELLED, runner_id=s.runner_id, detail="no queued job needs it")
 
 
 def _sweeps(

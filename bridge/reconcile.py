@@ -100,9 +100,7 @@ class Reconciler:
         decision = await self._ledger.transact(lambda books: self._claim(books, self._decide(books, seen)))
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
-        applier = Applier(
-            self._github, self._runpod, self._ledger, web_url=self._web_url, prefix=self._scope.prefix
-        )
+        applier = Applier(self._github, self._runpod, self._ledger, web_url=self._web_url, prefix=self._scope.prefix)
         routes = {route.name: route for route in self._scope.routes}
         await applier.apply(
             [(s, routes[s.pool.route]) for s in decision.claimed],
@@ -121,9 +119,7 @@ class Reconciler:
         began = time.monotonic()
         seen = await self._observe()
         decision = await self._ledger.preview(lambda books: self._decide(books, seen))
-        return Report(
-            decision=decision, submitted=(), problems=seen.problems, seconds=time.monotonic() - began
-        )
+        return Report(decision=decision, submitted=(), problems=seen.problems, seconds=time.monotonic() - began)
 
     async def _observe(self) -> Observation:
         known, submissions = await self._ledger.read(lambda books: (books.jobs(), books.open_submissions()))

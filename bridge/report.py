@@ -24,9 +24,7 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
             {"runner": m.submission.name, "from": m.submission.state, "to": m.to, "detail": m.detail}
             for m in plan.moves
         ],
-        "withdrawals": [
-            {"runner": w.submission.name, "to": w.to, "detail": w.detail} for w in plan.withdrawals
-        ],
+        "withdrawals": [{"runner": w.submission.name, "to": w.to, "detail": w.detail} for w in plan.withdrawals],
         "sweeps": [s.runner.name for s in plan.sweeps],
         "submissions": [
             {"submission": s.id, "runner": s.name, "job_id": s.job_id, "request_id": s.request_id}

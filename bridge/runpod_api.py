@@ -68,9 +68,7 @@ class RunPod:
         """Look a request up; one that RunPod does not know has the status MISSING."""
 
         def get() -> Request:
-            return _request(
-                request_id, self._endpoint(endpoint).rp_client.get(f"{endpoint}/status/{request_id}")
-            )
+            return _request(request_id, self._endpoint(endpoint).rp_client.get(f"{endpoint}/status/{request_id}"))
 
         try:
             return await self._call(f"GET /{endpoint}/status", get, _error)
@@ -93,13 +91,9 @@ class RunPod:
 
     async def health(self, endpoint: str) -> EndpointHealth:
         """What the endpoint has queued and running, and its workers."""
-        return await self._call(
-            f"GET /{endpoint}/health", lambda: _health(self._endpoint(endpoint).health()), _error
-        )
+        return await self._call(f"GET /{endpoint}/health", lambda: _health(self._endpoint(endpoint).health()), _error)
 
-    async def _call(
-        self, call: str, work: Callable[[], T], named: Callable[[str, Exception], BridgeError]
-    ) -> T:
+    async def _call(self, call: str, work: Callable[[], T], named: Callable[[str, Exception], BridgeError]) -> T:
         self.calls[call] += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -142,9 +142,7 @@ def _held(submission: Submission, job: WorkflowJob, request: Request | None) -> 
         state, reason, _, detail = outcome(request)
         # A doubled delivery answers session_conflict while its twin runs the job.
         if state is not State.FINISHED and reason is not Reason.SESSION_CONFLICT:
-            return Move(
-                submission=submission, to=_left(state), reason=reason, held_job_id=job.id, detail=detail
-            )
+            return Move(submission=submission, to=_left(state), reason=reason, held_job_id=job.id, detail=detail)
     if submission.state is State.BUSY and submission.held_job_id == job.id:
         return None
     return Move(submission=submission, to=State.BUSY, held_job_id=job.id)
@@ -174,11 +172,7 @@ def _waiting(submission: Submission, sight: Sight, now: float) -> Move | Withdra
     if state in (State.STARTED, State.BUSY) and _gone(submission, sight):
         return _vanished(submission)
     if state is State.BUSY:
-        return (
-            Move(submission=submission, to=State.STARTED, detail="GitHub took its job back")
-            if online
-            else None
-        )
+        return Move(submission=submission, to=State.STARTED, detail="GitHub took its job back") if online else None
     if state is State.STARTED:
         return _idle(submission, sight, now)
     if online or (sight.request and sight.request.status is RequestStatus.IN_PROGRESS):
@@ -186,9 +180,7 @@ def _waiting(submission: Submission, sight: Sight, now: float) -> Move | Withdra
     if state is State.UNKNOWN:
         return _unseen(submission, sight, now)
     if now > submission.not_after and _provably_idle(submission, sight):
-        return _withdraw(
-            submission, sight, State.EXPIRED, "no worker took the request within its queue_timeout"
-        )
+        return _withdraw(submission, sight, State.EXPIRED, "no worker took the request within its queue_timeout")
     return None
 
 
@@ -205,9 +197,7 @@ def _vanished(submission: Submission) -> Move:
             reason=Reason.COMPLETED,
             detail="its runner left after a job",
         )
-    return Move(
-        submission=submission, to=State.LOST, detail="its runner is gone, and its request was never known"
-    )
+    return Move(submission=submission, to=State.LOST, detail="its runner is gone, and its request was never known")
 
 
 def _unseen(submission: Submission, sight: Sight, now: float) -> Withdraw | None:
@@ -216,9 +206,7 @@ def _unseen(submission: Submission, sight: Sight, now: float) -> Withdraw | None
     by_itself = submission.not_after + BOOT_ALLOWANCE
     if now < (by_deletion if submission.credentials is Credentials.JIT else by_itself):
         return None
-    return _withdraw(
-        submission, sight, State.LOST, "RunPod's answer did not come, and no worker showed itself"
-    )
+    return _withdraw(submission, sight, State.LOST, "RunPod's answer did not come, and no worker showed itself")
 
 
 def _idle(submission: Submission, sight: Sight, now: float) -> Withdraw | None:

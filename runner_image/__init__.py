@@ -1,0 +1,1 @@
+"""The worker: one request of a RunPod endpoint, one GitHub Actions job."""

@@ -23,13 +23,9 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
         The base URL, such as `http://127.0.0.1:40123`.
     """
     with socket.create_server((LOOPBACK, port)) as listener:
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-        )
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
-        task = asyncio.create_task(
-            server._serve([listener])
-        )  # serve() would take over this process's signals
+        task = asyncio.create_task(server._serve([listener]))  # serve() would take over this process's signals
         try:
             yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         finally:

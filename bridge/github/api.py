@@ -93,9 +93,7 @@ class GitHub:
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
         """The jobs of all runs that are queued or in progress; either may hold queued jobs."""
         runs: dict[int, Mapping[str, Any]] = {}
-        paths = (
-            f"/repos/{repository}/actions/runs?status={s}&per_page=100" for s in ("queued", "in_progress")
-        )
+        paths = (f"/repos/{repository}/actions/runs?status={s}&per_page=100" for s in ("queued", "in_progress"))
         for found in await asyncio.gather(*(self._list(path, parse.runs) for path in paths)):
             runs |= {run["id"]: run for run in found}
         jobs = await asyncio.gather(*(self._jobs(repository, run) for run in runs.values()))
@@ -124,16 +122,12 @@ class GitHub:
             else:
                 groups = dict(await self._list(f"/{target}/actions/runner-groups?per_page=100", parse.groups))
             if name.lower() not in groups:
-                raise Rejected(
-                    f"GitHub: {target} has no runner group {name!r}; mend runner_group", status=404
-                )
+                raise Rejected(f"GitHub: {target} has no runner group {name!r}; mend runner_group", status=404)
             return groups[name.lower()]
 
         return await self._groups.get((target, name), look)
 
-    async def generate_jit_config(
-        self, target: str, *, name: str, labels: list[str], group_id: int
-    ) -> JitConfig:
+    async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig:
         """Register a just-in-time runner.
 
         Raises:

@@ -90,9 +90,7 @@ class AppKey:
         except (ValueError, TypeError, binascii.Error):
             key = None
         if not isinstance(key, RSAPrivateKey):
-            raise ConfigError(
-                "GITHUB_APP_PRIVATE_KEY: not an RSA private key; give the App's PEM, or base64 of it"
-            )
+            raise ConfigError("GITHUB_APP_PRIVATE_KEY: not an RSA private key; give the App's PEM, or base64 of it")
         return cls(key)
 
 

@@ -74,9 +74,7 @@ class Transport:
         clock: Unix seconds.
     """
 
-    def __init__(
-        self, http: httpx.AsyncClient, api_url: str, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, http: httpx.AsyncClient, api_url: str, *, clock: Callable[[], float] = time.time) -> None:
         self._http = http
         self._api_url = api_url.rstrip("/")
         self._clock = clock
@@ -89,9 +87,7 @@ class Transport:
         """The whole URL of an API path."""
         return path if path.startswith("http") else f"{self._api_url}{path}"
 
-    async def read(
-        self, method: str, path: str, headers: Mapping[str, str], body: Any = None
-    ) -> httpx.Response:
+    async def read(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> httpx.Response:
         """Send a call that may be repeated, and repeat it when GitHub is out of order.
 
         Returns:
@@ -126,9 +122,7 @@ class Transport:
         except _NEVER_SENT as error:
             raise Unavailable(f"GitHub: POST {path}: {type(error).__name__}") from None
         except httpx.HTTPError as error:
-            raise OutcomeUnknown(
-                f"GitHub: POST {path}: {type(error).__name__}; it may have been done"
-            ) from None
+            raise OutcomeUnknown(f"GitHub: POST {path}: {type(error).__name__}; it may have been done") from None
         if response.status_code >= 500:
             raise OutcomeUnknown(f"{_line('POST', path, response)}; it may have been done")
         return response
@@ -199,9 +193,7 @@ def unreadable(response: httpx.Response) -> str:
 
 def _line(method: str, path: str, response: httpx.Response) -> str:
     request_id = response.headers.get("x-github-request-id")
-    return f"GitHub: {method} {path}: {response.status_code}" + (
-        f" (request {request_id})" if request_id else ""
-    )
+    return f"GitHub: {method} {path}: {response.status_code}" + (f" (request {request_id})" if request_id else "")
 
 
 def _utc(at: float) -> str:

@@ -71,9 +71,7 @@ def test_an_app_comes_before_a_pat(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert config.github == App(issuer="Iv1.abc", private_key="PEM", installation_id=7)
 
 
-def test_the_file_gives_routes_and_the_environment_wins(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_file_gives_routes_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = toml(
         tmp_path,
         """

@@ -148,10 +148,7 @@ def _claim_in_a_process(url: str, name: str) -> None:
 
 def test_of_dispatchers_that_start_at_once_on_a_new_ledger_one_claims(url: str) -> None:
     context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=_claim_in_a_process, args=(url, f"runpod-1-{number}"))
-        for number in range(1, 5)
-    ]
+    workers = [context.Process(target=_claim_in_a_process, args=(url, f"runpod-1-{number}")) for number in range(1, 5)]
     for worker in workers:
         worker.start()
     for worker in workers:

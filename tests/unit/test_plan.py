@@ -202,9 +202,7 @@ ROUTES = (
     a_route(name="gpu", labels=("runpod", "gpu"), max_workers=3),
     a_route(name="cpu", labels=("runpod", "cpu"), max_workers=2, endpoint="ep-2"),
 )
-JOB_LABELS = st.sampled_from(
-    [("runpod", "gpu"), ("runpod", "cpu"), ("runpod",), ("ubuntu-latest",), ("gpu",)]
-)
+JOB_LABELS = st.sampled_from([("runpod", "gpu"), ("runpod", "cpu"), ("runpod",), ("ubuntu-latest",), ("gpu",)])
 JOB_STATUS = st.sampled_from([JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.IN_PROGRESS, JobStatus.WAITING])
 
 
@@ -228,9 +226,7 @@ def snapshots(draw: Any) -> Snapshot:
         )
         submissions.append(row)
         if draw(st.booleans()):
-            runners.append(
-                a_runner(row.name, id=number, busy=draw(st.booleans()), online=draw(st.booleans()))
-            )
+            runners.append(a_runner(row.name, id=number, busy=draw(st.booleans()), online=draw(st.booleans())))
         if draw(st.booleans()):
             requests[row.id] = Request(id=row.id, status=draw(st.sampled_from(list(RequestStatus))))
     for number in range(draw(st.integers(0, 3))):
@@ -250,9 +246,7 @@ def snapshots(draw: Any) -> Snapshot:
 
 def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
     """The snapshot of the next pass, when everything planned was done and nothing else happened."""
-    left = {m.submission.id: m.to for m in decided.moves} | {
-        w.submission.id: w.to for w in decided.withdrawals
-    }
+    left = {m.submission.id: m.to for m in decided.moves} | {w.submission.id: w.to for w in decided.withdrawals}
     gone = {w.submission.name for w in decided.withdrawals} | {s.runner.name for s in decided.sweeps}
     rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.looked_at) for s in snapshot.submissions]
     rows += [
@@ -262,13 +256,10 @@ def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
     runners = tuple(r for r in snapshot.runners[ORG] if r.name not in gone)
     runners += tuple(a_runner(c.name, id=1000 + i, online=False) for i, c in enumerate(decided.claims))
     history = dict(snapshot.history) | {
-        c.job_id: JobHistory(generation=c.generation, attempts=0, last_claim=NOW, last_end=0.0)
-        for c in decided.claims
+        c.job_id: JobHistory(generation=c.generation, attempts=0, last_claim=NOW, last_end=0.0) for c in decided.claims
     }
     requests = {k: v for k, v in snapshot.requests.items() if k not in left}
-    return replace(
-        snapshot, submissions=tuple(rows), runners={ORG: runners}, history=history, requests=requests
-    )
+    return replace(snapshot, submissions=tuple(rows), runners={ORG: runners}, history=history, requests=requests)
 
 
 @settings(max_examples=300)

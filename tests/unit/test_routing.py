@@ -39,9 +39,7 @@ def test_the_most_specific_route_with_all_labels_wins(labels: tuple[str, ...], r
         (("runpod", "windows", "cpu"), "cpu", "route cpu lacks windows"),
     ],
 )
-def test_an_unmatched_job_names_what_is_missing(
-    labels: tuple[str, ...], nearest: str | None, why: str
-) -> None:
+def test_an_unmatched_job_names_what_is_missing(labels: tuple[str, ...], nearest: str | None, why: str) -> None:
     assert match(labels, "acme/web", ROUTES) == Unmatched(reason=why, nearest=nearest)
 
 

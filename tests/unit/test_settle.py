@@ -25,9 +25,7 @@ QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS
 
 
 def seen(**given: Any) -> Sight:
-    return Sight(
-        **{"job": None, "runner": None, "runners_known": True, "request": None, "route": a_route(), **given}
-    )
+    return Sight(**{"job": None, "runner": None, "runners_known": True, "request": None, "route": a_route(), **given})
 
 
 def a_request(status: RequestStatus, **given: Any) -> Request:
@@ -91,9 +89,7 @@ def test_github_saying_busy_outranks_a_request_that_ended(given: dict[str, Any])
 
 
 def test_a_worker_that_died_under_its_job_frees_its_place() -> None:
-    dead = step(
-        a_submission(state=State.BUSY), job=held(JobStatus.IN_PROGRESS), request=failed("crashed: oom")
-    )
+    dead = step(a_submission(state=State.BUSY), job=held(JobStatus.IN_PROGRESS), request=failed("crashed: oom"))
     assert dead == (State.FAILED, Reason.CRASHED)
 
 

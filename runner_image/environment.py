@@ -1,0 +1,36 @@
+"""The environment of the runner and so of every step: an allowlist, because the worker's own holds secrets."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Names that jobs rely on, and RunPod's facts about the machine. No key, token or webhook URL matches.
+_ALLOWED = re.compile(
+    r"""
+      PATH | HOME | USER | LOGNAME | SHELL | LANG | LANGUAGE | LC_\w+ | TZ | TERM | TMPDIR | HOSTNAME
+    | SSL_CERT_FILE | SSL_CERT_DIR | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE | NODE_EXTRA_CA_CERTS | GIT_SSL_CAINFO
+    | (?i:http_proxy | https_proxy | no_proxy | all_proxy)
+    | NVIDIA_\w+ | CUDA_\w+ | NV_\w+ | NCCL_\w+ | LD_LIBRARY_PATH | LIBRARY_PATH
+    | ImageOS | ImageVersion | AGENT_TOOLSDIRECTORY | RUNNER_TOOL_CACHE | DOTNET_\w+ | DEBIAN_FRONTEND
+    | RUNNER_ALLOW_RUNASROOT | ACTIONS_RUNNER_HOOK_JOB_STARTED | ACTIONS_RUNNER_HOOK_JOB_COMPLETED
+    | RUNPOD_(?: POD_ID | ENDPOINT_ID | DC_ID | GPU_COUNT | GPU_NAME | CPU_COUNT | MEM_GB )
+    """,
+    re.VERBOSE,
+)
+
+
+def runner_environment(environment: Mapping[str, str], job_input: Mapping[str, Any]) -> dict[str, str]:
+    """What the runner and its steps may know.
+
+    Args:
+        environment: the worker's.
+        job_input: of the request; reaches the job as the JSON in `JOB_INPUT`.
+    """
+    allowed = {name: value for name, value in environment.items() if _ALLOWED.fullmatch(name)}
+    return {
+        **allowed,
+        "JOB_INPUT": json.dumps(job_input),
+        # Tells a deprecated runner from one that cannot connect: code 7 instead of 1.
+        "ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE": "1",
+    }

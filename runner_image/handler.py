@@ -1,0 +1,118 @@
+"""RunPod's handler: one request, one GitHub Actions job, and out.
+
+Started as the worker's program. A trial without RunPod: `python3 handler.py --test_input '{"input": {...}}'`.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # as a program its own folder is on the path, but not the one that holds bridge
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bridge.model import Reason
+from runner_image.failure import Failure
+from runner_image.masking import Masker
+from runner_image.process import adopt_orphans
+from runner_image.request import parse
+from runner_image.session import Session
+
+ANSWER_LIMIT = 10.0
+"""s that the SDK has to deliver an answer after SIGTERM, before the process leaves."""
+
+SECRETS = ("GITHUB_PAT", "GITHUB_APP_PRIVATE_KEY", "RUNPOD_AI_API_KEY", "RUNPOD_API_KEY")
+
+
+def runner_root(environment: Mapping[str, str]) -> Path:
+    """Where the runner is installed."""
+    return Path(environment.get("RUNNER_DIR") or "/actions-runner").resolve()
+
+
+async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one job.
+
+    Args:
+        request: as RunPod hands it over: `id` and `input`.
+
+    Returns:
+        A bridge.model.WorkerAnswer; with the key `error`, `{reason}: {detail}`, when no job was run to its end.
+    """
+    masker = Masker([*(os.environ.get(name) for name in SECRETS), *_secrets(request.get("input"))])
+    emit = _emitter(masker, request)
+    try:
+        return await _served(request, masker, emit)
+    except Failure as failure:
+        emit("failed", reason=failure.reason, detail=failure.detail)
+        return {"outcome": failure.reason, "error": masker.mask(str(failure))}
+    except asyncio.CancelledError:
+        # The SDK would send no answer, and take the next request in a worker that is to be fresh.
+        emit("stopped", detail="RunPod stopped the request")
+        raise SystemExit(0) from None
+    except Exception as error:
+        emit("failed", reason=Reason.CRASHED, detail=repr(error))
+        return {"outcome": Reason.CRASHED, "error": masker.mask(f"{Reason.CRASHED}: {type(error).__name__}: {error}")}
+
+
+async def _served(request: Mapping[str, Any], masker: Masker, emit: Callable[..., None]) -> dict[str, Any]:
+    """Run the session in a task of its own, so that SIGTERM can end it and still answer."""
+    parsed = parse(request.get("input"), os.environ)
+    emit("request taken", mode=parsed.mode, runner=parsed.name, submission=parsed.submission)
+    session = Session(parsed, root=runner_root(os.environ), environment=os.environ, masker=masker, emit=emit)
+    running = asyncio.ensure_future(session.run())
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def terminate() -> None:
+        if not told.is_set():
+            told.set()
+            running.cancel()
+
+    sdk_handler = signal.getsignal(signal.SIGTERM)
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        answer = await running
+    except asyncio.CancelledError:
+        if not told.is_set():
+            raise
+        # os._exit: the SDK's open poll would hold the process for up to 90 s more.
+        loop.call_later(ANSWER_LIMIT, os._exit, 128 + signal.SIGTERM)
+        raise Failure(Reason.STOPPED, "the worker was told to stop") from None
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, sdk_handler)
+    emit("done", **answer)
+    return dict(answer)
+
+
+def _secrets(given: object) -> list[str]:
+    """The secrets of an input, valid or not."""
+    keys = ("jit_config", "registration_token", "github_pat")
+    return [v for k in keys if isinstance(v := given.get(k), str)] if isinstance(given, Mapping) else []
+
+
+def _emitter(masker: Masker, request: Mapping[str, Any]) -> Callable[..., None]:
+    """One JSON line per event on stdout."""
+
+    def emit(event: str, **fields: object) -> None:
+        line = {"at": round(time.time(), 3), "event": event, "request": request.get("id"), **fields}
+        print(masker.mask(json.dumps(line)), flush=True)
+
+    return emit
+
+
+def main() -> None:
+    """Start the SDK's worker."""
+    import runpod
+
+    adopt_orphans()
+    runpod.serverless.start({"handler": handle, "refresh_worker": True, "concurrency_modifier": lambda _: 1})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Runs the runner's programs: output line by line, and an end that leaves no process behind."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+import psutil
+
+INTERRUPT_GRACE = 20.0
+"""s between the interrupt and the kill of a runner: it cancels its job and ends its session meanwhile."""
+
+DRAIN = 2.0
+"""s to wait for the end of output when a step has left a process that holds it open."""
+
+LONGEST_LINE = 64 * 1024
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+T = TypeVar("T")
+
+
+def adopt_orphans() -> None:
+    """Make the kernel give orphaned descendants to this process, so that it can find and end them."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def unbroken(work: Awaitable[T]) -> T:
+    """Wait for `work` to its end, however often this task is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
+class Process:
+    """A program in a process group of its own. Made by `start`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, on_line: Callable[[str], None], before: set[int]) -> None:
+        self._process = process
+        self._before = before
+        self._reading = asyncio.ensure_future(_read(process.stdout, on_line))
+
+    @classmethod
+    async def start(
+        cls, argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
+    ) -> Self:
+        """Start a program.
+
+        Args:
+            argv: program and arguments; nothing secret, since any process can read them.
+            cwd: its working directory.
+            environment: all of its environment.
+            on_line: called with each line of its output, stderr included.
+        """
+        before = {child.pid for child in psutil.Process().children()}
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=cwd,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return cls(process, on_line, before)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and its group's."""
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Wait for its end and its output.
+
+        Returns:
+            The exit code, negative for a signal.
+        """
+        code = await self._process.wait()
+        await asyncio.wait([self._reading], timeout=DRAIN)
+        return code
+
+    async def stop(self) -> None:
+        """End it and everything that it started: an interrupt, a grace, a kill."""
+        if self._process.returncode is None:
+            self._signal(signal.SIGINT)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._process.wait()), INTERRUPT_GRACE)
+        self._signal(signal.SIGKILL)
+        await asyncio.to_thread(_kill_descendants, self._before | {self._process.pid})
+        await self._process.wait()
+        self._reading.cancel()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+async def _read(stream: asyncio.StreamReader | None, on_line: Callable[[str], None]) -> None:
+    """Call `on_line` with each line; one of over LONGEST_LINE comes in pieces."""
+    pending = b""
+    while stream and (chunk := await stream.read(LONGEST_LINE)):
+        *lines, pending = (pending + chunk).split(b"\n")
+        if len(pending) > LONGEST_LINE:
+            lines, pending = [*lines, pending], b""
+        for line in lines:
+            on_line(line.decode(errors="replace").rstrip("\r"))
+    if pending:
+        on_line(pending.decode(errors="replace"))
+
+
+def _kill_descendants(spared: set[int]) -> None:
+    """Kill what steps left behind, wherever it has hidden: orphans are children of this process by now."""
+    for _ in range(10):
+        children = [child for child in psutil.Process().children() if child.pid not in spared]
+        doomed = [each for child in children for each in (child, *_below(child))]
+        if not doomed:
+            return
+        for process in doomed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(children, timeout=1)
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return list(process.children(recursive=True))
+    return []

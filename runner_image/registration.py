@@ -1,0 +1,94 @@
+"""Registers a runner with config.sh, in the modes that hand over a token or a key."""
+
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from bridge.errors import AuthError, BridgeError, ConfigError
+from bridge.model import Credentials, Reason
+from runner_image.failure import Failure
+from runner_image.request import RunnerRequest
+
+if TYPE_CHECKING:
+    from bridge.github.api import GitHub
+
+_NAME_TAKEN = re.compile(r"A runner exists with the same name")
+_TOKEN_REFUSED = re.compile(r"Http response code: (?:Unauthorized|NotFound)|Invalid registration token")
+
+
+def config_arguments(request: RunnerRequest) -> list[str]:
+    """config.sh's arguments; its token goes through the environment, since any process can read these."""
+    group = ["--runnergroup", request.group] if request.group and request.target.startswith("orgs/") else []
+    return [
+        *("--unattended", "--ephemeral", "--disableupdate"),
+        *("--url", request.url or "", "--name", request.name),
+        *("--labels", ",".join(request.labels), "--work", "_work", *group),
+    ]
+
+
+def config_failure(lines: Sequence[str], code: int) -> Failure:
+    """Why config.sh failed, from what it printed."""
+    said = "\n".join(lines)
+    if _NAME_TAKEN.search(said):
+        return Failure(Reason.NAME_TAKEN, "GitHub knows a runner of this name already")
+    if _TOKEN_REFUSED.search(said):
+        return Failure(Reason.CREDENTIAL_EXPIRED, "GitHub refused the registration token")
+    last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
+    return Failure(Reason.CONFIGURATION_FAILED, f"config.sh ended with code {code}: {last.strip()}")
+
+
+def registered_id(root: Path) -> int | None:
+    """The id of the runner configured in `root`; the file's keys differ in case between versions."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        settings = json.loads((root / ".runner").read_text(encoding="utf-8-sig"))
+        return next((int(value) for key, value in settings.items() if key.lower() == "agentid"), None)
+    return None
+
+
+async def registration_token(request: RunnerRequest, environment: Mapping[str, str]) -> str:
+    """The token that config.sh needs: given, or asked for with the PAT or the App's key."""
+    if request.mode is Credentials.REGISTRATION:
+        return request.secret or ""
+    try:
+        async with _github(request, environment) as github:
+            return (await github.registration_token(request.target)).token
+    except (AuthError, ConfigError) as error:
+        raise Failure(Reason.CONFIGURATION_FAILED, str(error)) from None
+    except BridgeError as error:
+        raise Failure(Reason.CONFIGURATION_FAILED, f"no registration token: {error}") from None
+
+
+async def delete_registration(request: RunnerRequest, environment: Mapping[str, str], runner_id: int) -> None:
+    """Delete the runner that this request registered. What cannot be deleted, the bridge's next pass sweeps."""
+    with contextlib.suppress(BridgeError):
+        async with _github(request, environment) as github:
+            await github.delete_runner(request.target, runner_id)
+
+
+@asynccontextmanager
+async def _github(request: RunnerRequest, environment: Mapping[str, str]) -> "AsyncIterator[GitHub]":
+    """GitHub's client; imported here because jit and registration modes start faster without it."""
+    from bridge.github.api import GitHub, api_url_of
+    from bridge.github.auth import AppAuth, AppKey, PatAuth
+    from bridge.github.transport import http_client
+
+    api_url = environment.get("GITHUB_API_URL") or api_url_of(request.url or "")
+    async with http_client() as http:
+        if request.mode is Credentials.PAT:
+            yield GitHub(http, PatAuth(request.secret or ""), api_url=api_url)
+            return
+        installation = environment.get("GITHUB_APP_INSTALLATION_ID")
+        auth = AppAuth(
+            http,
+            api_url=api_url,
+            issuer=environment.get("GITHUB_APP_CLIENT_ID") or environment.get("GITHUB_APP_ID", ""),
+            key=AppKey.load(environment.get("GITHUB_APP_PRIVATE_KEY", "")),
+            owner=urlsplit(request.url or "").path.strip("/").partition("/")[0],
+            installation_id=int(installation) if installation else None,
+        )
+        yield GitHub(http, auth, api_url=api_url)

@@ -1,0 +1,192 @@
+"""The input of a request -> what to run. Whatever cannot work is refused in one line before anything starts."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+from urllib.parse import urlsplit
+
+from bridge.model import Credentials, Reason, WorkerInput
+from runner_image.failure import Failure
+
+JOB_TIMEOUT = 21_600.0
+"""s a job may run when the request does not say; GitHub's own default."""
+
+IDLE_TIMEOUT = 300.0
+"""s a runner may wait when the request does not say."""
+
+MAX_NAME, MAX_LABEL, MAX_LABELS = 64, 256, 100
+
+_PATH = re.compile(r"/(?P<owner>[A-Za-z0-9-]+)(?:/(?P<name>[A-Za-z0-9._-]+))?/?")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerRequest:
+    """What to run.
+
+    Args:
+        mode: what the runner registers with.
+        secret: the JIT config, registration token or PAT; None in app mode.
+        url: where it registers, such as `https://github.com/ORG`; None in jit mode.
+        name: the runner's.
+        labels: the runner's, beside GitHub's defaults.
+        group: the runner group's name, None for the default.
+        job_timeout: s.
+        idle_timeout: s.
+        not_after: Unix seconds, None for no limit.
+        submission: the bridge's id.
+        job_input: every other key of the input, for the job.
+    """
+
+    mode: Credentials
+    secret: str | None = field(repr=False)
+    url: str | None
+    name: str
+    labels: tuple[str, ...]
+    group: str | None
+    job_timeout: float
+    idle_timeout: float
+    not_after: float | None
+    submission: str | None
+    job_input: Mapping[str, Any]
+
+    @property
+    def target(self) -> str:
+        """Where it registers, as an API path: orgs/ORG or repos/OWNER/NAME."""
+        path = urlsplit(self.url or "").path.strip("/")
+        return f"repos/{path}" if "/" in path else f"orgs/{path}"
+
+
+def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
+    """Read a request's input; what it leaves out comes from the environment, as far as it may.
+
+    Raises:
+        Failure: bad_input, with the field's name and the mend.
+    """
+    if not isinstance(raw, Mapping):
+        raise _bad("input", f"must be a JSON object, not {type(raw).__name__}")
+    given = {key: value for key, value in raw.items() if value is not None}
+    mode = _mode(given, environment)
+    name = _text(given, "runner_name", MAX_NAME) or environment.get("RUNPOD_POD_ID") or "serverless-runpod-runner"
+    return RunnerRequest(
+        mode=mode,
+        secret=_secret(mode, given, environment),
+        url=None if mode is Credentials.JIT else _url(mode, given, environment),
+        name=name,
+        labels=_labels(given.get("runner_labels", ["runpod", name])),
+        group=_text(given, "runner_group", MAX_LABEL),
+        job_timeout=_seconds(given, "job_timeout", JOB_TIMEOUT),
+        idle_timeout=_seconds(given, "idle_timeout", IDLE_TIMEOUT),
+        not_after=_seconds(given, "not_after", 0.0) or None,
+        submission=_text(given, "submission", MAX_LABEL),
+        job_input={key: value for key, value in raw.items() if key not in WorkerInput.__annotations__},
+    )
+
+
+def _bad(key: str, mend: str) -> Failure:
+    return Failure(Reason.BAD_INPUT, f"{key}: {mend}")
+
+
+def _text(given: Mapping[str, Any], key: str, longest: int) -> str | None:
+    value = given.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise _bad(key, "must be a text of one line")
+    if len(value) > longest:
+        raise _bad(key, f"is {len(value)} characters long; at most {longest}")
+    return value
+
+
+def _seconds(given: Mapping[str, Any], key: str, default: float) -> float:
+    value = given.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+        raise _bad(key, "must be a number of seconds")
+    return float(value)
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or len(value) > MAX_LABELS:
+        raise _bad("runner_labels", f"must be a list of 1 to {MAX_LABELS} labels")
+    for label in value:
+        if not isinstance(label, str) or not label or not label.isprintable() or "," in label:
+            raise _bad("runner_labels", "each must be a text of one line without commas")
+        if len(label) > MAX_LABEL:
+            raise _bad("runner_labels", f"{label[:20]}... is {len(label)} characters long; at most {MAX_LABEL}")
+    return tuple(value)
+
+
+def _mode(given: Mapping[str, Any], environment: Mapping[str, str]) -> Credentials:
+    if "mode" in given:
+        if given["mode"] not in list(Credentials):
+            raise _bad("mode", f"must be one of {', '.join(Credentials)}")
+        return Credentials(given["mode"])
+    if "jit_config" in given:
+        return Credentials.JIT
+    if "registration_token" in given:
+        return Credentials.REGISTRATION
+    if "github_pat" in given or environment.get("GITHUB_PAT"):
+        return Credentials.PAT
+    if environment.get("GITHUB_APP_PRIVATE_KEY"):
+        return Credentials.APP
+    raise _bad("jit_config", "missing; send it, registration_token or github_pat, or set GITHUB_PAT on the endpoint")
+
+
+def _secret(mode: Credentials, given: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
+    match mode:
+        case Credentials.JIT:
+            return _jit_config(_needed(given.get("jit_config"), "jit_config"))
+        case Credentials.REGISTRATION:
+            return _needed(given.get("registration_token"), "registration_token")
+        case Credentials.PAT:
+            return _needed(given.get("github_pat") or environment.get("GITHUB_PAT"), "github_pat")
+        case Credentials.APP:
+            _needed(environment.get("GITHUB_APP_PRIVATE_KEY"), "GITHUB_APP_PRIVATE_KEY")
+            return None
+
+
+def _needed(value: object, key: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise _bad(key, "missing, or not a text")
+    return value
+
+
+def _jit_config(value: str) -> str:
+    try:
+        files = json.loads(base64.b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        files = None
+    if not isinstance(files, dict):
+        raise _bad("jit_config", "is not the base64 of a JSON object; send encoded_jit_config as GitHub gave it")
+    return value
+
+
+def _url(mode: Credentials, given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    url = _text(given, "runner_url", 2048) or _url_of_organisation(given, environment)
+    parts = urlsplit(url)
+    if not _PATH.fullmatch(parts.path) or parts.query or parts.fragment or parts.username:
+        raise _bad("runner_url", "must be https://HOST/ORGANISATION or https://HOST/OWNER/REPOSITORY")
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise _bad("runner_url", "must start with https://")
+    if mode in (Credentials.APP, Credentials.PAT) and "github_pat" not in given:
+        _refuse_stranger(parts.netloc, environment)
+    return url.rstrip("/")
+
+
+def _refuse_stranger(host: str, environment: Mapping[str, str]) -> None:
+    """The endpoint's own credentials go to the host that the endpoint names, not to one that a request names."""
+    api = urlsplit(environment.get("GITHUB_API_URL", "https://api.github.com")).netloc
+    if host not in (api, api.removeprefix("api.")):
+        raise _bad("runner_url", f"{host} is not this endpoint's GitHub; set GITHUB_API_URL on the endpoint for it")
+
+
+def _url_of_organisation(given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    organisation = _text(given, "github_org", MAX_NAME) or environment.get("GITHUB_ORG")
+    if not organisation:
+        raise _bad("runner_url", "missing; send it, or github_org")
+    return f"https://github.com/{organisation}"
