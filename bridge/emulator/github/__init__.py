@@ -1,0 +1,75 @@
+"""GitHub, as far as the bridge and the runner use it: a stateful model served over loopback HTTP."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bridge.emulator.faults import Faults
+from bridge.emulator.faults_http import FaultLayer
+from bridge.emulator.github.access import Access, App
+from bridge.emulator.github.rest import PREFIX, Rest
+from bridge.emulator.github.runner_service import RunnerService
+from bridge.emulator.github.state import GitHubState, Limits
+from bridge.emulator.serving import serving
+
+UNLIMITED = 10**9
+"""A rate limit that nobody reaches."""
+
+
+class GitHubEmulator:
+    """A GitHub that serves one owner. Made by `github_emulator`."""
+
+    def __init__(self, state: GitHubState, app: App, rate_limit: int) -> None:
+        self.state = state
+        self.app = app
+        self.access = Access(app, state.clock, state.limits.installation_token)
+        self.faults = Faults()
+        self.url = ""
+        self._rest = Rest(state, self.access, lambda: self.url, rate_limit)
+        routes = [*self._rest.routes(), *RunnerService(state).routes(), Route("/{path:path}", _not_emulated)]
+        self.asgi = FaultLayer(Starlette(routes=routes), self.faults)
+
+    @property
+    def api_url(self) -> str:
+        """What GITHUB_API_URL is set to."""
+        return self.url + PREFIX
+
+    @property
+    def calls(self) -> Counter[str]:
+        """REST calls by method and path template."""
+        return self._rest.calls
+
+    @property
+    def not_modified(self) -> int:
+        """Calls answered 304."""
+        return self._rest.not_modified
+
+
+async def _not_emulated(request: Request) -> Response:
+    return JSONResponse({"message": f"{request.method} {request.url.path} is not emulated"}, 501)
+
+
+@asynccontextmanager
+async def github_emulator(
+    state: GitHubState, app: App, *, port: int = 0, rate_limit: int = UNLIMITED
+) -> AsyncIterator[GitHubEmulator]:
+    """Serve `state` until the block ends.
+
+    Args:
+        state: the model; may be changed while it is served.
+        app: the App that is installed.
+        port: 0 takes a free one.
+        rate_limit: calls that each token has.
+    """
+    emulator = GitHubEmulator(state, app, rate_limit)
+    async with serving(emulator.asgi, port) as url:
+        emulator.url = url
+        yield emulator
+
+
+__all__ = ["App", "GitHubEmulator", "GitHubState", "Limits", "github_emulator"]

@@ -1,0 +1,118 @@
+"""Who may call: the App by its JWT, an installation by its token, a person by a PAT."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from bridge.emulator.github.state import Refused
+
+PERMISSIONS = {
+    "actions": "read",
+    "administration": "write",
+    "metadata": "read",
+    "organization_self_hosted_runners": "write",
+}
+"""What an App of this kind is installed with."""
+
+_STRENGTH = {"read": 1, "write": 2, "admin": 3}
+
+
+@dataclass(kw_only=True)
+class App:
+    """A GitHub App that is installed on one owner.
+
+    Args:
+        owner: whom it is installed on.
+        permissions: what that owner granted.
+    """
+
+    owner: str
+    permissions: dict[str, str] = field(default_factory=lambda: dict(PERMISSIONS))
+    app_id: int = 4242
+    client_id: str = "Iv23liEmulated"
+    installation_id: int = 777
+    key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048), repr=False)
+
+    @property
+    def pem(self) -> str:
+        """The private key, as GitHub lets one download it."""
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """What a token may do, until when (Unix seconds)."""
+
+    permissions: Mapping[str, str]
+    expires_at: float
+
+
+class Access:
+    """Checks credentials.
+
+    Args:
+        app: the only App.
+        clock: Unix seconds.
+        life: s that an installation token lives.
+    """
+
+    def __init__(self, app: App, clock: Callable[[], float], life: float) -> None:
+        self.app = app
+        self._clock = clock
+        self._life = life
+        self._grants: dict[str, Grant] = {}
+
+    def add_pat(self, token: str) -> None:
+        """Accept a personal access token that may do everything."""
+        self._grants[token] = Grant(permissions=dict.fromkeys(PERMISSIONS, "admin"), expires_at=float("inf"))
+
+    def revoke(self) -> None:
+        """Refuse every token from now on."""
+        self._grants.clear()
+
+    def check_jwt(self, bearer: str) -> None:
+        """Accept the App's own JWT; GitHub's refusals of the others."""
+        now = self._clock()
+        try:
+            claims = jwt.decode(
+                bearer,
+                self.app.key.public_key(),
+                algorithms=["RS256"],
+                options={"verify_exp": False, "verify_iat": False, "require": ["iss", "iat", "exp"]},
+            )
+        except jwt.InvalidTokenError:
+            raise Refused(401, "A JSON web token could not be decoded") from None
+        if str(claims["iss"]) not in (self.app.client_id, str(self.app.app_id)):
+            raise Refused(404, "Integration not found")
+        if claims["exp"] <= now:
+            raise Refused(401, "'Expiration time' claim ('exp') must be a numeric value representing the future time")
+        if claims["exp"] > now + 600:
+            raise Refused(401, "'Expiration time' claim ('exp') is too far in the future")
+        if claims["iat"] > now:
+            raise Refused(401, "'Issued at' claim ('iat') must be an Integer representing a time in the past")
+
+    def issue(self, permissions: Mapping[str, str] | None) -> tuple[str, Grant]:
+        """A new installation token; it may be narrower than the installation."""
+        wanted = dict(permissions or self.app.permissions)
+        for name, level in wanted.items():
+            if _STRENGTH[level] > _STRENGTH.get(self.app.permissions.get(name, ""), 0):
+                raise Refused(422, "The permissions requested are not granted to this installation.")
+        token = f"ghs_{secrets.token_urlsafe(30).replace('-', 'x').replace('_', 'y')}"
+        self._grants[token] = Grant(permissions=wanted, expires_at=self._clock() + self._life)
+        return token, self._grants[token]
+
+    def check_token(self, bearer: str) -> Grant:
+        """Accept a token that lives."""
+        grant = self._grants.get(bearer)
+        if grant is None or self._clock() >= grant.expires_at:
+            raise Refused(401, "Bad credentials")
+        return grant
+
+
+def allows(grant: Grant, permission: str, level: str) -> bool:
+    """Whether a token may do this."""
+    return _STRENGTH.get(grant.permissions.get(permission, ""), 0) >= _STRENGTH[level]

@@ -1,0 +1,275 @@
+"""GitHub's REST API over the model, below /api/v3 as on an Enterprise Server. What the product never calls is 501."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bridge.emulator.github import shapes
+from bridge.emulator.github.access import Access, Grant, allows
+from bridge.emulator.github.state import GitHubState, Refused, iso, jit_config
+
+PREFIX = "/api/v3"
+RUNS_LISTED = 1000
+"""GitHub lists no more runs than these."""
+
+Answer = tuple[int, Any]
+
+
+class Rest:
+    """The API.
+
+    Args:
+        state: the model.
+        access: who may call.
+        base_url: where this emulator is served; known once it listens.
+        rate_limit: calls that a token has; 304s are free.
+    """
+
+    def __init__(self, state: GitHubState, access: Access, base_url: Callable[[], str], rate_limit: int) -> None:
+        self._state = state
+        self._access = access
+        self._base_url = base_url
+        self._rate_limit = rate_limit
+        self._used: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.not_modified = 0
+
+    @property
+    def _api(self) -> str:
+        return self._base_url() + PREFIX
+
+    def routes(self) -> list[Route]:
+        """Everything that the product calls."""
+        runners, actions = "organization_self_hosted_runners", "actions"
+        made = [
+            self._by_app("GET", "/orgs/{owner}/installation", self._org_installation),
+            self._by_app("GET", "/users/{owner}/installation", self._user_installation),
+            self._by_app("POST", "/app/installations/{id:int}/access_tokens", self._access_token),
+            self._by_token("GET", "/installation/repositories", ("metadata", "read"), self._repositories),
+            self._by_token("GET", "/orgs/{owner}/repos", ("metadata", "read"), self._owned_repositories),
+            self._by_token("GET", "/repos/{owner}/{repo}/actions/runs", (actions, "read"), self._runs),
+            self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}/jobs", (actions, "read"), self._jobs),
+            self._by_token("GET", "/repos/{owner}/{repo}/actions/jobs/{id:int}", (actions, "read"), self._job),
+            self._by_token("GET", "/orgs/{owner}/actions/runner-groups", (runners, "read"), self._groups),
+        ]
+        for kind, permission in (("orgs/{owner}", runners), ("repos/{owner}/{repo}", "administration")):
+            base, may = f"/{kind}/actions/runners", (permission, "write")
+            made += [
+                self._by_token("GET", base, (permission, "read"), self._runners),
+                self._by_token("POST", f"{base}/registration-token", may, self._registration_token),
+                self._by_token("POST", f"{base}/generate-jitconfig", may, self._jit_config),
+                self._by_token("DELETE", f"{base}/{{id:int}}", may, self._delete_runner),
+            ]
+        return made
+
+    # --- installations and repositories ---
+
+    async def _org_installation(self, request: Request) -> Answer:
+        if request.path_params["owner"] not in self._state.organisations:
+            raise Refused(404, "Not Found")
+        return self._installation(request)
+
+    async def _user_installation(self, request: Request) -> Answer:
+        return self._installation(request)
+
+    def _installation(self, request: Request) -> Answer:
+        app, owner = self._access.app, request.path_params["owner"]
+        if owner != app.owner:
+            raise Refused(404, "Not Found")
+        base = f"{self._api}/app/installations/{app.installation_id}"
+        account = shapes.owner(self._state, owner, self._api)
+        return 200, {
+            "id": app.installation_id,
+            "account": account,
+            "repository_selection": "all",
+            "access_tokens_url": f"{base}/access_tokens",
+            "repositories_url": f"{self._api}/installation/repositories",
+            "html_url": base,
+            "app_id": app.app_id,
+            "app_slug": "emulated",
+            "client_id": app.client_id,
+            "target_id": account["id"],
+            "target_type": account["type"],
+            "permissions": app.permissions,
+            "events": ["workflow_job"],
+            "created_at": shapes.EPOCH,
+            "updated_at": shapes.EPOCH,
+            "single_file_name": None,
+            "suspended_by": None,
+            "suspended_at": None,
+        }
+
+    async def _access_token(self, request: Request) -> Answer:
+        if request.path_params["id"] != self._access.app.installation_id:
+            raise Refused(404, "Not Found")
+        body = json.loads(await request.body() or "{}")
+        token, grant = self._access.issue(body.get("permissions"))
+        return 201, {"token": token, "expires_at": iso(grant.expires_at), "permissions": grant.permissions}
+
+    async def _repositories(self, request: Request) -> Answer:
+        found = [r for r in self._state.repositories.values() if r.owner == self._access.app.owner]
+        page = self._paged(request, found)
+        listed = [shapes.full_repository(self._state, r, self._api) for r in page]
+        return 200, {"total_count": len(found), "repositories": listed}
+
+    async def _owned_repositories(self, request: Request) -> Answer:
+        found = [r for r in self._state.repositories.values() if r.owner == request.path_params["owner"]]
+        return 200, [shapes.minimal_repository(self._state, r, self._api) for r in self._paged(request, found)]
+
+    # --- runs and jobs ---
+
+    async def _runs(self, request: Request) -> Answer:
+        repository, wanted = self._repository(request), request.query_params.get("status")
+        of_it = [r for r in self._state.runs.values() if r.repository == repository]
+        found = [r for r in reversed(of_it) if wanted in (None, r.status, r.conclusion)][:RUNS_LISTED]
+        listed = [shapes.run(self._state, r, self._api) for r in self._paged(request, found)]
+        return 200, {"total_count": len(found), "workflow_runs": listed}
+
+    async def _jobs(self, request: Request) -> Answer:
+        run = self._state.runs.get(request.path_params["id"])
+        if not run or run.repository != self._repository(request):
+            raise Refused(404, "Not Found")
+        found = list(run.jobs.values())
+        listed = [shapes.job(self._state, j, self._api) for j in self._paged(request, found)]
+        return 200, {"total_count": len(found), "jobs": listed}
+
+    async def _job(self, request: Request) -> Answer:
+        job = self._state.jobs.get(request.path_params["id"])
+        if not job or job.repository != self._repository(request):
+            raise Refused(404, "Not Found")
+        return 200, shapes.job(self._state, job, self._api)
+
+    def _repository(self, request: Request) -> str:
+        name = "{owner}/{repo}".format(**request.path_params)
+        if name not in self._state.repositories:
+            raise Refused(404, "Not Found")
+        return name
+
+    # --- runners ---
+
+    def _target(self, request: Request) -> str:
+        if "repo" in request.path_params:
+            return f"repos/{self._repository(request)}"
+        if request.path_params["owner"] not in self._state.organisations:
+            raise Refused(404, "Not Found")
+        return f"orgs/{request.path_params['owner']}"
+
+    async def _groups(self, request: Request) -> Answer:
+        target = self._target(request)
+        listed = [shapes.group(i, name, target, self._api) for i, name in self._state.groups.items()]
+        return 200, {"total_count": len(listed), "runner_groups": self._paged(request, listed)}
+
+    async def _runners(self, request: Request) -> Answer:
+        name = request.query_params.get("name")
+        found = [r for r in self._state.runners_at(self._target(request)) if name in (None, r.name)]
+        listed = [shapes.runner(self._state, r) for r in self._paged(request, found)]
+        return 200, {"total_count": len(found), "runners": listed}
+
+    async def _registration_token(self, request: Request) -> Answer:
+        token, expires_at = self._state.registration_token(self._target(request))
+        return 201, {"token": token, "expires_at": iso(expires_at)}
+
+    async def _jit_config(self, request: Request) -> Answer:
+        target, body = self._target(request), json.loads(await request.body())
+        labels, name = body.get("labels") or [], body.get("name") or ""
+        if not 1 <= len(labels) <= 100 or any(not 0 < len(label) <= 256 for label in labels):
+            raise Refused(422, "Invalid request: labels must be 1 to 100 of at most 256 characters")
+        if not 1 <= len(name) <= 64 or body.get("runner_group_id") not in self._state.groups:
+            raise Refused(422, "Invalid request: name or runner_group_id")
+        runner = self._state.add_runner(target, name, labels, group_id=body["runner_group_id"])
+        return 201, {
+            "runner": shapes.runner(self._state, runner),
+            "encoded_jit_config": jit_config(runner, self._base_url()),
+        }
+
+    async def _delete_runner(self, request: Request) -> Answer:
+        self._state.delete_runner(self._target(request), request.path_params["id"])
+        return 204, None
+
+    # --- what all calls share ---
+
+    def _paged(self, request: Request, found: Sequence[Any]) -> list[Any]:
+        """One page; `request.state.link` gets the header that names the next."""
+        size = min(100, int(request.query_params.get("per_page", 30)))
+        page = int(request.query_params.get("page", 1))
+        if len(found) > page * size:
+            query = urlencode({**request.query_params, "page": page + 1})
+            request.state.link = f'<{self._base_url()}{request.url.path}?{query}>; rel="next"'
+        return list(found[(page - 1) * size : page * size])
+
+    def _by_app(self, method: str, path: str, answer: Any) -> Route:
+        async def checked(request: Request) -> Answer:
+            self._access.check_jwt(_bearer(request))
+            return await answer(request)  # type: ignore[no-any-return]
+
+        return self._route(method, path, checked)
+
+    def _by_token(self, method: str, path: str, needs: tuple[str, str], answer: Any) -> Route:
+        async def checked(request: Request) -> Answer:
+            grant: Grant = self._access.check_token(_bearer(request))
+            if not allows(grant, *needs):
+                request.state.needs = "=".join(needs)
+                raise Refused(403, "Resource not accessible by integration")
+            self._spend(_bearer(request))
+            return await answer(request)  # type: ignore[no-any-return]
+
+        return self._route(method, path, checked)
+
+    def _spend(self, token: str) -> None:
+        if self._used[token] >= self._rate_limit:
+            raise Refused(403, "API rate limit exceeded for installation")
+        self._used[token] += 1
+
+    def _route(self, method: str, path: str, answer: Any) -> Route:
+        async def endpoint(request: Request) -> Response:
+            self.calls[f"{method} {path}"] += 1
+            try:
+                status, body = await answer(request)
+            except Refused as refused:
+                status, body = refused.status, {"message": refused.message, "documentation_url": "", "status": ""}
+            except (ValueError, TypeError, AttributeError):
+                status, body = 400, {"message": "Problems parsing JSON"}
+            return self._response(request, status, body)
+
+        return Route(PREFIX + path, endpoint, methods=[method])
+
+    def _response(self, request: Request, status: int, body: Any) -> Response:
+        content = b"" if body is None else json.dumps(body).encode()
+        etag = ""
+        if request.method == "GET" and status == 200:
+            # Validators hold per token: https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+            digest = hashlib.sha256(_bearer(request).encode() + content).hexdigest()[:40]
+            etag = f'W/"{digest}"'
+            if request.headers.get("if-none-match") == etag:
+                self.not_modified += 1
+                self._used[_bearer(request)] -= 1
+                return Response(status_code=304, headers=self._headers(request, etag))
+        return Response(content, status, self._headers(request, etag), media_type="application/json")
+
+    def _headers(self, request: Request, etag: str) -> dict[str, str]:
+        used = self._used[_bearer(request)]
+        headers = {
+            **({"etag": etag} if etag else {}),
+            "x-github-request-id": f"EMU:{self._state.next_id()}",
+            "x-ratelimit-limit": str(self._rate_limit),
+            "x-ratelimit-remaining": str(max(0, self._rate_limit - used)),
+            "x-ratelimit-reset": str(int(self._state.clock()) + 3600),
+            "x-ratelimit-used": str(used),
+        }
+        if link := getattr(request.state, "link", None):
+            headers["link"] = link
+        if needs := getattr(request.state, "needs", None):
+            headers["x-accepted-github-permissions"] = needs
+        return headers
+
+
+def _bearer(request: Request) -> str:
+    """The credential, under either of the schemes that GitHub takes."""
+    return request.headers.get("authorization", "").partition(" ")[2]

@@ -1,0 +1,189 @@
+"""GitHub's JSON for what the model holds, complete enough for a client generated from GitHub's own description."""
+
+from typing import Any
+
+from bridge.emulator.github.state import GitHubState, Job, Repository, Run, Runner, iso
+
+EPOCH = "2026-01-01T00:00:00Z"
+
+_REPOSITORY_URLS = (
+    "archive assignees blobs branches collaborators comments commits compare contents contributors deployments "
+    "downloads events forks git_commits git_refs git_tags hooks issue_comment issue_events issues keys labels "
+    "languages merges milestones notifications pulls releases stargazers statuses subscribers subscription tags "
+    "teams trees"
+).split()
+
+_USER_URLS = ("followers following gists starred subscriptions organizations repos events received_events").split()
+
+
+def user(login: str, user_id: int, kind: str, api: str) -> dict[str, Any]:
+    """A user or organisation, as the owner or actor of something."""
+    base = f"{api}/users/{login}"
+    return {
+        "login": login,
+        "id": user_id,
+        "node_id": f"U_{user_id}",
+        "avatar_url": f"{base}/avatar",
+        "gravatar_id": "",
+        "url": base,
+        "html_url": base,
+        "type": kind,
+        "site_admin": False,
+        **{f"{name}_url": f"{base}/{name}" for name in _USER_URLS},
+    }
+
+
+def owner(state: GitHubState, name: str, api: str) -> dict[str, Any]:
+    """The owner of repositories."""
+    if name in state.organisations:
+        return user(name, state.organisations[name], "Organization", api)
+    return user(name, 1, "User", api)
+
+
+def minimal_repository(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
+    """A repository within a run."""
+    base = f"{api}/repos/{repository.full_name}"
+    return {
+        "id": repository.id,
+        "node_id": f"R_{repository.id}",
+        "name": repository.name,
+        "full_name": repository.full_name,
+        "owner": owner(state, repository.owner, api),
+        "private": repository.private,
+        "html_url": base,
+        "description": None,
+        "fork": False,
+        "url": base,
+        **{f"{name}_url": f"{base}/{name}" for name in _REPOSITORY_URLS},
+    }
+
+
+def full_repository(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
+    """A repository in a listing."""
+    base = f"{api}/repos/{repository.full_name}"
+    counts = ("forks", "forks_count", "open_issues", "open_issues_count", "stargazers_count", "watchers")
+    switches = ("has_downloads", "has_issues", "has_pages", "has_projects", "has_wiki", "has_discussions")
+    return {
+        **minimal_repository(state, repository, api),
+        **dict.fromkeys((*counts, "watchers_count", "size"), 0),
+        **dict.fromkeys(switches, False),
+        **{f"{name}_url": base for name in ("clone", "git", "ssh", "svn")},
+        "archived": repository.archived,
+        "disabled": repository.disabled,
+        "created_at": EPOCH,
+        "updated_at": EPOCH,
+        "pushed_at": EPOCH,
+        "default_branch": "main",
+        "homepage": None,
+        "language": None,
+        "license": None,
+        "mirror_url": None,
+        "visibility": "private" if repository.private else "public",
+    }
+
+
+def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
+    """A workflow run."""
+    repository = minimal_repository(state, state.repositories[made.repository], api)
+    base = f"{repository['url']}/actions/runs/{made.id}"
+    commit = {"name": "emulator", "email": "emulator@localhost"}
+    urls = ("jobs", "logs", "check_suite", "artifacts", "cancel", "rerun", "workflow")
+    return {
+        "id": made.id,
+        "name": made.spec.workflow,
+        "node_id": f"WFR_{made.id}",
+        "head_branch": made.spec.branch,
+        "head_sha": made.spec.sha,
+        "path": made.spec.path,
+        "display_title": made.spec.workflow,
+        "run_number": made.number,
+        "run_attempt": 1,
+        "event": made.spec.event,
+        "status": made.status,
+        "conclusion": made.conclusion,
+        "workflow_id": 1,
+        "check_suite_id": made.id,
+        "check_suite_node_id": f"CS_{made.id}",
+        "url": base,
+        "html_url": base,
+        **{f"{name}_url": f"{base}/{name}" for name in urls},
+        "previous_attempt_url": None,
+        "pull_requests": [],
+        "created_at": iso(made.created_at),
+        "updated_at": iso(made.created_at),
+        "run_started_at": iso(made.created_at),
+        "actor": repository["owner"],
+        "triggering_actor": repository["owner"],
+        "head_commit": {
+            "id": made.spec.sha,
+            "tree_id": made.spec.sha,
+            "message": made.spec.workflow,
+            "timestamp": iso(made.created_at),
+            "author": commit,
+            "committer": commit,
+        },
+        "repository": repository,
+        "head_repository": repository,
+    }
+
+
+def job(state: GitHubState, made: Job, api: str) -> dict[str, Any]:
+    """A workflow job. GitHub sets `started_at` even while it is queued."""
+    spec = state.runs[made.run_id].spec
+    base = f"{api}/repos/{made.repository}/actions/jobs/{made.id}"
+    holder = made.runner if made.acquired else None
+    return {
+        "id": made.id,
+        "run_id": made.run_id,
+        "run_url": f"{api}/repos/{made.repository}/actions/runs/{made.run_id}",
+        "run_attempt": 1,
+        "node_id": f"CR_{made.id}",
+        "head_sha": spec.sha,
+        "head_branch": spec.branch,
+        "workflow_name": spec.workflow,
+        "url": base,
+        "html_url": base,
+        "check_run_url": f"{base}/check-run",
+        "status": made.status,
+        "conclusion": made.conclusion,
+        "created_at": iso(made.created_at),
+        "started_at": iso(made.started_at if made.started_at is not None else made.created_at),
+        "completed_at": iso(made.completed_at),
+        "name": made.spec.name,
+        "steps": [],
+        "labels": list(made.spec.labels),
+        "runner_id": holder.id if holder else 0,
+        "runner_name": holder.name if holder else "",
+        "runner_group_id": holder.group_id if holder else 0,
+        "runner_group_name": state.groups[holder.group_id] if holder else "",
+    }
+
+
+def runner(state: GitHubState, made: Runner) -> dict[str, Any]:
+    """A self-hosted runner."""
+    return {
+        "id": made.id,
+        "name": made.name,
+        "os": "unknown" if not made.version else "linux",
+        "status": "online" if state.online(made) else "offline",
+        "busy": made.job is not None,
+        "ephemeral": made.ephemeral,
+        "runner_group_id": made.group_id,
+        "labels": [{"id": n, "name": label, "type": "custom"} for n, label in enumerate(made.labels, 1)],
+    }
+
+
+def group(group_id: int, name: str, target: str, api: str) -> dict[str, Any]:
+    """A runner group of an organisation."""
+    return {
+        "id": group_id,
+        "name": name,
+        "visibility": "all",
+        "default": group_id == 1,
+        "runners_url": f"{api}/{target}/actions/runner-groups/{group_id}/runners",
+        "inherited": False,
+        "allows_public_repositories": False,
+        "restricted_to_workflows": False,
+        "selected_workflows": [],
+        "workflow_restrictions_read_only": False,
+    }

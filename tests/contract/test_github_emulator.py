@@ -1,0 +1,265 @@
+"""The GitHub emulator, driven by githubkit: a client generated from GitHub's own description."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from githubkit import AppAuthStrategy, AppInstallationAuthStrategy, GitHub, TokenAuthStrategy
+from githubkit.cache import MemCacheStrategy
+from githubkit.exception import RequestFailed
+
+from bridge.emulator.github import GitHubEmulator, GitHubState, Limits, github_emulator
+from bridge.emulator.github.state import Refused
+from tests.github import GPU, a_github, a_run, a_spec, an_app
+
+
+def client(auth: Any, emulator: GitHubEmulator) -> GitHub[Any]:
+    """An outside client that keeps no token from one test to the next."""
+    return GitHub(
+        auth,
+        base_url=emulator.api_url,
+        http_cache=False,
+        auto_retry=False,
+        cache_strategy=MemCacheStrategy(),
+    )
+
+
+def driven(state: GitHubState, drive: Callable[[GitHubEmulator, Any], Awaitable[None]], **given: Any) -> None:
+    """Run `drive` with the emulator and githubkit, authenticated as the App's installation."""
+
+    async def main() -> None:
+        async with github_emulator(state, an_app(), **given) as emulator:
+            auth = AppInstallationAuthStrategy(emulator.app.client_id, emulator.app.pem, emulator.app.installation_id)
+            async with client(auth, emulator) as github:
+                await drive(emulator, github)
+
+    asyncio.run(main())
+
+
+def status_of(failure: pytest.ExceptionInfo[RequestFailed]) -> int:
+    return int(failure.value.response.status_code)
+
+
+def test_every_listing_is_what_githubs_description_says() -> None:
+    state = a_github()
+    run = state.add_run("acme/web", a_run())
+
+    async def drive(_: GitHubEmulator, github: Any) -> None:
+        rest = github.rest
+        repositories = await rest.apps.async_list_repos_accessible_to_installation()
+        assert [r.full_name for r in repositories.parsed_data.repositories] == ["acme/web"]
+        owned = await rest.repos.async_list_for_org("acme")
+        assert [r.full_name for r in owned.parsed_data] == ["acme/web"]
+        runs = await rest.actions.async_list_workflow_runs_for_repo("acme", "web", status="queued")
+        assert [r.id for r in runs.parsed_data.workflow_runs] == [run.id]
+        jobs = await rest.actions.async_list_jobs_for_workflow_run("acme", "web", run.id)
+        (job,) = jobs.parsed_data.jobs
+        assert (job.status, tuple(job.labels)) == ("queued", GPU)
+        one = await rest.actions.async_get_job_for_workflow_run("acme", "web", job.id)
+        assert one.parsed_data.id == job.id
+        groups = await rest.actions.async_list_self_hosted_runner_groups_for_org("acme")
+        assert [(g.id, g.name) for g in groups.parsed_data.runner_groups] == [(1, "Default")]
+
+    driven(state, drive)
+
+
+@pytest.mark.parametrize("at", ["org", "repo"])
+def test_runners_are_registered_listed_and_deleted(at: str) -> None:
+    async def drive(_: GitHubEmulator, github: Any) -> None:
+        actions, where = github.rest.actions, ("acme",) if at == "org" else ("acme", "web")
+        token = await getattr(actions, f"async_create_registration_token_for_{at}")(*where)
+        assert token.parsed_data.token
+        make = getattr(actions, f"async_generate_runner_jitconfig_for_{at}")
+        made = await make(*where, name="r-1", runner_group_id=1, labels=["gpu"])
+        assert made.parsed_data.encoded_jit_config
+        with pytest.raises(RequestFailed) as taken:
+            await make(*where, name="r-1", runner_group_id=1, labels=["gpu"])
+        assert status_of(taken) == 409
+        with pytest.raises(RequestFailed) as refused:
+            await make(*where, name="r-2", runner_group_id=1, labels=["x" * 257])
+        assert status_of(refused) == 422
+        listed = await getattr(actions, f"async_list_self_hosted_runners_for_{at}")(*where)
+        (runner,) = listed.parsed_data.runners
+        assert (runner.name, runner.status, runner.busy) == ("r-1", "offline", False)
+        delete = getattr(actions, f"async_delete_self_hosted_runner_from_{at}")
+        assert (await delete(*where, runner.id)).status_code == 204
+        with pytest.raises(RequestFailed) as gone:
+            await delete(*where, runner.id)
+        assert status_of(gone) == 404
+
+    driven(a_github(), drive)
+
+
+def test_installations_are_found_by_the_app_and_refused_to_others() -> None:
+    async def main() -> None:
+        async with github_emulator(a_github(), an_app()) as emulator:
+            app = AppAuthStrategy(emulator.app.client_id, emulator.app.pem)
+            async with client(app, emulator) as github:
+                found = await github.rest.apps.async_get_org_installation("acme")
+                assert found.parsed_data.id == emulator.app.installation_id
+                with pytest.raises(RequestFailed) as missing:
+                    await github.rest.apps.async_get_org_installation("other")
+                assert status_of(missing) == 404
+                narrow = await github.rest.apps.async_create_installation_access_token(
+                    found.parsed_data.id, permissions={"metadata": "read"}
+                )
+            token = TokenAuthStrategy(narrow.parsed_data.token)
+            async with client(token, emulator) as github:
+                with pytest.raises(RequestFailed) as lacking:
+                    await github.rest.actions.async_list_self_hosted_runners_for_org("acme")
+                assert status_of(lacking) == 403
+                needed = lacking.value.response.headers["x-accepted-github-permissions"]
+                assert needed == "organization_self_hosted_runners=read"
+            stranger = AppAuthStrategy(emulator.app.client_id, an_app().pem)
+            async with client(stranger, emulator) as github:
+                with pytest.raises(RequestFailed) as unknown:
+                    await github.rest.apps.async_get_org_installation("acme")
+                assert status_of(unknown) == 401
+
+    asyncio.run(main())
+
+
+def test_pages_are_linked_and_unchanged_ones_cost_nothing() -> None:
+    state = a_github()
+    for number in range(5):
+        state.add_repository(f"acme/r{number}")
+
+    async def drive(emulator: GitHubEmulator, github: Any) -> None:
+        first = await github.rest.apps.async_list_repos_accessible_to_installation(per_page=4)
+        assert 'rel="next"' in first.headers["link"]
+        second = await github.rest.apps.async_list_repos_accessible_to_installation(per_page=4, page=2)
+        assert "link" not in second.headers
+        assert len(first.parsed_data.repositories + second.parsed_data.repositories) == 6
+        same = await github.arequest(
+            "GET", "/installation/repositories?per_page=4", headers={"If-None-Match": first.headers["etag"]}
+        )
+        assert same.status_code == 304
+        assert same.headers["x-ratelimit-used"] == second.headers["x-ratelimit-used"]
+
+    driven(state, drive)
+
+
+def test_a_token_that_has_spent_its_calls_is_limited() -> None:
+    async def drive(_: GitHubEmulator, github: Any) -> None:
+        await github.rest.apps.async_list_repos_accessible_to_installation()
+        with pytest.raises(RequestFailed) as limited:
+            await github.rest.apps.async_list_repos_accessible_to_installation()
+        assert status_of(limited) == 403
+        assert limited.value.response.headers["x-ratelimit-remaining"] == "0"
+
+    driven(a_github(), drive, rate_limit=1)
+
+
+def test_what_the_product_never_calls_is_not_emulated() -> None:
+    async def drive(_: GitHubEmulator, github: Any) -> None:
+        with pytest.raises(RequestFailed) as refused:
+            await github.rest.gists.async_list()
+        assert status_of(refused) == 501
+
+    driven(a_github(), drive)
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def listening(state: GitHubState, name: str, labels: tuple[str, ...] = GPU, target: str = "orgs/acme") -> Any:
+    runner = state.add_runner(target, name, labels)
+    state.open_session(runner, "2.338.0")
+    return runner
+
+
+def test_a_job_goes_to_any_runner_that_holds_all_its_labels() -> None:
+    state = a_github(clock=(clock := Clock()))
+    for name, labels in (("short", ("gpu",)), ("other", (*GPU, "a100")), ("exact", ("SELF-HOSTED", "RunPod", "GPU"))):
+        listening(state, name, labels)
+        clock.now += 1
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    state.tick()
+    assert job.runner is not None
+    assert job.runner.name == "other", "the longest waiting of the eligible"
+
+
+def test_a_runner_of_another_repository_gets_nothing() -> None:
+    state = a_github()
+    state.add_repository("acme/api")
+    listening(state, "elsewhere", target="repos/acme/api")
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    state.tick()
+    assert job.runner is None
+
+
+def test_an_assigned_job_that_is_not_picked_up_is_queued_again() -> None:
+    state = a_github(clock=(clock := Clock()), limits=Limits(pickup=60, heartbeat=1000))
+    runner = listening(state, "slow")
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    assert state.assigned(runner) is job
+    clock.now += 61
+    state.close_session(runner)
+    state.tick()
+    assert (job.status, job.runner, runner.job) == ("queued", None, None)
+    with pytest.raises(Refused):
+        state.acquire(runner, job.id)
+
+
+def test_a_dead_runners_job_is_queued_again_and_both_runs_are_told() -> None:
+    state = a_github(clock=(clock := Clock()), limits=Limits(heartbeat=30))
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    first = listening(state, "first")
+    state.assigned(first)
+    state.acquire(first, job.id)
+    clock.now += 31
+    second = listening(state, "second")
+    assert state.assigned(second) is job
+    state.acquire(second, job.id)
+    state.complete(second, job.id, "Succeeded", {}, "")
+    assert (job.conclusion, job.executions) == ("success", ["first", "second"])
+
+
+def test_a_busy_runner_cannot_be_deleted_and_an_ephemeral_one_leaves_with_its_job() -> None:
+    state = a_github()
+    runner = listening(state, "r")
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    state.assigned(runner)
+    with pytest.raises(Refused) as refused:
+        state.delete_runner("orgs/acme", runner.id)
+    assert refused.value.status == 422
+    state.acquire(runner, job.id)
+    state.complete(runner, job.id, "Failed", {}, "")
+    assert job.conclusion == "failure"
+    assert state.runners == {}
+
+
+def test_a_second_session_of_a_registration_is_refused() -> None:
+    state = a_github()
+    runner = listening(state, "r")
+    with pytest.raises(Refused) as refused:
+        state.open_session(runner, "2.338.0")
+    assert refused.value.status == 409
+
+
+def test_a_job_is_queued_when_those_it_needs_have_ended() -> None:
+    state = a_github()
+    run = state.add_run("acme/web", a_run(a_spec("first"), a_spec("second", needs=("first",))))
+    assert list(run.jobs) == ["first"]
+    runner = listening(state, "r")
+    job = run.jobs["first"]
+    state.assigned(runner)
+    state.acquire(runner, job.id)
+    state.complete(runner, job.id, "Succeeded", {"x": "1"}, "")
+    assert list(run.jobs) == ["first", "second"]
+    assert run.status == "in_progress"
+
+
+def test_a_skipped_job_frees_those_that_need_it() -> None:
+    state = a_github()
+    skipped = a_spec("skipped", message=lambda _needs: None)
+    run = state.add_run("acme/web", a_run(skipped, a_spec("after", needs=("skipped",))))
+    assert list(run.jobs) == ["after"]

@@ -1,0 +1,38 @@
+"""The GitHub emulator for tests, with one organisation, and runs of trivial jobs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.emulator.github import App, GitHubState
+from bridge.emulator.jobs import JobResult, JobSpec, RunSpec
+
+GPU = ("self-hosted", "runpod", "gpu")
+
+
+def a_spec(name: str = "build", labels: tuple[str, ...] = GPU, **given: Any) -> JobSpec:
+    def message(_needs: Mapping[str, JobResult]) -> Mapping[str, object]:
+        return {"workflow": {}, "job": name, "event": "push"}
+
+    return JobSpec(**{"key": name, "name": name, "labels": labels, "message": message, **given})
+
+
+def a_run(*jobs: JobSpec) -> RunSpec:
+    return RunSpec(
+        workflow="ci",
+        path=".github/workflows/ci.yml",
+        event="push",
+        sha="a" * 40,
+        branch="main",
+        jobs=jobs or (a_spec(),),
+    )
+
+
+def a_github(**given: Any) -> GitHubState:
+    state = GitHubState(**given)
+    state.add_organisation("acme")
+    state.add_repository("acme/web")
+    return state
+
+
+def an_app(**given: Any) -> App:
+    return App(owner="acme", **given)
