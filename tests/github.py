@@ -1,7 +1,10 @@
 """The GitHub emulator for tests, with one organisation, and runs of trivial jobs."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bridge.emulator.github import App, GitHubState
 from bridge.emulator.jobs import JobResult, JobSpec, RunSpec
@@ -35,4 +38,10 @@ def a_github(**given: Any) -> GitHubState:
 
 
 def an_app(**given: Any) -> App:
-    return App(owner="acme", **given)
+    """The App of organisation acme; making its key is slow, so all share one."""
+    return App(owner="acme", **{"key": _key(), **given})
+
+
+@cache
+def _key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)

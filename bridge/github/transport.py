@@ -26,6 +26,9 @@ CONCURRENT_CALLS = 50
 RETRIES = 2
 """Further tries of a call that changes nothing, or changes the same thing again."""
 
+RETRY_WAIT = 0.2
+"""s, on average, before the first further try; four times as much before the next."""
+
 LIMITS = httpx.Limits(max_connections=CONCURRENT_CALLS, max_keepalive_connections=CONCURRENT_CALLS)
 TIMEOUT = httpx.Timeout(10.0, pool=60.0)
 
@@ -107,7 +110,7 @@ class Transport:
                     return response
                 if not left:
                     raise Unavailable(_line(method, path, response))
-            await asyncio.sleep(random.uniform(0.1, 0.3) * 4 ** (RETRIES - left))  # noqa: S311 - jitter
+            await asyncio.sleep(RETRY_WAIT * random.uniform(0.5, 1.5) * 4 ** (RETRIES - left))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
 
     async def change(self, path: str, headers: Mapping[str, str], body: Any) -> httpx.Response:

@@ -9,7 +9,7 @@ from githubkit import AppAuthStrategy, AppInstallationAuthStrategy, GitHub, Toke
 from githubkit.cache import MemCacheStrategy
 from githubkit.exception import RequestFailed
 
-from bridge.emulator.github import GitHubEmulator, GitHubState, Limits, github_emulator
+from bridge.emulator.github import App, GitHubEmulator, GitHubState, Limits, github_emulator
 from bridge.emulator.github.state import Refused
 from tests.github import GPU, a_github, a_run, a_spec, an_app
 
@@ -111,7 +111,7 @@ def test_installations_are_found_by_the_app_and_refused_to_others() -> None:
                 assert status_of(lacking) == 403
                 needed = lacking.value.response.headers["x-accepted-github-permissions"]
                 assert needed == "organization_self_hosted_runners=read"
-            stranger = AppAuthStrategy(emulator.app.client_id, an_app().pem)
+            stranger = AppAuthStrategy(emulator.app.client_id, App(owner="acme").pem)
             async with client(stranger, emulator) as github:
                 with pytest.raises(RequestFailed) as unknown:
                     await github.rest.apps.async_get_org_installation("acme")

@@ -1,0 +1,399 @@
+"""The bridge's GitHub client against the emulator: what it asks, what it keeps, and how each failure is called."""
+
+import asyncio
+import base64
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
+from bridge.errors import AuthError, BridgeError, ConfigError, NameTaken, OutcomeUnknown, RateLimited, Unavailable
+from bridge.github import auth as auth_module
+from bridge.github import transport
+from bridge.github.api import GitHub, api_url_of, web_url_of
+from bridge.github.auth import AppAuth, AppKey, PatAuth
+from bridge.github.transport import http_client
+from bridge.model import JobStatus
+from tests.github import GPU, a_github, a_run, a_spec, an_app
+
+Drive = Callable[[GitHubEmulator, GitHub], Awaitable[None]]
+TOKENS = r"/access_tokens$"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "RETRY_WAIT", 0.001)
+    monkeypatch.setattr("bridge.github.api.LAG_WAITS", (0.001, 0.001, 0.001))
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def driven(state: GitHubState, drive: Drive, *, auth: dict[str, Any] | None = None, **given: Any) -> GitHubEmulator:
+    """Run `drive` with an emulator and our client, authenticated as the App."""
+
+    async def main() -> GitHubEmulator:
+        async with github_emulator(state, an_app(), **given) as emulator, http_client() as http:
+            app = emulator.app
+            made = AppAuth(
+                http,
+                api_url=emulator.api_url,
+                issuer=app.client_id,
+                key=AppKey.load(app.pem),
+                owner=app.owner,
+                **(auth or {}),
+            )
+            await drive(emulator, GitHub(http, made, api_url=emulator.api_url))
+            return emulator
+
+    return asyncio.run(main())
+
+
+def failing(drive: Callable[[GitHubEmulator, GitHub], Awaitable[Any]], *faults: Fault, **given: Any) -> BridgeError:
+    """The error that `drive` ends with."""
+    caught: list[BridgeError] = []
+
+    async def catch(emulator: GitHubEmulator, github: GitHub) -> None:
+        for fault in faults:
+            emulator.faults.add(fault)
+        with pytest.raises(BridgeError) as error:
+            await drive(emulator, github)
+        caught.append(error.value)
+
+    driven(given.pop("state", None) or a_github(), catch, **given)
+    assert "\n" not in str(caught[0])
+    return caught[0]
+
+
+# --- looking ---
+
+
+def test_queued_jobs_are_found_in_queued_runs_and_in_running_ones() -> None:
+    state = a_github()
+    state.add_run("acme/web", a_run(a_spec("first"), a_spec("second")))
+    state.add_run("acme/web", a_run(a_spec("third")))
+    running = next(iter(state.jobs.values()))
+    running.status = "in_progress"
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        jobs = await github.open_jobs("acme/web")
+        found = sorted((job.name, job.status) for job in jobs)
+        assert found == [
+            ("first", JobStatus.IN_PROGRESS),
+            ("second", JobStatus.QUEUED),
+            ("third", JobStatus.QUEUED),
+        ]
+        job = min(jobs, key=lambda j: j.id)
+        assert (job.labels, job.workflow_name, job.head_branch, job.runner_id) == (GPU, "ci", "main", None)
+        assert not job.public
+        assert not job.fork
+        assert await github.job("acme/web", job.id) is not None
+        assert await github.job("acme/web", 1) is None
+
+    driven(state, drive)
+
+
+def test_repositories_come_page_by_page_without_archived_ones() -> None:
+    state = a_github()
+    for number in range(250):
+        state.add_repository(f"acme/r{number}", archived=number == 7, disabled=number == 8)
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        assert len(await github.repositories("Acme")) == 249
+
+    emulator = driven(state, drive)
+    assert emulator.calls["GET /installation/repositories"] == 3
+
+
+def test_a_look_at_what_has_not_changed_is_all_304() -> None:
+    state = a_github()
+    for number in range(120):
+        state.add_repository(f"acme/r{number}")
+    state.add_run("acme/r3", a_run())
+
+    async def look(github: GitHub) -> Any:
+        repositories = await github.repositories("acme")
+        jobs = await asyncio.gather(*(github.open_jobs(r.full_name) for r in repositories))
+        return jobs, await github.runners("orgs/acme")
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        first = await look(github)
+        before = github.calls.copy()
+        assert await look(github) == first
+        now = github.calls - before
+        assert now["total"] == now["not_modified"] == 2 + 2 * 121 + 1 + 1
+
+    driven(state, drive)
+
+
+def test_a_new_token_means_that_everything_is_read_again() -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        await github.runners("orgs/acme")
+        emulator.access.revoke()
+        await github.runners("orgs/acme")
+        assert github.calls["not_modified"] == 0
+
+    driven(a_github(), drive)
+
+
+# --- changing ---
+
+
+def test_a_jit_runner_is_minted_seen_and_deleted() -> None:
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        group = await github.runner_group_id("orgs/acme", "default")
+        made = await github.generate_jit_config("orgs/acme", name="r-1", labels=["gpu"], group_id=group)
+        assert ".runner" in base64.b64decode(made.encoded).decode()
+        assert made.encoded not in repr(made)
+        (runner,) = await github.runners("orgs/acme")
+        assert (runner.id, runner.name, runner.online, runner.busy) == (made.runner_id, "r-1", False, False)
+        assert await github.delete_runner("orgs/acme", made.runner_id)
+        assert await github.delete_runner("orgs/acme", made.runner_id), "gone is gone"
+
+    driven(a_github(), drive)
+
+
+def test_a_busy_runner_is_not_deleted() -> None:
+    state = a_github()
+    runner = state.add_runner("orgs/acme", "r-1", GPU)
+    state.open_session(runner, "2.338.0")
+    state.add_run("acme/web", a_run())
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        assert not await github.delete_runner("orgs/acme", runner.id)
+
+    driven(state, drive)
+
+
+def test_one_registration_token_serves_many_workers() -> None:
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        tokens = await asyncio.gather(*(github.registration_token("repos/acme/web") for _ in range(20)))
+        assert len({token.token for token in tokens}) == 1
+        assert tokens[0].expires_at > time.time() + 3000
+
+    emulator = driven(a_github(), drive)
+    assert emulator.calls["POST /repos/{owner}/{repo}/actions/runners/registration-token"] == 1
+
+
+def mint(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:
+    return github.generate_jit_config("orgs/acme", name="r-1", labels=["gpu"], group_id=1)
+
+
+def test_a_taken_name_is_told_apart() -> None:
+    state = a_github()
+    state.add_runner("orgs/acme", "r-1", GPU)
+    assert isinstance(failing(mint, state=state), NameTaken)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": FaultKind.ACCEPT_THEN_ERROR, "status": 502, "body": "<html>"},
+        {"kind": FaultKind.ACCEPT_THEN_HANG, "seconds": 0.05},
+        {"kind": FaultKind.DROP},
+        {"kind": FaultKind.ERROR, "status": 201, "body": "<html>hello</html>"},
+    ],
+)
+def test_a_mint_whose_answer_is_lost_is_unknown_and_never_sent_again(fault: dict[str, Any]) -> None:
+    state = a_github()
+    error = failing(mint, Fault(method="POST", path="generate-jitconfig", times=5, **fault), state=state)
+    assert isinstance(error, OutcomeUnknown)
+    assert len(state.runners) <= 1
+
+
+def test_an_unknown_runner_group_is_named() -> None:
+    error = failing(lambda _, github: github.runner_group_id("orgs/acme", "gpu-team"))
+    assert "orgs/acme has no runner group 'gpu-team'" in str(error)
+
+
+# --- failing ---
+
+
+def look(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:
+    return github.runners("orgs/acme")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"kind": FaultKind.ERROR, "status": 500}, Unavailable),
+        ({"kind": FaultKind.ERROR, "status": 503, "body": "<html>"}, Unavailable),
+        ({"kind": FaultKind.ERROR, "status": 200, "body": "<html>sign in</html>"}, Unavailable),
+        ({"kind": FaultKind.ERROR, "status": 200, "body": "[]"}, Unavailable),
+        ({"kind": FaultKind.DROP}, Unavailable),
+        ({"kind": FaultKind.ERROR, "status": 401}, AuthError),
+        ({"kind": FaultKind.ERROR, "status": 403}, AuthError),
+        ({"kind": FaultKind.ERROR, "status": 429}, RateLimited),
+    ],
+)
+def test_a_look_that_keeps_failing_is_named_by_what_to_do(fault: dict[str, Any], kind: type[BridgeError]) -> None:
+    error = failing(look, Fault(method="GET", path="/actions/runners", times=20, **fault))
+    assert type(error) is kind
+    assert "sign in" not in str(error)
+
+
+def test_a_look_that_fails_twice_succeeds() -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.DROP))
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=502))
+        assert await github.runners("orgs/acme") == ()
+
+    driven(a_github(), drive)
+
+
+def test_a_missing_permission_is_named() -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        del emulator.app.permissions["organization_self_hosted_runners"]
+        with pytest.raises(AuthError, match="needs the permission organization_self_hosted_runners=read"):
+            await github.runners("orgs/acme")
+
+    driven(a_github(), drive)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "until"),
+    [
+        ({"retry-after": "17"}, "{}", lambda now: now + 17),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9999999999"}, "{}", lambda _: 9999999999),
+        (
+            {"x-ratelimit-remaining": "40"},
+            '{"message": "You have exceeded a secondary rate limit."}',
+            lambda now: now + 60,
+        ),
+    ],
+)
+def test_no_call_is_made_before_the_time_that_a_rate_limit_names(
+    headers: dict[str, str], body: str, until: Callable[[float], float]
+) -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        limit = {"kind": FaultKind.ERROR, "status": 403, "headers": headers, "body": body}
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", **limit))  # type: ignore[arg-type]
+        with pytest.raises(RateLimited) as first:
+            await github.runners("orgs/acme")
+        assert first.value.retry_at == pytest.approx(until(time.time()), abs=2)
+        made = emulator.calls.total()
+        with pytest.raises(RateLimited, match="not sent"):
+            await github.job("acme/web", 1)
+        assert emulator.calls.total() == made
+
+    driven(a_github(), drive)
+
+
+# --- who we are ---
+
+
+def test_twenty_cold_calls_mint_one_token() -> None:
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        await asyncio.gather(*(github.runners("orgs/acme") for _ in range(20)))
+
+    assert driven(a_github(), drive).calls["POST /app/installations/{id:int}/access_tokens"] == 1
+
+
+def test_a_failed_mint_is_not_kept() -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        emulator.faults.add(Fault(method="POST", path=TOKENS, kind=FaultKind.ERROR, status=500, times=3))
+        with pytest.raises(Unavailable):
+            await github.runners("orgs/acme")
+        assert await github.runners("orgs/acme") == ()
+
+    driven(a_github(), drive)
+
+
+def test_a_token_is_renewed_before_it_ends() -> None:
+    now = [1_800_000_000.0]
+    state = a_github(clock=lambda: now[0])
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        await github.runners("orgs/acme")
+        now[0] += 3600 - auth_module.REFRESH_EARLY
+        await github.runners("orgs/acme")
+        assert emulator.calls["POST /app/installations/{id:int}/access_tokens"] == 2
+
+    driven(state, drive, auth={"clock": lambda: now[0]})
+
+
+@pytest.mark.parametrize("minutes", [-5, 5])
+def test_a_clock_that_is_wrong_is_learnt(minutes: int) -> None:
+    """GitHub names `exp` or `iat` and sends its Date; the answer to the second try is good."""
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        assert await github.runners("orgs/acme") == ()
+
+    driven(a_github(), drive, auth={"clock": lambda: time.time() + 60 * minutes * 2.5})
+
+
+def test_a_fresh_token_that_github_does_not_know_yet_is_tried_again_not_minted_again() -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        lag = {"kind": FaultKind.ERROR, "status": 401, "body": '{"message": "Bad credentials"}'}
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", times=2, **lag))  # type: ignore[arg-type]
+        assert await github.runners("orgs/acme") == ()
+        assert emulator.calls["POST /app/installations/{id:int}/access_tokens"] == 1
+
+    driven(a_github(), drive)
+
+
+def test_a_revoked_token_is_replaced_once() -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        await github.runners("orgs/acme")
+        emulator.access.revoke()
+        assert await github.runners("orgs/acme") == ()
+        assert emulator.calls["POST /app/installations/{id:int}/access_tokens"] == 2
+
+    driven(a_github(), drive)
+
+
+def test_an_app_that_is_not_installed_is_told_where_to_install_it() -> None:
+    async def main() -> None:
+        async with github_emulator(a_github(), an_app()) as emulator, http_client() as http:
+            key = AppKey.load(emulator.app.pem)
+            stranger = AppAuth(http, api_url=emulator.api_url, issuer="4242", key=key, owner="other")
+            with pytest.raises(AuthError, match="the App 4242 is not installed on other; install it there"):
+                await stranger.token()
+
+    asyncio.run(main())
+
+
+def test_a_pat_does_what_the_app_does() -> None:
+    state = a_github()
+    state.add_run("acme/web", a_run())
+
+    async def main() -> None:
+        async with github_emulator(state, an_app()) as emulator, http_client() as http:
+            emulator.access.add_pat("ghp_personal")
+            github = GitHub(http, PatAuth("ghp_personal"), api_url=emulator.api_url)
+            assert [r.full_name for r in await github.repositories("acme")] == ["acme/web"]
+            assert len(await github.open_jobs("acme/web")) == 1
+            wrong = GitHub(http, PatAuth("ghp_wrong"), api_url=emulator.api_url)
+            with pytest.raises(AuthError) as refused:
+                await wrong.runners("orgs/acme")
+            assert "ghp_" not in str(refused.value)
+            assert "ghp_" not in repr(await PatAuth("ghp_personal").token())
+
+    asyncio.run(main())
+
+
+def test_a_key_is_taken_as_pem_or_base64_of_it_and_refused_otherwise() -> None:
+    pem = an_app().pem
+    for text in (pem, f"\n{pem}\n", pem.replace("\n", "\\n"), base64.b64encode(pem.encode()).decode()):
+        assert AppKey.load(text).key.key_size == 2048
+    assert "key_size" not in repr(AppKey.load(pem))
+    for text in ("", "secret", "-----BEGIN nonsense", base64.b64encode(b"x").decode()):
+        with pytest.raises(ConfigError, match="GITHUB_APP_PRIVATE_KEY: not an RSA private key") as refused:
+            AppKey.load(text)
+        assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("web", "api"),
+    [
+        ("https://github.com", "https://api.github.com"),
+        ("https://acme.ghe.com", "https://api.acme.ghe.com"),
+        ("https://ghes.example:8443", "https://ghes.example:8443/api/v3"),
+        ("http://127.0.0.1:4000", "http://127.0.0.1:4000/api/v3"),
+    ],
+)
+def test_api_and_web_urls_follow_from_each_other(web: str, api: str) -> None:
+    assert api_url_of(f"{web}/acme/web") == api
+    assert web_url_of(api) == web
