@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 LOOPBACK = "127.0.0.1"
@@ -31,3 +34,12 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await task
+
+
+async def _refuse(request: Request) -> Response:
+    message = f"{request.method} {request.url.path} is not emulated"
+    return JSONResponse({"message": message, "error": message}, 501)
+
+
+NOT_EMULATED = Route("/{path:path}", _refuse, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+"""The last route of an emulator: what the product never calls."""

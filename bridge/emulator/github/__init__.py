@@ -5,9 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from bridge.emulator.faults import Faults
 from bridge.emulator.faults_http import FaultLayer
@@ -15,7 +12,7 @@ from bridge.emulator.github.access import Access, App
 from bridge.emulator.github.rest import PREFIX, Rest
 from bridge.emulator.github.runner_service import RunnerService
 from bridge.emulator.github.state import GitHubState, Limits
-from bridge.emulator.serving import serving
+from bridge.emulator.serving import NOT_EMULATED, serving
 
 UNLIMITED = 10**9
 """A rate limit that nobody reaches."""
@@ -31,7 +28,7 @@ class GitHubEmulator:
         self.faults = Faults()
         self.url = ""
         self._rest = Rest(state, self.access, lambda: self.url, rate_limit)
-        routes = [*self._rest.routes(), *RunnerService(state).routes(), Route("/{path:path}", _not_emulated)]
+        routes = [*self._rest.routes(), *RunnerService(state).routes(), NOT_EMULATED]
         self.asgi = FaultLayer(Starlette(routes=routes), self.faults)
 
     @property
@@ -48,10 +45,6 @@ class GitHubEmulator:
     def not_modified(self) -> int:
         """Calls answered 304."""
         return self._rest.not_modified
-
-
-async def _not_emulated(request: Request) -> Response:
-    return JSONResponse({"message": f"{request.method} {request.url.path} is not emulated"}, 501)
 
 
 @asynccontextmanager

@@ -1,0 +1,75 @@
+"""RunPod serverless, as far as its SDK uses it: a stateful model over loopback HTTP, with real worker processes."""
+
+import asyncio
+import contextlib
+import secrets
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from bridge.emulator.faults import Faults
+from bridge.emulator.faults_http import FaultLayer
+from bridge.emulator.runpod.http import RunPodHttp
+from bridge.emulator.runpod.scaler import Scaler, WorkerImage
+from bridge.emulator.runpod.state import EndpointConfig, RunPodState
+from bridge.emulator.serving import NOT_EMULATED, serving
+
+
+class RunPodEmulator:
+    """A RunPod account with some endpoints. Made by `runpod_emulator`."""
+
+    def __init__(self, state: RunPodState, http: RunPodHttp, faults: Faults, scaler: Scaler, url: str) -> None:
+        self.state = state
+        self.faults = faults
+        self.scaler = scaler
+        self.url = url
+        self._http = http
+
+    @property
+    def base_url(self) -> str:
+        """What RUNPOD_ENDPOINT_BASE_URL is set to."""
+        return f"{self.url}/v2"
+
+    @property
+    def calls(self) -> Counter[str]:
+        """Calls by method and path template."""
+        return self._http.calls
+
+    @property
+    def pinged(self) -> set[str]:
+        """The workers that have been heard of."""
+        return self._http.pinged
+
+
+@asynccontextmanager
+async def runpod_emulator(
+    state: RunPodState, *, api_key: str, images: Mapping[str, WorkerImage] | None = None, port: int = 0
+) -> AsyncIterator[RunPodEmulator]:
+    """Serve `state` until the block ends; then every worker has ended too.
+
+    Args:
+        state: the model; may be changed while it is served.
+        api_key: what clients must send.
+        images: what the workers of each endpoint run; an endpoint without one has no workers.
+        port: 0 takes a free one.
+    """
+    worker_key = secrets.token_urlsafe(24)
+    http, faults = RunPodHttp(state, api_key, worker_key), Faults()
+    asgi = FaultLayer(Starlette(routes=[*http.routes(), NOT_EMULATED]), faults)
+    with tempfile.TemporaryDirectory(prefix="runpod-emulator-") as root:
+        async with serving(asgi, port) as url:
+            scaler = Scaler(state, images or {}, root=Path(root), url=url, worker_key=worker_key)
+            scaling = asyncio.create_task(scaler.run())
+            try:
+                yield RunPodEmulator(state, http, faults, scaler, url)
+            finally:
+                scaling.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await scaling
+
+
+__all__ = ["EndpointConfig", "RunPodEmulator", "RunPodState", "WorkerImage", "runpod_emulator"]

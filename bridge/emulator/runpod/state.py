@@ -1,0 +1,277 @@
+"""RunPod serverless as a model: endpoints, requests, and which worker holds what. No HTTP, no processes."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+RESULTS_KEPT = 1800.0
+"""s that a finished request can be looked up."""
+
+DEFAULT_EXECUTION_TIMEOUT, DEFAULT_TTL = 600_000, 86_400_000
+"""ms."""
+
+
+class Refused(Exception):
+    """A call that RunPod would refuse.
+
+    Args:
+        status: HTTP status.
+        message: its error.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointConfig:
+    """An endpoint's settings.
+
+    Args:
+        workers_max: workers at a time.
+        idle_timeout: s that a worker without a request is kept.
+        cold_start: s before a new worker's program starts.
+        redeliver: what becomes of a request whose worker died: delivered again, or failed.
+    """
+
+    workers_max: int = 3
+    idle_timeout: float = 5.0
+    cold_start: float = 0.0
+    redeliver: bool = True
+
+
+@dataclass(kw_only=True)
+class Request:
+    """One request. `workers` names each worker that it was handed to."""
+
+    id: str
+    endpoint: str
+    input: Any
+    execution_timeout: float  # s
+    ttl: float  # s
+    created_at: float
+    status: str = "IN_QUEUE"
+    started_at: float | None = None
+    ended_at: float | None = None
+    output: Any = None
+    error: str | None = None
+    workers: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """A worker as RunPod sees it: what it holds, and whether it is to go."""
+
+    id: str
+    endpoint: str
+    idle_since: float
+    ready: bool = False
+    leaving: bool = False
+    request: Request | None = None
+    to_stop: list[str] = field(default_factory=list)
+
+
+class RunPodState:
+    """All of it.
+
+    Args:
+        endpoints: by id.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, endpoints: Mapping[str, EndpointConfig], *, clock: Callable[[], float] = time.time) -> None:
+        self.endpoints = dict(endpoints)
+        self.clock = clock
+        self.requests: dict[str, Request] = {}
+        self.workers: dict[str, Worker] = {}
+        self.workers_started = 0
+        self.most_workers = 0
+        self.lose_next = 0
+        self.double_next = 0
+        self._queue: list[Request] = []
+
+    # --- the client's side ---
+
+    def submit(self, endpoint: str, body: Mapping[str, Any]) -> Request:
+        """Queue a request."""
+        self._known(endpoint)
+        if "input" not in body:
+            raise Refused(400, "input is required")
+        policy = body.get("policy") or {}
+        request = Request(
+            id=f"{secrets.token_hex(4)}-{secrets.token_hex(2)}-{secrets.token_hex(6)}-u1",
+            endpoint=endpoint,
+            input=body["input"],
+            execution_timeout=_within(policy, "executionTimeout", DEFAULT_EXECUTION_TIMEOUT, 5_000) / 1000,
+            ttl=_within(policy, "ttl", DEFAULT_TTL, 10_000) / 1000,
+            created_at=self.clock(),
+        )
+        if self.lose_next:
+            self.lose_next -= 1
+            return request
+        self.requests[request.id] = request
+        self._queue.append(request)
+        return request
+
+    def request(self, endpoint: str, request_id: str) -> Request:
+        """Look one up; what has expired is unknown."""
+        self.tick()
+        found = self.requests.get(request_id)
+        if not found or found.endpoint != endpoint:
+            raise Refused(404, "job not found")
+        return found
+
+    def cancel(self, endpoint: str, request_id: str) -> Request:
+        """Cancel one; a worker that runs it is told to stop."""
+        request = self.request(endpoint, request_id)
+        if request.status not in TERMINAL:
+            self._end(request, "CANCELLED")
+        return request
+
+    def health(self, endpoint: str) -> dict[str, dict[str, int]]:
+        """Counts of requests and workers."""
+        self._known(endpoint)
+        self.tick()
+        statuses = [r.status for r in self.requests.values() if r.endpoint == endpoint]
+        workers = [w for w in self.workers.values() if w.endpoint == endpoint]
+        running = sum(w.request is not None for w in workers)
+        return {
+            "jobs": {
+                "completed": statuses.count("COMPLETED"),
+                "failed": statuses.count("FAILED") + statuses.count("TIMED_OUT"),
+                "inProgress": statuses.count("IN_PROGRESS"),
+                "inQueue": statuses.count("IN_QUEUE"),
+                "retried": sum(len(r.workers) > 1 for r in self.requests.values()),
+            },
+            "workers": {
+                "idle": sum(w.ready and w.request is None for w in workers),
+                "initializing": sum(not w.ready for w in workers),
+                "ready": sum(w.ready for w in workers),
+                "running": running,
+                "throttled": 0,
+                "unhealthy": 0,
+            },
+        }
+
+    # --- the worker's side ---
+
+    def add_worker(self, endpoint: str) -> Worker:
+        """A new worker, which begins to initialise."""
+        worker = Worker(id=secrets.token_hex(7), endpoint=endpoint, idle_since=self.clock())
+        self.workers[worker.id] = worker
+        self.workers_started += 1
+        self.most_workers = max(self.most_workers, len(self.workers))
+        return worker
+
+    def remove_worker(self, worker: Worker) -> None:
+        """A worker is gone; the request that it held is delivered again, or has failed."""
+        self.workers.pop(worker.id, None)
+        request, worker.request = worker.request, None
+        if request is None or request.status in TERMINAL or self._held_elsewhere(request):
+            return
+        if self.endpoints[worker.endpoint].redeliver:
+            request.status = "IN_QUEUE"
+            self._queue.insert(0, request)
+        else:
+            self._end(request, "FAILED", error="worker exited unexpectedly")
+
+    def take(self, worker_id: str) -> Request | None:
+        """Hand the oldest request to a worker that has none."""
+        worker = self._worker(worker_id)
+        worker.ready = True
+        self.tick()
+        queued = [r for r in self._queue if r.endpoint == worker.endpoint]
+        if not queued or worker.leaving or worker.request:
+            return None
+        request = queued[0]
+        request.workers.append(worker.id)
+        if self.double_next and len(request.workers) == 1:
+            self.double_next -= 1  # it stays queued, and a second worker gets it too
+        else:
+            self._queue.remove(request)
+        request.status, request.started_at = "IN_PROGRESS", request.started_at or self.clock()
+        worker.request = request
+        return request
+
+    def stops(self, worker_id: str) -> list[str]:
+        """The requests that a worker is to stop, told once."""
+        worker = self._worker(worker_id)
+        told, worker.to_stop = worker.to_stop, []
+        return told
+
+    def done(self, worker_id: str, request_id: str, result: Mapping[str, Any]) -> None:
+        """Take a worker's word: progress, or an end."""
+        worker = self._worker(worker_id)
+        request = self.requests.get(request_id)
+        if result.get("status") == "IN_PROGRESS":
+            if request and request.status == "IN_PROGRESS":
+                request.output = result.get("output")
+            return
+        worker.request, worker.idle_since = None, self.clock()
+        worker.leaving = worker.leaving or bool(result.get("stopPod"))
+        if request and request.status not in TERMINAL:
+            request.output = result.get("output")
+            self._end(request, "FAILED" if result.get("error") else "COMPLETED", error=result.get("error"))
+
+    # --- time ---
+
+    def tick(self) -> None:
+        """Let time pass: executionTimeout, ttl, and the end of what is kept."""
+        now = self.clock()
+        for request in list(self.requests.values()):
+            if now > request.created_at + request.ttl:
+                self._end(request, "TIMED_OUT")
+                del self.requests[request.id]
+            elif request.ended_at is not None:
+                if now > request.ended_at + RESULTS_KEPT:
+                    del self.requests[request.id]
+            elif request.started_at is not None and now > request.started_at + request.execution_timeout:
+                self._end(request, "TIMED_OUT", error="job timed out")
+
+    def wanted(self, endpoint: str) -> int:
+        """Workers that a REQUEST_COUNT scaler of 1 wants."""
+        self.tick()
+        open_requests = sum(r.endpoint == endpoint and r.status not in TERMINAL for r in self.requests.values())
+        return min(self.endpoints[endpoint].workers_max, open_requests)
+
+    def idle_workers(self, endpoint: str) -> Iterator[Worker]:
+        """Those that have waited longer than the endpoint keeps them."""
+        limit = self.clock() - self.endpoints[endpoint].idle_timeout
+        for worker in self.workers.values():
+            if worker.endpoint == endpoint and worker.ready and worker.request is None and worker.idle_since < limit:
+                yield worker
+
+    def _end(self, request: Request, status: str, error: str | None = None) -> None:
+        if request.status in TERMINAL:
+            return
+        request.status, request.error, request.ended_at = status, error, self.clock()
+        if request in self._queue:
+            self._queue.remove(request)
+        for worker in self.workers.values():
+            if worker.request is request:
+                worker.to_stop.append(request.id)
+                worker.leaving = True
+
+    def _held_elsewhere(self, request: Request) -> bool:
+        return any(w.request is request for w in self.workers.values())
+
+    def _known(self, endpoint: str) -> None:
+        if endpoint not in self.endpoints:
+            raise Refused(404, "endpoint not found")
+
+    def _worker(self, worker_id: str) -> Worker:
+        if worker_id not in self.workers:
+            raise Refused(404, "worker not found")
+        return self.workers[worker_id]
+
+
+def _within(policy: Mapping[str, Any], key: str, default: int, least: int) -> float:
+    value = policy.get(key, default)
+    if not isinstance(value, int | float) or not least <= value <= 604_800_000:
+        raise Refused(400, f"policy.{key} must be between {least} and 604800000 ms")
+    return float(value)

@@ -1,0 +1,222 @@
+"""The RunPod emulator, driven by the unmodified SDK: its client, and its worker loop in real processes."""
+
+import asyncio
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
+from bridge.emulator.runpod.state import Refused
+
+WORKER = textwrap.dedent(
+    """
+    import asyncio, os, runpod
+
+    async def handler(job):
+        given = job["input"]
+        if "fail" in given:
+            return {"error": "crashed: " + given["fail"]}
+        try:
+            await asyncio.sleep(given.get("sleep", 0))
+        except asyncio.CancelledError:
+            print("told to stop", flush=True)
+            raise SystemExit(0)
+        return {"echo": given, "pod": os.environ["RUNPOD_POD_ID"]}
+
+    if __name__ == "__main__":
+        runpod.serverless.start({"handler": handler, "refresh_worker": True})
+    """
+)
+
+
+@contextmanager
+def emulated(images: dict[str, WorkerImage] | None = None, **config: Any) -> Iterator[tuple[RunPodEmulator, Any]]:
+    """The emulator in a thread of its own, and the SDK's endpoint `ep`, as a program would use them."""
+    state = RunPodState({"ep": EndpointConfig(**config)})
+    loop = asyncio.new_event_loop()
+    ready, over = threading.Event(), asyncio.Event()
+    made: list[RunPodEmulator] = []
+
+    async def serve() -> None:
+        async with runpod_emulator(state, api_key="rp_key", images=images) as emulator:
+            made.append(emulator)
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    ready.wait()
+    try:
+        yield made[0], sdk_endpoint(made[0])
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
+
+
+def sdk_endpoint(emulator: RunPodEmulator, api_key: str = "rp_key") -> Any:
+    import runpod
+
+    endpoint = runpod.Endpoint("ep", api_key=api_key)
+    endpoint.rp_client.endpoint_url_base = emulator.base_url
+    return endpoint
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> WorkerImage:
+    program = tmp_path / "worker.py"
+    program.write_text(WORKER)
+    return WorkerImage(command=[sys.executable, str(program)])
+
+
+def test_the_sdks_client_submits_looks_up_and_cancels() -> None:
+    with emulated() as (_, endpoint):
+        job = endpoint.run({"input": {"a": 1}, "policy": {"executionTimeout": 60000, "ttl": 120000}})
+        assert job.status() == "IN_QUEUE"
+        assert endpoint.health()["jobs"]["inQueue"] == 1
+        job.cancel()
+        assert job.status() == "CANCELLED"
+
+
+def test_the_sdks_client_meets_runpods_refusals() -> None:
+    with emulated() as (emulator, endpoint):
+        with pytest.raises(RuntimeError):
+            sdk_endpoint(emulator, api_key="wrong").run({"input": {"a": 1}})
+        with pytest.raises(requests.HTTPError):
+            endpoint.run({"input": {"a": 1}, "policy": {"ttl": 5}})
+        with pytest.raises(requests.HTTPError):
+            endpoint.rp_client.get("ep/status/unknown")
+        with pytest.raises(requests.HTTPError) as refused:
+            endpoint.purge_queue()
+        assert refused.value.response.status_code == 501
+        emulator.faults.add(Fault(method="POST", path="/run$", kind=FaultKind.DROP))
+        endpoint.rp_client.rp_session.mount("http://", requests.adapters.HTTPAdapter(max_retries=0))
+        with pytest.raises(requests.ConnectionError):
+            endpoint.run({"input": {"a": 1}})
+
+
+def test_the_sdks_worker_takes_answers_fails_and_is_stopped(image: WorkerImage) -> None:
+    """One emulator for all of it: each worker process takes two seconds to import the SDK."""
+    with emulated({"ep": image}, workers_max=3, idle_timeout=60) as (emulator, endpoint):
+        fine = endpoint.run({"input": {"hello": "world"}})
+        bad = endpoint.run({"input": {"fail": "on purpose"}})
+        slow = endpoint.run({"input": {"sleep": 60}})
+        until(lambda: fine.status() == "COMPLETED" and bad.status() == "FAILED" and slow.status() == "IN_PROGRESS")
+        raw = endpoint.rp_client.get(f"ep/status/{fine.job_id}")
+        assert raw["output"] == {"echo": {"hello": "world"}, "pod": raw["workerId"]}
+        assert endpoint.rp_client.get(f"ep/status/{bad.job_id}")["error"] == "crashed: on purpose"
+        slow.cancel()
+        until(lambda: "told to stop" in emulator.scaler.logs())
+        until(lambda: not emulator.state.workers)
+        assert emulator.state.workers_started == 3, "refresh_worker: one request each"
+        assert emulator.pinged
+    assert not [p for p in psutil.Process().children(recursive=True) if "worker.py" in " ".join(p.cmdline())]
+
+
+def test_a_dead_workers_request_is_delivered_again(image: WorkerImage) -> None:
+    with emulated({"ep": image}, workers_max=1) as (emulator, endpoint):
+        job = endpoint.run({"input": {"sleep": 3}})
+        until(lambda: job.status() == "IN_PROGRESS")
+        (worker,) = emulator.state.workers
+        emulator.scaler.kill(worker)
+        until(lambda: job.status() == "COMPLETED")
+        request = emulator.state.requests[job.job_id]
+        assert len(request.workers) == 2
+
+
+# --- the model alone ---
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def state(clock: Clock) -> RunPodState:
+    return RunPodState({"ep": EndpointConfig(workers_max=2, idle_timeout=5)}, clock=clock)
+
+
+POLICY = {"executionTimeout": 60_000, "ttl": 600_000}
+
+
+def test_a_request_past_its_execution_timeout_is_timed_out_and_its_worker_told(
+    state: RunPodState, clock: Clock
+) -> None:
+    request, worker = state.submit("ep", {"input": {"x": 1}, "policy": POLICY}), state.add_worker("ep")
+    assert state.take(worker.id) is request
+    clock.now += 61
+    assert state.request("ep", request.id).status == "TIMED_OUT"
+    assert state.stops(worker.id) == [request.id]
+    assert state.stops(worker.id) == []
+
+
+def test_a_request_past_its_ttl_is_gone_even_while_it_runs(state: RunPodState, clock: Clock) -> None:
+    request = state.submit("ep", {"input": {"x": 1}, "policy": POLICY | {"executionTimeout": 604_800_000}})
+    state.take(state.add_worker("ep").id)
+    clock.now += 601
+    with pytest.raises(Refused) as refused:
+        state.request("ep", request.id)
+    assert refused.value.status == 404
+
+
+def test_a_result_is_kept_for_half_an_hour(state: RunPodState, clock: Clock) -> None:
+    request, worker = state.submit("ep", {"input": {"x": 1}}), state.add_worker("ep")
+    state.take(worker.id)
+    state.done(worker.id, request.id, {"output": 1})
+    clock.now += 1799
+    assert state.request("ep", request.id).output == 1
+    clock.now += 2
+    with pytest.raises(Refused):
+        state.request("ep", request.id)
+
+
+def test_a_request_can_be_delivered_twice_or_lost(state: RunPodState) -> None:
+    state.double_next = 1
+    twice = state.submit("ep", {"input": {"x": 1}})
+    one, two = state.add_worker("ep"), state.add_worker("ep")
+    assert state.take(one.id) is twice
+    assert state.take(two.id) is twice
+    state.lose_next = 1
+    lost = state.submit("ep", {"input": {"x": 2}})
+    with pytest.raises(Refused):
+        state.request("ep", lost.id)
+
+
+def test_workers_follow_requests_up_to_the_maximum_and_leave_when_idle(state: RunPodState, clock: Clock) -> None:
+    for number in range(3):
+        state.submit("ep", {"input": {"n": number}})
+    assert state.wanted("ep") == 2
+    worker = state.add_worker("ep")
+    assert state.take(worker.id) is not None
+    clock.now += 100
+    assert list(state.idle_workers("ep")) == []
+    assert worker.request is not None
+    state.done(worker.id, worker.request.id, {"output": 1})
+    clock.now += 6
+    assert list(state.idle_workers("ep")) == [worker]
