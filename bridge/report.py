@@ -84,12 +84,17 @@ def show(report: Report, *, dry_run: bool) -> None:
             job["route"],
             job["why"],
         )
-        table.add_row(*(Text(str(cell or "-")) for cell in cells))  # Text: a job's name is no markup
+        table.add_row(*(Text(_plain(cell or "-")) for cell in cells))  # Text: a job's name is no markup
     if table.row_count:
         console.print(table)
     console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
     for problem in report.problems:
         console.print(f"problem: {problem}", style="red", markup=False)
+
+
+def _plain(value: object) -> str:
+    """As text that cannot steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
 
 
 def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:

@@ -1,0 +1,148 @@
+"""Both emulators in a thread of their own, and the bridge's command against them."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from bridge.dispatch import app
+from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
+from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
+from tests.github import a_github, an_app
+
+ROOT = Path(__file__).parents[1]
+API_KEY = "rp_secret_key"
+PAT = "ghp_secretpersonaltoken"
+
+
+@dataclass(kw_only=True)
+class Cloud:
+    """What a test sees of it.
+
+    Args:
+        github: the emulator.
+        runpod: the emulator, with the endpoint `ep-1`.
+        home: where the bridge keeps its state.
+    """
+
+    github: GitHubEmulator
+    runpod: RunPodEmulator
+    home: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The bridge's environment: nothing of ours but the search path."""
+        app = self.github.app
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "GITHUB_ORG": app.owner,
+            "GITHUB_API_URL": self.github.api_url,
+            "GITHUB_APP_CLIENT_ID": app.client_id,
+            "GITHUB_APP_PRIVATE_KEY": app.pem,
+            "RUNPOD_API_KEY": API_KEY,
+            "RUNPOD_ENDPOINT_ID": "ep-1",
+            "RUNPOD_ENDPOINT_BASE_URL": self.runpod.base_url,
+            "BRIDGE_MAX_WORKERS": "50",
+            "BRIDGE_DATABASE_URL": f"sqlite:///{self.ledger}",
+            **self.variables,
+        }
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.home / "ledger.sqlite3"
+
+    def lose_ledger(self) -> None:
+        """Delete it, as when a fresh container starts."""
+        for path in self.home.glob("ledger.sqlite3*"):
+            path.unlink()
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start the bridge's command."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "bridge.dispatch", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def dispatch(self, *arguments: str, status: int = 0) -> dict[str, Any]:
+        """Run one pass with --json, in this process, which imports the SDK but once; its document."""
+        bare = dict.fromkeys((n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "BRIDGE_"))), "")
+        done = CliRunner().invoke(app, ["--json", *arguments], env=bare | self.environment, catch_exceptions=False)
+        assert done.exit_code == status, done.output
+        assert_no_secret(self, done.output)
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+
+def assert_no_secret(cloud: Cloud, text: str) -> None:
+    """Nothing that was handed to the bridge as a secret is in `text`."""
+    key_line = cloud.github.app.pem.splitlines()[1]
+    for secret in (API_KEY, PAT, key_line, "ghs_"):
+        assert secret not in text
+
+
+@contextmanager
+def cloud(
+    home: Path,
+    *,
+    state: GitHubState | None = None,
+    images: Mapping[str, WorkerImage] | None = None,
+    image: Callable[[GitHubEmulator], WorkerImage] | None = None,
+    **config: Any,
+) -> Iterator[Cloud]:
+    """Serve both until the block ends.
+
+    Args:
+        home: an empty folder for the bridge's state.
+        state: GitHub's; by default one organisation with one repository.
+        images: RunPod's workers by endpoint; by default there are none.
+        image: makes the image of `ep-1` once GitHub's address is known.
+        config: the endpoint's settings.
+    """
+    loop = asyncio.new_event_loop()
+    ready, over = threading.Event(), asyncio.Event()
+    made: list[Cloud] = []
+
+    async def serve() -> None:
+        async with github_emulator(state or a_github(), an_app()) as github:
+            github.access.add_pat(PAT)
+            runs = {**(images or {}), **({"ep-1": image(github)} if image else {})}
+            endpoints = RunPodState({"ep-1": EndpointConfig(**config)})
+            async with runpod_emulator(endpoints, api_key=API_KEY, images=runs) as runpod:
+                made.append(Cloud(github=github, runpod=runpod, home=home))
+                ready.set()
+                await over.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(10), "the emulators did not start"
+    try:
+        yield made[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for what must come to pass."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)

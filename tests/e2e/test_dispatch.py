@@ -1,0 +1,172 @@
+"""`python -m bridge.dispatch` as a person or cron runs it, against both emulators; no worker takes its requests."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.emulator.faults import Fault, FaultKind
+from tests.cloud import ROOT, Cloud, assert_no_secret, cloud
+from tests.github import a_run, a_spec
+
+HOSTED = a_spec("hosted", labels=("ubuntu-latest",))
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Iterator[Cloud]:
+    """Both emulators, with two jobs for us and one for hosted runners queued."""
+    with cloud(tmp_path) as made:
+        made.github.state.add_run("acme/web", a_run(a_spec("one"), a_spec("two"), HOSTED))
+        yield made
+
+
+def test_a_dry_run_prints_the_plan_and_touches_nothing(bridge: Cloud) -> None:
+    planned = bridge.dispatch("--dry-run")
+    assert planned["counts"] == {"queued_jobs": 3, "matched_jobs": 2, "claims": 2, "submitted": 0}
+    why = {job["name"]: job["why"] for job in planned["jobs"]}
+    assert why["hosted"] == "no route has any of the labels ubuntu-latest"
+    assert bridge.github.state.runners == {}
+    assert bridge.runpod.state.requests == {}
+    assert list(bridge.home.iterdir()) == []
+
+
+def test_each_matched_job_gets_one_request_however_often_a_pass_runs(bridge: Cloud) -> None:
+    assert bridge.dispatch()["counts"]["submitted"] == 2
+    again = bridge.dispatch()
+    assert again["counts"]["submitted"] == 0
+    bridge.lose_ledger()
+    assert bridge.dispatch()["counts"]["submitted"] == 0, "a fresh container finds its runners on GitHub"
+    assert len(bridge.runpod.state.requests) == len(bridge.github.state.runners) == 2
+
+
+def test_two_passes_at_once_submit_nothing_twice(bridge: Cloud) -> None:
+    passes = [bridge.start("--json") for _ in range(3)]
+    documents = [json.loads(each.communicate(timeout=60)[0]) for each in passes]
+    assert sum(document["counts"]["submitted"] for document in documents) == 2
+    assert len(bridge.runpod.state.requests) == 2
+
+
+def test_a_request_carries_all_that_its_worker_needs_and_no_key(bridge: Cloud) -> None:
+    bridge.dispatch()
+    request = next(iter(bridge.runpod.state.requests.values()))
+    assert set(request.input["runner_labels"]) > {"self-hosted", "linux", "x64", "runpod", "gpu"}
+    assert request.input["mode"] == "jit"
+    assert request.input["runner_url"] == f"{bridge.github.url}/acme"
+    assert request.execution_timeout > 21600
+    assert request.ttl > request.execution_timeout
+    assert_no_secret(bridge, json.dumps(request.input))
+
+
+@pytest.mark.parametrize("mode", ["registration", "app", "pat"])
+def test_in_token_modes_a_lost_ledger_asks_for_nothing_twice(bridge: Cloud, mode: str) -> None:
+    path = bridge.home / "bridge.toml"
+    path.write_text(f'[[route]]\nname = "gpu"\ncredentials = "{mode}"\n')
+    assert bridge.dispatch("--config", str(path))["counts"]["submitted"] == 2
+    assert bridge.dispatch("--config", str(path))["counts"]["submitted"] == 0
+    bridge.lose_ledger()
+    assert bridge.dispatch("--config", str(path))["counts"]["submitted"] == 0
+
+
+def test_repositories_register_their_own_runners_with_a_pat(bridge: Cloud) -> None:
+    bridge.variables |= {"GITHUB_ORG": "", "GITHUB_REPOSITORIES": "acme/web", "GITHUB_APP_CLIENT_ID": ""}
+    bridge.variables |= {"GITHUB_APP_PRIVATE_KEY": "", "GITHUB_PAT": "ghp_secretpersonaltoken"}
+    assert bridge.dispatch()["counts"]["submitted"] == 2
+    assert {runner.target for runner in bridge.github.state.runners.values()} == {"repos/acme/web"}
+
+
+def test_a_cancelled_jobs_request_is_taken_back(bridge: Cloud) -> None:
+    bridge.dispatch()
+    job = next(job for job in bridge.github.state.jobs.values() if job.spec.name == "one")
+    bridge.github.state.cancel_job(job)
+    assert [w["detail"] for w in bridge.dispatch()["withdrawals"]] == ["no queued job needs it"]
+    statuses = sorted(request.status for request in bridge.runpod.state.requests.values())
+    assert statuses == ["CANCELLED", "IN_QUEUE"]
+    assert len(bridge.github.state.runners) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"),
+    [
+        ({"kind": FaultKind.ERROR, "status": 401}, 0),
+        ({"kind": FaultKind.ERROR, "status": 429}, 0),
+        ({"kind": FaultKind.ERROR, "status": 400}, 0),
+        ({"kind": FaultKind.ACCEPT_THEN_ERROR, "status": 500}, 2),
+        ({"kind": FaultKind.ACCEPT_THEN_ERROR, "status": 200, "body": "<html>"}, 2),
+        ({"kind": FaultKind.DROP}, 0),
+    ],
+)
+def test_a_submission_that_fails_is_named_and_never_sent_twice(
+    bridge: Cloud, fault: dict[str, object], requests: int
+) -> None:
+    """Refused: the next pass asks again under a new name. Unknown: it waits, since the request may exist."""
+    bridge.runpod.faults.add(Fault(method="POST", path="/run$", times=2, **fault))  # type: ignore[arg-type]
+    failed = bridge.dispatch(status=1)
+    assert len(failed["problems"]) in (1, 2)
+    assert all(problem.startswith("RunPod: POST /ep-1/run") for problem in failed["problems"])
+    assert len(bridge.runpod.state.requests) == requests
+    refused = fault["kind"] is FaultKind.ERROR
+    assert len(bridge.github.state.runners) == (0 if refused else 2)
+    assert bridge.dispatch()["counts"]["submitted"] == (2 if refused else 0)
+
+
+def test_a_mint_whose_answer_is_lost_is_cleared_up_and_never_doubled(bridge: Cloud) -> None:
+    lost = Fault(method="POST", path="generate-jitconfig", kind=FaultKind.ACCEPT_THEN_ERROR, status=502)
+    bridge.github.faults.add(lost)
+    failed = bridge.dispatch(status=1)
+    assert "it may have been done" in failed["problems"][0]
+    assert bridge.dispatch()["counts"]["submitted"] == 0, "its claim holds until its lease ends"
+
+
+@pytest.mark.parametrize("path", ["/actions/runs$", "/actions/runners$", "/installation/repositories$"])
+def test_what_cannot_be_read_is_named_and_nothing_is_guessed(bridge: Cloud, path: str) -> None:
+    bridge.github.faults.add(Fault(method="GET", path=path, kind=FaultKind.ERROR, status=502, times=6))
+    document = bridge.dispatch(status=1)
+    assert "502" in document["problems"][0]
+    assert document["counts"]["submitted"] == 0
+    bridge.github.faults.clear()
+    assert bridge.dispatch()["counts"]["submitted"] == 2
+
+
+def test_what_cannot_work_is_one_line_and_status_2(bridge: Cloud) -> None:
+    bridge.variables["GITHUB_APP_PRIVATE_KEY"] = "not a key"
+    process = bridge.start()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    line = "bridge: GITHUB_APP_PRIVATE_KEY: not an RSA private key; give the App's PEM, or base64 of it\n"
+    assert (out, err) == ("", line)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watch_repeats_until_told_to_stop_and_ends_the_pass_in_hand(bridge: Cloud, number: signal.Signals) -> None:
+    process = bridge.start("--json", "--watch", "1")
+    assert process.stdout is not None
+    first, second, third = (json.loads(process.stdout.readline()) for _ in range(3))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert first["counts"]["submitted"] == 2
+    assert second["counts"]["submitted"] == 0
+    assert third["github_calls"]["total"] == third["github_calls"]["not_modified"], "nothing has changed"
+
+
+def test_a_person_sees_a_table_in_which_names_are_plain_text(bridge: Cloud) -> None:
+    hostile = a_spec("[red]x[/red] $(id)\x1b[31m")
+    bridge.github.state.add_run("acme/web", a_run(hostile))
+    process = bridge.start("--dry-run")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "[red]x" in out
+    assert "\x1b[31m" not in out
+    assert "would submit 3" in out
+
+
+def test_help_and_version_need_neither_the_sdk_nor_a_configuration() -> None:
+    for option in ("--help", "--version"):
+        code = f"import sys; sys.argv = ['x', '{option}']; import bridge.dispatch as d\n"
+        code += "try: d.app()\nexcept SystemExit: print('runpod' in sys.modules, 'sqlalchemy' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "False False"
