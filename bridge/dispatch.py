@@ -94,7 +94,8 @@ async def _pass(bridge: "Bridge", *, dry_run: bool, as_json: bool) -> int:
         typer.echo(f"bridge: {error}", err=True)
         return 1
     if as_json:
-        calls = {name: dict(count - before[name]) for name, count in bridge.calls().items()}
+        now = bridge.calls()
+        calls = {name: {k: n - before[name][k] for k, n in count.items()} for name, count in now.items()}
         typer.echo(json.dumps(document(report, dry_run=dry_run, calls=calls)))
     else:
         show(report, dry_run=dry_run)

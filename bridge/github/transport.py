@@ -84,7 +84,7 @@ class Transport:
         self._slots = asyncio.Semaphore(CONCURRENT_CALLS)
         self._resume_at = 0.0
         self._strikes = 0
-        self.calls: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter(total=0, not_modified=0)
 
     def url(self, path: str) -> str:
         """The whole URL of an API path."""

@@ -288,7 +288,7 @@ def test_twenty_cold_calls_mint_one_token() -> None:
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         await asyncio.gather(*(github.runners("orgs/acme") for _ in range(20)))
 
-    assert driven(a_github(), drive).calls["POST /app/installations/{id:int}/access_tokens"] == 1
+    assert driven(a_github(), drive).calls["POST /app/installations/{id}/access_tokens"] == 1
 
 
 def test_a_failed_mint_is_not_kept() -> None:
@@ -309,7 +309,7 @@ def test_a_token_is_renewed_before_it_ends() -> None:
         await github.runners("orgs/acme")
         now[0] += 3600 - auth_module.REFRESH_EARLY
         await github.runners("orgs/acme")
-        assert emulator.calls["POST /app/installations/{id:int}/access_tokens"] == 2
+        assert emulator.calls["POST /app/installations/{id}/access_tokens"] == 2
 
     driven(state, drive, auth={"clock": lambda: now[0]})
 
@@ -329,7 +329,7 @@ def test_a_fresh_token_that_github_does_not_know_yet_is_tried_again_not_minted_a
         lag = {"kind": FaultKind.ERROR, "status": 401, "body": '{"message": "Bad credentials"}'}
         emulator.faults.add(Fault(method="GET", path="/actions/runners", times=2, **lag))  # type: ignore[arg-type]
         assert await github.runners("orgs/acme") == ()
-        assert emulator.calls["POST /app/installations/{id:int}/access_tokens"] == 1
+        assert emulator.calls["POST /app/installations/{id}/access_tokens"] == 1
 
     driven(a_github(), drive)
 
@@ -339,7 +339,7 @@ def test_a_revoked_token_is_replaced_once() -> None:
         await github.runners("orgs/acme")
         emulator.access.revoke()
         assert await github.runners("orgs/acme") == ()
-        assert emulator.calls["POST /app/installations/{id:int}/access_tokens"] == 2
+        assert emulator.calls["POST /app/installations/{id}/access_tokens"] == 2
 
     driven(a_github(), drive)
 

@@ -228,8 +228,10 @@ class Rest:
         self._used[token] += 1
 
     def _route(self, method: str, path: str, answer: Any) -> Route:
+        call = f"{method} {path}".replace(":int}", "}")
+
         async def endpoint(request: Request) -> Response:
-            self.calls[f"{method} {path}"] += 1
+            self.calls[call] += 1
             try:
                 status, body = await answer(request)
             except Refused as refused:

@@ -114,7 +114,7 @@ class RunnerService:
     async def _complete(self, request: Request) -> Response:
         body = json.loads(await request.body())
         self._state.complete(
-            self._runner(request), request.path_params["id"], body["result"], body["outputs"], body["log"]
+            self._runner(request), request.path_params["id"], body["result"], body["outputs"] or {}, body["log"]
         )
         return Response(status_code=204)
 

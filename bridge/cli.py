@@ -1,0 +1,127 @@
+"""`python -m bridge`: a look without an account. The bridge itself is `python -m bridge.dispatch`."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bridge.emulator.cloud import Cloud
+    from bridge.emulator.github import GitHubState
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Repo = Annotated[Path | None, typer.Option(help="A local git repository. Default: a sample with one workflow.")]
+Event = Annotated[str, typer.Option(help="What triggers the workflows.")]
+Workers = Annotated[int, typer.Option(min=1, help="Workers at a time.")]
+
+
+@app.command()
+def demo(
+    repo: Repo = None,
+    event: Event = "push",
+    workers: Workers = 3,
+    limit: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Give up after this long.")] = 600,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Run a repository's workflows through the bridge, with GitHub and RunPod emulated on this machine."""
+    from bridge.demo import run_demo
+
+    with _repository(repo) as path, _one_line():
+        raise typer.Exit(asyncio.run(run_demo(path, event, workers=workers, limit=limit, as_json=as_json)))
+
+
+@app.command()
+def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
+    repo: Repo = None,
+    event: Event = "push",
+    workers: Workers = 3,
+    github_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    runpod_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    cold_start: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Before a worker starts.")] = 15,
+    auto_push: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Queue a new run every so often.")
+    ] = None,
+    synthetic: Annotated[
+        str | None, typer.Option(metavar="REPOS,JOBS", help="Fill GitHub with trivial jobs instead.")
+    ] = None,
+) -> None:
+    """Serve GitHub and RunPod until SIGINT, and print the settings that point the bridge at them."""
+    from bridge.emulator.cloud import cloud, github_state
+    from bridge.emulator.runpod import EndpointConfig
+
+    config = EndpointConfig(workers_max=workers, cold_start=cold_start)
+
+    async def serve(path: Path) -> None:
+        state = github_state()
+        async with cloud(state, config, github_port=github_port, runpod_port=runpod_port) as served:
+            if synthetic:
+                _fill(state, synthetic)
+            else:
+                await _push(state, path, event)
+            _print_exports(served)
+            with contextlib.suppress(asyncio.CancelledError):  # SIGINT
+                while auto_push:
+                    await asyncio.sleep(auto_push)
+                    await _push(state, path, event)
+                await asyncio.Event().wait()
+
+    with _repository(repo) as path, _one_line(), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(path))
+
+
+@contextlib.contextmanager
+def _repository(path: Path | None) -> Iterator[Path]:
+    from bridge.emulator.cloud import sample_repository
+
+    if path:
+        yield path.resolve()
+        return
+    with sample_repository() as sample:
+        yield sample
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Say in one line what is wrong with a repository, a port or the machine."""
+    from bridge.emulator.workflow_jobs import WorkflowError
+
+    try:
+        yield
+    except (WorkflowError, OSError) as error:
+        typer.echo(f"bridge: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+async def _push(state: "GitHubState", path: Path, event: str) -> None:
+    from bridge.emulator.cloud import repository_name
+    from bridge.emulator.workflows import runs_of
+
+    name = repository_name(path)
+    if name not in state.repositories:
+        state.add_repository(name)
+    for spec in await asyncio.to_thread(runs_of, path, event, full_name=name):
+        state.add_run(name, spec, path)
+
+
+def _fill(state: "GitHubState", synthetic: str) -> None:
+    from bridge.emulator.synthetic import fill
+
+    repositories, _, jobs = synthetic.partition(",")
+    if not (repositories.isdecimal() and jobs.isdecimal() and int(repositories)):
+        raise typer.BadParameter("must be REPOS,JOBS, such as 200,500", param_hint="--synthetic")
+    fill(state, int(repositories), int(jobs))
+
+
+def _print_exports(served: "Cloud") -> None:
+    import shlex
+
+    for name, value in served.settings().items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,243 @@
+"""The demo: a repository's workflows from push to result, through the unchanged command and real workers."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.emulator.cloud import Cloud, cloud, github_state, repository_name
+from bridge.emulator.github.state import Job
+from bridge.emulator.runpod import EndpointConfig
+from bridge.emulator.runpod.state import TERMINAL, Request
+from bridge.emulator.workflows import runs_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PASS_EVERY = 1.0
+"""s between the bridge's passes."""
+
+LOOK_EVERY = 0.1
+
+
+@dataclass(kw_only=True)
+class Demo:
+    """A demo while it runs.
+
+    Args:
+        cloud: the emulators.
+        workers: the bridge's cap, and the endpoint's.
+        routes: what the bridge's passes said: by job id, the route, None for a job that it leaves alone.
+        passes: how many there were.
+    """
+
+    cloud: Cloud
+    workers: int
+    routes: dict[int, str | None] = field(default_factory=dict)
+    passes: int = 0
+
+    def jobs(self) -> list[Job]:
+        """Every job that GitHub has queued, oldest first."""
+        return sorted(self.cloud.github.state.jobs.values(), key=lambda job: job.id)
+
+    def matched(self) -> list[Job]:
+        """Those that the bridge takes for its own."""
+        return [job for job in self.jobs() if self.routes.get(job.id) is not None]
+
+    def unsupported(self) -> Iterator[dict[str, str]]:
+        """Jobs that cannot run here, and why."""
+        for run in self.cloud.github.state.runs.values():
+            for spec in run.spec.jobs:
+                if spec.unsupported:
+                    yield {"name": spec.name, "reason": spec.unsupported}
+
+    def request_of(self, job: Job) -> Request | None:
+        """The request whose runner ran a job."""
+        held = {r.input.get("runner_name"): r for r in self.cloud.runpod.state.requests.values()}
+        return held.get(job.executions[-1]) if job.executions else None
+
+    def over(self) -> bool:
+        """Whether all that can happen has happened: matched jobs concluded, others seen and left, nothing open."""
+        known = all(job.id in self.routes for job in self.jobs())
+        waiting = any(job.status != "completed" for job in self.matched())
+        requests = any(r.status not in TERMINAL for r in self.cloud.runpod.state.requests.values())
+        state = self.cloud.github.state
+        return bool(self.passes and known) and not (
+            waiting or requests or state.runners or self.cloud.runpod.state.workers
+        )
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        requests = self.cloud.runpod.state.requests
+        return {
+            "jobs": [self._row(job) for job in self.jobs()],
+            "unsupported": list(self.unsupported()),
+            "counts": {
+                "matched_jobs": len(self.matched()),
+                "requests": len(requests),
+                "workers_started": self.cloud.runpod.state.workers_started,
+                "github_calls": {**self.cloud.github.calls, "not_modified": self.cloud.github.not_modified},
+                "runpod_calls": _client_calls(self.cloud.runpod.calls),
+            },
+        }
+
+    def _row(self, job: Job) -> dict[str, Any]:
+        request = self.request_of(job)
+        began = job.started_at if job.executions else None
+        return {
+            "id": job.id,
+            "name": job.spec.name,
+            "labels": list(job.spec.labels),
+            "route": self.routes.get(job.id),
+            "conclusion": job.conclusion,
+            "request_id": request and request.id,
+            "runner_name": job.executions[-1] if job.executions else None,
+            "queued_at": _iso(job.created_at),
+            "submitted_at": _iso(request.created_at if request else None),
+            "started_at": _iso(began),
+            "completed_at": _iso(job.completed_at),
+        }
+
+    def table(self) -> "Table":
+        """What a person sees."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title="bridge demo")
+        for column in ("job", "route", "request", "runner", "waited", "ran", "result"):
+            table.add_column(column, overflow="fold")
+        for job in self.jobs():
+            request = self.request_of(job)
+            route = self.routes.get(job.id, "?")
+            cells = (
+                job.spec.name,
+                route or "none: left alone",
+                request.id if request else "-",
+                job.executions[-1] if job.executions else "-",
+                _seconds(job.created_at, job.started_at if job.executions else None),
+                _seconds(job.started_at if job.executions else None, job.completed_at),
+                job.conclusion or job.status,
+            )
+            table.add_row(*map(Text, cells))
+        return table
+
+
+def _client_calls(calls: Counter[str]) -> dict[str, int]:
+    return {call: count for call, count in calls.items() if " /v2/" in call}
+
+
+def _iso(at: float | None) -> str | None:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") if at is not None else None
+
+
+def _seconds(start: float | None, end: float | None) -> str:
+    return f"{end - start:.1f} s" if start is not None and end is not None else "-"
+
+
+async def run_demo(path: Path, event: str, *, workers: int, limit: float, as_json: bool) -> int:
+    """Push to a repository's emulated twin and follow the bridge until all is done.
+
+    Args:
+        path: a local git repository, absolute.
+        event: what is said to have happened.
+        workers: at a time.
+        limit: s before the demo gives up.
+        as_json: print one document instead of a table.
+
+    Returns:
+        The exit status: 0 when every matched job reached a conclusion.
+    """
+    state = github_state()
+    name = repository_name(path)
+    state.add_repository(name)
+    async with cloud(state, EndpointConfig(workers_max=workers, idle_timeout=2.0)) as served:
+        for spec in await asyncio.to_thread(runs_of, path, event, full_name=name):
+            state.add_run(name, spec, path)
+        demo = Demo(cloud=served, workers=workers)
+        finished = await _follow(demo, limit, as_json=as_json)
+        _print(demo, as_json=as_json)
+    return 0 if finished else 1
+
+
+async def _follow(demo: Demo, limit: float, *, as_json: bool) -> bool:
+    """Run the bridge beside the emulators until the demo is over; whether it came to that in time."""
+    from rich.console import Console
+    from rich.live import Live
+
+    deadline = time.monotonic() + limit
+    with tempfile.TemporaryFile("w+") as log:
+        bridge = await _start_bridge(demo, log.fileno())
+        reading = asyncio.create_task(_read_passes(demo, bridge))
+        # The table goes to a terminal as it changes; elsewhere it is printed once, in the end.
+        live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        showing = not as_json and sys.stderr.isatty()
+        try:
+            if showing:
+                live.start()
+            while not demo.over() and time.monotonic() < deadline and bridge.returncode is None:
+                await asyncio.sleep(LOOK_EVERY)
+                if showing:
+                    live.update(demo.table(), refresh=True)
+        finally:
+            live.stop()
+            if bridge.returncode is None:
+                bridge.send_signal(signal.SIGTERM)
+            status = await bridge.wait()
+            await reading
+        if demo.over() and status == 0:
+            return True
+        log.seek(0)
+        print(log.read(), demo.cloud.runpod.scaler.logs(), sep="\n", file=sys.stderr)
+        return False
+
+
+async def _start_bridge(demo: Demo, log: int) -> asyncio.subprocess.Process:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(demo.cloud.folder),
+        "BRIDGE_MAX_WORKERS": str(demo.workers),
+        **demo.cloud.settings(),
+    }
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge.dispatch", "--watch", str(PASS_EVERY), "--json"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=log,
+        limit=2**26,  # a pass over many jobs is one long line
+    )
+
+
+async def _read_passes(demo: Demo, bridge: asyncio.subprocess.Process) -> None:
+    if bridge.stdout is None:
+        return
+    async for line in bridge.stdout:
+        for job in json.loads(line)["jobs"]:
+            demo.routes[job["id"]] = job["route"]
+        demo.passes += 1
+
+
+def _print(demo: Demo, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(demo.document(), indent=2))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.print(demo.table())
+    for each in demo.unsupported():
+        console.print(Text(f"unsupported: {each['name']}: {each['reason']}"))
+    counts = demo.document()["counts"]
+    console.print(
+        f"{counts['matched_jobs']} jobs matched, {counts['requests']} requests, "
+        f"{counts['workers_started']} workers started, {sum(counts['github_calls'].values())} calls to GitHub"
+    )

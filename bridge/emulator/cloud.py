@@ -1,0 +1,124 @@
+"""GitHub and RunPod together, with real workers, and the settings that point the bridge at them."""
+
+import base64
+import contextlib
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from bridge.emulator import runner
+from bridge.emulator.github import App, GitHubEmulator, GitHubState, Limits, github_emulator
+from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
+
+OWNER, ENDPOINT = "acme", "emulated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """Both, while they are served.
+
+    Args:
+        github: GitHub.
+        runpod: RunPod, with one endpoint.
+        folder: for what goes with them, such as a ledger.
+        api_key: RunPod's.
+    """
+
+    github: GitHubEmulator
+    runpod: RunPodEmulator
+    folder: Path
+    api_key: str
+
+    def settings(self) -> dict[str, str]:
+        """The bridge's environment variables."""
+        app = self.github.app
+        return {
+            "GITHUB_ORG": app.owner,
+            "GITHUB_API_URL": self.github.api_url,
+            "GITHUB_APP_CLIENT_ID": app.client_id,
+            "GITHUB_APP_PRIVATE_KEY": base64.b64encode(app.pem.encode()).decode(),
+            "RUNPOD_API_KEY": self.api_key,
+            "RUNPOD_ENDPOINT_ID": ENDPOINT,
+            "RUNPOD_ENDPOINT_BASE_URL": self.runpod.base_url,
+            "BRIDGE_DATABASE_URL": f"sqlite:///{self.folder / 'ledger.sqlite3'}",
+        }
+
+
+def worker_image(github_api_url: str) -> WorkerImage:
+    """The worker of this repository, with the runner's stand-in in place of the runner."""
+    package = find_spec("runner_image")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("runner_image is not installed beside bridge")
+    handler = Path(package.origin).with_name("handler.py")
+
+    def prepare(folder: Path) -> Mapping[str, str]:
+        root = folder / "actions-runner"
+        root.mkdir()
+        runner.install(root)
+        return {"RUNNER_DIR": str(root)}
+
+    return WorkerImage(
+        command=[sys.executable, "-u", str(handler)],
+        environment={"GITHUB_API_URL": github_api_url, "RUNNER_ALLOW_RUNASROOT": "1"},
+        prepare=prepare,
+    )
+
+
+@asynccontextmanager
+async def cloud(
+    state: GitHubState, config: EndpointConfig, *, github_port: int = 0, runpod_port: int = 0
+) -> AsyncIterator[Cloud]:
+    """Serve both until the block ends; then everything they started has ended too.
+
+    Args:
+        state: GitHub's.
+        config: of the endpoint.
+        github_port: 0 takes a free one.
+        runpod_port: 0 takes a free one.
+    """
+    api_key = f"rpa_{secrets.token_hex(16)}"
+    endpoints = RunPodState({ENDPOINT: config})
+    with tempfile.TemporaryDirectory(prefix="bridge-emulated-") as folder:
+        async with github_emulator(state, App(owner=OWNER), port=github_port) as github:
+            images = {ENDPOINT: worker_image(github.api_url)}
+            async with runpod_emulator(endpoints, api_key=api_key, images=images, port=runpod_port) as runpod:
+                yield Cloud(github=github, runpod=runpod, folder=Path(folder), api_key=api_key)
+
+
+def github_state() -> GitHubState:
+    """A GitHub with one organisation, that finds a dead runner within seconds instead of minutes."""
+    state = GitHubState(limits=Limits(pickup=60.0, heartbeat=30.0))
+    state.add_organisation(OWNER)
+    return state
+
+
+def repository_name(path: Path) -> str:
+    """The owner/name that a local repository goes by."""
+    return f"{OWNER}/{re.sub(r'[^A-Za-z0-9._-]', '-', path.resolve().name) or 'repository'}"
+
+
+@contextlib.contextmanager
+def sample_repository() -> Iterator[Path]:
+    """A git repository with the sample workflow, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="bridge-sample-") as folder:
+        path = Path(folder) / "sample"
+        workflows = path / ".github" / "workflows"
+        workflows.mkdir(parents=True)
+        shutil.copy(Path(__file__).parent / "sample" / "ci.yml", workflows)
+        (path / "README.md").write_text("# A sample\n")
+        who = ("-c", "user.name=sample", "-c", "user.email=sample@localhost", "-c", "commit.gpgsign=false")
+        for step in (
+            ("init", "--quiet", "--initial-branch=main"),
+            ("add", "."),
+            (*who, "commit", "--quiet", "-m", "x"),
+        ):
+            subprocess.run(["git", "-C", str(path), *step], check=True)  # noqa: S607 - git is on the search path
+        yield path

@@ -1,0 +1,52 @@
+"""A stand-in for the GitHub Actions runner: its command line, lines, exit codes and files.
+
+`layout/` holds its shell scripts, `program/` the Python behind them: standard library only, copied beside them.
+"""
+
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from bridge.emulator.act import find_act
+
+VERSION = "2.338.0"
+"""The runner release that the stand-in gives itself out as."""
+
+_HERE = Path(__file__).parent
+
+_MAIN = """\
+import sys
+
+from program import listener, worker
+
+sys.exit({"listener": listener.main, "worker": worker.main}[sys.argv[1]](sys.argv[2:]))
+"""
+
+_LAUNCHER = """\
+#!/bin/sh
+exec {python} -I -B "$(dirname "$0")/standin" {program} "$@"
+"""
+
+
+def install(directory: Path, version: str = VERSION) -> None:
+    """Install the stand-in.
+
+    Args:
+        directory: made if absent, else empty.
+        version: what `--version` prints and the server is told.
+
+    Raises:
+        FileNotFoundError: act is not installed.
+    """
+    standin = directory / "bin" / "standin"
+    shutil.copytree(_HERE / "layout", directory, dirs_exist_ok=True)
+    shutil.copytree(_HERE / "program", standin / "program", ignore=shutil.ignore_patterns("__pycache__"))
+    (standin / "__main__.py").write_text(_MAIN)
+    (standin / "install.json").write_text(json.dumps({"version": version, "act": str(find_act())}))
+    for program in ("Listener", "Worker"):
+        launcher = _LAUNCHER.format(python=shlex.quote(sys.executable), program=program.lower())
+        (directory / "bin" / f"Runner.{program}").write_text(launcher)
+    for script in (*directory.glob("*.sh*"), *(directory / "bin").glob("Runner.*")):
+        script.chmod(0o755)

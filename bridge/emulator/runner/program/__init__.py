@@ -1,0 +1,1 @@
+"""The programs behind the stand-in's launchers. Standard library only: they run where `bridge` is not."""

@@ -1,0 +1,43 @@
+"""What the Listener hands to the Worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A job to run.
+
+    Args:
+        runner_name: the runner's.
+        work: the work folder.
+        repository: owner/name.
+        workspace: path of the git repository that checkout gives, if there is one.
+        sha: the commit.
+        ref: the git ref, or empty.
+        event: what triggered the run.
+        workflow: a workflow as JSON: the job, and stubs for those it needs.
+        job: its key in the workflow.
+    """
+
+    runner_name: str
+    work: Path
+    repository: str
+    workspace: str | None
+    sha: str
+    ref: str
+    event: str
+    workflow: Mapping[str, object]
+    job: str
+
+    @property
+    def checkout(self) -> Path:
+        """Where the repository is cloned, as the real runner lays it out."""
+        name = self.repository.rpartition("/")[2]
+        return self.work / name / name
+
+    @property
+    def temp(self) -> Path:
+        """Emptied before and after each job."""
+        return self.work / "_temp"

@@ -1,0 +1,131 @@
+"""One job: acquired, handed to a Worker, renewed while it runs, completed."""
+
+import contextlib
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, cast
+
+from . import console
+from .server import Answer, Server, Unreachable
+from .session import pause
+from .settings import Settings
+from .shutdown import uninterrupted
+
+RENEW_INTERVAL = 1.0
+COMPLETE_TRIES = 5
+COMPLETE_INTERVAL = 5.0
+
+
+class Dispatcher:
+    """Runs jobs for one runner.
+
+    Args:
+        root: the runner's directory.
+    """
+
+    def __init__(self, root: Path, runner: Settings, server: Server, log: console.Diagnostics) -> None:
+        self.runner = runner
+        self._root = root
+        self._server = server
+        self._log = log
+
+    def run(self, job_id: int) -> bool:
+        """Run a job to its end; False if it was given to another meanwhile."""
+        try:
+            answer = self._server.post(f"/jobs/{job_id}/acquire")
+        except Unreachable as error:
+            answer = Answer(0, {"message": str(error)})
+        if answer.status != 200:
+            self._log.info(f"Skipping message Job. {answer.message}")
+            return False
+        self._work(job_id, answer.body)
+        return True
+
+    def _work(self, job_id: int, job: dict[str, object]) -> None:
+        console.event(f"Running job: {job['name']}")
+        with tempfile.TemporaryFile() as output:
+            worker = subprocess.Popen(
+                [self._root / "bin" / "Runner.Worker"],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                text=True,
+                start_new_session=True,  # a signal to the Listener's group must not reach it
+            )
+            try:
+                self._supervise(worker, job_id, job)
+            finally:  # a shutdown cancels the job, and still reports it
+                with uninterrupted():
+                    _cancel(worker)
+                    worker.wait()
+                    output.seek(0)
+                    outcome = _read_outcome(output.read())
+                    self._complete(job_id, outcome)
+                    console.event(f"Job {job['name']} completed with result: {outcome['result']}")
+
+    def _supervise(self, worker: "subprocess.Popen[str]", job_id: int, job: dict[str, object]) -> None:
+        """Renew the job until the Worker ends, or until it must be cancelled."""
+        limit = time.monotonic() + 60 * float(str(job.get("timeout_minutes") or 360))
+        _send(worker, self._assignment(job))
+        while time.monotonic() < limit and self._renew(job_id):
+            try:
+                worker.wait(RENEW_INTERVAL)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+        self._log.info("The job is cancelled.")
+
+    def _assignment(self, job: dict[str, object]) -> dict[str, object]:
+        message: dict[str, object] = job["message"]  # type: ignore[assignment]  # the protocol's object
+        return {
+            "runner_name": self.runner.name,
+            "work": str(self._root / self.runner.work_folder),
+            "repository": job["repository"],
+            "workspace": job["workspace"],
+            "sha": job["sha"],
+            "ref": message.get("ref", ""),
+            "event": message["event"],
+            "workflow": message["workflow"],
+            "job": message["job"],
+        }
+
+    def _renew(self, job_id: int) -> bool:
+        """Tell the server that the job still runs; False when it must not run on."""
+        try:
+            answer = self._server.post(f"/jobs/{job_id}/renew")
+        except Unreachable as error:
+            self._log.info(f"Catch exception during renew job. {error}")
+            return True
+        return answer.status < 400 and not answer.body.get("cancel")
+
+    def _complete(self, job_id: int, outcome: dict[str, object]) -> None:
+        for _ in range(COMPLETE_TRIES):
+            try:
+                self._server.post(f"/jobs/{job_id}/complete", outcome)
+                return
+            except Unreachable as error:
+                self._log.info(f"Catch exception during complete job. {error}")
+                pause(COMPLETE_INTERVAL)
+
+
+def _send(worker: "subprocess.Popen[str]", assignment: dict[str, object]) -> None:
+    pipe = cast(IO[str], worker.stdin)
+    with contextlib.suppress(BrokenPipeError):  # a Worker that is gone gives no answer: that tells
+        pipe.write(json.dumps(assignment) + "\n")
+        pipe.flush()
+
+
+def _cancel(worker: "subprocess.Popen[str]") -> None:
+    """Close the Worker's input; should this process die, that happens by itself."""
+    with contextlib.suppress(BrokenPipeError):
+        cast(IO[str], worker.stdin).close()
+
+
+def _read_outcome(output: bytes) -> dict[str, object]:
+    try:
+        outcome: dict[str, object] = json.loads(output)
+    except ValueError:
+        return {"result": "Failed", "outputs": {}, "log": "The worker exited without an answer."}
+    return outcome

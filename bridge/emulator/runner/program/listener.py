@@ -1,0 +1,142 @@
+"""The Listener: the command line, the session, and the jobs it takes one after the other."""
+
+import json
+import os
+from collections.abc import Sequence
+from enum import IntEnum
+from pathlib import Path
+
+from . import console, settings
+from .command import Command, parse
+from .configure import Refused, configure, remove
+from .dispatch import Dispatcher
+from .server import Server, Unreachable
+from .session import Deprecated, Session, SessionConflict, SessionRefused
+from .shutdown import Shutdown, catch_signals
+
+ROOT = Path(__file__).parents[3]
+"""The runner's directory: this file is installed as bin/standin/program/listener.py."""
+
+USAGE = """
+Commands:
+ ./config.sh         Configures the runner
+ ./config.sh remove  Unconfigures the runner
+ ./run.sh            Runs the runner interactively. Does not require any options."""
+
+ONCE_WARNING = """\
+Warning: '--once' is going to be deprecated in the future, please consider using '--ephemeral' during runner \
+registration.
+https://docs.github.com/en/actions/hosting-your-own-runners/autoscaling-with-self-hosted-runners\
+#using-ephemeral-runners-for-autoscaling"""
+
+
+class Code(IntEnum):
+    """How the Listener leaves."""
+
+    SUCCESS = 0
+    TERMINATED = 1
+    RETRYABLE = 2
+    SESSION_CONFLICT = 5
+    VERSION_DEPRECATED = 7
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line says; the result is the exit code."""
+    console.use_utf8()
+    settings.load_environment(ROOT)
+    command = parse(argv, os.environ)
+    if command.unknown:
+        console.complain(
+            f"Unrecognized command-line input arguments for command {command.name or 'run'}: "
+            f"'{', '.join(command.unknown)}'. For usage refer to: .\\config.cmd --help or ./config.sh --help"
+        )
+    version = json.loads((ROOT / "bin" / "standin" / "install.json").read_text())["version"]
+    try:
+        return _execute(command, version)
+    except Deprecated:
+        console.complain(f"An error occurred: Runner version v{version} is deprecated and cannot receive messages.")
+        asked = os.environ.get("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE") == "1"
+        return Code.VERSION_DEPRECATED if asked else Code.TERMINATED
+    except Exception as error:  # the real one's code 2 is any exception that nothing handled
+        console.complain(f"An error occurred: {error}")
+        return Code.RETRYABLE
+
+
+def _execute(command: Command, version: str) -> int:
+    if command.flag("help"):
+        console.say(USAGE)
+        return Code.SUCCESS
+    if command.flag("version"):
+        console.say(version)
+        return Code.SUCCESS
+    if command.name in ("configure", "remove"):
+        return _change_registration(command)
+    if command.name == "run":
+        return _run(command, version)
+    console.say(USAGE)
+    return Code.SUCCESS
+
+
+def _change_registration(command: Command) -> int:
+    try:
+        (configure if command.name == "configure" else remove)(ROOT, command)
+    except (Refused, Unreachable) as error:
+        console.complain(str(error))
+        return Code.TERMINATED
+    except KeyboardInterrupt:
+        console.say("Exiting...")
+        return Code.TERMINATED
+    return Code.SUCCESS
+
+
+def _run(command: Command, version: str) -> int:
+    encoded = command.argument("jitconfig")
+    try:
+        if encoded:
+            settings.save_jit(ROOT, encoded)
+    except settings.BadJitConfig as error:
+        console.complain(str(error))
+        return Code.TERMINATED
+    if not settings.is_configured(ROOT):
+        console.complain("Runner is not configured.")
+        console.say(USAGE)
+        return Code.TERMINATED
+    if command.flag("once"):
+        console.say(ONCE_WARNING)
+    return _listen(settings.load(ROOT), version, once=command.flag("once"))
+
+
+def _listen(runner: settings.Settings, version: str, *, once: bool) -> int:
+    log = console.Diagnostics(ROOT, "Runner")
+    session = Session(Server(runner.server_url, settings.load_credential(ROOT)), version, log)
+    catch_signals()
+    try:
+        session.create()
+        console.say(f"Current runner version: '{version}'")
+        console.event("Listening for Jobs")
+        return _take_jobs(session, Dispatcher(ROOT, runner, session.server, log), once or runner.ephemeral)
+    except Shutdown:
+        return Code.SUCCESS
+    except SessionConflict:
+        return Code.SESSION_CONFLICT
+    except SessionRefused:
+        return Code.TERMINATED
+    finally:
+        log.close()
+
+
+def _take_jobs(session: Session, dispatcher: Dispatcher, once: bool) -> int:
+    try:
+        while True:
+            job_id = session.next_job()
+            if job_id is None:
+                console.complain("The runner no longer exists on the server. Cleaning up local configuration.")
+                settings.delete(ROOT)
+                return Code.SUCCESS
+            if dispatcher.run(job_id) and once:
+                break
+    finally:
+        session.delete()
+    if dispatcher.runner.ephemeral:
+        settings.delete(ROOT)
+    return Code.SUCCESS

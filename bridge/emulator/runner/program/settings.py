@@ -1,0 +1,116 @@
+"""The files in the runner's root: who it is, its credential, and `.env`."""
+
+import base64
+import binascii
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+RUNNER, CREDENTIALS, KEY = ".runner", ".credentials", ".credentials_rsaparams"
+
+
+class BadJitConfig(Exception):
+    """It is not base64 of a JSON object of base64 files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Who this runner is.
+
+    Args:
+        server_url: the emulator's base URL.
+        github_url: the organisation or repository it serves.
+        work_folder: relative to the root, or absolute.
+        ephemeral: it runs one job.
+    """
+
+    runner_id: int
+    name: str
+    server_url: str
+    github_url: str = ""
+    work_folder: str = "_work"
+    ephemeral: bool = False
+
+
+def is_configured(root: Path) -> bool:
+    """Whether there is a registration in `root`."""
+    return (root / RUNNER).is_file()
+
+
+def load(root: Path) -> Settings:
+    """Read `.runner`, whatever the case and the type of its values: JIT configs differ from config.sh's."""
+    raw = {key.lower(): value for key, value in _read(root / RUNNER).items()}
+    return Settings(
+        runner_id=int(str(raw["agentid"])),
+        name=str(raw["agentname"]),
+        server_url=str(raw["serverurl"]).rstrip("/"),
+        github_url=str(raw.get("githuburl") or ""),
+        work_folder=str(raw.get("workfolder") or "_work"),
+        ephemeral=str(raw.get("ephemeral", "")).lower() == "true",
+    )
+
+
+def load_credential(root: Path) -> str:
+    """Read the bearer credential."""
+    raw = {key.lower(): value for key, value in _read(root / CREDENTIALS).items()}
+    data = raw["data"]
+    return str({key.lower(): value for key, value in data.items()}["credential"])
+
+
+def save(root: Path, settings: Settings, credential: str) -> None:
+    """Write the files of a registration."""
+    runner = {
+        "agentId": settings.runner_id,
+        "agentName": settings.name,
+        "serverUrl": settings.server_url,
+        "gitHubUrl": settings.github_url,
+        "workFolder": settings.work_folder,
+        "ephemeral": settings.ephemeral,
+    }
+    (root / RUNNER).write_text(json.dumps(runner, indent=2))
+    _write_private(root / CREDENTIALS, json.dumps({"scheme": "OAuth", "data": {"credential": credential}}).encode())
+    modulus = base64.b64encode(secrets.token_bytes(256)).decode()
+    _write_private(root / KEY, json.dumps({"exponent": "AQAB", "modulus": modulus}).encode())
+
+
+def save_jit(root: Path, encoded: str) -> None:
+    """Write the files of a JIT configuration.
+
+    Raises:
+        BadJitConfig: it cannot be read.
+    """
+    try:
+        files: Mapping[str, str] = json.loads(base64.b64decode(encoded, validate=True))
+        contents = {name: base64.b64decode(files[name], validate=True) for name in files}
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise BadJitConfig(str(error)) from error
+    for name, content in contents.items():
+        _write_private(root / Path(name).name, content)
+
+
+def delete(root: Path) -> None:
+    """Remove the files of the registration."""
+    for name in (RUNNER, CREDENTIALS, KEY):
+        (root / name).unlink(missing_ok=True)
+
+
+def load_environment(root: Path) -> None:
+    """Set the variables that `.env` names, line by line as `K=V`."""
+    path = root / ".env"
+    if path.is_file():
+        pairs = (line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+        os.environ.update({name: value for name, value in pairs if name})
+
+
+def _read(path: Path) -> dict[str, dict[str, object]]:
+    document: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8-sig"))
+    return document
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes(content)

@@ -1,0 +1,124 @@
+"""The Worker: one job, from the assignment on its standard input to the outcome on its standard output."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from . import act, console
+from .assignment import Assignment
+from .cancellation import TRACKING, Cancellation, kill_orphans
+
+ROOT = Path(__file__).parents[3]
+"""The runner's directory: this file is installed as bin/standin/program/worker.py."""
+
+
+def main(_argv: Sequence[str]) -> int:
+    """Run the job that standard input describes in one line of JSON; its end cancels the job."""
+    console.use_utf8()
+    raw = json.loads(sys.stdin.readline())
+    binary = json.loads((ROOT / "bin" / "standin" / "install.json").read_text())["act"]
+    worker = Worker(Assignment(**{**raw, "work": Path(raw["work"])}), binary)
+    json.dump(worker.run(), sys.stdout)
+    return 0
+
+
+class Worker:
+    """Runs one job.
+
+    Args:
+        assignment: the job.
+        binary: path of act.
+    """
+
+    def __init__(self, assignment: Assignment, binary: str) -> None:
+        self._assignment = assignment
+        self._binary = binary
+        self._tracking = f"github_{uuid.uuid4()}"
+        self._cancellation = Cancellation(self._tracking)
+        self._diagnostics = console.Diagnostics(ROOT, "Worker")
+        self._log: list[str] = []
+
+    def run(self) -> dict[str, object]:
+        """Run the job between its hooks; the outcome, as the server wants it."""
+        self._cancellation.start()
+        _empty(self._assignment.temp)
+        outcome = self._run_job()
+        if not self._hook("completed"):
+            outcome["result"] = "Failed"
+        if self._cancellation.requested.is_set():
+            outcome["result"] = "Canceled"
+        for pid in kill_orphans(self._tracking):
+            self._write(f"Terminate orphan process: pid ({pid})\n")
+        _empty(self._assignment.temp)
+        return {**outcome, "log": "".join(self._log)}
+
+    def _run_job(self) -> dict[str, object]:
+        if self._check_out() and self._hook("started"):
+            return self._act()
+        return {"result": "Failed", "outputs": {}}
+
+    def _check_out(self) -> bool:
+        """Clone the repository at the job's commit; act's checkout step copies it from there."""
+        job, directory = self._assignment, str(self._assignment.checkout)
+        _empty(self._assignment.checkout)
+        if job.workspace is None:
+            return True
+        branch = ["-B", job.ref.removeprefix("refs/heads/")] if job.ref.startswith("refs/heads/") else []
+        return all(
+            self._stream(["git", *arguments], os.environ) == 0
+            for arguments in (
+                ["clone", "--quiet", "--no-checkout", job.workspace, directory],
+                ["-C", directory, "checkout", "--quiet", *branch, job.sha],
+            )
+        )
+
+    def _hook(self, moment: str) -> bool:
+        """Run a hook, if there is one; False if it failed."""
+        script = os.environ.get(f"ACTIONS_RUNNER_HOOK_JOB_{moment.upper()}")
+        if not script:
+            return True
+        self._write(f"A job {moment} hook has been configured by the self-hosted runner administrator\n")
+        return self._stream(["bash", "-e", script], os.environ) == 0
+
+    def _act(self) -> dict[str, object]:
+        job = self._assignment
+        workflow, summary = act.with_summary(job.workflow, job.job)
+        path = job.temp / "workflow.yml"
+        path.write_text(json.dumps(workflow))
+        log = act.Log(job.job, summary)
+        command = act.command(self._binary, summary, path, job, self._tracking)
+        self._stream(command, act.environment(job), log.read)
+        return log.outcome()
+
+    def _stream(self, command: list[str], environment: Mapping[str, str], read: Callable[[str], str] = str) -> int:
+        """Run a command to its end, its output through `read` into the log; the exit code."""
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self._assignment.temp,  # not the checkout: act would read an .actrc there
+            env={**environment, TRACKING: self._tracking},
+            encoding="utf-8",
+            errors="replace",
+        ) as process:
+            self._cancellation.watch(process)
+            for line in process.stdout or ():
+                self._write(read(line))
+        return process.returncode
+
+    def _write(self, text: str) -> None:
+        self._log.append(text)
+        for line in text.splitlines():
+            self._diagnostics.info(line)
+
+
+def _empty(directory: Path) -> None:
+    """Make an empty directory, whatever was there."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,125 @@
+"""A local git repository's workflows as runs for the GitHub emulator. https://docs.github.com/en/actions/reference"""
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bridge.emulator.expressions import Context
+from bridge.emulator.jobs import RunSpec
+from bridge.emulator.workflow_jobs import WorkflowError, job_specs
+
+FOLDER = ".github/workflows/"
+
+_GLOB = {"**": ".*", "*": "[^/]*", ".": r"\."}
+"""GitHub's filter patterns as regular expressions; `?`, `+` and `[]` mean the same in both."""
+
+
+def runs_of(repository: Path, event: str = "push", *, full_name: str | None = None) -> tuple[RunSpec, ...]:
+    """The runs that `event` triggers on the commit that is checked out.
+
+    Args:
+        repository: a git repository.
+        event: such as push or workflow_dispatch.
+        full_name: owner/name, for the `github` context.
+
+    Raises:
+        WorkflowError: there is no commit, or a workflow that GitHub would refuse.
+        FileNotFoundError: git or act is not installed.
+    """
+    sha = _git(repository, "rev-parse", "HEAD").strip()
+    branch = _git(repository, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    context = Context(
+        event=event,
+        ref=f"refs/heads/{branch}",
+        sha=sha,
+        repository=full_name or f"owner/{repository.resolve().name}",
+    )
+    names = _git(repository, "ls-tree", "-z", "--name-only", sha, FOLDER).split("\0")
+    paths = (name for name in names if name.endswith((".yml", ".yaml")))
+    runs = (_run(path, _git(repository, "show", f"{sha}:{path}"), context, branch) for path in paths)
+    return tuple(run for run in runs if run)
+
+
+def _run(path: str, text: str, context: Context, branch: str) -> RunSpec | None:
+    try:
+        workflow = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+        if not isinstance(workflow, dict) or not isinstance(workflow.get("jobs"), dict):
+            raise WorkflowError("it has no jobs")
+        if not triggers(workflow.get("on"), context.event, branch):
+            return None
+        jobs = job_specs(workflow, context)
+    except (WorkflowError, yaml.YAMLError) as error:
+        raise WorkflowError(f"{path}: {error}") from error
+    return RunSpec(
+        workflow=str(workflow.get("name", path)),
+        path=path,
+        event=context.event,
+        sha=context.sha,
+        branch=branch,
+        jobs=jobs,
+    )
+
+
+def triggers(on: object, event: str, branch: str) -> bool:
+    """Whether a workflow's `on` answers to `event`; of its filters those for pushed branches count."""
+    if isinstance(on, str):
+        return on == event
+    if isinstance(on, Sequence):
+        return event in on
+    if not isinstance(on, Mapping) or event not in on:
+        return False
+    return event != "push" or _admits(on[event] or {}, branch)
+
+
+def _admits(push: Mapping[str, Sequence[str]], branch: str) -> bool:
+    if "branches" in push:
+        return _matches(_listed(push["branches"]), branch)
+    if "branches-ignore" in push:
+        return not _matches(_listed(push["branches-ignore"]), branch)
+    return not push.keys() & {"tags", "tags-ignore"}
+
+
+def _matches(patterns: Sequence[str], branch: str) -> bool:
+    """Whether the last pattern that meets the branch is not one with `!`."""
+    met = [pattern for pattern in patterns if re.fullmatch(_expression(pattern.removeprefix("!")), branch)]
+    return bool(met) and not met[-1].startswith("!")
+
+
+def _expression(pattern: str) -> str:
+    return "".join(_GLOB.get(part, part) for part in re.split(r"(\*\*|\*|\.)", pattern))
+
+
+def _listed(value: str | Sequence[str]) -> Sequence[str]:
+    return (value,) if isinstance(value, str) else value
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(repository), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WorkflowError(f"{repository}: {done.stderr.strip() or 'git failed'}")
+    return done.stdout
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core schema, as GitHub reads it: `on`, `yes` and dates are text."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # as PyYAML has it
+
+    def construct_integer(self, node: yaml.ScalarNode) -> Any:
+        """Read a decimal, `0x` or `0o` number."""
+        return int(node.value, 0)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)

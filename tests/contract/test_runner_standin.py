@@ -1,0 +1,305 @@
+"""The runner stand-in's command line, lines, exit codes, files and signals, as the real runner has them."""
+
+import json
+import os
+import re
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.runner import install
+from tests.runners import TIME, Installed, installed, until
+
+FILES = (".runner", ".credentials", ".credentials_rsaparams")
+
+
+@pytest.fixture
+def standin(tmp_path: Path) -> Iterator[Installed]:
+    with installed(tmp_path) as made:
+        yield made
+
+
+def assert_lines(text: str, *patterns: str) -> None:
+    """The lines are there, whole, and in this order."""
+    assert re.search(r"\n(.*\n)*?".join(f"^{pattern}$" for pattern in patterns), text, re.MULTILINE), text
+
+
+def is_configured(standin: Installed) -> bool:
+    return any((standin.root / name).exists() for name in FILES)
+
+
+# --- config.sh ---
+
+
+@pytest.mark.parametrize("program", ["config.sh", "bin/Runner.Listener"])
+def test_version_is_printed_alone(standin: Installed, program: str) -> None:
+    done = standin.run(program, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2.338.0\n", "")
+
+
+def test_another_version_can_be_installed(standin: Installed, tmp_path: Path) -> None:
+    install(tmp_path / "old", version="2.300.0")
+    old = Installed(tmp_path / "old", standin.github, standin.home)
+    assert old.run("config.sh", "--version").stdout == "2.300.0\n"
+
+
+def test_configuring_registers_the_runner_and_writes_its_files(standin: Installed) -> None:
+    done = standin.configure("--ephemeral", "--disableupdate", "--labels", "runpod,GPU,runpod", "--work", "w")
+    assert done.returncode == 0, done.stderr
+    assert_lines(done.stdout, "√ Connected to GitHub", "√ Runner successfully added", r"√ Settings Saved\.")
+    runner = standin.runner()
+    assert (runner.name, runner.ephemeral, runner.target) == ("r-1", True, "orgs/acme")
+    assert runner.labels[:2] == ("self-hosted", "Linux")
+    assert runner.labels[3:] == ("runpod", "GPU")
+    assert json.loads((standin.root / ".runner").read_text())["workFolder"] == "w"
+    assert all((standin.root / name).is_file() for name in FILES)
+    assert stat.S_IMODE((standin.root / ".credentials_rsaparams").stat().st_mode) == 0o600
+
+
+def test_default_labels_can_be_left_out(standin: Installed) -> None:
+    assert standin.configure("--no-default-labels", "--labels", "a,b").returncode == 0
+    assert standin.runner().labels == ("a", "b")
+
+
+@pytest.mark.parametrize("labels", [(), ("--labels", "x" * 257)])
+def test_no_labels_and_overlong_ones_are_refused(standin: Installed, labels: tuple[str, ...]) -> None:
+    done = standin.configure("--no-default-labels", *labels)
+    assert (done.returncode, standin.github.state.runners) == (1, {})
+    assert "labels" in done.stderr
+
+
+def test_every_argument_may_come_from_the_environment(standin: Installed) -> None:
+    token, _ = standin.github.state.registration_token("orgs/acme")
+    given = {"URL": f"{standin.github.url}/acme", "TOKEN": token, "NAME": "r-2", "EPHEMERAL": "true", "REPLACE": "yes"}
+    done = standin.run("config.sh", **{f"ACTIONS_RUNNER_INPUT_{name}": value for name, value in given.items()})
+    assert done.returncode == 0, done.stderr
+    assert (standin.runner().name, standin.runner().ephemeral) == ("r-2", True)
+
+
+def test_what_is_unknown_is_only_complained_about(standin: Installed) -> None:
+    done = standin.configure("--frobnicate")
+    assert done.returncode == 0
+    assert "Unrecognized command-line input arguments" in done.stderr
+    assert "frobnicate" in done.stderr
+
+
+def test_a_name_that_exists_is_refused_unless_it_is_replaced(standin: Installed) -> None:
+    first = standin.github.state.add_runner("orgs/acme", "r-1", ("x",))
+    done = standin.configure()
+    assert (done.returncode, done.stderr) == (1, "A runner exists with the same name r-1.\n")
+    assert standin.configure("--replace").returncode == 0
+    assert standin.runner().id != first.id
+
+
+def test_a_configured_runner_is_not_configured_again(standin: Installed) -> None:
+    standin.configure()
+    done = standin.configure(name="r-2")
+    assert done.returncode == 1
+    assert "already configured" in done.stderr
+    assert standin.runner().name == "r-1"
+
+
+def test_a_bad_token_and_a_missing_one_end_with_1(standin: Installed) -> None:
+    assert standin.configure(ACTIONS_RUNNER_INPUT_TOKEN="wrong").returncode == 1
+    done = standin.configure(ACTIONS_RUNNER_INPUT_TOKEN="")
+    assert "Invalid configuration provided for token" in done.stderr
+    assert not is_configured(standin)
+
+
+def test_a_server_that_answers_with_html_ends_configuring_with_1(standin: Installed) -> None:
+    standin.github.faults.add(Fault(method="POST", path="register", kind=FaultKind.ERROR, status=200, body="<html>"))
+    assert standin.configure().returncode == 1
+    assert not is_configured(standin)
+
+
+def test_remove_takes_the_registration_and_the_files(standin: Installed) -> None:
+    standin.configure()
+    token, _ = standin.github.state.registration_token("orgs/acme")
+    done = standin.run("config.sh", "remove", "--token", token)
+    assert (done.returncode, standin.github.state.runners) == (0, {})
+    assert not is_configured(standin)
+
+
+def test_remove_local_takes_the_files_alone(standin: Installed) -> None:
+    standin.configure()
+    assert standin.run("config.sh", "remove", "--local").returncode == 0
+    assert standin.runner().name == "r-1"
+    assert not is_configured(standin)
+
+
+@pytest.mark.parametrize("program", ["config.sh", "run.sh"])
+def test_root_is_refused_by_the_scripts_alone(standin: Installed, tmp_path: Path, program: str) -> None:
+    (tmp_path / "id").write_text("#!/bin/sh\necho 0\n")
+    (tmp_path / "id").chmod(0o755)
+    as_root = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_ALLOW_RUNASROOT": ""}
+    assert standin.run(program, "--version", **as_root).stdout.startswith("Must not run")
+    assert standin.run("bin/Runner.Listener", "--version", **as_root).stdout == "2.338.0\n"
+
+
+# --- the Listener ---
+
+
+def test_a_runner_that_is_not_configured_ends_with_1(standin: Installed) -> None:
+    done = standin.listen()
+    assert (done.returncode, done.stderr) == (1, "Runner is not configured.\n")
+
+
+def test_a_jit_configuration_that_cannot_be_read_ends_with_1(standin: Installed) -> None:
+    assert standin.listen("--jitconfig", "%%%").returncode == 1
+    assert not is_configured(standin)
+
+
+@pytest.mark.parametrize(("asked", "code"), [("1", 7), ("", 1)])
+def test_a_deprecated_version_is_told_apart_only_on_request(standin: Installed, asked: str, code: int) -> None:
+    _, jit = standin.mint()
+    standin.github.state.oldest_version = (9, 0, 0)
+    done = standin.listen(ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=asked, **jit)
+    assert done.returncode == code
+    assert done.stderr == ("An error occurred: Runner version v2.338.0 is deprecated and cannot receive messages.\n")
+
+
+def test_a_registration_deleted_before_the_session_ends_with_1(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    standin.github.state.delete_runner("orgs/acme", runner.id)
+    done = standin.listen(**jit)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "Failed to create a session. The runner registration has been deleted from the server"
+    )
+
+
+def test_a_registration_deleted_while_listening_ends_with_0_and_takes_the_files(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    with standin.listening(**jit) as process:
+        until(lambda: runner.session)
+        standin.github.state.delete_runner("orgs/acme", runner.id)
+        output, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert errors == "The runner no longer exists on the server. Cleaning up local configuration.\n"
+    assert_lines(output, "√ Connected to GitHub", r"Current runner version: '2\.338\.0'", f"{TIME}: Listening for Jobs")
+    assert "completed with result" not in output
+    assert not is_configured(standin)
+
+
+def test_a_session_conflict_that_stays_ends_with_5(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    standin.github.state.open_session(runner, "2.338.0")
+    done = standin.listen(**jit)
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[0] == "A session for this runner already exists."
+    assert "Listening for Jobs" not in done.stdout
+
+
+def test_a_session_conflict_that_ends_is_overcome(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    standin.github.state.open_session(runner, "2.338.0")
+    with standin.listening(RUNNER_STANDIN_WAIT_FACTOR="0.01", **jit) as process:
+        until(lambda: "Runner connect error" in standin.diagnostics("Runner"))
+        standin.github.state.close_session(runner)
+        until(lambda: runner.session)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert_lines(output, f"{TIME}: Runner reconnected\\.", f"{TIME}: Listening for Jobs")
+
+
+def test_an_outage_before_the_session_is_told_once_and_so_is_its_end(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    standin.github.faults.add(
+        Fault(method="POST", path="sessions", kind=FaultKind.ERROR, times=2, status=503, body="<html>")
+    )
+    standin.github.faults.add(Fault(method="POST", path="sessions", kind=FaultKind.DROP))
+    with standin.listening(**jit) as process:
+        until(lambda: runner.session)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=20)
+    assert len(re.findall(rf"^{TIME}: Runner reconnected\.$", output, re.MULTILINE)) == 1
+    assert re.fullmatch(rf"{TIME}: Runner connect error: .* Retrying until reconnected\.\n", errors)
+
+
+def test_sigint_ends_an_idle_runner_and_its_session_but_not_its_registration(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    with standin.listening(**jit) as process:
+        until(lambda: runner.session)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors, runner.session) == (0, "", None)
+    assert output.splitlines()[-1] == "Exiting..."
+    assert standin.runner() is runner
+    assert is_configured(standin)
+
+
+def test_sigterm_ends_an_idle_runner(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    with standin.listening(**jit) as process:
+        until(lambda: runner.session)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+    assert (process.returncode, runner.session) == (0, None)
+    assert "Exiting..." not in output
+
+
+def test_what_went_on_is_logged_and_counted(standin: Installed, tmp_path: Path) -> None:
+    runner, jit = standin.mint()
+    perf = tmp_path / "perf"
+    given = {"ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1", "RUNNER_PERFLOG": str(perf)}
+    with standin.listening(**jit, **given) as process:
+        until(lambda: runner.session)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert_lines(output, rf"\[RUNNER {TIME} INFO \w+\] .*")
+    assert "Session created." in standin.diagnostics("Runner")
+    assert (perf / "Runner.perf").read_text().startswith("SessionCreated:20")
+
+
+# --- run.sh ---
+
+
+def fake_listener(standin: Installed, *codes: int) -> None:
+    """Replace the Listener by one that leaves with these codes in turn, then with the last."""
+    path = standin.root / "bin" / "Runner.Listener"
+    runs = standin.root / "runs"
+    cases = " ".join(str(code) for code in codes)
+    path.write_text(
+        f"#!/bin/bash\ncodes=({cases}); echo run >> {runs}; n=$(wc -l < {runs})\n"
+        'exit "${codes[n-1]:-${codes[-1]}}"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("listener", "variables", "code"),
+    [
+        (0, {}, 0),
+        (1, {}, 0),
+        (5, {}, 0),
+        (7, {}, 0),
+        (7, {"ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE": "1"}, 7),
+        (99, {}, 0),
+    ],
+)
+def test_run_hides_most_codes(standin: Installed, listener: int, variables: dict[str, str], code: int) -> None:
+    fake_listener(standin, listener)
+    assert standin.run("run.sh", **variables).returncode == code
+    assert (standin.root / "runs").read_text() == "run\n"
+
+
+@pytest.mark.parametrize("trapped", ["", "1"])
+def test_run_starts_again_after_a_retryable_error_and_an_update(standin: Installed, trapped: str) -> None:
+    fake_listener(standin, 2, 3, 4, 0)
+    done = standin.run("run.sh", RUNNER_MANUALLY_TRAP_SIG=trapped)
+    assert done.returncode == 0
+    assert (standin.root / "runs").read_text() == "run\n" * 4
+    assert done.stdout.count("Restarting runner...") == 3
+
+
+def test_a_signal_to_a_trapping_run_script_becomes_sigint_for_the_listener(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    with standin.listening("run.sh", RUNNER_MANUALLY_TRAP_SIG="1", **jit) as process:
+        until(lambda: runner.session)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+    assert (process.returncode, runner.session) == (0, None)
+    assert_lines(output, r"Exiting\.\.\.", "Exiting runner.*")

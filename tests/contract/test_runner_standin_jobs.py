@@ -1,0 +1,304 @@
+"""The runner stand-in's jobs: run for real, reported, cancelled, and nothing left of them."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.github.state import Job
+from tests.github import a_run
+from tests.runners import TIME, Installed, a_job, installed, until
+
+CHECKOUT = {"uses": "actions/checkout@v4"}
+
+
+@pytest.fixture
+def standin(tmp_path: Path) -> Iterator[Installed]:
+    with installed(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A repository of one commit, with a file that its own .gitignore names."""
+    path = tmp_path / "web"
+    path.mkdir()
+    (path / "kept.txt").write_text("kept\n")
+    (path / "ignored.txt").write_text("tracked all the same\n")
+    (path / ".gitignore").write_text("ignored.txt\n")
+    (path / ".env").write_text("LEAKED=from-the-repository\n")
+    (path / ".actrc").write_text("--dryrun\n")
+    git(path, "init", "--quiet", "--initial-branch", "main")
+    git(path, "add", "--force", ".")
+    git(path, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "first")
+    return path
+
+
+def git(path: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", path, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def of_commit(standin: Installed, workspace: Path, *steps: object, **job: object) -> Job:
+    """Queue a job of the workspace's commit."""
+    sha = git(workspace, "rev-parse", "HEAD").strip()
+    run = standin.github.state.add_run("acme/web", replace(a_run(a_job(*steps, **job)), sha=sha), workspace)
+    return run.jobs["build"]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def sleeper(folder: Path) -> tuple[str, Path]:
+    """A step that leaves a process behind and goes on for a minute, and the file with both process ids."""
+    path = folder / "pids"
+    return f"(sleep 61 & echo $!; echo $$) > {path}.new && mv {path}.new {path} && sleep 62", path
+
+
+# --- one job ---
+
+
+def test_a_job_is_run_and_told_in_the_real_runners_lines(standin: Installed) -> None:
+    _, jit = standin.mint()
+    job = standin.queue("echo hello from a step", name="build (a, b)")
+    done = standin.listen(**jit)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        "\n√ Connected to GitHub\n\n"
+        r"Current runner version: '2\.338\.0'"
+        "\n"
+        rf"{TIME}: Listening for Jobs"
+        "\n"
+        rf"{TIME}: Running job: build \(a, b\)"
+        "\n"
+        rf"{TIME}: Job build \(a, b\) completed with result: Succeeded"
+        "\n",
+        done.stdout,
+    )
+    assert (job.conclusion, job.executions) == ("success", ["r-1"])
+    assert "hello from a step" in job.log
+    assert "hello from a step" in standin.diagnostics("Worker")
+
+
+def test_an_ephemeral_registration_is_gone_after_its_job_there_and_here(standin: Installed) -> None:
+    standin.configure("--ephemeral", "--labels", "runpod,gpu")
+    job = standin.queue("true")
+    assert standin.listen().returncode == 0
+    assert (job.conclusion, standin.github.state.runners) == ("success", {})
+    assert not (standin.root / ".runner").exists()
+    assert standin.listen().stderr == "Runner is not configured.\n"
+
+
+def test_once_on_a_persistent_registration_warns_and_keeps_it(standin: Installed) -> None:
+    standin.configure("--labels", "runpod,gpu")
+    jobs = [standin.queue("true"), standin.queue("true")]
+    done = standin.listen("--once")
+    assert done.returncode == 0
+    assert "Warning: '--once' is going to be deprecated" in done.stdout
+    assert [job.conclusion for job in jobs] == ["success", None]
+    assert (standin.root / ".runner").exists()
+    assert standin.runner().session is None
+
+
+def test_a_persistent_runner_takes_one_job_after_the_other(standin: Installed) -> None:
+    standin.configure("--labels", "runpod,gpu")
+    jobs = [standin.queue("true"), standin.queue("false")]
+    with standin.listening() as process:
+        until(lambda: jobs[1].conclusion)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert [job.conclusion for job in jobs] == ["success", "failure"]
+    assert output.count("completed with result") == 2
+
+
+def test_a_failing_step_fails_the_job_and_ends_it_there(standin: Installed) -> None:
+    _, jit = standin.mint()
+    job = standin.queue("exit 3", "echo not reached")
+    done = standin.listen(**jit)
+    assert (done.returncode, job.conclusion) == (0, "failure")
+    assert re.search(rf"^{TIME}: Job build completed with result: Failed$", done.stdout, re.MULTILINE)
+    assert "echo not reached" not in job.log
+
+
+def test_outputs_reach_the_server_whatever_is_in_them(standin: Installed) -> None:
+    _, jit = standin.mint()
+    hostile = "a 'b' \"c\" ${{ github.sha }} $HOME `id` \\n"
+    step = {"id": "s", "env": {"V": hostile.replace("${{", "${{ '${{' }}")}, "run": 'echo "v=$V" >> $GITHUB_OUTPUT'}
+    job = standin.queue(step, outputs={"v": "${{ steps.s.outputs.v }}"})
+    standin.listen(**jit)
+    assert job.outputs == {"v": hostile}
+
+
+def test_a_workflow_that_cannot_be_run_fails_and_says_why(standin: Installed) -> None:
+    _, jit = standin.mint()
+    job = standin.queue({"nonsense": True})
+    assert standin.listen(**jit).returncode == 0
+    assert job.conclusion == "failure"
+    assert "workflow is not valid" in job.log
+
+
+# --- what steps see ---
+
+
+def test_checkout_gives_the_commit_and_all_that_it_tracks(standin: Installed, workspace: Path) -> None:
+    _, jit = standin.mint()
+    job = of_commit(
+        standin, workspace,
+        "test -z \"$(ls -A)\"", CHECKOUT, "cat kept.txt ignored.txt; git rev-parse HEAD; git branch --show-current",
+        "echo $GITHUB_SHA $GITHUB_REF $GITHUB_REPOSITORY ${{ github.sha }} $LEAKED.",
+    )  # fmt: skip
+    (workspace / "kept.txt").write_text("changed since\n")
+    standin.listen(**jit)
+    sha = git(workspace, "rev-parse", "HEAD").strip()
+    assert job.conclusion == "success", job.log
+    assert f"kept\ntracked all the same\n{sha}\nmain\n" in job.log
+    assert f"{sha} refs/heads/main acme/web {sha} .\n" in job.log
+
+
+def test_a_commit_that_does_not_exist_fails_the_job(standin: Installed, workspace: Path) -> None:
+    _, jit = standin.mint()
+    job = standin.queue(CHECKOUT, workspace=workspace)
+    standin.listen(**jit)
+    assert job.conclusion == "failure"
+
+
+def test_steps_see_the_listeners_environment_and_nothing_secret(standin: Installed, tmp_path: Path) -> None:
+    standin.configure("--ephemeral", "--labels", "runpod,gpu")
+    credential = standin.runner().credential
+    _, jit = standin.mint(name="other", labels=("x",))
+    job = standin.queue("env -0 | sort -z | tr '\\0' '\\n'")
+    (standin.root / ".env").write_text("FROM_FILE=a=b\n\nnonsense\n")
+    given = {"JOB_INPUT": '{"a": "$b"}', "XDG_CACHE_HOME": str(tmp_path / "x"), "ACTIONS_RUNNER_INPUT_TOKEN": "t0p"}
+    assert standin.listen(**given).returncode == 0
+    lines = job.log.splitlines()
+    for line in (
+        'JOB_INPUT={"a": "$b"}', "FROM_FILE=a=b", f"HOME={standin.home}", f"XDG_CACHE_HOME={tmp_path / 'x'}",
+        "GITHUB_ACTIONS=true", "RUNNER_NAME=r-1",
+    ):  # fmt: skip
+        assert line in lines
+    for secret in ("ACTIONS_RUNNER_INPUT", "t0p", credential, *jit.values()):
+        assert secret not in job.log
+
+
+def test_nothing_is_left_outside_the_runners_own_folder(standin: Installed, workspace: Path, tmp_path: Path) -> None:
+    _, jit = standin.mint()
+    before = set(tmp_path.iterdir())
+    job = of_commit(standin, workspace, CHECKOUT, "touch $RUNNER_TEMP/x made-by-a-step")
+    standin.listen(**jit)
+    assert job.conclusion == "success"
+    assert list(standin.home.iterdir()) == []
+    assert set(tmp_path.iterdir()) == before
+    assert list((standin.root / "_work" / "_temp").iterdir()) == []
+    assert git(workspace, "status", "--porcelain") == ""
+
+
+# --- hooks ---
+
+
+def hook(path: Path, body: str) -> str:
+    path.write_text(f"#!/bin/bash\n{body}\n")
+    return str(path)
+
+
+def test_hooks_run_before_and_after_the_steps(standin: Installed, tmp_path: Path) -> None:
+    _, jit = standin.mint()
+    job = standin.queue("echo in between")
+    standin.listen(
+        ACTIONS_RUNNER_HOOK_JOB_STARTED=hook(tmp_path / "a.sh", "echo at first"),
+        ACTIONS_RUNNER_HOOK_JOB_COMPLETED=hook(tmp_path / "b.sh", "echo at last"),
+        **jit,
+    )
+    assert job.conclusion == "success"
+    assert re.search("at first\n(.*\n)*in between\n(.*\n)*at last\n", job.log)
+
+
+@pytest.mark.parametrize("moment", ["STARTED", "COMPLETED"])
+def test_a_failing_hook_fails_the_job(standin: Installed, tmp_path: Path, moment: str) -> None:
+    _, jit = standin.mint()
+    job = standin.queue("echo in between")
+    done = standin.listen(**{f"ACTIONS_RUNNER_HOOK_JOB_{moment}": hook(tmp_path / "a.sh", "exit 4")}, **jit)
+    assert (done.returncode, job.conclusion) == (0, "failure")
+    assert ("in between\n" in job.log) == (moment == "COMPLETED")
+
+
+# --- ends that nobody planned ---
+
+
+def test_a_cancelled_job_is_ended_with_all_its_processes(standin: Installed, tmp_path: Path) -> None:
+    _, jit = standin.mint()
+    step, pids = sleeper(tmp_path)
+    job = standin.queue(step, {"if": "${{ cancelled() }}", "run": "echo cleared up"})
+    with standin.listening(**jit) as process:
+        until(pids.exists)
+        standin.github.state.cancel_job(job)
+        output, _ = process.communicate(timeout=30)
+    assert (process.returncode, job.conclusion) == (0, "cancelled")
+    assert re.search(rf"^{TIME}: Job build completed with result: Canceled$", output, re.MULTILINE)
+    assert "cleared up" in job.log
+    until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_cancels_the_job_and_reports_it(standin: Installed, tmp_path: Path, number: int) -> None:
+    _, jit = standin.mint()
+    step, pids = sleeper(tmp_path)
+    job = standin.queue(step)
+    with standin.listening(**jit) as process:
+        until(pids.exists)
+        os.killpg(process.pid, number)
+        output, _ = process.communicate(timeout=30)
+    assert (process.returncode, job.conclusion) == (0, "cancelled")
+    assert ("Exiting..." in output) == (number == signal.SIGINT)
+    assert "completed with result: Canceled" in output
+    until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+
+
+def test_a_job_does_not_outlive_a_listener_that_was_killed(standin: Installed, tmp_path: Path) -> None:
+    _, jit = standin.mint()
+    step, pids = sleeper(tmp_path)
+    standin.queue(step)
+    with standin.listening(**jit) as process:
+        until(pids.exists)
+        os.killpg(process.pid, signal.SIGKILL)
+        until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+        until(lambda: not list((standin.root / "_work" / "_temp").iterdir()))
+
+
+def test_an_outage_while_listening_is_told_once_and_so_is_its_end(standin: Installed) -> None:
+    standin.github.faults.add(
+        Fault(method="GET", path="messages", kind=FaultKind.ERROR, times=3, status=502, body="<html>")
+    )
+    _, jit = standin.mint()
+    job = standin.queue("true")
+    done = standin.listen(**jit)
+    assert job.conclusion == "success"
+    assert len(re.findall(rf"^{TIME}: Runner reconnected\.$", done.stdout, re.MULTILINE)) == 1
+    assert re.fullmatch(rf"{TIME}: Runner connect error: .* Retrying until reconnected\.\n", done.stderr)
+
+
+@pytest.mark.parametrize("path", ["renew", "complete"])
+@pytest.mark.parametrize("kind", [FaultKind.ERROR, FaultKind.DROP, FaultKind.ACCEPT_THEN_ERROR])
+def test_a_job_survives_calls_that_fail_or_whose_answer_is_lost(standin: Installed, path: str, kind: FaultKind) -> None:
+    standin.github.faults.add(Fault(method="POST", path=path, kind=kind, times=2))
+    _, jit = standin.mint()
+    job = standin.queue("true")
+    assert standin.listen(**jit).returncode == 0
+    assert (job.conclusion, job.executions) == ("success", ["r-1"])
+
+
+def test_a_job_that_was_taken_back_is_left_alone(standin: Installed) -> None:
+    standin.github.faults.add(Fault(method="POST", path="acquire", kind=FaultKind.ERROR, status=409, times=1))
+    _, jit = standin.mint()
+    job = standin.queue("true")
+    done = standin.listen(**jit)
+    assert (job.conclusion, done.stdout.count("Running job")) == ("success", 1)

@@ -1,0 +1,160 @@
+"""The runner stand-in as its own processes, at a GitHub emulator in a thread of its own."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bridge.emulator.github import GitHubEmulator, github_emulator
+from bridge.emulator.github.state import Job, Runner, jit_config
+from bridge.emulator.jobs import JobResult, JobSpec
+from bridge.emulator.runner import install
+from tests.github import GPU, a_github, a_run, an_app
+
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
+
+
+@contextmanager
+def served(**given: Any) -> Iterator[GitHubEmulator]:
+    """A GitHub emulator with one organisation, until the block ends."""
+    loop = asyncio.new_event_loop()
+    ready, over = threading.Event(), asyncio.Event()
+    made: list[GitHubEmulator] = []
+
+    async def serve() -> None:
+        async with github_emulator(a_github(**given), an_app()) as github:
+            made.append(github)
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(10), "the emulator did not start"
+    try:
+        yield made[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
+
+
+@dataclass
+class Installed:
+    """An installed stand-in. Waits between its tries are a thousandth of the real ones.
+
+    Args:
+        root: where it is installed.
+        github: the emulator that it talks to.
+        home: the HOME of its processes.
+    """
+
+    root: Path
+    github: GitHubEmulator
+    home: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "RUNNER_ALLOW_RUNASROOT": "1",
+            "RUNNER_STANDIN_WAIT_FACTOR": "0.001",
+            **self.variables,
+        }
+
+    def run(self, program: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run one of its programs to the end."""
+        return subprocess.run(
+            [self.root / program, *arguments],
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def listen(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run the Listener until it leaves by itself."""
+        return self.run("bin/Runner.Listener", "run", *arguments, **variables)
+
+    @contextmanager
+    def listening(self, *command: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
+        """Start the Listener, or another program, in a group of its own; nothing of it is left afterwards."""
+        process = subprocess.Popen(
+            [self.root / (command or ("bin/Runner.Listener",))[0], *(command[1:] if command else ("run",))],
+            env=self.environment | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    def configure(self, *flags: str, name: str = "r-1", **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Register at the organisation."""
+        token, _ = self.github.state.registration_token("orgs/acme")
+        given = {"ACTIONS_RUNNER_INPUT_TOKEN": token, **variables}
+        url = f"{self.github.url}/acme"
+        return self.run("config.sh", "--unattended", "--url", url, "--name", name, *flags, **given)
+
+    def mint(self, *, name: str = "r-1", labels: Sequence[str] = GPU) -> tuple[Runner, dict[str, str]]:
+        """Register a just-in-time runner; its configuration as the environment has it."""
+        runner = self.github.state.add_runner("orgs/acme", name, labels)
+        return runner, {"ACTIONS_RUNNER_INPUT_JITCONFIG": jit_config(runner, self.github.url)}
+
+    def queue(self, *steps: Any, workspace: Path | None = None, sha: str = "", **job: Any) -> Job:
+        """Queue a run of one job of these steps."""
+        spec = a_job(*steps, **job)
+        run = self.github.state.add_run("acme/web", a_run(spec), workspace)
+        return run.jobs[spec.key]
+
+    def runner(self) -> Runner:
+        """The only one that is registered."""
+        (runner,) = self.github.state.runners.values()
+        return runner
+
+    def diagnostics(self, kind: str) -> str:
+        """The logs in `_diag`."""
+        return "".join(path.read_text() for path in self.root.glob(f"_diag/{kind}_*.log"))
+
+
+@contextmanager
+def installed(directory: Path, **given: Any) -> Iterator[Installed]:
+    """A stand-in in an empty folder, and its GitHub."""
+    install(directory / "runner")
+    (directory / "home").mkdir()
+    with served(**given) as github:
+        yield Installed(directory / "runner", github, directory / "home")
+
+
+def a_job(*steps: Any, name: str = "build", **job: Any) -> JobSpec:
+    """A job of these steps; a text is a `run:`."""
+    listed = [{"run": step} if isinstance(step, str) else step for step in steps]
+    body = {"runs-on": "self-hosted", "steps": listed, **job}
+
+    def message(_needs: Mapping[str, JobResult]) -> Mapping[str, object]:
+        workflow = {"on": "push", "jobs": {"build": body}}
+        return {"workflow": workflow, "job": "build", "event": "push", "ref": "refs/heads/main"}
+
+    return JobSpec(key="build", name=name, labels=GPU, message=message)
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for what must come to pass."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)

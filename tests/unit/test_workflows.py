@@ -1,0 +1,344 @@
+"""A repository's workflows become the jobs that GitHub would queue; act evaluates what is dynamic."""
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.emulator.jobs import JobResult, JobSpec
+from bridge.emulator.workflow_jobs import WorkflowError
+from bridge.emulator.workflows import runs_of, triggers
+
+Commit = Callable[..., Path]
+STEPS = [{"run": "true"}]
+SUCCESS, FAILURE = JobResult(conclusion="success"), JobResult(conclusion="failure")
+SKIPPED, CANCELLED = JobResult(conclusion="skipped"), JobResult(conclusion="cancelled")
+
+
+@pytest.fixture
+def commit(tmp_path: Path) -> Commit:
+    """Make a repository, called web, with these workflows: texts, or jobs of a push workflow."""
+
+    def make(**workflows: Any) -> Path:
+        root = tmp_path / "web"
+        folder = root / ".github" / "workflows"
+        folder.mkdir(parents=True)
+        for name, workflow in workflows.items():
+            text = workflow if isinstance(workflow, str) else json.dumps({"on": "push", "jobs": workflow})
+            (folder / f"{name}.yml").write_text(text)
+        git(root, "init", "--quiet", "--initial-branch", "main")
+        git(root, "add", ".")
+        git(root, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "first")
+        return root
+
+    return make
+
+
+def git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", root, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def jobs_of(root: Path) -> dict[str, JobSpec]:
+    (run,) = runs_of(root)
+    return {job.key: job for job in run.jobs}
+
+
+def names(root: Path) -> list[str]:
+    (run,) = runs_of(root)
+    return [job.name for job in run.jobs]
+
+
+def the_job(root: Path) -> JobSpec:
+    (job,) = jobs_of(root).values()
+    return job
+
+
+def sent(job: JobSpec, needs: Mapping[str, JobResult] | None = None) -> Any:
+    """The job within the message that its runner gets."""
+    message: Any = job.message(needs or {})
+    return message["workflow"]["jobs"][message["job"]]
+
+
+# --- which runs there are ---
+
+
+def test_each_workflow_that_the_event_triggers_is_a_run_of_the_commit(commit: Commit) -> None:
+    job = "jobs: {a: {runs-on: gpu, steps: [{run: make}]}}"
+    root = commit(
+        ci=f"name: CI\non: push\n{job}",
+        manual=f"on: [workflow_dispatch]\n{job}",
+        both=f"on: {{push: , pull_request: }}\n{job}",
+    )
+    (root / ".github" / "workflows" / "later.yml").write_text(f"on: push\n{job}")
+    runs = runs_of(root)
+    sha = git(root, "rev-parse", "HEAD").strip()
+    assert [(run.workflow, run.path) for run in runs] == [
+        (".github/workflows/both.yml", ".github/workflows/both.yml"),
+        ("CI", ".github/workflows/ci.yml"),
+    ]
+    assert {(run.sha, run.branch, run.event) for run in runs} == {(sha, "main", "push")}
+    assert [run.path for run in runs_of(root, "workflow_dispatch")] == [".github/workflows/manual.yml"]
+
+
+@pytest.mark.parametrize(
+    ("push", "branch", "triggered"),
+    [
+        (None, "any", True),
+        ({"branches": ["main"]}, "main", True),
+        ({"branches": "main"}, "mainline", False),
+        ({"branches": ["release/*"]}, "release/1", True),
+        ({"branches": ["release/*"]}, "release/1/2", False),
+        ({"branches": ["release/**"]}, "release/1/2", True),
+        ({"branches": ["v1.x"]}, "v1-x", False),
+        ({"branches": ["**", "!docs"]}, "docs", False),
+        ({"branches-ignore": ["docs"]}, "docs", False),
+        ({"branches-ignore": ["docs"]}, "main", True),
+        ({"tags": ["v*"]}, "main", False),
+        ({"tags": ["v*"], "branches": ["main"]}, "main", True),
+        ({"paths": ["src/**"]}, "main", True),
+    ],
+)
+def test_branch_filters_of_a_push_are_respected(push: Any, branch: str, triggered: bool) -> None:
+    assert triggers({"push": push}, "push", branch) is triggered
+
+
+def test_a_repository_without_workflows_has_no_runs(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "--allow-empty", "--quiet", "-m", "x")
+    assert runs_of(tmp_path) == ()
+
+
+def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WorkflowError, match=tmp_path.name):
+        runs_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on: push\njobs: [",
+        "on: push",
+        "- a",
+        "on: push\njobs: {a: {needs: b, runs-on: x, steps: []}}",
+        "on: push\njobs: {a: {needs: b, runs-on: x}, b: {needs: a, runs-on: x}}",
+    ],
+)
+def test_a_workflow_that_github_would_refuse_is_named(commit: Commit, text: str) -> None:
+    with pytest.raises(WorkflowError, match=r"\.github/workflows/broken\.yml: "):
+        runs_of(commit(broken=text))
+
+
+def test_yaml_is_read_as_github_reads_it(commit: Commit) -> None:
+    root = commit(
+        ci="on: push\njobs: {a: {runs-on: x, env: {A: yes, B: 2024-01-02, C: 1:30, D: true, E: 0x10}, steps: []}}"
+    )
+    assert sent(the_job(root))["env"] == {"A": "yes", "B": "2024-01-02", "C": "1:30", "D": True, "E": 16}
+
+
+# --- what they are called, and where they run ---
+
+
+@pytest.mark.parametrize(
+    ("runs_on", "labels"),
+    [
+        ("gpu", ("gpu",)),
+        (["self-hosted", "gpu"], ("self-hosted", "gpu")),
+        ({"group": "big", "labels": ["a", "b"]}, ("a", "b")),
+        ({"group": "big", "labels": "a"}, ("a",)),
+        ({"group": "big"}, ()),
+        ('${{ fromJSON(\'["a", "b"]\') }}', ("a", "b")),
+        (["x", "${{ github.ref_name }}-${{ github.event_name }}"], ("x", "main-push")),
+        ('${{ fromJSON(\'{"group": "g", "labels": ["a"]}\') }}', ("a",)),
+    ],
+)
+def test_runs_on_in_all_its_forms(commit: Commit, runs_on: object, labels: tuple[str, ...]) -> None:
+    assert the_job(commit(ci={"a": {"runs-on": runs_on, "steps": STEPS}})).labels == labels
+
+
+def test_a_matrix_is_expanded_in_its_order_and_named_as_github_names_it(commit: Commit) -> None:
+    matrix = {
+        "py": ["3.10", 3.12],
+        "os": ["linux", "mac"],
+        "exclude": [{"py": 3.12, "os": "mac"}],
+        "include": [{"py": "3.10", "os": "mac", "fast": True}, {"py": 9, "os": "bsd"}],
+    }
+    job = {"runs-on": ["gpu", "${{ matrix.os }}"], "strategy": {"matrix": matrix}, "steps": STEPS}
+    jobs = jobs_of(commit(ci={"build": job}))
+    assert {job.name: job.labels for job in jobs.values()} == {
+        "build (3.10, linux)": ("gpu", "linux"),
+        "build (3.10, mac, true)": ("gpu", "mac"),
+        "build (3.12, linux)": ("gpu", "linux"),
+        "build (9, bsd)": ("gpu", "bsd"),
+    }
+    assert list(jobs) == ["build/1", "build/2", "build/3", "build/4"]
+
+
+def test_a_name_with_expressions_stands_for_itself(commit: Commit) -> None:
+    job = {"name": "Py ${{ matrix.v }} of ${{ github.ref_name }}", "strategy": {"matrix": {"v": [1, 2]}}}
+    assert names(commit(ci={"a": {**job, "runs-on": "x", "steps": STEPS}})) == ["Py 1 of main", "Py 2 of main"]
+
+
+def test_a_name_without_expressions_gets_the_values(commit: Commit) -> None:
+    job = {"name": "Tests", "strategy": {"matrix": {"v": [{"a": 1, "b": [2]}, None]}}}
+    assert names(commit(ci={"a": {**job, "runs-on": "x", "steps": STEPS}})) == ["Tests (1, 2)", "Tests ()"]
+
+
+def test_a_dynamic_matrix_is_evaluated(commit: Commit) -> None:
+    matrix = '${{ fromJSON(format(\'{{"v": ["{0}", 2]}}\', github.ref_name)) }}'
+    job = {"runs-on": "x", "strategy": {"matrix": matrix}, "steps": STEPS}
+    assert names(commit(ci={"a": job})) == ["a (main)", "a (2)"]
+
+
+HOSTILE = 'it\'s "q" $(touch /tmp/x) `id` }} \n::error::x \\ é'
+
+
+def test_hostile_values_stay_values(commit: Commit) -> None:
+    value = f"{HOSTILE} ${{{{ '${{{{' }}}} github.sha }}}}"
+    job = {
+        "name": "${{ matrix.v }}",
+        "runs-on": ["${{ matrix.v }}"],
+        "strategy": {"matrix": {"v": [value]}},
+        "steps": STEPS,
+    }
+    made = the_job(commit(ci={"a": job}))
+    assert made.name == f"{HOSTILE} ${{{{ github.sha }}}}"
+    assert made.labels == (made.name,)
+    assert sent(made)["strategy"] == {"matrix": {"include": [{"v": value}]}}
+
+
+def test_a_long_name_is_cut_as_github_cuts_it(commit: Commit) -> None:
+    job = {"runs-on": "x", "strategy": {"matrix": {"v": ["y" * 200]}}, "steps": STEPS}
+    (name,) = names(commit(ci={"a": job}))
+    assert len(name) == 100
+    assert name.endswith("y...")
+
+
+# --- what cannot run here ---
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        ({"uses": "./.github/workflows/x.yml"}, "reusable workflow"),
+        ({"container": "debian"}, "container"),
+        ({"services": {"db": {"image": "postgres"}}}, "service containers"),
+        ({"steps": [{"uses": "actions/setup-python@v5"}]}, r"uses actions/setup-python@v5"),
+        ({"steps": [{"uses": "actions/checkout@v4", "with": {"repository": "o/r"}}]}, "checks out something else"),
+        ({"strategy": {"matrix": {"v": []}}}, "matrix is empty"),
+        ({"strategy": {"matrix": "${{ fromJSON('nope') }}"}}, "Invalid JSON"),
+        ({"name": "${{ nonsense( }}"}, "cannot be evaluated"),
+    ],
+)
+def test_a_job_that_cannot_run_here_says_why(commit: Commit, job: Mapping[str, object], reason: str) -> None:
+    made = the_job(commit(ci={"a": {"runs-on": "x", "steps": STEPS, **job}}))
+    assert made.unsupported is not None
+    assert reason in made.unsupported
+
+
+def test_what_depends_on_outputs_or_on_a_job_that_cannot_run_cannot_either(commit: Commit) -> None:
+    root = commit(
+        ci={
+            "a": {"runs-on": "x", "container": "y", "steps": STEPS},
+            "b": {"runs-on": "x", "needs": "a", "steps": STEPS},
+            "c": {"runs-on": "x", "steps": STEPS},
+            "d": {"runs-on": "${{ needs.c.outputs.l }}", "needs": ["c"], "steps": STEPS},
+        }
+    )
+    reasons = {key: job.unsupported for key, job in jobs_of(root).items()}
+    assert reasons["b"] == "it needs 'a', which cannot run here"
+    assert reasons["c"] is None
+    assert "outputs of another job" in str(reasons["d"])
+
+
+# --- what the runner is sent ---
+
+
+def test_a_job_needs_every_variant_and_sees_them_as_one(commit: Commit) -> None:
+    root = commit(
+        ci={
+            "a": {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2]}}, "steps": STEPS},
+            "b": {"runs-on": "x", "needs": "a", "if": "always()", "steps": STEPS},
+        }
+    )
+    job = jobs_of(root)["b"]
+    assert job.needs == ("a/1", "a/2")
+    message: Any = job.message({"a/1": FAILURE, "a/2": JobResult(conclusion="success", outputs={"v": "2"})})
+    assert message["workflow"]["jobs"]["a"]["outputs"] == {"v": "2"}
+    assert message["workflow"]["jobs"]["a"]["steps"] == [{"run": "exit 1"}]
+
+
+def test_settings_of_the_whole_workflow_reach_the_job(commit: Commit) -> None:
+    root = commit(
+        ci="""
+        on: push
+        env: {A: 1, B: 2}
+        defaults: {run: {shell: sh, working-directory: src}}
+        jobs: {a: {runs-on: gpu, env: {B: 3}, defaults: {run: {shell: bash}}, concurrency: x, steps: []}}
+        """
+    )
+    job = sent(the_job(root))
+    assert job["env"] == {"A": 1, "B": 3}
+    assert job["defaults"] == {"run": {"shell": "bash", "working-directory": "src"}}
+    assert job["runs-on"] == "self-hosted"
+    assert "concurrency" not in job
+
+
+@pytest.mark.parametrize(
+    ("condition", "a", "runs"),
+    [
+        (None, SUCCESS, True),
+        (None, FAILURE, False),
+        (None, SKIPPED, False),
+        (None, CANCELLED, False),
+        (False, SUCCESS, False),
+        ("always()", FAILURE, True),
+        ("always()", CANCELLED, True),
+        ("failure()", FAILURE, True),
+        ("failure()", CANCELLED, False),
+        ("failure()", SUCCESS, False),
+        ("!cancelled()", SKIPPED, True),
+        ("success() || needs.a.result == 'skipped'", SKIPPED, True),
+        ("github.ref == 'refs/heads/main'", SUCCESS, True),
+        ("github.ref == 'refs/heads/main'", FAILURE, False),
+        ("github.event_name != 'push'", SUCCESS, False),
+        ("${{ github.repository == 'owner/web' }}", SUCCESS, True),
+    ],
+)
+def test_a_condition_decides_whether_the_job_is_queued(
+    commit: Commit, condition: object, a: JobResult, runs: bool
+) -> None:
+    given = {} if condition is None else {"if": condition}
+    root = commit(
+        ci={
+            "a": {"runs-on": "x", "steps": STEPS},
+            "b": {"runs-on": "x", "needs": "a", "steps": STEPS, **given},
+        }
+    )
+    assert (jobs_of(root)["b"].message({"a": a}) is not None) is runs
+
+
+def test_a_condition_sees_outputs_whatever_is_in_them(commit: Commit) -> None:
+    root = commit(
+        ci={
+            "a": {"runs-on": "x", "steps": STEPS},
+            "b": {"runs-on": "x", "needs": "a", "if": "contains(needs.a.outputs.v, '${{ github.sha')", "steps": STEPS},
+        }
+    )
+    job = jobs_of(root)["b"]
+    assert job.message({"a": JobResult(conclusion="success", outputs={"v": f"{HOSTILE} ${{{{ github.sha }}}}"})})
+    assert not job.message({"a": JobResult(conclusion="success", outputs={"v": git(root, "rev-parse", "HEAD")})})
+
+
+def test_evaluating_leaves_nothing_behind(commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = commit(ci={"a": {"runs-on": "x", "if": "true", "strategy": {"matrix": {"v": [1]}}, "steps": STEPS}})
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    for folder in (home, temporary):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert the_job(root).message({})
+    assert [*home.iterdir(), *temporary.iterdir()] == []
