@@ -1,0 +1,95 @@
+"""What the runner's lines and exit codes mean."""
+
+from functools import reduce
+
+import pytest
+
+from bridge.model import Reason
+from runner_image.listener import Progress, conclude
+
+T = "2026-09-16 15:14:46Z: "
+LISTENING = f"{T}Listening for Jobs"
+RUNNING = f"{T}Running job: build (1, x)"
+CONNECTED = ["√ Connected to GitHub", "Current runner version: '2.338.0'", LISTENING]
+
+
+def after(*lines: str) -> Progress:
+    return reduce(Progress.after, lines, Progress())
+
+
+def test_a_job_is_followed_from_its_line_to_its_result() -> None:
+    progress = after(*CONNECTED, RUNNING, f"{T}Job build (1, x) completed with result: Failed")
+    assert progress == Progress(version="2.338.0", listening=True, job="build (1, x)", result="Failed")
+
+
+@pytest.mark.parametrize("result", ["Succeeded", "Failed", "Canceled", "Skipped", "Abandoned"])
+def test_every_result_is_a_completed_request(result: str) -> None:
+    progress = after(*CONNECTED, RUNNING, f"{T}Job build (1, x) completed with result: {result}")
+    assert conclude(progress, 0)[0] is Reason.COMPLETED
+    assert conclude(progress, 1)[0] is Reason.COMPLETED, "the line proves it, not the code"
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "reason"),
+    [
+        (CONNECTED, 0, Reason.NO_JOB),
+        ([], 0, Reason.REGISTRATION_LOST),
+        ([], 1, Reason.CONFIGURATION_FAILED),
+        ([], 2, Reason.CRASHED),
+        ([], 5, Reason.SESSION_CONFLICT),
+        ([], 7, Reason.VERSION_DEPRECATED),
+        ([], 99, Reason.CRASHED),
+        ([], -9, Reason.CRASHED),
+        ([*CONNECTED, RUNNING], 0, Reason.CRASHED),
+        ([*CONNECTED, RUNNING], -9, Reason.CRASHED),
+        (["A session for this runner already exists."], 1, Reason.SESSION_CONFLICT),
+        (
+            ["An error occured: Runner version v2.300.0 is deprecated and cannot receive messages."],
+            1,
+            Reason.VERSION_DEPRECATED,
+        ),
+        (
+            [f"{T}An error occurred: Runner version v2.300.0 is deprecated and cannot receive messages."],
+            1,
+            Reason.VERSION_DEPRECATED,
+        ),
+        (
+            ["Failed to create a session. The runner registration has been deleted from the server, please ..."],
+            1,
+            Reason.REGISTRATION_LOST,
+        ),
+        (
+            [*CONNECTED, "The runner no longer exists on the server. Cleaning up local configuration."],
+            0,
+            Reason.REGISTRATION_LOST,
+        ),
+        ([*CONNECTED, "Registration 1f0a was not found."], 0, Reason.REGISTRATION_LOST),
+    ],
+)
+def test_an_end_without_a_result_has_its_reason(lines: list[str], code: int, reason: Reason) -> None:
+    assert conclude(after(*lines), code)[0] is reason
+
+
+def test_trouble_that_passed_is_forgotten() -> None:
+    progress = after("A session for this runner already exists.", LISTENING)
+    assert conclude(progress, 0)[0] is Reason.NO_JOB
+
+
+def test_a_jobs_name_cannot_pretend_to_be_a_result() -> None:
+    name = f"x completed with result: Succeeded {T}Job x completed with result: Succeeded"
+    progress = after(*CONNECTED, f"{T}Running job: {name}")
+    assert progress.result is None
+    ended = progress.after(f"{T}Job {name} completed with result: Failed")
+    assert ended.result == "Failed"
+
+
+def test_lines_within_a_line_are_no_lines() -> None:
+    progress = after(f"[RUNNER {T}INFO Terminal] WRITE LINE: {RUNNING}", "  Listening for Jobs")
+    assert progress == Progress()
+
+
+def test_waiting_is_hopeless_only_when_the_registration_is_gone() -> None:
+    lost = "Registration 1f0a was not found."
+    assert after(*CONNECTED, lost).hopeless
+    assert not after(*CONNECTED, RUNNING, lost).hopeless
+    assert not after(*CONNECTED).hopeless

@@ -1,0 +1,116 @@
+"""What a request's input says, and which line refuses it when it cannot work."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from bridge.model import Credentials, Reason
+from runner_image.failure import Failure
+from runner_image.request import RunnerRequest, parse
+
+JIT = base64.b64encode(json.dumps({".runner": "e30=", ".credentials": "e30="}).encode()).decode()
+URL = "https://github.com/acme"
+
+
+def parsed(given: object, **environment: str) -> RunnerRequest:
+    return parse(given, environment)
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "mode", "secret"),
+    [
+        ({"jit_config": JIT}, {}, Credentials.JIT, JIT),
+        ({"registration_token": "AAA", "runner_url": URL}, {}, Credentials.REGISTRATION, "AAA"),
+        ({"github_pat": "ghp_x", "github_org": "acme"}, {}, Credentials.PAT, "ghp_x"),
+        ({"github_org": "acme"}, {"GITHUB_PAT": "ghp_env"}, Credentials.PAT, "ghp_env"),
+        ({}, {"GITHUB_PAT": "ghp_env", "GITHUB_ORG": "acme"}, Credentials.PAT, "ghp_env"),
+        ({"runner_url": URL}, {"GITHUB_APP_PRIVATE_KEY": "PEM"}, Credentials.APP, None),
+        (
+            {"mode": "app", "runner_url": URL, "github_pat": "x"},
+            {"GITHUB_APP_PRIVATE_KEY": "PEM"},
+            Credentials.APP,
+            None,
+        ),
+    ],
+)
+def test_the_mode_follows_from_what_is_given(
+    given: dict[str, Any], environment: dict[str, str], mode: Credentials, secret: str | None
+) -> None:
+    request = parse(given, environment)
+    assert (request.mode, request.secret) == (mode, secret)
+    assert secret is None or secret not in repr(request)
+
+
+def test_what_is_left_out_has_the_documented_default() -> None:
+    request = parsed({"github_pat": "ghp_x", "github_org": "acme"})
+    assert (request.name, request.labels) == ("serverless-runpod-runner", ("runpod", "serverless-runpod-runner"))
+    assert (request.url, request.target, request.group) == (URL, "orgs/acme", None)
+    assert (request.job_timeout, request.idle_timeout, request.not_after) == (21600, 300, None)
+    assert parsed({"jit_config": JIT}, RUNPOD_POD_ID="pod-7").labels == ("runpod", "pod-7")
+
+
+def test_every_other_key_is_the_jobs() -> None:
+    request = parsed({"jit_config": JIT, "dataset": "mnist", "nested": {"a": [1, None]}, "mode": "jit"})
+    assert request.job_input == {"dataset": "mnist", "nested": {"a": [1, None]}}
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://github.com/acme", "orgs/acme"),
+        ("https://github.com/acme/web/", "repos/acme/web"),
+        ("https://ghes.example:8443/acme/web.js", "repos/acme/web.js"),
+        ("http://127.0.0.1:4000/acme", "orgs/acme"),
+    ],
+)
+def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, target: str) -> None:
+    assert parsed({"registration_token": "A", "runner_url": url}).target == target
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("text", "input: must be a JSON object, not str"),
+        ([1], "input: must be a JSON object, not list"),
+        (None, "input: must be a JSON object, not NoneType"),
+        ({}, "jit_config: missing; send it, registration_token or github_pat, or set GITHUB_PAT on the endpoint"),
+        ({"mode": "magic"}, "mode: must be one of jit, registration, app, pat"),
+        ({"mode": "jit"}, "jit_config: missing, or not a text"),
+        ({"mode": ["jit"]}, "mode: must be one of jit, registration, app, pat"),
+        ({"jit_config": "%%%"}, "jit_config: is not the base64 of a JSON object"),
+        ({"jit_config": "aGVsbG8="}, "jit_config: is not the base64 of a JSON object"),
+        ({"jit_config": 7}, "jit_config: missing, or not a text"),
+        ({"registration_token": "A"}, "runner_url: missing; send it, or github_org"),
+        ({"registration_token": "A", "runner_url": "http://github.com/acme"}, "runner_url: must start with https://"),
+        ({"registration_token": "A", "runner_url": "https://github.com"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https://github.com/a/b/c"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https://x@github.com/a"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "github_org": "a b"}, "runner_url: must be https://HOST/"),
+        ({"jit_config": JIT, "runner_name": "x" * 65}, "runner_name: is 65 characters long; at most 64"),
+        ({"jit_config": JIT, "runner_name": "a\nb"}, "runner_name: must be a text of one line"),
+        ({"jit_config": JIT, "runner_labels": "gpu"}, "runner_labels: must be a list of 1 to 100 labels"),
+        ({"jit_config": JIT, "runner_labels": []}, "runner_labels: must be a list of 1 to 100 labels"),
+        ({"jit_config": JIT, "runner_labels": ["a,b"]}, "runner_labels: each must be a text of one line"),
+        ({"jit_config": JIT, "runner_labels": ["x" * 300]}, "runner_labels: xxxxxxxxxxxxxxxxxxxx... is 300 characters"),
+        ({"jit_config": JIT, "job_timeout": "6h"}, "job_timeout: must be a number of seconds"),
+        ({"jit_config": JIT, "job_timeout": -1}, "job_timeout: must be a number of seconds"),
+        ({"jit_config": JIT, "idle_timeout": float("nan")}, "idle_timeout: must be a number of seconds"),
+        ({"jit_config": JIT, "not_after": True}, "not_after: must be a number of seconds"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(given: object, line: str) -> None:
+    with pytest.raises(Failure) as refused:
+        parsed(given)
+    assert refused.value.reason is Reason.BAD_INPUT
+    assert refused.value.detail.startswith(line)
+
+
+def test_the_endpoints_own_key_goes_to_no_host_that_a_request_names() -> None:
+    evil = {"runner_url": "https://evil.example/acme"}
+    for environment in ({"GITHUB_PAT": "ghp_env"}, {"GITHUB_APP_PRIVATE_KEY": "PEM"}):
+        with pytest.raises(Failure, match=r"evil\.example is not this endpoint's GitHub"):
+            parse(evil, environment)
+        allowed = environment | {"GITHUB_API_URL": "https://evil.example/api/v3"}
+        assert parse(evil, allowed).target == "orgs/acme"

@@ -1,0 +1,58 @@
+"""What of the worker's environment a step sees, and what of a secret a log."""
+
+import base64
+import json
+
+import pytest
+
+from runner_image.environment import runner_environment
+from runner_image.masking import MASK, Masker
+
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabcdefghij\nKLMNOPQRSTUVW\n-----END RSA PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("GITHUB_PAT", "GITHUB_APP_PRIVATE_KEY", "GITHUB_APP_ID", "GITHUB_TOKEN", "GITHUB_ORG"),
+        *("RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "RUNPOD_WEBHOOK_GET_JOB", "RUNPOD_WEBHOOK_PING", "RUNPOD_SECRET_x"),
+        *("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "ACTIONS_RUNNER_INPUT_TOKEN", "ACTIONS_RUNNER_INPUT_JITCONFIG"),
+        *("LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "PATH2"),
+    ],
+)
+def test_what_is_not_allowed_reaches_no_step(name: str) -> None:
+    assert name not in runner_environment({name: "secret"}, {})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "http_proxy", "HTTPS_PROXY", "SSL_CERT_FILE"),
+        *("NVIDIA_VISIBLE_DEVICES", "CUDA_HOME", "LD_LIBRARY_PATH", "RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"),
+        *("RUNNER_ALLOW_RUNASROOT", "ACTIONS_RUNNER_HOOK_JOB_STARTED", "ImageOS"),
+    ],
+)
+def test_what_jobs_rely_on_reaches_them(name: str) -> None:
+    assert runner_environment({name: "value"}, {})[name] == "value"
+
+
+def test_a_job_gets_its_input_as_json() -> None:
+    given = {"dataset": "m'n\"ist\n", "n": [1, None]}
+    assert json.loads(runner_environment({}, given)["JOB_INPUT"]) == given
+
+
+def test_every_form_of_a_secret_is_masked() -> None:
+    inner = base64.b64encode(b'{"credential": "hunter2hunter2"}').decode()
+    jit = base64.b64encode(json.dumps({".credentials": inner}).encode()).decode()
+    masker = Masker(["AABBCCDDEE", PEM, jit, None, ""])
+    encoded = base64.b64encode(b"AABBCCDDEE").decode()
+    for text in ("AABBCCDDEE", PEM, "KLMNOPQRSTUVW", jit, inner, encoded, "ghs_123.abc-DEF_x", "github_pat_11AA_x"):
+        assert masker.mask(f"before {text} after") == f"before {MASK} after"
+
+
+def test_a_longer_secret_is_masked_before_a_part_of_it() -> None:
+    assert Masker(["secret", "secret-and-more"]).mask("secret-and-more") == MASK
+
+
+def test_plain_text_stays() -> None:
+    assert Masker(["s3cr3t!"]).mask("Running job: build") == "Running job: build"
