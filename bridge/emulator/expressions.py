@@ -108,13 +108,17 @@ def holds(condition: object, needs: Mapping[str, JobResult], context: Context) -
     Args:
         condition: as in the workflow.
         needs: how the jobs that it needs ended, by key.
+
+    Raises:
+        Unevaluable: it is wrong.
     """
     decision = {"runs-on": _HOST, "needs": list(needs), "if": condition, "steps": [{"run": ":"}]}
     key = "_" + max(needs, key=len, default="")
     jobs, summary = act.with_summary({"jobs": {**stubs(needs), key: decision}}, key)
     log = act.Log(key, summary)
-    for line in _run(jobs["jobs"], summary, context):
-        log.read(line)
+    errors = "".join(log.read(line) for line in _run(jobs["jobs"], summary, context))
+    if not log.printed:
+        raise Unevaluable(errors.strip())
     return log.outcome()["result"] != "Skipped"
 
 

@@ -91,7 +91,7 @@ def _plan(
 def _spec(planned: _Planned) -> JobSpec:
     return JobSpec(
         key=planned.key,
-        name=planned.variant.name,
+        name=re.sub(r"[\r\n]+", " ", planned.variant.name),  # runners print it in one line
         labels=_labels(planned.variant.runs_on),
         needs=tuple(key for keys in planned.needs.values() for key in keys),
         message=partial(_message, planned),
@@ -101,9 +101,13 @@ def _spec(planned: _Planned) -> JobSpec:
 
 def _message(planned: _Planned, results: Mapping[str, JobResult]) -> Mapping[str, object] | None:
     needs = {need: _combined([results[key] for key in keys]) for need, keys in planned.needs.items()}
-    if not _is_wanted(planned, needs):
-        return None
-    jobs = {**stubs(needs), planned.id: _only_job(planned)}
+    condition: object = "${{ always() }}"
+    try:
+        if not _is_wanted(planned, needs):
+            return None
+    except Unevaluable:  # its runner fails it, and says why
+        condition = planned.job["if"]
+    jobs = {**stubs(needs), planned.id: _only_job(planned) | {"if": condition}}
     return {
         "workflow": {"name": planned.workflow.get("name", ""), "on": planned.context.event, "jobs": jobs},
         "job": planned.id,
@@ -129,7 +133,6 @@ def _only_job(planned: _Planned) -> dict[str, object]:
         "env": {**workflow.get("env", {}), **job.get("env", {})},
         "defaults": {"run": {**workflow.get("defaults", {}).get("run", {}), **job.get("defaults", {}).get("run", {})}},
         "needs": list(planned.needs),
-        "if": "${{ always() }}",
         "runs-on": "self-hosted",
         **({"strategy": {"matrix": {"include": [literal(matrix)]}}} if matrix else {}),
     }

@@ -12,6 +12,7 @@ import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github.state import Job
+from bridge.emulator.workflows import runs_of
 from tests.github import a_run
 from tests.runners import TIME, Installed, a_job, installed, until
 
@@ -34,10 +35,15 @@ def workspace(tmp_path: Path) -> Path:
     (path / ".gitignore").write_text("ignored.txt\n")
     (path / ".env").write_text("LEAKED=from-the-repository\n")
     (path / ".actrc").write_text("--dryrun\n")
+    save(path)
+    return path
+
+
+def save(path: Path) -> None:
+    """Make a repository of a folder, with one commit."""
     git(path, "init", "--quiet", "--initial-branch", "main")
     git(path, "add", "--force", ".")
     git(path, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "first")
-    return path
 
 
 def git(path: Path, *arguments: str) -> str:
@@ -145,6 +151,62 @@ def test_a_workflow_that_cannot_be_run_fails_and_says_why(standin: Installed) ->
     assert standin.listen(**jit).returncode == 0
     assert job.conclusion == "failure"
     assert "workflow is not valid" in job.log
+
+
+def test_a_repositorys_own_workflow_runs_to_its_end(standin: Installed, tmp_path: Path) -> None:
+    workspace = tmp_path / "web"
+    (workspace / ".github" / "workflows").mkdir(parents=True)
+    (workspace / "src").mkdir()
+    (workspace / "src" / "file").write_text("content\n")
+    (workspace / ".github" / "workflows" / "ci.yml").write_text(WORKFLOW)
+    save(workspace)
+    (spec,) = runs_of(workspace)
+    run = standin.github.state.add_run("acme/web", spec, workspace)
+    standin.configure("--labels", "x")
+    with standin.listening() as process:
+        until(lambda: run.status == "completed")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert {key: result.conclusion for key, result in run.results().items()} == {
+        "build/1": "success", "build/2": "success", "broken": "failure", "use": "success", "skipped": "skipped",
+        "told": "success", "unknowable": "failure",
+    }  # fmt: skip
+    logs = {key: job.log for key, job in run.jobs.items()}
+    assert '2 says it\'s "quoted" ${{ github.sha }}\n' in logs["use"]
+    assert "broken was failure\n" in logs["told"]
+    assert "Error in if-expression" in logs["unknowable"]
+
+
+WORKFLOW = r"""
+on: push
+env: {GREETING: it's "quoted"}
+defaults: {run: {working-directory: src}}
+jobs:
+  build:
+    runs-on: [self-hosted, x]
+    strategy: {matrix: {v: [1, 2]}}
+    outputs: {said: "${{ steps.say.outputs.said }}"}
+    steps:
+      - uses: actions/checkout@v4
+      - run: test "$(cat file)" = content
+      - id: say
+        env: {V: "${{ matrix.v }}"}
+        run: echo "said=$V says $GREETING \$${{ '{{' }} github.sha }}" >> "$GITHUB_OUTPUT"
+  broken: {runs-on: x, defaults: {run: {working-directory: .}}, steps: [run: exit 1]}
+  use:
+    runs-on: x
+    needs: build
+    steps:
+      - {working-directory: ., env: {SAID: "${{ needs.build.outputs.said }}"}, run: echo "$SAID"}
+  skipped: {runs-on: x, needs: [build, broken], steps: [run: echo]}
+  told:
+    runs-on: x
+    needs: [broken, skipped]
+    if: failure() && needs.skipped.result == 'skipped'
+    steps:
+      - {working-directory: ., run: "echo broken was ${{ needs.broken.result }}"}
+  unknowable: {runs-on: x, needs: build, if: fromJSON(needs.build.outputs.said).x, steps: [run: echo]}
+"""
 
 
 # --- what steps see ---

@@ -204,8 +204,9 @@ def test_hostile_values_stay_values(commit: Commit) -> None:
         "steps": STEPS,
     }
     made = the_job(commit(ci={"a": job}))
-    assert made.name == f"{HOSTILE} ${{{{ github.sha }}}}"
-    assert made.labels == (made.name,)
+    plain = f"{HOSTILE} ${{{{ github.sha }}}}"
+    assert made.name == plain.replace("\n", " "), "a name is one line"
+    assert made.labels == (plain,)
     assert sent(made)["strategy"] == {"matrix": {"include": [{"v": value}]}}
 
 
@@ -320,16 +321,28 @@ def test_a_condition_decides_whether_the_job_is_queued(
     assert (jobs_of(root)["b"].message({"a": a}) is not None) is runs
 
 
-def test_a_condition_sees_outputs_whatever_is_in_them(commit: Commit) -> None:
+def test_a_condition_sees_outputs_as_they_are(commit: Commit) -> None:
+    condition = "startsWith(needs.a.outputs.v, 'it''s') && endsWith(needs.a.outputs.v, '{ github.sha }}')"
     root = commit(
         ci={
             "a": {"runs-on": "x", "steps": STEPS},
-            "b": {"runs-on": "x", "needs": "a", "if": "contains(needs.a.outputs.v, '${{ github.sha')", "steps": STEPS},
+            "b": {"runs-on": "x", "needs": "a", "if": condition, "steps": STEPS},
         }
     )
     job = jobs_of(root)["b"]
     assert job.message({"a": JobResult(conclusion="success", outputs={"v": f"{HOSTILE} ${{{{ github.sha }}}}"})})
-    assert not job.message({"a": JobResult(conclusion="success", outputs={"v": git(root, "rev-parse", "HEAD")})})
+    assert not job.message({"a": JobResult(conclusion="success", outputs={"v": HOSTILE})})
+
+
+@pytest.mark.parametrize("condition", ["nonsense(", "fromJSON(needs.a.outputs.v).x"])
+def test_a_condition_that_cannot_be_evaluated_is_left_to_fail_the_job(commit: Commit, condition: str) -> None:
+    root = commit(
+        ci={
+            "a": {"runs-on": "x", "steps": STEPS},
+            "b": {"runs-on": "x", "needs": "a", "if": condition, "steps": STEPS},
+        }
+    )
+    assert sent(jobs_of(root)["b"], {"a": SUCCESS})["if"] == condition
 
 
 def test_evaluating_leaves_nothing_behind(commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

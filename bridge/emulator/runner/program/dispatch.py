@@ -15,8 +15,10 @@ from .settings import Settings
 from .shutdown import uninterrupted
 
 RENEW_INTERVAL = 1.0
+ACQUIRE_INTERVAL = 2.0
 COMPLETE_TRIES = 5
 COMPLETE_INTERVAL = 5.0
+"""Intervals are s between tries."""
 
 
 class Dispatcher:
@@ -40,6 +42,7 @@ class Dispatcher:
             answer = Answer(0, {"message": str(error)})
         if answer.status != 200:
             self._log.info(f"Skipping message Job. {answer.message}")
+            pause(ACQUIRE_INTERVAL)
             return False
         self._work(job_id, answer.body)
         return True

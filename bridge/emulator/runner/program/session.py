@@ -55,15 +55,15 @@ class Session:
             Deprecated: this version is.
         """
         waited = 0.0
-        console.say()
-        console.success("Connected to GitHub")
-        console.say()
         while self._id is None:
             try:
                 answer = self.server.post("/sessions", {"version": self._version})
             except Unreachable as error:
                 self._lost(str(error))
             else:
+                console.say()
+                console.success("Connected to GitHub")
+                console.say()
                 if answer.status != 409:
                     self._open(answer)
                     return

@@ -46,6 +46,7 @@ class Worker:
     def run(self) -> dict[str, object]:
         """Run the job between its hooks; the outcome, as the server wants it."""
         self._cancellation.start()
+        self._diagnostics.info(f"Job message:\n{json.dumps(self._assignment.workflow, indent=2)}")
         _empty(self._assignment.temp)
         outcome = self._run_job()
         if not self._hook("completed"):
