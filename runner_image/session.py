@@ -101,7 +101,7 @@ class Session:
 
     def _answer(self, reason: Reason) -> WorkerAnswer:
         return {
-            "outcome": reason,
+            "outcome": reason.value,
             "job": self._progress.job,
             "result": self._progress.result,
             "runner_name": self._request.name,

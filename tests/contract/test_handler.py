@@ -134,7 +134,6 @@ def test_a_request_in_a_token_mode_registers_its_runner_and_runs_one_job(worker:
 def test_a_request_as_before_the_bridge_needs_an_organisation_alone(worker: Worker) -> None:
     worker.patch.delenv("GITHUB_APP_PRIVATE_KEY")
     worker.patch.setenv("RUNPOD_POD_ID", "pod-1")
-    job = worker.standin.queue("true")
     answers: list[dict[str, Any]] = []
 
     def look() -> None:
