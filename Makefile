@@ -16,9 +16,12 @@ check: lint types contracts test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
+	$(BIN)/zizmor --quiet --offline --pedantic --strict-collection .
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy .github/scripts
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
@@ -26,10 +29,11 @@ contracts: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
+lock: export UV_CUSTOM_COMPILE_COMMAND = make lock
 lock: $(VENV)/.dev
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --extra demo pyproject.toml --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --constraint requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
 
 clean:
