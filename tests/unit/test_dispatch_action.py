@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from bridge.config import Environment
 from tests.scripts import ROOT
 
 ACTION = ".github/actions/dispatch"
@@ -48,3 +49,15 @@ def test_a_dry_run_is_a_dry_run_and_other_words_are_not_commands(tmp_path: Path)
     }
     plain = "-P -m bridge.dispatch\n"
     assert said == {"true": "-P -m bridge.dispatch --dry-run\n", "false": plain, "": plain, "$(id); --watch 1": plain}
+
+
+def test_the_scheduled_example_passes_settings_that_exist_from_names_that_are_documented() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "dispatch.yml").read_text())
+    passed = workflow["jobs"]["dispatch"]["steps"][-1]["env"]
+    assert {name.lower() for name in passed} <= set(Environment.model_fields)
+    documented = (ROOT / "docs" / "workflows.md").read_text()
+    for source in passed.values():
+        kind, name = source.removeprefix("${{ ").removesuffix(" }}").split(".")
+        assert kind in ("secrets", "vars")
+        assert not name.startswith("GITHUB_"), f"GitHub refuses {name}"
+        assert f"`{name}`" in documented
