@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.config import Config
     from bridge.github.auth import AppAuth, PatAuth
+    from bridge.model import Scope
     from bridge.reconcile import Reconciler
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -115,36 +116,50 @@ async def _composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Brid
     """Put the parts together, and take them apart in the end."""
     import structlog
 
-    from bridge.github.api import GitHub, web_url_of
+    from bridge.github.api import GitHub
+    from bridge.github.auth import AppAuth
+    from bridge.github.deliveries import DeliveryLog
     from bridge.github.transport import http_client
     from bridge.ledger import Ledger
-    from bridge.observe import Scope
     from bridge.reconcile import Reconciler
     from bridge.runpod_api import RunPod
     from bridge.telemetry import configure_logging
 
     configure_logging(settings.secrets())
     async with http_client() as http:
-        github = GitHub(http, _auth(settings, http), api_url=settings.github_api_url)
+        auth = _auth(settings, http)
+        github = GitHub(http, auth, api_url=settings.github_api_url)
+        log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url)
         opened = Ledger.open_to_look if dry_run else Ledger.open
         ledger = opened(settings.database_url)
-        structlog.get_logger().info("ledger opened", url=settings.database_url)
-        scope = Scope(
-            owner=settings.owner,
-            organisation=settings.organisation,
-            repositories=settings.repositories,
-            routes=settings.routes,
-            prefix=settings.prefix,
-        )
+        structlog.get_logger().info("ledger opened", url=ledger.url)
         try:
             yield Bridge(
-                reconciler=Reconciler(scope, github, runpod, ledger, web_url=web_url_of(settings.github_api_url)),
+                reconciler=Reconciler(_scope(settings), github, runpod, ledger, log),
                 calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
             )
         finally:
             runpod.close()
             ledger.close()
+
+
+def _scope(settings: "Config") -> "Scope":
+    from bridge.github.api import web_url_of
+    from bridge.model import Scope
+
+    return Scope(
+        owner=settings.owner,
+        organisation=settings.organisation,
+        repositories=settings.repositories,
+        routes=settings.routes,
+        prefix=settings.prefix,
+        web_url=web_url_of(settings.github_api_url),
+        public_url=settings.public_url,
+        callback_key=settings.callback_key,
+        full_scan_every=settings.full_scan_every,
+        retention=settings.retention,
+    )
 
 
 def _auth(settings: "Config", http: "httpx.AsyncClient") -> "AppAuth | PatAuth":
