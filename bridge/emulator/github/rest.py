@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -127,8 +128,7 @@ class Rest:
 
     async def _runs(self, request: Request) -> Answer:
         repository, wanted = self._repository(request), request.query_params.get("status")
-        of_it = [r for r in self._state.runs.values() if r.repository == repository]
-        found = [r for r in reversed(of_it) if wanted in (None, r.status, r.conclusion)][:RUNS_LISTED]
+        found = list(islice(self._state.runs_of(repository, wanted), RUNS_LISTED))
         listed = [shapes.run(self._state, r, self._api) for r in self._paged(request, found)]
         return 200, {"total_count": len(found), "workflow_runs": listed}
 
