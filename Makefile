@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench lint types contracts lock clean
+.PHONY: demo test check bench faults lint types contracts lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m bridge demo
@@ -25,6 +25,10 @@ types: $(VENV)/.dev
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+# SEED=n replays one seed.
+faults: $(VENV)/.dev
+	FAULTS=full $(BIN)/python -m pytest tests/faults
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench

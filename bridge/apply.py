@@ -27,6 +27,10 @@ from bridge.naming import runner_labels
 log = structlog.get_logger()
 
 
+TOGETHER = 40
+"""Claims that are served at once; the others' leases run only from their turn."""
+
+
 class GitHubHand(Protocol):
     """What is changed on GitHub."""
 
@@ -39,6 +43,7 @@ class GitHubHand(Protocol):
 class RunPodHand(Protocol):
     """What is changed on RunPod."""
 
+    async def prepare(self, endpoint: str) -> None: ...
     async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str: ...
     async def cancel(self, endpoint: str, request_id: str) -> None: ...
 
@@ -64,6 +69,7 @@ class Applier:
         self._runpod = runpod
         self._ledger = ledger
         self._scope = scope
+        self._slots = asyncio.Semaphore(TOGETHER)
         self._refusals: dict[str, BridgeError] = {}
         self.problems: list[str] = []
         self.submitted: list[Submission] = []
@@ -86,15 +92,19 @@ class Applier:
         except BridgeError as error:
             self.problems.append(str(error))
 
-    async def _serve(self, submission: Submission, route: Route) -> None:
+    async def _serve(self, claimed: Submission, route: Route) -> None:
         """From a claimed name to a submitted request."""
-        refusal = self._refusals.get(route.endpoint)
-        if refusal:
-            await self._to(submission, State.RELEASED, detail=str(refusal))
-            return
-        worker_input = await self._mint(submission, route)
-        if worker_input:
-            await self._submit(*worker_input, route)
+        async with self._slots:
+            refusal = self._refusals.get(route.endpoint)
+            if refusal:
+                await self._to(claimed, State.RELEASED, detail=str(refusal))
+                return
+            # Its turn may have come late; nothing is minted for a claim that another has meanwhile released.
+            submission = await self._to(claimed, State.CLAIMED)
+            worker_input = await self._mint(submission, route) if submission else None
+            if worker_input:
+                await self._runpod.prepare(route.endpoint)
+                await self._submit(*worker_input, route)
 
     async def _mint(self, submission: Submission, route: Route) -> tuple[Submission, WorkerInput] | None:
         """Register the runner, or get what its worker registers it with; None if another took over."""
@@ -184,5 +194,6 @@ class Applier:
             log.warning("submission taken over by another dispatcher", runner=submission.name)
             return None
         shown = {k: v for k, v in values.items() if k in ("request_id", "reason", "detail")}
-        log.info(f"submission {to}", runner=submission.name, submission=submission.id, **shown)
+        if to is not submission.state:
+            log.info(f"submission {to}", runner=submission.name, submission=submission.id, **shown)
         return replace(submission, state=to, **values)

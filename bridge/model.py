@@ -329,6 +329,9 @@ WAITING_STATES = frozenset(
 OPEN_STATES = WAITING_STATES | {State.BUSY}
 """States of a submission that counts against its route's max_workers."""
 
+LEASED_STATES = frozenset({State.CLAIMED, State.MINTED, State.SUBMITTING})
+"""States in which a dispatcher is at work, unless it has died."""
+
 ATTEMPT_STATES = frozenset({State.FAILED, State.NO_JOB, State.LOST})
 """Ends that count as an attempt, unless their reason is in FREE_REASONS."""
 

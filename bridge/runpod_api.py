@@ -45,6 +45,10 @@ class RunPod:
         """Wait for calls in flight, and end the threads."""
         self._threads.shutdown()
 
+    async def prepare(self, endpoint: str) -> None:
+        """Load the SDK, so that what is written down just before a call is not waiting for that."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._endpoint, endpoint)
+
     async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str:
         """Send one request.
 

@@ -19,8 +19,9 @@ from bridge.model import (
     WorkflowJob,
 )
 
-UNKNOWN_LEASE = 300.0
-"""s until a request whose answer did not come is given up, where its registration can be deleted."""
+UNKNOWN_LEASE = 60.0
+"""s until a request whose answer did not come is given up, where its registration can be deleted: should it exist
+after all, its worker finds no registration and leaves."""
 
 CONCLUSIONS = {
     "Succeeded": "success",

@@ -43,10 +43,15 @@ def a_postgres() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new ledger's URL, on each of the two databases."""
+def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new ledger on the database that `request.param` names."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/state/ledger.sqlite3"
     server: Postgres = request.getfixturevalue("a_postgres")
     return server.database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new ledger's URL, on each of the two databases."""
+    return new_ledger(request, tmp_path)

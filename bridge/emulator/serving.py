@@ -26,7 +26,9 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
         The base URL, such as `http://127.0.0.1:40123`.
     """
     with _listener(port) as listener:
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", date_header=False, timeout_graceful_shutdown=1
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))  # serve() would take over this process's signals
         try:

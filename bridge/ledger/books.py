@@ -15,6 +15,7 @@ from bridge.model import (
     ATTEMPT_STATES,
     BREAKER_REASONS,
     FREE_REASONS,
+    LEASED_STATES,
     OPEN_STATES,
     PROOF_STATES,
     Claim,
@@ -34,8 +35,8 @@ from bridge.model import (
     WorkflowJob,
 )
 
-CLAIM_LEASE = 120.0
-"""s that a dispatcher may take from a claim to its request, and for each record on the way."""
+CLAIM_LEASE = 60.0
+"""s that a dispatcher may take from one record to the next, from a claim to its request."""
 
 DELIVERIES_KEPT = 4 * 86_400.0
 """s; GitHub redelivers for three days."""
@@ -198,6 +199,8 @@ class Books:
     def advance(self, submission: Submission, to: State, **values: Any) -> bool:
         """See `Ledger.advance`."""
         values.setdefault("since", time.time())
+        if to in LEASED_STATES:
+            values["lease_until"] = values["since"] + CLAIM_LEASE
         if to is State.STARTED:
             values["started_at"] = sa.func.coalesce(submissions.c.started_at, values["since"])
         unchanged = (submissions.c.id == submission.id) & (submissions.c.state == submission.state)

@@ -112,11 +112,11 @@ def test_a_claim_whose_dispatcher_died_is_released_with_its_runner(state: State)
 
 def test_a_request_whose_answer_was_never_recorded_is_unknown_then_lost_but_never_sent_again() -> None:
     assert step(a_submission(state=State.SUBMITTING, request_id=None)) == State.UNKNOWN
-    unknown = {"state": State.UNKNOWN, "request_id": None}
+    unknown = {"state": State.UNKNOWN, "request_id": None, "since": NOW - UNKNOWN_LEASE / 2}
     assert step(a_submission(**unknown)) is None
     assert step(a_submission(**unknown), runner=IDLE) == State.STARTED
     assert step(a_submission(**unknown), runner=BUSY) == State.BUSY
-    old = a_submission(**unknown, since=NOW - UNKNOWN_LEASE - 1)
+    old = a_submission(**{**unknown, "since": NOW - UNKNOWN_LEASE - 1})
     assert step(old, runner=a_runner("runpod-1-1", online=False)) == State.LOST
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from email.utils import formatdate
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
@@ -281,6 +282,7 @@ class Rest:
         used = self._used[_bearer(request)]
         headers = {
             **({"etag": etag} if etag else {}),
+            "date": formatdate(self._state.clock(), usegmt=True),
             "x-github-request-id": f"EMU:{self._state.next_id()}",
             "x-ratelimit-limit": str(self._rate_limit),
             "x-ratelimit-remaining": str(max(0, self._rate_limit - used)),

@@ -1,0 +1,115 @@
+"""Several dispatchers, a ledger that is lost or full, and an end while there is much to do."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from tests.background import until
+from tests.faults.world import world
+from tests.postgres import Postgres
+
+
+def test_two_dispatchers_on_one_postgresql_serve_each_job_once(tmp_path: Path, a_postgres: Postgres) -> None:
+    url = a_postgres.database()
+    with world(tmp_path, instant={"seconds": 0.1}) as made, ExitStack() as copies:
+        addresses = [copies.enter_context(made.dispatcher(url)) for _ in range(2)]
+        turn = iter(range(10**6))
+
+        def balanced(_delivery: object) -> list[float]:
+            made.cloud.github.app.webhook_url = f"{addresses[next(turn) % 2]}/webhook"
+            return [0.0]
+
+        made.cloud.github.webhooks.mishap = balanced
+        made.queue(30)
+        made.ends()
+        assert len(made.cloud.runpod.state.requests) == 30
+
+
+def test_a_copy_takes_over_the_looks_of_one_that_has_died(tmp_path: Path, a_postgres: Postgres) -> None:
+    """No delivery arrives, so every job is found by a look; the copy that looked is gone after the first."""
+    url = a_postgres.database()
+    with world(tmp_path) as made, made.dispatcher(url):
+        made.cloud.github.webhooks.mishap = lambda _: ()
+        with made.dispatcher(url):
+            made.queue(2)
+            made.ends()
+        made.queue(2)
+        made.ends()
+
+
+def test_two_dispatchers_that_share_nothing_serve_each_job_once(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/{name}.sqlite3" for name in ("a", "b")]
+    with world(tmp_path, instant={"seconds": 0.1}) as made, ExitStack() as copies:
+        for url in urls:
+            copies.enter_context(made.dispatcher(url, webhooks=False))
+        made.queue(10)
+        made.ends()
+
+
+def test_a_ledger_deleted_while_jobs_run_is_rebuilt(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite3"
+    with world(tmp_path, instant={"seconds": 1.0}) as made:
+        with made.dispatcher(url):
+            jobs = made.queue(6)
+            until(lambda: all(job.status == "in_progress" for job in jobs))
+            made.queue(4)
+            until(lambda: len(made.cloud.runpod.state.requests) == 10)
+        for path in tmp_path.glob("ledger.sqlite3*"):
+            path.unlink()
+        with made.dispatcher(url):
+            made.ends()
+        assert len(made.cloud.runpod.state.requests) == 10
+
+
+def test_a_full_ledger_refuses_deliveries_and_loses_none(tmp_path: Path) -> None:
+    """What GitHub was answered with 503 is fetched from its log once there is room."""
+    most = [2**30]
+    sa.event.listen(Engine, "begin", limit := _limit(most))
+    try:
+        with world(tmp_path) as made, made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3") as address:
+            until(lambda: httpx.get(f"{address}/readyz").status_code == 200)
+            most[0] = 1
+            made.queue(40)
+            until(lambda: httpx.get(f"{address}/readyz").status_code == 503)
+            most[0] = 2**30
+            made.ends()
+    finally:
+        sa.event.remove(Engine, "begin", limit)
+
+
+def _limit(most: list[int]) -> Callable[[Connection], None]:
+    """Let a database file grow to so many pages, or no further than it has."""
+
+    def limit(connection: Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {most[0]}")
+
+    return limit
+
+
+def test_sigterm_under_load_leaves_nothing_claimed(tmp_path: Path, database_url: str) -> None:
+    """Deliveries pour in while it ends; the next start has nothing left over to clear up."""
+    with world(tmp_path, instant={"seconds": 0.05}) as made:
+        stop = threading.Event()
+
+        def pour() -> None:
+            while not stop.is_set():
+                made.queue(1)
+                time.sleep(0.02)
+
+        pouring = threading.Thread(target=pour)
+        with made.dispatcher(database_url):
+            pouring.start()
+            until(lambda: len(made.cloud.runpod.state.requests) > 10)
+        stop.set()
+        pouring.join()
+        left = [s for s in made.submissions(database_url) if s.state in ("claimed", "minted", "submitting", "unknown")]
+        assert left == []
+        with made.dispatcher(database_url):
+            made.ends()

@@ -1,0 +1,74 @@
+"""`kill -9` of the dispatcher at every single write of a job's whole life, and a restart."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from tests.background import until
+from tests.faults import victim
+from tests.faults.conftest import tried
+from tests.faults.world import WORKERS, World, world
+
+JOBS = 2
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["runpod", "tests.faults.victim"])
+
+
+@contextmanager
+def dispatcher(made: World, url: str, *, fatal: int = 0) -> Iterator[tuple[BaseProcess, Connection]]:
+    """Passes in a process of their own; nothing of it is left after the block."""
+    ours, theirs = CONTEXT.Pipe()
+    given = {"BRIDGE_DATABASE_URL": url, "BRIDGE_MAX_WORKERS": str(WORKERS)}
+    process = CONTEXT.Process(target=victim.run, args=(made.cloud.environment | given, fatal, theirs))
+    process.start()
+    theirs.close()
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def lives(made: World, url: str) -> int:
+    """Let a dispatcher finish everything; how many fault points it met."""
+    with dispatcher(made, url) as (_, pipe):
+        made.ends()
+        pipe.send("stop")
+        return int(pipe.recv())
+
+
+def dies(made: World, url: str, *, fatal: int) -> bool:
+    """Let a dispatcher die at a fault point; False if it had done everything before."""
+    with dispatcher(made, url, fatal=fatal) as (process, _):
+        until(lambda: process.exitcode is not None or made.over())
+        process.join(0.3)
+        return process.exitcode == -signal.SIGKILL
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, database_url: str) -> Iterator[tuple[World, str]]:
+    with world(tmp_path) as made:
+        made.database_urls.append(database_url)
+        yield made, database_url
+
+
+def test_every_job_runs_once_wherever_the_dispatcher_dies(fresh: tuple[World, str]) -> None:
+    """One job after the other through the same ledger, each with its dispatcher killed one write later."""
+    made, url = fresh
+    fatal = 1
+    while True:
+        made.queue(JOBS)
+        if not dies(made, url, fatal=fatal):
+            break
+        tried["fault points (kill -9)"] += 1
+        lives(made, url)
+        fatal += 1
+    made.ends()
+    assert fatal > 20, "all writes of a job's life are met"

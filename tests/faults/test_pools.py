@@ -1,0 +1,77 @@
+"""Runners that take each other's jobs, and jobs that end or cannot start while runners wait for them."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from bridge.emulator.github.state import Job, Runner
+from bridge.emulator.jobs import Gate
+from tests.background import until
+from tests.faults.conftest import seeds, tried
+from tests.faults.test_services import Deaths, Fated
+from tests.faults.world import World, world
+from tests.github import a_run, a_spec
+from tests.instant import Fate
+
+
+def thieves(seed: int) -> object:
+    """GitHub gives each job to any runner that may have it."""
+    chance = random.Random(seed)
+
+    def choose(_job: Job, eligible: list[Runner]) -> Runner:
+        return chance.choice(sorted(eligible, key=lambda r: r.id))
+
+    return choose
+
+
+@pytest.mark.parametrize("seed", seeds(short=1, full=6))
+def test_fifty_jobs_whose_runners_take_each_others_all_run_once(tmp_path: Path, database_url: str, seed: int) -> None:
+    tried["seeds of runner stealing"] += 1
+    with world(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
+        made.github.choose = thieves(seed)  # type: ignore[assignment]
+        made.queue(50)
+        made.ends()
+
+
+@pytest.mark.parametrize("seed", seeds(short=1, full=6))
+def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_url: str, seed: int) -> None:
+    """The thief dies with the job it took, and the robbed job's own runner may be among the dead."""
+    tried["seeds of dying thieves"] += 1
+    fate = Fated(Fate.DIES_DURING, 5)
+    with world(tmp_path, instant={"seconds": 0.1, "fate": fate}, redeliver=False) as made:
+        made.deaths = Deaths(5)
+        made.github.choose = thieves(seed)  # type: ignore[assignment]
+        with made.dispatcher(database_url):
+            made.queue(50)
+            made.ends()
+
+
+def cancel(made: World, job: Job) -> None:
+    made.github.cancel_job(job)
+
+
+def test_jobs_cancelled_while_queued_started_and_busy_leave_nothing(tmp_path: Path, database_url: str) -> None:
+    with world(tmp_path, instant={"seconds": 1.5}, workers_max=2) as made, made.dispatcher(database_url):
+        jobs = made.queue(6)
+        until(lambda: sum(job.status == "in_progress" for job in jobs) == 2)
+        for job in jobs[:1] + jobs[3:]:
+            cancel(made, job)
+        made.ends()
+        assert {job.conclusion for job in jobs} == {"success", "cancelled"}
+        assert {job.conclusion for job in jobs[3:]} == {"cancelled"}
+
+
+def test_a_job_announced_before_it_may_start_runs_when_it_may(tmp_path: Path, database_url: str) -> None:
+    """As with max-parallel: queued for all to see, and given to nobody. Its runner idles out, and another comes."""
+    with world(tmp_path) as made, made.dispatcher(database_url):
+        run = made.github.add_run("acme/web", a_run(a_spec("held", gate=Gate.MAX_PARALLEL)))
+        (job,) = run.jobs.values()
+        requests = made.cloud.runpod.state.requests
+        until(lambda: len(requests) >= 2, seconds=40)
+        time.sleep(0.5)
+        assert len(requests) <= 4, "one runner at a time waits for it"
+        made.github.release(job)
+        made.ends()
+        assert job.conclusion == "success"

@@ -1,0 +1,171 @@
+"""GitHub and RunPod out of order, one way after the other, while jobs wait and run."""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.runpod.state import Request
+from tests.background import until
+from tests.faults.world import world
+from tests.instant import Fate
+
+ERROR, ACCEPTED, HANG, DROP = (
+    FaultKind.ERROR,
+    FaultKind.ACCEPT_THEN_ERROR,
+    FaultKind.ACCEPT_THEN_HANG,
+    FaultKind.DROP,
+)
+RUN, MINT = ("POST", "/run$"), ("POST", "generate-jitconfig")
+JOBS = 6
+
+
+def a_fault(call: tuple[str, str], kind: FaultKind, **given: object) -> Fault:
+    return Fault(method=call[0], path=call[1], kind=kind, times=JOBS - 1, **given)  # type: ignore[arg-type]
+
+
+RUNPOD = {
+    "answers 429": a_fault(RUN, ERROR, status=429, headers={"Retry-After": "1"}),
+    "answers 500": a_fault(RUN, ERROR, status=500),
+    "answers with HTML": a_fault(RUN, ERROR, status=200, body="<html>"),
+    "answers 401": a_fault(RUN, ERROR, status=401),
+    "drops the connection": a_fault(RUN, DROP),
+    "accepts and answers 500": a_fault(RUN, ACCEPTED, status=500),
+    "accepts and answers with HTML": a_fault(RUN, ACCEPTED, status=200, body="<html>"),
+    "does not tell of requests": a_fault(("GET", "/status/"), ERROR, status=500),
+    "does not cancel": a_fault(("POST", "/cancel/"), ERROR, status=500),
+}
+
+GITHUB = {
+    "answers 502": Fault(method="GET", path="/api/v3", kind=ERROR, status=502, times=60),
+    "answers mints with 502, though it has made them": a_fault(MINT, ACCEPTED, status=502),
+    "drops mints, though it has made them": a_fault(MINT, HANG, seconds=0.2),
+    "asks to wait": a_fault(MINT, ERROR, status=403, headers={"retry-after": "1"}, body="secondary rate limit"),
+    "asks to wait with looks": Fault(
+        method="GET", path="/actions", kind=ERROR, status=429, headers={"retry-after": "1"}, times=5
+    ),
+    "refuses a fresh token": Fault(method="POST", path="generate-jitconfig", kind=ERROR, status=401, times=1),
+    "refuses to delete": Fault(method="DELETE", path="/actions/runners/", kind=ERROR, status=500, times=8),
+    "has no log to show": Fault(method="GET", path="/app/hook", kind=ERROR, status=500, times=20),
+}
+
+
+@pytest.mark.parametrize("what", RUNPOD)
+def test_every_job_runs_once_though_runpod(tmp_path: Path, database_url: str, what: str) -> None:
+    with world(tmp_path) as made, made.dispatcher(database_url):
+        made.cloud.runpod.faults.add(RUNPOD[what])
+        made.queue(JOBS)
+        made.ends()
+
+
+@pytest.mark.parametrize("what", GITHUB)
+def test_every_job_runs_once_though_github(tmp_path: Path, database_url: str, what: str) -> None:
+    with world(tmp_path) as made, made.dispatcher(database_url):
+        made.cloud.github.faults.add(GITHUB[what])
+        made.queue(JOBS)
+        made.ends()
+
+
+def test_a_request_that_runpod_loses_is_asked_for_again(tmp_path: Path, database_url: str) -> None:
+    with world(tmp_path) as made, made.dispatcher(database_url):
+        made.cloud.runpod.state.lose_next = 3
+        made.queue(JOBS)
+        made.ends()
+
+
+def test_requests_that_are_delivered_twice_run_their_jobs_once(tmp_path: Path, database_url: str) -> None:
+    with world(tmp_path, instant={"seconds": 0.3}) as made, made.dispatcher(database_url):
+        made.cloud.runpod.state.double_next = JOBS
+        made.queue(JOBS)
+        made.ends()
+
+
+class Fated:
+    """The first deliveries meet a fate, all others go well."""
+
+    def __init__(self, fate: Fate, times: int) -> None:
+        self.fate = fate
+        self.left = times
+        self.met: Counter[str] = Counter()
+
+    def __call__(self, request: Request) -> Fate:
+        if not self.left:
+            return Fate.NORMAL
+        self.left -= 1
+        self.met[request.id] += 1
+        return self.fate
+
+
+@pytest.mark.parametrize("redeliver", [True, False], ids=["delivered again", "failed"])
+@pytest.mark.parametrize("fate", [Fate.DIES_BEFORE, Fate.DIES_DURING, Fate.DIES_AFTER, Fate.CRASHES])
+def test_every_job_ends_though_workers_die(tmp_path: Path, fate: Fate, redeliver: bool) -> None:
+    """GitHub queues a job again whose runner died: it has run twice then, and was never run twice at a time."""
+    instant = {"seconds": 0.2, "fate": Fated(fate, 3)}
+    with world(tmp_path, instant=instant, redeliver=redeliver) as made:
+        if fate is Fate.DIES_DURING:
+            made.deaths = Deaths(3)
+        with made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3"):
+            made.queue(JOBS)
+            made.ends()
+
+
+class Deaths(dict[int, int]):
+    """Any job may have lost so many runners."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def get(self, _job: int, _default: object = None) -> int:  # type: ignore[override]
+        return self.most
+
+
+def test_an_endpoint_whose_workers_are_outdated_is_probed_not_flooded(tmp_path: Path) -> None:
+    outdated = Fated(Fate.DEPRECATED, 10**6)
+    url = f"sqlite:///{tmp_path}/ledger.sqlite3"
+    with world(tmp_path, instant={"fate": outdated}) as made, made.dispatcher(url):
+        made.queue(3)
+        until(lambda: len(made.cloud.runpod.state.requests) >= 5)
+        time.sleep(3)
+        assert len(made.cloud.runpod.state.requests) < 15, "each probe waits longer than the one before"
+        outdated.left = 0
+        made.ends()
+
+
+def test_a_full_endpoint_is_waited_for(tmp_path: Path) -> None:
+    with world(tmp_path, workers_max=0) as made, made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3"):
+        made.queue(3)
+        until(lambda: len(made.cloud.runpod.state.requests) == 3)
+        time.sleep(1.5)
+        assert len(made.cloud.runpod.state.requests) == 3
+        made.cloud.runpod.state.endpoints["ep-1"].workers_max = 3
+        made.ends()
+
+
+def test_a_lost_completed_breeds_no_runners(tmp_path: Path, database_url: str) -> None:
+    with world(tmp_path) as made, made.dispatcher(database_url):
+        made.cloud.github.webhooks.mishap = lambda d: () if d.action == "completed" else (0.0,)
+        made.queue(JOBS)
+        made.ends()
+        assert len(made.cloud.runpod.state.requests) == JOBS
+
+
+@pytest.mark.parametrize("off", [-300, 300])
+def test_a_clock_five_minutes_off_is_learnt(tmp_path: Path, off: int) -> None:
+    with (
+        world(tmp_path, clock=lambda: time.time() + off) as made,
+        made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3"),
+    ):
+        made.queue(2)
+        made.ends()
+
+
+def test_tokens_that_end_within_a_pass_are_replaced(tmp_path: Path, database_url: str) -> None:
+    with world(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
+        for _ in range(5):
+            made.queue(2)
+            made.cloud.github.access.revoke()
+            time.sleep(0.1)
+        made.ends()

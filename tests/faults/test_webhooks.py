@@ -1,0 +1,18 @@
+"""Deliveries dropped, doubled, delayed and out of order, in mixes that a seed replays."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import seeds, tried
+from tests.faults.world import mixed, world
+
+
+@pytest.mark.parametrize("seed", seeds(short=3, full=40))
+def test_every_job_runs_once_whatever_becomes_of_its_deliveries(tmp_path: Path, database_url: str, seed: int) -> None:
+    """Replay a failure with: make faults SEED=the number in this test's name."""
+    tried["seeds of webhook mishaps"] += 1
+    with world(tmp_path) as made, made.dispatcher(database_url):
+        made.cloud.github.webhooks.mishap = mixed(seed)
+        made.queue(12)
+        made.ends()

@@ -1,0 +1,90 @@
+"""A dispatcher in a process of its own that is killed at one of its writes.
+
+Every write to the ledger, to GitHub and to RunPod is two fault points: just before it is sent, and just after its
+answer came and before anything was done with it.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import bridge.github.transport
+import bridge.ledger.writer
+import bridge.runpod_api
+from bridge.compose import composed
+from bridge.config import load
+from tests.faults.world import PATIENCE
+
+
+class Points:
+    """Counts fault points, and dies at one.
+
+    Args:
+        fatal: the number of the point to die at, from 1; 0 for none.
+    """
+
+    def __init__(self, fatal: int) -> None:
+        self.fatal = fatal
+        self.passed = 0
+
+    def reach(self) -> None:
+        self.passed += 1
+        if self.passed == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(variables: dict[str, str], fatal: int, pipe: Connection) -> None:
+    """Run passes until told to stop; then tell how many fault points were met."""
+    os.environ.clear()
+    os.environ.update(variables)
+    for (module, name), value in PATIENCE.items():
+        setattr(module, name, value)
+    points = Points(fatal)
+    _plant(points)
+    asyncio.run(_passes(pipe))
+    pipe.send(points.passed)
+
+
+async def _passes(pipe: Connection) -> None:
+    async with composed(load(None), dry_run=False) as bridge:
+        while not pipe.poll():
+            await bridge.reconciler.run()
+            await asyncio.sleep(0.02)
+
+
+def _plant(points: Points) -> None:
+    writer, transport, runpod = (
+        bridge.ledger.writer.Writer,
+        bridge.github.transport.Transport,
+        bridge.runpod_api.RunPod,
+    )
+    writer._commit = _around(writer._commit, points, lambda *_: True)  # type: ignore[method-assign]
+    transport._send = _around_async(transport._send, points, lambda _self, method, *_: method != "GET")  # type: ignore[method-assign]
+    runpod._call = _around_async(runpod._call, points, lambda _self, call, *_: call.startswith("POST"))  # type: ignore[method-assign]
+
+
+def _around(real: Callable[..., Any], points: Points, writes: Callable[..., bool]) -> Any:
+    def planted(*given: Any) -> Any:
+        if writes(*given):
+            points.reach()
+        result = real(*given)
+        if writes(*given):
+            points.reach()
+        return result
+
+    return planted
+
+
+def _around_async(real: Callable[..., Any], points: Points, writes: Callable[..., bool]) -> Any:
+    async def planted(*given: Any) -> Any:
+        if writes(*given):
+            points.reach()
+        result = await real(*given)
+        if writes(*given):
+            points.reach()
+        return result
+
+    return planted
