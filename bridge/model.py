@@ -449,7 +449,8 @@ class Snapshot:
     """All that a plan is made from.
 
     Args:
-        looked_at: Unix seconds, when the last look at GitHub and RunPod began.
+        at: Unix seconds, when the observation began that this is made from.
+        looked_at: Unix seconds, when the last look at GitHub's runners began, this one or one before.
         ledger_born: Unix seconds, when the ledger was made.
         prefix: of our runners' names.
         organisation: where runners register; None means at each repository.
@@ -465,6 +466,7 @@ class Snapshot:
         streaks: by endpoint id, the breakdowns of its workers in a row.
     """
 
+    at: float
     looked_at: float
     ledger_born: float
     prefix: str

@@ -11,6 +11,7 @@ from bridge.model import (
     Credentials,
     EndpointHealth,
     Event,
+    JobHistory,
     JobStatus,
     Look,
     LookKind,
@@ -69,13 +70,19 @@ class Memory:
         jobs: not completed, or of an open submission's runner, with when they were seen (Unix seconds).
         submissions: the open ones.
         looks: the last ones.
+        history: by job id, what came of earlier submissions.
         known_deliveries: which of some deliveries' guids have reached the ledger.
     """
 
     jobs: Mapping[int, tuple[WorkflowJob, float]]
     submissions: Collection[Submission]
     looks: Collection[Look]
+    history: Mapping[int, JobHistory]
     known_deliveries: Callable[[Collection[str]], Awaitable[Collection[str]]]
+
+    def ended_since(self, job_id: int, at: float) -> bool:
+        """Whether a runner asked for a job ended after `at` (Unix seconds)."""
+        return job_id in self.history and self.history[job_id].last_end > at
 
     def looked_at(self, kind: LookKind) -> float:
         """Unix seconds of the last look of a kind, 0 for none."""
@@ -225,7 +232,7 @@ class Observer:
             for job, seen_at in memory.jobs.values()
             if job.id not in jobs
             and job.status is not JobStatus.COMPLETED
-            and (repositories is not None or at > seen_at + LOOK_AGAIN)
+            and (repositories is not None or at > seen_at + LOOK_AGAIN or memory.ended_since(job.id, seen_at))
         ]
         looked_up = await _each(unheard, self._look_up, problems)
         return (*jobs.values(), *looked_up.values()), scanned

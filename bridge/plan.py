@@ -43,6 +43,9 @@ MAX_ATTEMPTS = 5
 SLOW_LANE = 900.0
 """s between the tries for a job in the slow lane."""
 
+MAY_HAVE_TAKEN = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANCELLED})
+"""States of a submission whose runner may have taken a job that nobody has named."""
+
 _NO_HISTORY = JobHistory(generation=0, attempts=0, last_claim=0.0, last_end=0.0)
 
 
@@ -104,6 +107,8 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     waiting = {s.job_id: s for s in submissions if s.state in WAITING_STATES}
     counts = _supply(snapshot, submissions, strangers, now)
     skips = _demand(snapshot, counts, waiting, now)
+    for pool, count in counts.items():
+        count.supply += _taken_unseen(snapshot, [s for s in submissions if s.pool == pool], count.demand)
     asked, supplied = _ask(snapshot, counts, waiting, now)
     leaving = {w.submission.id for w in settled.withdrawals}
     surplus = _surplus(snapshot, counts, [s for s in submissions if s.id not in leaving])
@@ -144,7 +149,7 @@ def _after(snapshot: Snapshot, moves: Iterable[Move]) -> tuple[Submission, ...]:
     """The submissions as they will be. One to be withdrawn stays supply until GitHub has agreed."""
     to = {m.submission.id: m.to for m in moves}
     return tuple(
-        replace(s, state=to[s.id], since=snapshot.looked_at) if s.id in to else s for s in snapshot.submissions
+        replace(s, state=to[s.id], since=snapshot.at) if s.id in to else s for s in snapshot.submissions
     )
 
 
@@ -182,12 +187,8 @@ def _supply(
     snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[_Stranger], now: float
 ) -> dict[Pool, _Count]:
     counts: dict[Pool, _Count] = defaultdict(_Count)
-    queued = {j.id for j in snapshot.jobs if j.status is JobStatus.QUEUED}
     for s in submissions:
-        # The job that it took may still show as queued in a look-up that began before.
-        may_show = s.held_job_id is None or s.held_job_id in queued
-        just_left = s.state not in WAITING_STATES and s.since > snapshot.looked_at and may_show
-        counts[s.pool].supply += s.state in WAITING_STATES or just_left
+        counts[s.pool].supply += s.state in WAITING_STATES
         counts[s.pool].live += s.state in OPEN_STATES
     for stranger in strangers:
         if stranger.runner.busy or now < stranger.lease_end:
@@ -243,6 +244,21 @@ def _refused(job: WorkflowJob, route: Route) -> str | None:
     if job.fork is None:
         return "whether its run comes from a fork is not known yet"
     return f"its run comes from a fork, and route {route.name} has no allow_forks"
+
+
+def _taken_unseen(snapshot: Snapshot, submissions: Iterable[Submission], demand: Iterable[WorkflowJob]) -> int:
+    """How many jobs may only look queued: a runner that left after they were last seen may have taken them."""
+    queued = sorted(snapshot.seen_at.get(job.id, snapshot.looked_at) for job in demand)
+    open_jobs = {job.id for job in demand}
+    left = sorted(
+        s.since
+        for s in submissions
+        if s.state in MAY_HAVE_TAKEN and (s.held_job_id is None or s.held_job_id in open_jobs)
+    )
+    taken = 0
+    for since in left:
+        taken += taken < len(queued) and queued[taken] < since
+    return taken
 
 
 def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:

@@ -17,6 +17,7 @@ from bridge.model import (
     EndpointHealth,
     Event,
     JobHistory,
+    JobStatus,
     Look,
     LookKind,
     Move,
@@ -152,10 +153,16 @@ class Reconciler:
         return await self._observer.look(await self._memory())
 
     async def _memory(self) -> Memory:
-        jobs, submissions, looks = await self._ledger.read(
-            lambda books: (books.jobs(), books.open_submissions(), books.looks())
+        jobs, submissions, looks, history = await self._ledger.read(
+            lambda books: (books.jobs(), books.open_submissions(), books.looks(), books.history())
         )
-        return Memory(jobs=jobs, submissions=submissions, looks=looks, known_deliveries=self._known_deliveries)
+        return Memory(
+            jobs=jobs,
+            submissions=submissions,
+            looks=looks,
+            history=history,
+            known_deliveries=self._known_deliveries,
+        )
 
     async def _known_deliveries(self, guids: Collection[str]) -> Collection[str]:
         return await self._ledger.read(lambda books: books.known_deliveries(guids))
@@ -198,8 +205,10 @@ class Reconciler:
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
         runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
         looked_at = max((look.at for look in at_runners), default=0.0)
+        oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=looked_at)
         names = [runner.name for listed in runners.values() for runner in listed]
         return Snapshot(
+            at=seen.at,
             looked_at=looked_at,
             ledger_born=books.born(),
             prefix=self._scope.prefix,
@@ -207,7 +216,7 @@ class Reconciler:
             routes=self._scope.routes,
             jobs=tuple(job for job, _ in jobs.values()),
             seen_at={job_id: at for job_id, (_, at) in jobs.items()},
-            submissions=books.submissions(since=looked_at, names=names),
+            submissions=books.submissions(since=min(looked_at, oldest), names=names),
             history=books.history(),
             runners=runners,
             runners_at={look.key: look.at for look in at_runners},
