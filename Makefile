@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench lint types contracts lock clean
+.PHONY: demo test check bench image-check lint types contracts lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m bridge demo
@@ -16,6 +16,7 @@ check: lint types contracts test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint runner_image/Dockerfile
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -26,11 +27,18 @@ contracts: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
+# Builds the worker image for GPU and CPU and runs jobs in it; needs root, apt, buildah and debootstrap.
+image-check: $(VENV)/.dev
+	$(BIN)/python -m tests.image
+
+lock: export UV_CUSTOM_COMPILE_COMMAND = make lock
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --extra demo pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --constraint requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	  --constraint requirements.lock runner_image/requirements.in --output-file runner_image/requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,9 +7,11 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import psutil
+
+from runner_image.account import Account
 
 INTERRUPT_GRACE = 20.0
 """s between the interrupt and the kill of a runner: it cancels its job and ends its session meanwhile."""
@@ -48,7 +50,13 @@ class Process:
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
+        cls,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        on_line: Callable[[str], None],
+        account: Account | None = None,
     ) -> Self:
         """Start a program.
 
@@ -57,7 +65,11 @@ class Process:
             cwd: its working directory.
             environment: all of its environment.
             on_line: called with each line of its output, stderr included.
+            account: whom it runs as; None for this process's user.
         """
+        whose: dict[str, Any] = {}
+        if account:
+            whose = {"user": account.uid, "group": account.gid, "extra_groups": []}
         before = {child.pid for child in psutil.Process().children()}
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -67,6 +79,7 @@ class Process:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
+            **whose,
         )
         return cls(process, on_line, before)
 
