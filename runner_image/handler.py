@@ -21,7 +21,7 @@ from runner_image.events import Events
 from runner_image.failure import Failure
 from runner_image.masking import Masker
 from runner_image.process import adopt_orphans, unbroken
-from runner_image.progress import Reporter, to_runpod
+from runner_image.progress import Reporter, Send
 from runner_image.request import parse
 from runner_image.session import Session
 
@@ -47,7 +47,7 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     masker = Masker([*(os.environ.get(name) for name in SECRETS), *_secrets(request.get("input"))])
     # Set by RunPod, and so absent in a local trial.
-    reporter = Reporter(to_runpod(request)) if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT") else None
+    reporter = Reporter(_to_runpod(request)) if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT") else None
     emit = Events(masker, reporter, request=request.get("id"))
     try:
         return await _served(request, masker, emit)
@@ -97,6 +97,19 @@ async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> d
         signal.signal(signal.SIGTERM, sdk_handler)
     emit("done", **answer)
     return dict(answer)
+
+
+def _to_runpod(request: Mapping[str, Any]) -> Send:
+    """How the SDK's worker sends progress of `request`."""
+
+    async def send(message: Mapping[str, Any]) -> None:
+        from runpod.http_client import AsyncClientSession
+        from runpod.serverless.modules.rp_http import send_result
+
+        async with AsyncClientSession() as session:
+            await send_result(session, {"status": "IN_PROGRESS", "output": dict(message)}, request)
+
+    return send
 
 
 def _secrets(given: object) -> list[str]:

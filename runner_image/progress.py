@@ -45,16 +45,3 @@ class Reporter:
             self._next = None
             with contextlib.suppress(Exception):  # progress is told as far as it can be; the job matters
                 await self._send(message)
-
-
-def to_runpod(request: Mapping[str, Any]) -> Send:
-    """How the SDK's worker sends progress of `request`."""
-
-    async def send(message: Mapping[str, Any]) -> None:
-        from runpod.http_client import AsyncClientSession
-        from runpod.serverless.modules.rp_http import send_result
-
-        async with AsyncClientSession() as session:
-            await send_result(session, {"status": "IN_PROGRESS", "output": dict(message)}, request)
-
-    return send

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Empties the job's workspace. It must not fail: that would fail the job.
+# Empties the job's workspace.
+set +e  # the runner starts it with -e, and a failure would fail the job
 if [[ -d ${GITHUB_WORKSPACE:-} ]]; then
     find "$GITHUB_WORKSPACE" -mindepth 1 -delete
 fi
