@@ -17,9 +17,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/hadolint runner_image/Dockerfile
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
+	$(BIN)/zizmor --quiet --offline --pedantic --strict-collection .
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy .github/scripts
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
@@ -33,11 +36,11 @@ image-check: $(VENV)/.dev
 
 lock: export UV_CUSTOM_COMPILE_COMMAND = make lock
 lock: $(VENV)/.dev
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --extra demo pyproject.toml --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --constraint requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --constraint requirements.lock runner_image/requirements.in --output-file runner_image/requirements.lock
 
 clean:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,15 +63,28 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
                 _fill(state, synthetic)
             else:
                 await _push(state, path, event)
+            stop = _told_to_stop()
             _print_exports(served)
-            with contextlib.suppress(asyncio.CancelledError):  # SIGINT
-                while auto_push:
-                    await asyncio.sleep(auto_push)
-                    await _push(state, path, event)
-                await asyncio.Event().wait()
+            while auto_push and not await _within(auto_push, stop):
+                await _push(state, path, event)
+            await stop.wait()
 
-    with _repository(repo) as path, _one_line(), contextlib.suppress(KeyboardInterrupt):
+    with _repository(repo) as path, _one_line():
         asyncio.run(serve(path))
+
+
+def _told_to_stop() -> asyncio.Event:
+    """Set at SIGINT or SIGTERM, also where a shell had a background job ignore them."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    with contextlib.suppress(TimeoutError):
+        return await asyncio.wait_for(event.wait(), seconds)
+    return False
 
 
 @contextlib.contextmanager

@@ -99,6 +99,7 @@ class Demo:
             "labels": list(job.spec.labels),
             "route": self.routes.get(job.id),
             "conclusion": job.conclusion,
+            "executions": len(job.executions),
             "request_id": request and request.id,
             "runner_name": job.executions[-1] if job.executions else None,
             "queued_at": _iso(job.created_at),

@@ -40,7 +40,7 @@ def runner_account(environment: Mapping[str, str]) -> Account | None:
         environment: the worker's; RUNNER_ALLOW_RUNASROOT asks for the runner to be root.
 
     Raises:
-        Failure: configuration_failed, there is no such user.
+        Failure: configuration_failed, there is no such user, or it is root.
     """
     name = environment.get("RUNNER_USER")
     if not name or environment.get("RUNNER_ALLOW_RUNASROOT") or os.geteuid() != 0:
@@ -49,6 +49,8 @@ def runner_account(environment: Mapping[str, str]) -> Account | None:
         entry = pwd.getpwnam(name)
     except KeyError:
         raise Failure(Reason.CONFIGURATION_FAILED, f"RUNNER_USER: there is no user {name}") from None
+    if entry.pw_uid == 0:
+        raise Failure(Reason.CONFIGURATION_FAILED, "RUNNER_USER: root is no account of the runner's own; unset it")
     return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid, home=Path(entry.pw_dir))
 
 

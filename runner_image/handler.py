@@ -53,14 +53,17 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
         return await _served(request, masker, emit)
     except Failure as failure:
         emit("failed", reason=failure.reason, detail=failure.detail)
-        return {"outcome": failure.reason, "error": masker.mask(str(failure))}
+        return {"outcome": failure.reason.value, "error": masker.mask(str(failure))}
     except asyncio.CancelledError:
         # The SDK would send no answer, and take the next request in a worker that is to be fresh.
         emit("stopped", detail="RunPod stopped the request")
         raise SystemExit(0) from None
     except Exception as error:
         emit("failed", reason=Reason.CRASHED, detail=repr(error))
-        return {"outcome": Reason.CRASHED, "error": masker.mask(f"{Reason.CRASHED}: {type(error).__name__}: {error}")}
+        return {
+            "outcome": Reason.CRASHED.value,
+            "error": masker.mask(f"{Reason.CRASHED}: {type(error).__name__}: {error}"),
+        }
     finally:
         if reporter:
             await unbroken(reporter.close())
@@ -120,6 +123,8 @@ def _secrets(given: object) -> list[str]:
 
 def main() -> None:
     """Start the SDK's worker."""
+    # At the SDK's default it logs whole requests and answers.
+    os.environ.setdefault("RUNPOD_DEBUG_LEVEL", "INFO")
     import runpod
 
     adopt_orphans()

@@ -25,14 +25,26 @@ def forget_job(root: Path, account: Account | None, open_to_all: Iterable[Path] 
             and only what the runner is known to leave goes.
         open_to_all: directories in which only that account's files are removed.
     """
-    _remove(root / name for name in _LEFT_BY_A_RUNNER)
+    if account:
+        _kill_all_of(account)
+    _remove(left_behind(root, account, open_to_all))
+    if account:
+        _refill(account)
+
+
+def left_behind(root: Path, account: Account | None, open_to_all: Iterable[Path]) -> list[Path]:
+    """What is to go; arguments as for `forget_job`."""
+    left = [root / name for name in _LEFT_BY_A_RUNNER]
     if account is None:
-        return
-    _kill_all_of(account)
-    for directory in (root, *open_to_all):
-        _remove(path for path in _entries(directory) if path.lstat().st_uid == account.uid)
-    _remove(_entries(account.home))
-    _refill(account)
+        return left
+    shared = [path for directory in (root, *open_to_all) for path in _entries(directory)]
+    return [*left, *(path for path in shared if _owner(path) == account.uid), *_entries(account.home)]
+
+
+def _owner(path: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        return path.lstat().st_uid
+    return None
 
 
 def _remove(paths: Iterable[Path]) -> None:

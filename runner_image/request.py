@@ -22,6 +22,7 @@ IDLE_TIMEOUT = 300.0
 MAX_NAME, MAX_LABEL, MAX_LABELS = 64, 256, 100
 
 _PATH = re.compile(r"/(?P<owner>[A-Za-z0-9-]+)(?:/(?P<name>[A-Za-z0-9._-]+))?/?")
+_API = "https://api.github.com"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -180,7 +181,7 @@ def _url(mode: Credentials, given: Mapping[str, Any], environment: Mapping[str, 
 
 def _refuse_stranger(host: str, environment: Mapping[str, str]) -> None:
     """The endpoint's own credentials go to the host that the endpoint names, not to one that a request names."""
-    api = urlsplit(environment.get("GITHUB_API_URL", "https://api.github.com")).netloc
+    api = urlsplit(environment.get("GITHUB_API_URL") or _API).netloc
     if host not in (api, api.removeprefix("api.")):
         raise _bad("runner_url", f"{host} is not this endpoint's GitHub; set GITHUB_API_URL on the endpoint for it")
 
@@ -189,4 +190,5 @@ def _url_of_organisation(given: Mapping[str, Any], environment: Mapping[str, str
     organisation = _text(given, "github_org", MAX_NAME) or environment.get("GITHUB_ORG")
     if not organisation:
         raise _bad("runner_url", "missing; send it, or github_org")
-    return f"https://github.com/{organisation}"
+    api = urlsplit(environment.get("GITHUB_API_URL") or _API)
+    return f"{api.scheme}://{api.netloc.removeprefix('api.')}/{organisation}"

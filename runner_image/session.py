@@ -31,8 +31,8 @@ CONFIGURE_LIMIT = 120.0
 EXIT_LIMIT = 300.0
 """s for the runner to leave after its job: it still sends logs, so it is not hurried."""
 
-RESTARTS = 3
-"""Of a Listener that failed before it saw a job, each after a longer wait."""
+RESTARTS, RESTART_WAIT = 3, 1.0
+"""Of a Listener that failed before it saw a job: how many, and s before the first; each wait is twice the last."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Session:
 
     def _answer(self, reason: Reason) -> WorkerAnswer:
         return {
-            "outcome": reason,
+            "outcome": reason.value,
             "job": self._progress.job,
             "result": self._progress.result,
             "runner_name": self._request.name,
@@ -154,7 +154,7 @@ class Session:
             if not fruitless or restart == RESTARTS:
                 break
             self._emit("listener restarts", exit_code=self._exit_code)
-            await asyncio.sleep(2.0**restart)
+            await asyncio.sleep(RESTART_WAIT * 2**restart)
         return reason, detail
 
     async def _listened_once(self, secret: Mapping[str, str]) -> tuple[Reason, str]:

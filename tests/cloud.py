@@ -1,14 +1,11 @@
 """Both emulators in a thread of their own, and the bridge's command against them."""
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from typer.testing import CliRunner
 from bridge.dispatch import app
 from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
+from tests.background import served
 from tests.github import a_github, an_app
 
 ROOT = Path(__file__).parents[1]
@@ -115,34 +113,15 @@ def cloud(
         image: makes the image of `ep-1` once GitHub's address is known.
         config: the endpoint's settings.
     """
-    loop = asyncio.new_event_loop()
-    ready, over = threading.Event(), asyncio.Event()
-    made: list[Cloud] = []
 
-    async def serve() -> None:
+    @asynccontextmanager
+    async def both() -> AsyncIterator[Cloud]:
         async with github_emulator(state or a_github(), an_app()) as github:
             github.access.add_pat(PAT)
             runs = {**(images or {}), **({"ep-1": image(github)} if image else {})}
             endpoints = RunPodState({"ep-1": EndpointConfig(**config)})
             async with runpod_emulator(endpoints, api_key=API_KEY, images=runs) as runpod:
-                made.append(Cloud(github=github, runpod=runpod, home=home))
-                ready.set()
-                await over.wait()
+                yield Cloud(github=github, runpod=runpod, home=home)
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    assert ready.wait(10), "the emulators did not start"
-    try:
-        yield made[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()
-
-
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait for what must come to pass."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
+    with served(both) as made:
+        yield made

@@ -1,12 +1,9 @@
 """The runner stand-in as its own processes, at a GitHub emulator in a thread of its own."""
 
-import asyncio
 import os
 import signal
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,33 +13,10 @@ from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.emulator.github.state import Job, Runner, jit_config
 from bridge.emulator.jobs import JobResult, JobSpec
 from bridge.emulator.runner import install
+from tests.background import served
 from tests.github import GPU, a_github, a_run, an_app
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
-
-
-@contextmanager
-def served(**given: Any) -> Iterator[GitHubEmulator]:
-    """A GitHub emulator with one organisation, until the block ends."""
-    loop = asyncio.new_event_loop()
-    ready, over = threading.Event(), asyncio.Event()
-    made: list[GitHubEmulator] = []
-
-    async def serve() -> None:
-        async with github_emulator(a_github(**given), an_app()) as github:
-            made.append(github)
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    assert ready.wait(10), "the emulator did not start"
-    try:
-        yield made[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()
 
 
 @dataclass
@@ -136,7 +110,7 @@ def installed(directory: Path, **given: Any) -> Iterator[Installed]:
     """A stand-in in an empty folder, and its GitHub."""
     install(directory / "runner")
     (directory / "home").mkdir()
-    with served(**given) as github:
+    with served(lambda: github_emulator(a_github(**given), an_app())) as github:
         yield Installed(directory / "runner", github, directory / "home")
 
 
@@ -150,11 +124,3 @@ def a_job(*steps: Any, name: str = "build", **job: Any) -> JobSpec:
         return {"workflow": workflow, "job": "build", "event": "push", "ref": "refs/heads/main"}
 
     return JobSpec(key="build", name=name, labels=GPU, message=message)
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait for what must come to pass."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)

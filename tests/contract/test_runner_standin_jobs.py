@@ -13,8 +13,9 @@ import pytest
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github.state import Job
 from bridge.emulator.workflows import runs_of
+from tests.background import until
 from tests.github import a_run
-from tests.runners import TIME, Installed, a_job, installed, until
+from tests.runners import TIME, Installed, a_job, installed
 
 CHECKOUT = {"uses": "actions/checkout@v4"}
 

@@ -1,11 +1,8 @@
 """The RunPod emulator, driven by the unmodified SDK: its client, and its worker loop in real processes."""
 
-import asyncio
 import sys
 import textwrap
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import requests
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from bridge.emulator.runpod.state import Refused
+from tests.background import served, until
 
 WORKER = textwrap.dedent(
     """
@@ -43,25 +41,8 @@ WORKER = textwrap.dedent(
 def emulated(images: dict[str, WorkerImage] | None = None, **config: Any) -> Iterator[tuple[RunPodEmulator, Any]]:
     """The emulator in a thread of its own, and the SDK's endpoint `ep`, as a program would use them."""
     state = RunPodState({"ep": EndpointConfig(**config)})
-    loop = asyncio.new_event_loop()
-    ready, over = threading.Event(), asyncio.Event()
-    made: list[RunPodEmulator] = []
-
-    async def serve() -> None:
-        async with runpod_emulator(state, api_key="rp_key", images=images) as emulator:
-            made.append(emulator)
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    ready.wait()
-    try:
-        yield made[0], sdk_endpoint(made[0])
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()
+    with served(lambda: runpod_emulator(state, api_key="rp_key", images=images)) as emulator:
+        yield emulator, sdk_endpoint(emulator)
 
 
 def sdk_endpoint(emulator: RunPodEmulator, api_key: str = "rp_key") -> Any:
@@ -70,13 +51,6 @@ def sdk_endpoint(emulator: RunPodEmulator, api_key: str = "rp_key") -> Any:
     endpoint = runpod.Endpoint("ep", api_key=api_key)
     endpoint.rp_client.endpoint_url_base = emulator.base_url
     return endpoint
-
-
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from tests.cloud import until
+from tests.background import until
 from tests.image.build import Image, Store
 from tests.image.container import RUNNER_UID, Endpoint, serving
 

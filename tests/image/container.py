@@ -16,7 +16,8 @@ import psutil
 from bridge.emulator.github.state import Job, jit_config
 from bridge.emulator.runpod import WorkerImage
 from bridge.emulator.runpod.state import TERMINAL, Request
-from tests.cloud import Cloud, cloud, until
+from tests.background import until
+from tests.cloud import Cloud, cloud
 from tests.github import GPU, a_run
 from tests.image.build import Image, Store
 from tests.runners import a_job
@@ -52,7 +53,11 @@ class Endpoint:
 
     def ended(self, request: Request, seconds: float = 90.0) -> Request:
         """Wait for a request's end."""
-        until(lambda: request.status in TERMINAL, seconds)
+        try:
+            until(lambda: request.status in TERMINAL, seconds)
+        except AssertionError:
+            running = [f"{p.pid} {p.status()} {p.cmdline()}" for p in self.processes()]
+            raise AssertionError("\n".join([f"{request.status} after {seconds} s", *running, self.log])) from None
         return request
 
     def processes(self) -> list[psutil.Process]:

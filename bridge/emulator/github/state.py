@@ -180,7 +180,7 @@ class GitHubState:
         self.jobs: dict[int, Job] = {}
         self.runners: dict[int, Runner] = {}
         self.oldest_version = (2, 329, 0)
-        self._registration_tokens: dict[str, tuple[str, float]] = {}
+        self.registration_tokens: dict[str, tuple[str, float]] = {}
         self._ids = iter(range(1000, 10**9))
         self._queued: dict[int, Job] = {}
 
@@ -224,12 +224,12 @@ class GitHubState:
         """A token that registers runners at `target`, and its end."""
         token = "A" + secrets.token_hex(14).upper()
         expires_at = self.clock() + self.limits.registration_token
-        self._registration_tokens[token] = (target, expires_at)
+        self.registration_tokens[token] = (target, expires_at)
         return token, expires_at
 
     def accepts(self, token: str, target: str) -> bool:
         """Whether a registration token is good for `target`."""
-        of_target, expires_at = self._registration_tokens.get(token, ("", 0.0))
+        of_target, expires_at = self.registration_tokens.get(token, ("", 0.0))
         return of_target == target and self.clock() < expires_at
 
     def add_runner(

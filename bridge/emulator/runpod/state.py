@@ -237,7 +237,8 @@ class RunPodState:
         """Workers that a REQUEST_COUNT scaler of 1 wants."""
         self.tick()
         open_requests = sum(r.endpoint == endpoint and r.status not in TERMINAL for r in self.requests.values())
-        return min(self.endpoints[endpoint].workers_max, open_requests)
+        delivered_again = sum(r.endpoint == endpoint and r.status == "IN_PROGRESS" for r in self._queue)
+        return min(self.endpoints[endpoint].workers_max, open_requests + delivered_again)
 
     def idle_workers(self, endpoint: str) -> Iterator[Worker]:
         """Those that have waited longer than the endpoint keeps them."""

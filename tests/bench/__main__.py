@@ -1,0 +1,21 @@
+"""`make bench`: JSON lines, each one measurement with its parameters. Emulators and bridge share the machine."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+from tests.bench.handler import handler
+from tests.bench.passes import passes
+
+
+def measurements() -> Iterator[dict[str, Any]]:
+    yield from passes(repositories=200, jobs=500)
+    yield handler(times=20)
+
+
+if __name__ == "__main__":
+    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+    for measured in measurements():
+        print(json.dumps({**measured, **machine}), flush=True)

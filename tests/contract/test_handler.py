@@ -1,0 +1,389 @@
+"""The worker's handler with the runner stand-in at the GitHub emulator: every end a request can have."""
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.github import GitHubEmulator
+from bridge.emulator.github.state import Job
+from runner_image import handler, process, session
+from tests.background import until
+from tests.runners import Installed, installed
+
+PAT = "ghp_thepersonaltoken"
+LABELS = ["self-hosted", "linux", "x64", "runpod", "gpu"]
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """A worker's folder, and the handler in this process."""
+
+    standin: Installed
+    patch: pytest.MonkeyPatch
+
+    @property
+    def github(self) -> GitHubEmulator:
+        return self.standin.github
+
+    def handle(self, meanwhile: Callable[[], None] = lambda: None, /, **given: Any) -> dict[str, Any]:
+        """Run one request to its end, and `meanwhile` beside it; its answer."""
+
+        async def run() -> dict[str, Any]:
+            beside = threading.Thread(target=meanwhile)
+            beside.start()
+            try:
+                return await handler.handle({"id": "req-1", "input": given})
+            finally:
+                beside.join()
+
+        return asyncio.run(run())
+
+    def jit(self, **given: Any) -> dict[str, Any]:
+        """An input with a freshly minted configuration of the runner `r-1`."""
+        _, variables = self.standin.mint(labels=LABELS)
+        return {"jit_config": variables["ACTIONS_RUNNER_INPUT_JITCONFIG"], "runner_name": "r-1", **given}
+
+    def tokens(self, mode: str, **given: Any) -> dict[str, Any]:
+        """An input of a mode that registers its own runner."""
+        common = {"mode": mode, "runner_url": f"{self.github.url}/acme", "runner_labels": ["runpod", "gpu"], **given}
+        if mode == "registration":
+            return {"registration_token": self.github.state.registration_token("orgs/acme")[0], **common}
+        return common
+
+    def lacks_runner(self, script: str) -> None:
+        """Put a program in the Listener's place."""
+        path = self.standin.root / "bin" / "Runner.Listener"
+        path.unlink()
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    with installed(tmp_path) as standin:
+        for name in [n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "RUNNER_"))]:
+            monkeypatch.delenv(name)
+        standin.github.access.add_pat(PAT)
+        app = standin.github.app
+        variables = {
+            "RUNNER_DIR": str(standin.root),
+            "HOME": str(standin.home),
+            "RUNNER_ALLOW_RUNASROOT": "1",
+            "GITHUB_API_URL": standin.github.api_url,
+            "GITHUB_PAT": PAT,
+            "GITHUB_APP_CLIENT_ID": app.client_id,
+            "GITHUB_APP_PRIVATE_KEY": app.pem,
+            "RUNPOD_AI_API_KEY": "rpa_theworkerskey",
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        (standin.root / ".env").write_text("RUNNER_STANDIN_WAIT_FACTOR=0.001\n")
+        yield Worker(standin=standin, patch=monkeypatch)
+
+
+def running(job: Job) -> None:
+    until(lambda: job.status == "in_progress")
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Those that work in a folder."""
+    found = []
+    for each in psutil.process_iter():
+        try:
+            if Path(each.cwd()).is_relative_to(folder):
+                found.append(each)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
+            continue
+    return found
+
+
+# --- a job is run ---
+
+
+def test_a_jit_request_runs_one_job_and_tells_all_about_it(worker: Worker) -> None:
+    job = worker.standin.queue('test "$JOB_INPUT" = \'{"dataset": "mnist"}\'')
+    answer = worker.handle(**worker.jit(dataset="mnist", job_timeout=60, idle_timeout=60))
+    assert job.conclusion == "success"
+    assert answer.pop("seconds").keys() == {"configure", "listen", "job", "leave", "cleanup"}
+    assert answer == {
+        "outcome": "completed", "job": "build", "result": "Succeeded", "runner_name": "r-1",
+        "runner_version": "2.338.0", "exit_code": 0,
+    }  # fmt: skip
+    assert worker.github.state.runners == {}
+
+
+@pytest.mark.parametrize("mode", ["registration", "app", "pat"])
+def test_a_request_in_a_token_mode_registers_its_runner_and_runs_one_job(worker: Worker, mode: str) -> None:
+    job = worker.standin.queue("true")
+    answer = worker.handle(**worker.tokens(mode, runner_name="r-7"))
+    assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
+    assert (job.executions, worker.github.state.runners) == (["r-7"], {})
+
+
+def test_a_request_as_before_the_bridge_needs_an_organisation_alone(worker: Worker) -> None:
+    worker.patch.delenv("GITHUB_APP_PRIVATE_KEY")
+    worker.patch.setenv("RUNPOD_POD_ID", "pod-1")
+    answers: list[dict[str, Any]] = []
+
+    def look() -> None:
+        until(lambda: [r for r in worker.github.state.runners.values() if r.session])
+        runner = worker.standin.runner()
+        answers.append({"name": runner.name, "labels": set(runner.labels)})
+        worker.github.state.delete_runner(runner.target, runner.id)
+
+    answer = worker.handle(look, github_org="acme")
+    assert answers == [{"name": "pod-1", "labels": {"self-hosted", "Linux", "X64", "runpod", "pod-1"}}]
+    assert answer["outcome"] == "registration_lost"
+
+
+def test_a_failed_job_is_a_completed_request(worker: Worker) -> None:
+    worker.standin.queue("exit 3")
+    answer = worker.handle(**worker.jit())
+    assert (answer["outcome"], answer["result"]) == ("completed", "Failed")
+    assert "error" not in answer
+
+
+def test_nothing_of_a_job_is_left_in_the_runners_folder(worker: Worker) -> None:
+    before = {path.name for path in worker.standin.root.iterdir()}
+    worker.standin.queue("echo left > there; echo more >> ../..//here")
+    worker.handle(**worker.jit())
+    assert {path.name for path in worker.standin.root.iterdir()} == before
+
+
+def test_what_an_earlier_job_left_is_gone_before_the_next(worker: Worker) -> None:
+    (worker.standin.root / "_work").mkdir()
+    (worker.standin.root / "_work" / "planted").write_text("x")
+    (worker.standin.root / ".runner").write_text("{}")
+    job = worker.standin.queue(f"test ! -e {worker.standin.root}/_work/planted")
+    worker.handle(**worker.tokens("pat", runner_name="r-7"))
+    assert job.conclusion == "success"
+
+
+# --- what the log and a step see ---
+
+
+@pytest.mark.parametrize("mode", ["jit", "registration", "app", "pat"])
+def test_no_token_and_no_key_reaches_a_step_a_command_line_or_the_log(
+    worker: Worker, mode: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = worker.jit() if mode == "jit" else worker.tokens(mode)
+    job = worker.standin.queue("env; cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'; echo seen")
+    answer = worker.handle(**given)
+    log = capfd.readouterr()
+    secrets = [
+        *(PAT, "rpa_theworkerskey", "ghs_"),
+        *worker.github.app.pem.splitlines()[1:3],
+        *(given[key] for key in ("jit_config", "registration_token") if key in given),
+        *worker.github.state.registration_tokens,
+    ]
+    assert answer["result"] == "Succeeded"
+    assert "seen" in job.log
+    assert "GITHUB_PAT=" not in job.log
+    for secret in secrets:
+        for text in (job.log, log.out, log.err, json.dumps(answer)):
+            assert secret not in text
+
+
+def test_each_event_is_one_json_line_and_the_runners_own_lines_pass(
+    worker: Worker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker.standin.queue("true", name='a "job" with\ttabs')
+    worker.handle(**worker.jit())
+    lines = capfd.readouterr().out.splitlines()
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [e["event"] for e in events] == ["request taken", "listener started", "job started", "job ended", "done"]
+    assert {e["request"] for e in events} == {"req-1"}
+    assert any(line.endswith("Listening for Jobs") for line in lines)
+
+
+# --- no job is run ---
+
+
+def test_a_second_delivery_after_the_job_starts_nothing(worker: Worker) -> None:
+    given = worker.jit()
+    worker.standin.queue("true")
+    assert worker.handle(**given)["outcome"] == "completed"
+    later = worker.standin.queue("true")
+    answer = worker.handle(**given)
+    assert answer["error"].startswith("registration_lost: ")
+    assert later.status == "queued"
+
+
+def test_a_second_delivery_during_the_job_leaves_it_alone(worker: Worker, tmp_path: Path) -> None:
+    runner, variables = worker.standin.mint()
+    job = worker.standin.queue("sleep 3")
+    worker.github.state.open_session(runner, "2.338.0")
+    answer = worker.handle(lambda: None, jit_config=variables["ACTIONS_RUNNER_INPUT_JITCONFIG"], runner_name="r-1")
+    assert answer["error"].startswith("session_conflict: ")
+    assert job.executions == []
+
+
+def test_a_name_that_github_knows_is_reported(worker: Worker) -> None:
+    worker.standin.mint(name="r-7")
+    answer = worker.handle(**worker.tokens("pat", runner_name="r-7"))
+    assert answer["error"].startswith("name_taken: ")
+    assert len(worker.github.state.runners) == 1, "the other's registration stays"
+
+
+def test_a_refused_registration_token_is_reported(worker: Worker) -> None:
+    answer = worker.handle(**worker.tokens("registration", registration_token="AWRONG"))
+    assert answer["error"].startswith("credential_expired: ")
+
+
+@pytest.mark.parametrize("mode", ["app", "pat"])
+def test_credentials_that_github_refuses_are_a_matter_of_configuration(worker: Worker, mode: str) -> None:
+    fault = Fault(method="POST", path="registration-token", kind=FaultKind.ERROR, status=403, times=9)
+    worker.github.faults.add(fault)
+    answer = worker.handle(**worker.tokens(mode))
+    assert answer["error"].startswith("configuration_failed: ")
+    assert "403" in answer["error"]
+
+
+def test_a_version_that_github_no_longer_accepts_is_reported(worker: Worker) -> None:
+    worker.github.state.oldest_version = (3, 0, 0)
+    assert worker.handle(**worker.jit())["error"].startswith("version_deprecated: ")
+
+
+def test_a_registration_deleted_while_it_listens_ends_the_request_at_once(worker: Worker) -> None:
+    given = worker.jit(idle_timeout=600)
+
+    def delete() -> None:
+        until(lambda: worker.standin.runner().session)
+        worker.github.state.delete_runner("orgs/acme", worker.standin.runner().id)
+
+    assert worker.handle(delete, **given)["error"].startswith("registration_lost: ")
+
+
+@pytest.mark.parametrize("mode", ["jit", "registration", "app", "pat"])
+def test_a_runner_that_no_job_comes_for_leaves(worker: Worker, mode: str) -> None:
+    """In app and pat mode with its registration; in the others the bridge deletes that."""
+    worker.patch.setattr(session, "WORKER_GRACE", 1.0)
+    given = worker.jit() if mode == "jit" else worker.tokens(mode)
+    answer = worker.handle(**given, idle_timeout=1)
+    assert (answer["outcome"], answer["job"]) == ("no_job", None)
+    assert len(worker.github.state.runners) == (0 if mode in ("app", "pat") else 1)
+    assert processes_in(worker.standin.root) == []
+
+
+def test_a_request_that_comes_too_late_starts_nothing(worker: Worker) -> None:
+    worker.lacks_runner("touch started")
+    answer = worker.handle(**worker.jit(not_after=time.time() - 1))
+    assert answer["outcome"] == "no_job"
+    assert not (worker.standin.root / "started").exists()
+
+
+def test_bad_input_starts_nothing_and_names_the_field(worker: Worker) -> None:
+    worker.lacks_runner("touch started")
+    answer = worker.handle(jit_config="%%%")
+    assert answer["error"].startswith("bad_input: jit_config: ")
+    assert not (worker.standin.root / "started").exists()
+
+
+def test_a_missing_runner_is_a_matter_of_configuration(worker: Worker) -> None:
+    worker.patch.setenv("RUNNER_DIR", str(worker.standin.root / "nowhere"))
+    answer = worker.handle(**worker.jit())
+    assert answer["error"].startswith("configuration_failed: ")
+    assert "RUNNER_DIR" in answer["error"]
+
+
+@pytest.mark.parametrize("code", [2, 3, 4])
+def test_a_listener_that_fails_before_a_job_is_started_again_a_few_times(worker: Worker, code: int) -> None:
+    worker.patch.setattr(session, "RESTART_WAIT", 0.01)
+    worker.lacks_runner(f"echo x >> starts; exit {code}")
+    answer = worker.handle(**worker.jit())
+    assert answer["error"] == f"crashed: the runner ended with code {code}"
+    assert (worker.standin.root / "starts").read_text() == "x\n" * (1 + session.RESTARTS)
+
+
+def test_a_listener_that_fails_after_it_took_a_job_is_not_started_again(worker: Worker) -> None:
+    worker.lacks_runner("echo x >> starts; echo '2026-09-16 15:14:46Z: Running job: build'; exit 2")
+    answer = worker.handle(**worker.jit())
+    assert answer["error"].startswith("crashed: ")
+    assert (worker.standin.root / "starts").read_text() == "x\n"
+
+
+# --- a job is ended ---
+
+
+def test_a_job_over_its_limit_is_ended_with_all_its_processes(worker: Worker) -> None:
+    job = worker.standin.queue("(setsid sleep 613 &) ; sleep 614")
+    answer = worker.handle(**worker.jit(job_timeout=2))
+    assert answer["error"].startswith("timed_out: ")
+    assert job.conclusion == "cancelled"
+    assert processes_in(worker.standin.root) == []
+
+
+def test_a_runner_that_hears_no_signal_is_killed(worker: Worker) -> None:
+    worker.patch.setattr(process, "INTERRUPT_GRACE", 0.5)
+    line = "2026-09-16 15:14:46Z: Running job: build"
+    worker.lacks_runner(f"trap '' INT TERM; echo '{line}'; while :; do sleep 1; done")
+    answer = worker.handle(**worker.jit(job_timeout=0.2))
+    assert answer["error"].startswith("timed_out: ")
+    assert processes_in(worker.standin.root) == []
+
+
+def test_a_runner_that_stays_after_its_job_does_not_spoil_it(worker: Worker) -> None:
+    worker.patch.setattr(session, "EXIT_LIMIT", 0.2)
+    worker.patch.setattr(process, "INTERRUPT_GRACE", 0.2)
+    stamp = "2026-09-16 15:14:46Z"
+    worker.lacks_runner(
+        f"echo '{stamp}: Running job: b'; echo '{stamp}: Job b completed with result: Succeeded'; sleep 60"
+    )
+    answer = worker.handle(**worker.jit())
+    assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
+
+
+def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
+    left: list[int] = []
+    worker.patch.setattr(os, "_exit", left.append)
+    job = worker.standin.queue("sleep 615")
+
+    def terminate() -> None:
+        running(job)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    answer = worker.handle(terminate, **worker.jit())
+    assert answer["error"].startswith("stopped: ")
+    assert job.conclusion == "cancelled"
+    assert processes_in(worker.standin.root) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_stopped_request_ends_the_job_and_the_process(worker: Worker) -> None:
+    """As the SDK stops one: it cancels the task. No answer is sent, so the process is to leave."""
+    job = worker.standin.queue("sleep 616")
+
+    async def stopped() -> None:
+        task = asyncio.ensure_future(handler.handle({"id": "req-1", "input": worker.jit()}))
+        await asyncio.to_thread(running, job)
+        task.cancel()
+        await task
+
+    with pytest.raises(SystemExit) as left:
+        asyncio.run(stopped())
+    assert left.value.code == 0
+    assert job.conclusion == "cancelled"
+    assert processes_in(worker.standin.root) == []
+
+
+def test_a_job_cancelled_at_github_is_a_completed_request(worker: Worker) -> None:
+    job = worker.standin.queue("sleep 617")
+
+    def cancel() -> None:
+        running(job)
+        worker.github.state.cancel_job(job)
+
+    answer = worker.handle(cancel, **worker.jit())
+    assert (answer["outcome"], answer["result"]) == ("completed", "Canceled")

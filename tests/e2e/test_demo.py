@@ -1,0 +1,190 @@
+"""`python -m bridge demo` and `emulate`, as a newcomer runs them."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.background import until
+from tests.cloud import ROOT
+
+HOSTILE = "feature/$(touch${IFS}owned)-`id`;'\"&"
+
+WORKFLOW = r"""
+name: odd "ones"
+on: [push]
+jobs:
+  first:
+    name: ${{ matrix.os }} <b>$(touch owned)</b>
+    strategy: {matrix: {os: [a, b], include: [{os: c, extra: "1"}]}}
+    runs-on: [self-hosted, RunPod, GPU]
+    outputs: {branch: "${{ steps.x.outputs.branch }}"}
+    steps:
+      - uses: actions/checkout@v4
+      - id: x
+        env: {REF: "${{ github.ref_name }}"}
+        run: echo "branch=$REF" >> "$GITHUB_OUTPUT"; test -f data.txt; test ! -e owned
+  second:
+    needs: first
+    runs-on: runpod
+    env: {BRANCH: "${{ needs.first.outputs.branch }}"}
+    steps:
+      - run: test "$BRANCH" = "$(cat branch.txt)"
+      - uses: actions/checkout@v4
+      - run: test "$BRANCH" = "$(cat branch.txt)"
+  third: {needs: second, if: failure(), runs-on: runpod, steps: [run: test ! -e owned]}
+  contained: {runs-on: runpod, container: ubuntu, steps: [run: echo]}
+  theirs: {runs-on: [self-hosted, windows], steps: [run: echo]}
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Another repository: hostile names, a matrix with an include, a job on failure, jobs that cannot run here."""
+    path = tmp_path / "their repo"
+    (path / ".github" / "workflows").mkdir(parents=True)
+    (path / ".github" / "workflows" / "odd.yaml").write_text(WORKFLOW)
+    (path / "data.txt").write_text("x")
+    (path / "branch.txt").write_text(f"{HOSTILE}\n")
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for step in (
+        ("init", "-q", "-b", "main"),
+        ("add", "."),
+        (*who, "commit", "-qm", "x"),
+        ("checkout", "-qb", HOSTILE),
+    ):
+        subprocess.run(["git", "-C", path, *step], check=True)
+    return path
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home)}
+
+
+def demo(home: Path, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "demo", "--json", *arguments],
+        cwd=ROOT, env=environment(home), capture_output=True, text=True, check=False, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in home.iterdir() if path.name.startswith("bridge-")] == [], "nothing is left behind"
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert {job["executions"] for job in document["jobs"] if job["route"]} == {1}
+    assert document["counts"]["requests"] == document["counts"]["matched_jobs"]
+    return document
+
+
+def conclusions(document: Mapping[str, Any]) -> dict[str, str | None]:
+    return {job["name"]: job["conclusion"] for job in document["jobs"]}
+
+
+def test_the_sample_shows_a_matrix_a_need_a_failure_and_a_job_left_alone(tmp_path: Path) -> None:
+    document = demo(tmp_path)
+    assert conclusions(document) == {
+        "train (1)": "success", "train (2)": "success", "measure": "success", "report": "success",
+        "fails-on-purpose": "failure", "hosted": None,
+    }  # fmt: skip
+    (hosted,) = (job for job in document["jobs"] if job["name"] == "hosted")
+    assert (hosted["route"], hosted["request_id"], hosted["runner_name"]) == (None, None, None)
+    for job in document["jobs"]:
+        times = [job[key] for key in ("queued_at", "submitted_at", "started_at", "completed_at")]
+        assert job is hosted or times == sorted(times)
+
+
+def test_any_repositorys_workflows_run_whatever_they_are_called(tmp_path: Path, repository: Path) -> None:
+    document = demo(tmp_path, "--repo", str(repository))
+    first = "<b>$(touch owned)</b>"
+    assert conclusions(document) == {
+        f"a {first}": "success", f"b {first}": "success", f"c {first}": "success",
+        "second": "failure",  # its first step comes before the checkout
+        "third": "success", "theirs": None,
+    }  # fmt: skip
+    (unsupported,) = document["unsupported"]
+    assert unsupported["name"] == "contained"
+    assert "container" in unsupported["reason"]
+    assert list(tmp_path.rglob("owned")) == []
+
+
+def test_a_folder_that_is_no_repository_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "demo", "--repo", tmp_path],
+        cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("bridge: ")
+    assert done.stderr.count("\n") == 1
+
+
+@contextmanager
+def emulated(home: Path, *arguments: str) -> Iterator[dict[str, str]]:
+    """Serve the emulators as in a shell of their own; the variables that they print."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "emulate", *arguments],
+        cwd=ROOT, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    exports: dict[str, str] = {}
+    try:
+        while "BRIDGE_DATABASE_URL" not in exports:
+            line = process.stdout.readline()
+            assert line, process.communicate()[1]
+            name, _, value = line.removeprefix("export ").partition("=")
+            (exports[name],) = shlex.split(value)
+        yield environment(home) | exports
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert [path.name for path in home.iterdir() if path.name.startswith("bridge-")] == [], "nothing is left behind"
+
+
+def dispatch(variables: Mapping[str, str], *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge.dispatch", "--json", *arguments],
+        cwd=ROOT, env=dict(variables), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_the_unchanged_command_serves_emulated_services_once(tmp_path: Path) -> None:
+    with emulated(tmp_path, "--cold-start", "60") as variables:
+        ledger = Path(variables["BRIDGE_DATABASE_URL"].removeprefix("sqlite:///"))
+        planned = dispatch(variables, "--dry-run")
+        assert (planned["counts"]["claims"], planned["counts"]["submitted"]) == (3, 0)
+        assert dispatch(variables)["counts"]["submitted"] == 3
+        assert dispatch(variables)["counts"]["submitted"] == 0
+        for path in ledger.parent.glob(f"{ledger.name}*"):
+            path.unlink()
+        assert dispatch(variables)["counts"]["submitted"] == 0
+
+
+def test_new_runs_are_pushed_as_often_as_asked(tmp_path: Path) -> None:
+    with emulated(tmp_path, "--auto-push", "0.5", "--cold-start", "60") as variables:
+        until(lambda: dispatch(variables, "--dry-run")["counts"]["queued_jobs"] >= 10)
+
+
+def test_an_idle_second_pass_over_200_repositories_costs_304s_alone(tmp_path: Path) -> None:
+    with emulated(tmp_path, "--synthetic", "200,5", "--cold-start", "600") as variables:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge.dispatch", "--json", "--watch", "1"],
+            cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            passes = [json.loads(process.stdout.readline()) for _ in range(3)]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+    calls = passes[2]["github_calls"]
+    assert passes[0]["counts"]["submitted"] == 3
+    assert calls["not_modified"] == calls["total"] <= 410

@@ -1,0 +1,140 @@
+"""From a queued job to a finished one: the bridge's command, real workers of the real SDK, the runner's stand-in."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.emulator.cloud import worker_image
+from bridge.emulator.github import GitHubEmulator, GitHubState, Limits
+from bridge.emulator.github.state import Job
+from bridge.emulator.runpod import WorkerImage
+from bridge.ledger import Ledger
+from bridge.model import State
+from tests.background import until
+from tests.cloud import API_KEY, PAT, Cloud, cloud
+from tests.github import a_github, a_run
+from tests.runners import a_job
+
+
+@contextmanager
+def working(home: Path, *, state: GitHubState | None = None, **config: Any) -> Iterator[Cloud]:
+    """Both emulators, with workers that hold every kind of credential, as a careless endpoint would."""
+
+    def image(github: GitHubEmulator) -> WorkerImage:
+        made = worker_image(github.api_url)
+        secrets = {
+            "GITHUB_PAT": PAT,
+            "GITHUB_APP_CLIENT_ID": github.app.client_id,
+            "GITHUB_APP_PRIVATE_KEY": github.app.pem,
+            "RUNPOD_API_KEY": API_KEY,
+        }
+        return replace(made, environment={**made.environment, **secrets})
+
+    with cloud(home, state=state, image=image, **config) as made:
+        yield made
+
+
+def queue(bridge: Cloud, *steps: str) -> Job:
+    return bridge.github.state.add_run("acme/web", a_run(a_job(*steps))).jobs["build"]
+
+
+def ended(job: Job) -> bool:
+    return job.status == "completed"
+
+
+def states(bridge: Cloud) -> list[State]:
+    ledger = Ledger.open(f"sqlite:///{bridge.ledger}")
+    try:
+        rows = asyncio.run(ledger.read(lambda books: books.submissions(since=0.0, names=())))
+        return [submission.state for submission in rows]
+    finally:
+        ledger.close()
+
+
+@pytest.mark.parametrize("mode", ["jit", "registration", "app", "pat"])
+def test_a_queued_job_is_run_and_written_down_and_no_secret_reaches_its_steps(tmp_path: Path, mode: str) -> None:
+    with working(tmp_path) as bridge:
+        (tmp_path / "bridge.toml").write_text(f'[[route]]\nname = "gpu"\ncredentials = "{mode}"\n')
+        job = queue(bridge, "env", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'")
+        document = bridge.dispatch("--config", str(tmp_path / "bridge.toml"))
+        until(lambda: ended(job) and not bridge.runpod.state.workers)
+        assert job.conclusion == "success", job.log
+        assert job.executions == [document["submissions"][0]["runner"]]
+        (request,) = bridge.runpod.state.requests.values()
+        assert request.status == "COMPLETED"
+        everything = job.log + bridge.runpod.scaler.logs() + json.dumps([request.output, request.error])
+        assert "RUNPOD_ENDPOINT_ID=ep-1" in job.log
+        assert [s for s in secrets_of(bridge, request.input) if s in everything] == []
+        assert bridge.dispatch("--config", str(tmp_path / "bridge.toml"))["counts"]["submitted"] == 0
+        assert states(bridge) == [State.FINISHED]
+        assert bridge.github.state.runners == {}
+
+
+def secrets_of(bridge: Cloud, given: dict[str, Any]) -> list[str]:
+    """All that bridge, endpoint and request were handed, and what GitHub gave for it."""
+    handed = [given[key] for key in ("jit_config", "registration_token") if key in given]
+    key = bridge.github.app.pem.splitlines()[1:4]
+    return [API_KEY, PAT, "ghs_", *key, *handed, *bridge.github.state.registration_tokens]
+
+
+def test_a_request_delivered_twice_runs_its_job_once(tmp_path: Path) -> None:
+    with working(tmp_path) as bridge:
+        bridge.runpod.state.double_next = 1
+        job = queue(bridge, "sleep 4")
+        bridge.dispatch()
+        (request,) = bridge.runpod.state.requests.values()
+        until(lambda: ended(job) and len(request.workers) == 2 and not bridge.runpod.state.workers)
+        assert (job.conclusion, len(job.executions)) == ("success", 1)
+        bridge.dispatch()
+        assert states(bridge) == [State.FINISHED], "GitHub's word outranks the twin's"
+        assert len(bridge.runpod.state.requests) == 1
+
+
+def test_a_request_stopped_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -> None:
+    with working(tmp_path) as bridge:
+        job = queue(bridge, "sleep 619")
+        bridge.dispatch()
+        until(lambda: job.status == "in_progress")
+        (request,) = bridge.runpod.state.requests.values()
+        bridge.runpod.state.cancel("ep-1", request.id)
+        until(lambda: ended(job) and not bridge.runpod.state.workers)
+        assert job.conclusion == "cancelled"
+        assert bridge.dispatch()["counts"]["submitted"] == 0
+
+
+def test_a_job_whose_worker_dies_is_run_by_another(tmp_path: Path) -> None:
+    state = a_github(limits=Limits(pickup=5.0, heartbeat=3.0))
+    with working(tmp_path, state=state, redeliver=False) as bridge:
+        job = queue(bridge, f"mkdir {tmp_path}/second || exit 0; sleep 620")
+        bridge.dispatch()
+        until(lambda: job.status == "in_progress" and (tmp_path / "second").exists())
+        for worker in list(bridge.runpod.state.workers):
+            bridge.runpod.scaler.kill(worker)
+        until(lambda: job.status == "queued" or bridge.github.state.tick())
+        assert bridge.dispatch()["counts"]["submitted"] == 1
+        until(lambda: ended(job))
+        assert (job.conclusion, len(job.executions)) == ("success", 2)
+        bridge.dispatch()
+        assert bridge.github.state.runners == {}
+
+
+def test_a_runner_whose_job_was_taken_leaves_and_is_paid_for_no_longer(tmp_path: Path) -> None:
+    (tmp_path / "bridge.toml").write_text('[[route]]\nname = "gpu"\nidle_timeout = 5\n')
+    with working(tmp_path) as bridge:
+        bridge.variables["BRIDGE_CONFIG"] = str(tmp_path / "bridge.toml")
+        job = queue(bridge, "true")
+        bridge.dispatch()
+        bridge.github.state.cancel_job(job)
+        until(lambda: [r for r in bridge.github.state.runners.values() if r.session])
+        withdrawn: list[str] = []
+        until(lambda: withdrawn.extend(w["detail"] for w in bridge.dispatch()["withdrawals"]) or withdrawn)
+        assert withdrawn == ["the runner met no job within its idle_timeout"]
+        until(lambda: not bridge.runpod.state.workers)
+        (request,) = bridge.runpod.state.requests.values()
+        assert (request.status, bridge.github.state.runners) == ("CANCELLED", {})
