@@ -119,8 +119,8 @@ class Store:
             self.run("commit", "--rm", name, reference)
         return reference
 
-    def build(self, name: str, release: Release, **arguments: str) -> Image:
-        """Build the Dockerfile with these build arguments."""
+    def build(self, name: str, release: Release, context: Path = ROOT, **arguments: str) -> Image:
+        """Build the Dockerfile of `context` with these build arguments."""
         given = {
             "BASE_IMAGE": self.base(),
             "RUNNER_VERSION": release.version,
@@ -135,7 +135,7 @@ class Store:
             self.run(
                 *("bud", "--isolation", "chroot", "--pull-never", "--tag", reference),
                 *(["--layers"] if self._driver == "overlay" else []),
-                *("--file", str(ROOT / "runner_image" / "Dockerfile"), *flags, *volumes, str(ROOT)),
+                *("--file", str(context / "runner_image" / "Dockerfile"), *flags, *volumes, str(context)),
             )
         return self.image(reference)
 

@@ -95,3 +95,12 @@ def test_the_build_is_sent_what_it_copies_and_no_more() -> None:
     sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
     sources = re.findall(r"^COPY (?!--from)(.+) /\S+$", DOCKERFILE, re.MULTILINE)
     assert {source for line in sources for source in line.split()} - sent == {"runner_image/requirements.lock"}
+
+
+def test_every_argument_and_variable_is_documented() -> None:
+    documented = set(re.findall(r"`([A-Z_0-9]+)`", (ROOT / "docs" / "image.md").read_text()))
+    arguments = set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.MULTILINE))
+    source = "".join(file.read_text() for file in (ROOT / "runner_image").glob("*.py"))
+    variables = set(re.findall(r"environ(?:ment)?\.(?:get|setdefault)\(\"(\w+)\"", source))
+    assert {"RUNNER_SHA256", "RUNNER_DIAG_DIR"} < arguments | variables
+    assert (arguments | variables) - documented == set()
