@@ -1,6 +1,7 @@
 """Nothing of one job is left for the next, even when RunPod keeps the container."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,9 @@ def forget_job(root: Path, account: Account | None, open_to_all: Iterable[Path] 
         account: whose processes and files are to go; None where they cannot be told from the worker's own,
             and only what the runner is known to leave goes.
         open_to_all: directories in which only that account's files are removed.
+
+    Raises:
+        RuntimeError: some of its processes cannot be ended; they could undo all that follows.
     """
     if account:
         _kill_all_of(account)
@@ -62,9 +66,10 @@ def _entries(directory: Path) -> list[Path]:
 
 def _refill(account: Account) -> None:
     """A home as useradd made it."""
-    shutil.copytree(_SKELETON, account.home, symlinks=True, dirs_exist_ok=True)
+    if _SKELETON.is_dir():
+        shutil.copytree(_SKELETON, account.home, symlinks=True, dirs_exist_ok=True)
     for path in (account.home, *account.home.rglob("*")):
-        shutil.chown(path, account.uid, account.gid)
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
     account.home.chmod(0o750)
 
 
@@ -78,6 +83,7 @@ def _kill_all_of(account: Account) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(theirs, timeout=0.5)
+    raise RuntimeError(f"processes of {account.name} cannot be ended")
 
 
 def _belongs(process: psutil.Process, uid: int) -> bool:

@@ -110,6 +110,11 @@ class Store:
         finally:
             self.run("rm", name)
 
+    def close(self) -> None:
+        """Leave no container and no mount; images stay."""
+        self.run("rm", "--all")
+        subprocess.run(["umount", self._folder / "storage" / self._driver], capture_output=True, check=False)
+
     def base(self) -> str:
         """The stand-in for the base image: this machine's distribution, made once."""
         reference = f"localhost/base-{_codename()}"
@@ -133,7 +138,7 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             volumes = _handed_in(Path(folder), release)
             self.run(
-                *("bud", "--isolation", "chroot", "--pull-never", "--tag", reference),
+                *("bud", "--isolation", "chroot", "--pull-never", "--force-rm", "--tag", reference),
                 *(["--layers"] if self._driver == "overlay" else []),
                 *("--file", str(context / "runner_image" / "Dockerfile"), *flags, *volumes, str(context)),
             )
@@ -166,7 +171,9 @@ def _bootstrap(root: Path) -> None:
         if source.exists():
             shutil.copy(source, root / source.relative_to("/"))
     acquire = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
-    (root / "etc/apt/apt.conf.d/99host").write_text(acquire)
+    # As in the images that this one stands in for, downloaded packages are not kept.
+    keep_none = 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };\n'
+    (root / "etc/apt/apt.conf.d/99host").write_text(acquire + keep_none)
     shutil.rmtree(root / "var/cache/apt/archives")
     shutil.rmtree(root / "var/lib/apt/lists")
 

@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bridge.emulator.runpod.state import Request
 from tests.background import until
 from tests.image.build import Image, Store
 from tests.image.container import RUNNER_UID, Endpoint, serving
@@ -60,7 +62,7 @@ def test_the_second_request_sees_nothing_of_the_first(store: Store, cpu: Image, 
 
 
 @pytest.fixture
-def busy(store: Store, cpu: Image, tmp_path: Path) -> "Endpoint":
+def busy(store: Store, cpu: Image, tmp_path: Path) -> Iterator[Endpoint]:
     """An endpoint whose worker runs a job that does not end by itself and does not mind signals."""
     with serving(store, cpu, tmp_path) as endpoint:
         job = endpoint.queue("trap '' INT TERM; setsid --fork sleep 1001; while :; do sleep 1000; done")
@@ -69,7 +71,7 @@ def busy(store: Store, cpu: Image, tmp_path: Path) -> "Endpoint":
         yield endpoint
 
 
-def the_request(endpoint: Endpoint):
+def the_request(endpoint: Endpoint) -> Request:
     (request,) = endpoint.cloud.runpod.state.requests.values()
     return request
 
@@ -86,6 +88,7 @@ def test_a_container_that_is_stopped_during_a_job_answers_and_ends_all(busy: End
 
 def test_a_cancelled_request_ends_its_job_and_the_worker(busy: Endpoint) -> None:
     request = the_request(busy)
+    until(lambda: request.output == {"state": "running", "runner_name": "r-1", "job": "build"})
     busy.cloud.runpod.state.cancel("ep-1", request.id)
     until(lambda: busy.processes() == [], seconds=40)
     assert request.status == "CANCELLED"
@@ -94,7 +97,7 @@ def test_a_cancelled_request_ends_its_job_and_the_worker(busy: Endpoint) -> None
 
 
 def test_a_stuck_runner_is_ended_at_the_jobs_limit(store: Store, cpu: Image, tmp_path: Path) -> None:
-    with serving(store, cpu, tmp_path) as endpoint:
+    with serving(store, cpu, tmp_path, RUNNER_DIAG_DIR="/var/diag") as endpoint:
         job = endpoint.queue("sleep 1000")
         request = endpoint.submit("r-1", job_timeout=10)
         endpoint.running(job)
@@ -104,3 +107,6 @@ def test_a_stuck_runner_is_ended_at_the_jobs_limit(store: Store, cpu: Image, tmp
         endpoint.ended(request, seconds=45)
         assert request.error == "timed_out: the job took over 10 s"
         until(lambda: endpoint.processes() == [], seconds=15)
+        logs = list(endpoint.root.glob("var/diag/r-1-*/*.log"))
+        assert len(logs) == 2, "of the Listener and of the Worker, for the endpoint asked for them"
+        assert {(log.stat().st_uid, log.stat().st_mode & 0o777) for log in logs} == {(0, 0o600)}

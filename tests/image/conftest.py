@@ -11,11 +11,13 @@ from tests.image.build import Image, Release, Store, make_release
 
 
 @pytest.fixture(scope="session")
-def store() -> Store:
+def store() -> Iterator[Store]:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "runpod-actions-bridge" / "image"
     folder.mkdir(parents=True, exist_ok=True)
-    return Store(folder)
+    store = Store(folder)
+    yield store
+    store.close()
 
 
 @pytest.fixture(scope="session")
