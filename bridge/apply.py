@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from bridge import callback
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown
 from bridge.model import (
     Credentials,
@@ -14,6 +15,7 @@ from bridge.model import (
     Reason,
     RegistrationToken,
     Route,
+    Scope,
     State,
     Submission,
     Sweep,
@@ -37,7 +39,7 @@ class GitHubHand(Protocol):
 class RunPodHand(Protocol):
     """What is changed on RunPod."""
 
-    async def submit(self, route: Route, worker_input: WorkerInput) -> str: ...
+    async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str: ...
     async def cancel(self, endpoint: str, request_id: str) -> None: ...
 
 
@@ -54,16 +56,14 @@ class Applier:
         github: to mint and delete.
         runpod: to submit and cancel.
         ledger: to write to.
-        web_url: GitHub's, such as `https://github.com`.
-        prefix: of our runners' names.
+        scope: what the bridge serves.
     """
 
-    def __init__(self, github: GitHubHand, runpod: RunPodHand, ledger: Records, *, web_url: str, prefix: str) -> None:
+    def __init__(self, github: GitHubHand, runpod: RunPodHand, ledger: Records, scope: Scope) -> None:
         self._github = github
         self._runpod = runpod
         self._ledger = ledger
-        self._web_url = web_url
-        self._prefix = prefix
+        self._scope = scope
         self._refusals: dict[str, BridgeError] = {}
         self.problems: list[str] = []
         self.submitted: list[Submission] = []
@@ -117,7 +117,7 @@ class Applier:
     async def _credential(self, submission: Submission, route: Route) -> tuple[int | None, float, WorkerInput]:
         target = submission.pool.target
         if route.credentials is Credentials.JIT:
-            labels = runner_labels(route, self._prefix, submission.created_at)
+            labels = runner_labels(route, self._scope.prefix, submission.created_at)
             group = await self._github.runner_group_id(target, route.runner_group)
             jit = await self._github.generate_jit_config(target, name=submission.name, labels=labels, group_id=group)
             return jit.runner_id, submission.not_after, {"jit_config": jit.encoded}
@@ -129,9 +129,9 @@ class Applier:
     def _input(self, submission: Submission, route: Route) -> WorkerInput:
         return {
             "mode": route.credentials,
-            "runner_url": f"{self._web_url}/{submission.pool.target.partition('/')[2]}",
+            "runner_url": f"{self._scope.web_url}/{submission.pool.target.partition('/')[2]}",
             "runner_name": submission.name,
-            "runner_labels": runner_labels(route, self._prefix, submission.created_at),
+            "runner_labels": runner_labels(route, self._scope.prefix, submission.created_at),
             "runner_group": route.runner_group,
             "job_timeout": route.job_timeout,
             "idle_timeout": route.idle_timeout,
@@ -144,7 +144,7 @@ class Applier:
         if not submission:
             return
         try:
-            request_id = await self._runpod.submit(route, worker_input)
+            request_id = await self._runpod.submit(route, worker_input, self._callback(submission))
         except OutcomeUnknown as error:
             await self._to(submission, State.UNKNOWN, detail=str(error))
             raise
@@ -157,6 +157,11 @@ class Applier:
         submitted = await self._to(submission, State.SUBMITTED, request_id=request_id)
         if submitted:
             self.submitted.append(submitted)
+
+    def _callback(self, submission: Submission) -> str | None:
+        if not (self._scope.public_url and self._scope.callback_key):
+            return None
+        return self._scope.public_url + callback.path(submission.id, self._scope.callback_key)
 
     async def _withdraw(self, withdraw: Withdraw) -> None:
         submission = withdraw.submission

@@ -20,6 +20,9 @@ from bridge.model import JIT_LIFETIME, Credentials, Route
 MAX_POLICY = 7 * 86_400.0
 """s; RunPod's limit on executionTimeout and ttl."""
 
+SHORTEST_KEY = 16
+"""Characters."""
+
 _OWNER = r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$"
 _REPOSITORY = r"^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$"
 _LABEL = r"^[^,\s][^,]{0,255}$"
@@ -72,6 +75,14 @@ class Environment(BaseSettings):
     bridge_max_workers: Annotated[int, Field(ge=1)] = 3
     bridge_prefix: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?$")] = "runpod"
     bridge_database_url: str | None = None
+    bridge_interval: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 30.0
+    bridge_full_scan_every: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 600.0
+    bridge_retention_days: Annotated[float, Field(ge=1, le=3650, allow_inf_nan=False)] = 14.0
+    bridge_allow_public_repositories: bool = False
+    bridge_allow_forks: bool = False
+    bridge_public_url: Url | None = None
+    bridge_callback_key: SecretStr | None = None
+    github_webhook_secret: SecretStr | None = None
 
 
 class _Table(BaseModel):
@@ -104,6 +115,12 @@ class BridgeTable(_Table):
     database_url: str | None = None
     labels: list[Label] | None = None
     max_workers: int | None = None
+    interval: float | None = None
+    full_scan_every: float | None = None
+    retention_days: float | None = None
+    allow_public_repositories: bool | None = None
+    allow_forks: bool | None = None
+    public_url: str | None = None
 
 
 class RouteTable(_Table):
@@ -120,6 +137,8 @@ class RouteTable(_Table):
     idle_timeout: Seconds = Route.idle_timeout
     repositories: list[RepositoryName] = []
     unlabelled: bool = False
+    allow_public_repositories: bool | None = None
+    allow_forks: bool | None = None
 
 
 class File(_Table):
@@ -155,6 +174,12 @@ class Config:
         owner: of all repositories: an organisation or a user.
         organisation: where runners register; None means at each of `repositories`.
         repositories: owner/name; empty means all that the credentials can see.
+        interval: s between two looks of a service.
+        full_scan_every: s between two looks of all repositories, where a delivery log tells of their jobs.
+        retention: s that the ledger keeps what has ended.
+        public_url: where RunPod reaches a service, None if it does not.
+        callback_key: signs the addresses given to RunPod.
+        webhook_secrets: of which each may sign GitHub's deliveries.
     """
 
     owner: str
@@ -165,13 +190,19 @@ class Config:
     runpod_api_key: str = field(repr=False)
     runpod_base_url: str
     prefix: str
-    database_url: str
+    database_url: str = field(repr=False)
     routes: tuple[Route, ...]
+    interval: float
+    full_scan_every: float
+    retention: float
+    public_url: str | None
+    callback_key: str | None = field(repr=False)
+    webhook_secrets: tuple[str, ...] = field(repr=False)
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown."""
         own = self.github.token if isinstance(self.github, Pat) else self.github.private_key
-        return own, self.runpod_api_key
+        return own, self.runpod_api_key, *self.webhook_secrets, *([self.callback_key] if self.callback_key else [])
 
 
 def load(path: Path | None) -> Config:
@@ -199,6 +230,12 @@ def load(path: Path | None) -> Config:
         prefix=env.bridge_prefix,
         database_url=env.bridge_database_url or _default_database(),
         routes=_routes(file.route or [RouteTable(name="default")], env),
+        interval=env.bridge_interval,
+        full_scan_every=env.bridge_full_scan_every,
+        retention=env.bridge_retention_days * 86_400,
+        public_url=(env.bridge_public_url or "").rstrip("/") or None,
+        callback_key=_callback_key(env),
+        webhook_secrets=_webhook_secrets(env),
     )
 
 
@@ -298,6 +335,25 @@ def _runpod_api_key(env: Environment) -> str:
     return env.runpod_api_key.get_secret_value()
 
 
+def _callback_key(env: Environment) -> str | None:
+    key = env.bridge_callback_key.get_secret_value() if env.bridge_callback_key else None
+    if bool(key) != bool(env.bridge_public_url):
+        missing, other = (
+            ("BRIDGE_CALLBACK_KEY", "BRIDGE_PUBLIC_URL") if not key else ("BRIDGE_PUBLIC_URL", "BRIDGE_CALLBACK_KEY")
+        )
+        raise ConfigError(f"{missing}: missing; {other} is of no use without it")
+    if key and len(key) < SHORTEST_KEY:
+        raise ConfigError(
+            f"BRIDGE_CALLBACK_KEY: shorter than {SHORTEST_KEY} characters; `openssl rand -hex 32` makes one"
+        )
+    return key
+
+
+def _webhook_secrets(env: Environment) -> tuple[str, ...]:
+    given = env.github_webhook_secret.get_secret_value() if env.github_webhook_secret else ""
+    return tuple(part.strip() for part in given.split(",") if part.strip())
+
+
 def _default_database() -> str:
     # https://specifications.freedesktop.org/basedir-spec/latest/#variables
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -310,6 +366,10 @@ def _routes(tables: list[RouteTable], env: Environment) -> tuple[Route, ...]:
     if twice:
         raise ConfigError(f"route.name: {twice} is used twice; give each route its own name")
     return tuple(_route(table, env) for table in tables)
+
+
+def _either(own: bool | None, common: bool) -> bool:
+    return common if own is None else own
 
 
 def _route(table: RouteTable, env: Environment) -> Route:
@@ -328,6 +388,8 @@ def _route(table: RouteTable, env: Environment) -> Route:
         idle_timeout=table.idle_timeout,
         repositories=frozenset(name.lower() for name in table.repositories),
         unlabelled=table.unlabelled,
+        allow_public_repositories=_either(table.allow_public_repositories, env.bridge_allow_public_repositories),
+        allow_forks=_either(table.allow_forks, env.bridge_allow_forks),
     )
     if route.credentials is Credentials.JIT and route.queue_timeout > JIT_LIFETIME:
         raise ConfigError(

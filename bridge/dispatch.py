@@ -1,12 +1,9 @@
-"""`python -m bridge.dispatch`: the composition root. One pass, or one every so many seconds.
+"""`python -m bridge.dispatch`: one pass, one every so many seconds, or a service.
 
 Imports stay within the functions that need them: `--help` and `--version` answer at once.
 """
 
 import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +13,10 @@ from bridge import __version__
 from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
-    import httpx
-
+    from bridge.compose import Bridge
     from bridge.config import Config
-    from bridge.github.auth import AppAuth, PatAuth
-    from bridge.reconcile import Reconciler
+
+ADDRESS = "127.0.0.1:8080"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -32,7 +28,11 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.command()
-def dispatch(
+def dispatch(  # noqa: PLR0913, PLR0917 - each is an option of its own
+    address: Annotated[
+        str | None, typer.Argument(metavar="HOST:PORT", help=f"Of --serve. Default: {ADDRESS}.")
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Take webhooks, and run until SIGINT or SIGTERM.")] = False,
     config: Annotated[
         Path | None, typer.Option(help="bridge.toml. Default: BRIDGE_CONFIG, else the environment alone.")
     ] = None,
@@ -53,12 +53,31 @@ def dispatch(
 
     from bridge.config import load
 
+    _refuse_together(address, serve=serve, others=dry_run or as_json or watch is not None)
     try:
         settings = load(config)
+        if serve:
+            from bridge.serve import run_service
+
+            raise typer.Exit(run_service(settings, *_host_and_port(address or ADDRESS)))
         raise typer.Exit(asyncio.run(_run(settings, dry_run=dry_run, as_json=as_json, watch=watch)))
     except ConfigError as error:
         typer.echo(f"bridge: {error}", err=True)
         raise typer.Exit(2) from None
+
+
+def _refuse_together(address: str | None, *, serve: bool, others: bool) -> None:
+    if address and not serve:
+        raise typer.BadParameter("only --serve takes an address", param_hint="HOST:PORT")
+    if serve and others:
+        raise typer.BadParameter("is not for --dry-run, --json or --watch", param_hint="--serve")
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise typer.BadParameter(f"must be HOST:PORT, such as {ADDRESS}", param_hint="HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float | None) -> int:
@@ -66,11 +85,13 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
     import asyncio
     import signal
 
+    from bridge.compose import composed
+
     stop = asyncio.Event()
     if watch is not None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _composed(settings, dry_run=dry_run) as bridge:
+    async with composed(settings, dry_run=dry_run) as bridge:
         while True:
             status = await _pass(bridge, dry_run=dry_run, as_json=as_json)
             if watch is None or stop.is_set():
@@ -100,67 +121,6 @@ async def _pass(bridge: "Bridge", *, dry_run: bool, as_json: bool) -> int:
     else:
         show(report, dry_run=dry_run)
     return 1 if report.problems else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bridge:
-    """The parts put together."""
-
-    reconciler: "Reconciler"
-    calls: Callable[[], "dict[str, Counter[str]]"]
-
-
-@contextlib.asynccontextmanager
-async def _composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridge]":
-    """Put the parts together, and take them apart in the end."""
-    import structlog
-
-    from bridge.github.api import GitHub, web_url_of
-    from bridge.github.transport import http_client
-    from bridge.ledger import Ledger
-    from bridge.observe import Scope
-    from bridge.reconcile import Reconciler
-    from bridge.runpod_api import RunPod
-    from bridge.telemetry import configure_logging
-
-    configure_logging(settings.secrets())
-    async with http_client() as http:
-        github = GitHub(http, _auth(settings, http), api_url=settings.github_api_url)
-        runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url)
-        opened = Ledger.open_to_look if dry_run else Ledger.open
-        ledger = opened(settings.database_url)
-        structlog.get_logger().info("ledger opened", url=settings.database_url)
-        scope = Scope(
-            owner=settings.owner,
-            organisation=settings.organisation,
-            repositories=settings.repositories,
-            routes=settings.routes,
-            prefix=settings.prefix,
-        )
-        try:
-            yield Bridge(
-                reconciler=Reconciler(scope, github, runpod, ledger, web_url=web_url_of(settings.github_api_url)),
-                calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
-            )
-        finally:
-            runpod.close()
-            ledger.close()
-
-
-def _auth(settings: "Config", http: "httpx.AsyncClient") -> "AppAuth | PatAuth":
-    from bridge.config import Pat
-    from bridge.github.auth import AppAuth, AppKey, PatAuth
-
-    if isinstance(settings.github, Pat):
-        return PatAuth(settings.github.token)
-    return AppAuth(
-        http,
-        api_url=settings.github_api_url,
-        issuer=settings.github.issuer,
-        key=AppKey.load(settings.github.private_key),
-        owner=settings.owner,
-        installation_id=settings.github.installation_id,
-    )
 
 
 if __name__ == "__main__":

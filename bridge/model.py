@@ -6,7 +6,7 @@ Times are Unix seconds (UTC), durations seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class Reason(StrEnum):
@@ -105,7 +105,38 @@ class WorkflowJob:
     head_branch: str | None = None
     html_url: str | None = None
     public: bool = False  # the repository is public
-    fork: bool = False  # the run comes from a fork
+    fork: bool | None = None  # the run comes from a fork; None: nobody has asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A delivery of GitHub's that the bridge understands.
+
+    Args:
+        guid: of the delivery; a redelivery has the same.
+        at: Unix seconds, when it was received.
+        job: what it tells of a job, None if it tells of something else.
+    """
+
+    guid: str
+    at: float
+    job: WorkflowJob | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A delivery as GitHub's log lists it.
+
+    Args:
+        id: in the log.
+        guid: of the delivery; a redelivery has the same.
+        at: Unix seconds, when it was sent.
+    """
+
+    id: int
+    guid: str
+    event: str
+    at: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +226,8 @@ class Route:
         idle_timeout: s that a started runner may wait for a job.
         repositories: owner/name in lower case; empty means all.
         unlabelled: takes jobs without labels (`runs-on: {group: ...}`).
+        allow_public_repositories: serves jobs of public repositories.
+        allow_forks: serves jobs of runs that come from forks.
     """
 
     name: str
@@ -208,6 +241,8 @@ class Route:
     idle_timeout: float = 300.0
     repositories: frozenset[str] = frozenset()
     unlabelled: bool = False
+    allow_public_repositories: bool = False
+    allow_forks: bool = False
 
     @property
     def label_set(self) -> frozenset[str]:
@@ -228,6 +263,35 @@ class Route:
     def lease(self) -> float:
         """Seconds after which a runner asked for must have met its job, or serves nothing."""
         return self.queue_timeout + BOOT_ALLOWANCE + self.idle_timeout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What the bridge serves, and where it is.
+
+    Args:
+        owner: of all repositories.
+        organisation: where runners register; None means at each repository.
+        repositories: owner/name; empty means all that the credentials can see.
+        routes: in the order of the configuration.
+        prefix: of our runners' names.
+        web_url: GitHub's, such as `https://github.com`.
+        public_url: ours, such as `https://bridge.example.org`; None if RunPod cannot reach us.
+        callback_key: signs the addresses that RunPod posts to.
+        full_scan_every: s between two looks at all repositories, where the App's delivery log tells of their jobs.
+        retention: s that what has ended is kept.
+    """
+
+    owner: str
+    organisation: str | None
+    repositories: tuple[str, ...]
+    routes: tuple[Route, ...]
+    prefix: str
+    web_url: str
+    public_url: str | None = None
+    callback_key: str | None = field(default=None, repr=False)
+    full_scan_every: float = 600.0
+    retention: float = 14 * 86_400.0
 
 
 @dataclass(frozen=True, order=True)
@@ -270,6 +334,12 @@ ATTEMPT_STATES = frozenset({State.FAILED, State.NO_JOB, State.LOST})
 
 FREE_REASONS = frozenset({Reason.NAME_TAKEN, Reason.CREDENTIAL_EXPIRED, Reason.REGISTRATION_LOST})
 """Ends that say nothing about the job or its endpoint, and so do not count as an attempt."""
+
+BREAKER_REASONS = frozenset({Reason.VERSION_DEPRECATED, Reason.CONFIGURATION_FAILED, Reason.CRASHED})
+"""Ends that say that an endpoint's workers are broken."""
+
+PROOF_STATES = frozenset({State.BUSY, State.FINISHED, State.NO_JOB})
+"""States that prove that an endpoint's workers work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,11 +399,54 @@ class JobHistory:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Streak:
+    """Workers of an endpoint that broke down in a row, none of them doing its work in between.
+
+    Args:
+        failures: how many.
+        first: Unix seconds.
+        last: Unix seconds.
+        reason: of one of them.
+    """
+
+    failures: int
+    first: float
+    last: float
+    reason: str
+
+
+class LookKind(StrEnum):
+    """What a look outside was at."""
+
+    RUNNERS = "runners"  # key: a target
+    HEALTH = "health"  # key: an endpoint
+    SCAN = "scan"  # of all repositories
+    DELIVERIES = "deliveries"  # of the App's delivery log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look outside showed, for the dispatchers that did not look.
+
+    Args:
+        kind: at what.
+        key: at which of them, or empty.
+        at: Unix seconds, when it began.
+        value: JSON.
+    """
+
+    kind: LookKind
+    key: str
+    at: float
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """All that a plan is made from.
 
     Args:
-        looked_at: Unix seconds, when the look-up of GitHub and RunPod began.
+        looked_at: Unix seconds, when the last look at GitHub and RunPod began.
         ledger_born: Unix seconds, when the ledger was made.
         prefix: of our runners' names.
         organisation: where runners register; None means at each repository.
@@ -343,8 +456,10 @@ class Snapshot:
         submissions: the open ones, those that ended after `looked_at`, and those whose runner is listed.
         history: by job id.
         runners: by target; a target that could not be read is absent.
+        runners_at: by target, Unix seconds, when the look at its runners began.
         requests: by submission id, for those that RunPod answered for.
         health: by endpoint id, where it was asked for.
+        streaks: by endpoint id, the breakdowns of its workers in a row.
     """
 
     looked_at: float
@@ -357,8 +472,10 @@ class Snapshot:
     submissions: tuple[Submission, ...] = ()
     history: Mapping[int, JobHistory] = field(default_factory=dict)
     runners: Mapping[str, tuple[Runner, ...]] = field(default_factory=dict)
+    runners_at: Mapping[str, float] = field(default_factory=dict)
     requests: Mapping[str, Request] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    streaks: Mapping[str, Streak] = field(default_factory=dict)
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""

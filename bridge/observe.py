@@ -2,22 +2,35 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from bridge.errors import BridgeError
 from bridge.model import (
     Credentials,
     EndpointHealth,
+    Event,
     JobStatus,
+    Look,
+    LookKind,
     Repository,
     Request,
     Route,
     Runner,
+    Scope,
+    Sent,
+    State,
     Submission,
     WorkflowJob,
 )
+from bridge.routing import match
+
+LOOK_AGAIN = 20.0
+"""s after which a job that nothing was heard of is looked up by itself, between two scans."""
+
+OVERLAP = 120.0
+"""s by which two looks at the delivery log overlap: GitHub lists a delivery some time after it was sent."""
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -29,7 +42,16 @@ class GitHubView(Protocol):
     async def repositories(self, owner: str) -> tuple[Repository, ...]: ...
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]: ...
     async def job(self, repository: str, job_id: int) -> WorkflowJob | None: ...
+    async def is_fork(self, repository: str, run_id: int) -> bool: ...
     async def runners(self, target: str) -> tuple[Runner, ...]: ...
+
+
+class DeliveryLogView(Protocol):
+    """What is read of the App's delivery log."""
+
+    async def is_kept(self) -> bool: ...
+    async def since(self, at: float) -> tuple[Sent, ...]: ...
+    async def job(self, delivery_id: int) -> WorkflowJob | None: ...
 
 
 class RunPodView(Protocol):
@@ -40,22 +62,24 @@ class RunPodView(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scope:
-    """What the bridge serves.
+class Memory:
+    """What the ledger holds before a look.
 
     Args:
-        owner: of all repositories.
-        organisation: where runners register; None means at each repository.
-        repositories: owner/name; empty means all that the credentials can see.
-        routes: in the order of the configuration.
-        prefix: of our runners' names.
+        jobs: not completed, or of an open submission's runner, with when they were seen (Unix seconds).
+        submissions: the open ones.
+        looks: the last ones.
+        known_deliveries: which of some deliveries' guids have reached the ledger.
     """
 
-    owner: str
-    organisation: str | None
-    repositories: tuple[str, ...]
-    routes: tuple[Route, ...]
-    prefix: str
+    jobs: Mapping[int, tuple[WorkflowJob, float]]
+    submissions: Collection[Submission]
+    looks: Collection[Look]
+    known_deliveries: Callable[[Collection[str]], Awaitable[Collection[str]]]
+
+    def looked_at(self, kind: LookKind) -> float:
+        """Unix seconds of the last look of a kind, 0 for none."""
+        return max((look.at for look in self.looks if look.kind is kind), default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,62 +87,197 @@ class Observation:
     """What was seen outside.
 
     Args:
-        looked_at: Unix seconds, when the look-up began.
+        at: Unix seconds, when the look began.
         jobs_at: Unix seconds, when the look-up of jobs began: after that of requests, so that a request which
             RunPod calls done has its job no longer queued.
         jobs: as listed or looked up.
-        runners: by target; a target that could not be read is absent.
+        events: deliveries that had not reached us.
+        forks: by run id, whether the run comes from a fork.
+        looks: for all dispatchers: runners by target, health by endpoint, and what else was looked at.
         requests: by submission id.
-        health: by endpoint id.
         problems: what could not be read, a line each.
     """
 
-    looked_at: float
+    at: float
     jobs_at: float
-    jobs: tuple[WorkflowJob, ...]
-    runners: Mapping[str, tuple[Runner, ...]]
-    requests: Mapping[str, Request]
-    health: Mapping[str, EndpointHealth]
-    problems: tuple[str, ...]
+    jobs: tuple[WorkflowJob, ...] = ()
+    events: tuple[Event, ...] = ()
+    forks: Mapping[int, bool] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
+    requests: Mapping[str, Request] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
-async def observe(
-    scope: Scope,
-    github: GitHubView,
-    runpod: RunPodView,
-    *,
-    submissions: Sequence[Submission],
-    known: Iterable[WorkflowJob],
-) -> Observation:
-    """Look everything up once. What cannot be read is a problem in the answer, never an exception.
+class Observer:
+    """Looks. What cannot be read is a problem in the answer, never an exception.
 
     Args:
         scope: what to look at.
         github: to read.
         runpod: to read.
-        submissions: the open ones.
-        known: jobs that the ledger has as not completed.
+        log: the App's delivery log, None without an App.
     """
-    problems: list[str] = []
-    looked_at = time.time()
-    requests = await _requests(runpod, submissions, problems)
-    health = await _health(runpod, scope.routes, problems)
-    jobs_at = time.time()
-    repositories = await _repositories(scope, github, problems)
-    listed = await _each(repositories, github.open_jobs, problems)
-    jobs = {job.id: job for found in listed.values() for job in found}
-    vanished = [job for job in known if job.id not in jobs and job.status is not JobStatus.COMPLETED]
-    looked_up = await _each(vanished, lambda job: _look_up(github, job), problems)
-    targets = [f"orgs/{scope.organisation}"] if scope.organisation else [f"repos/{r}" for r in repositories]
-    return Observation(
-        looked_at=looked_at,
-        jobs_at=jobs_at,
-        jobs=(*jobs.values(), *looked_up.values()),
-        runners=await _each(targets, github.runners, problems),
-        requests=requests,
-        health=health,
-        problems=tuple(problems),
-    )
+
+    def __init__(self, scope: Scope, github: GitHubView, runpod: RunPodView, log: DeliveryLogView | None) -> None:
+        self._scope = scope
+        self._github = github
+        self._runpod = runpod
+        self._log = log
+
+    async def look(self, memory: Memory) -> Observation:
+        """Look everything up once.
+
+        Args:
+            memory: what the ledger holds.
+        """
+        problems: list[str] = []
+        at = time.time()
+        requests = await self._requests(memory.submissions, problems)
+        health = await self._health(memory.submissions, problems)
+        jobs_at = time.time()
+        events = await self._missed(memory, jobs_at, problems)
+        scan = events is None or jobs_at >= memory.looked_at(LookKind.SCAN) + self._scope.full_scan_every
+        repositories = await self._repositories(problems) if scan or not self._scope.organisation else ()
+        jobs, scanned = await self._jobs(memory, repositories if scan else None, jobs_at, problems)
+        runners = await _each(self._targets(repositories), self._github.runners, problems)
+        told = (*jobs, *(e.job for e in events or () if e.job), *(job for job, _ in memory.jobs.values()))
+        return Observation(
+            at=at,
+            jobs_at=jobs_at,
+            jobs=jobs,
+            events=tuple(events or ()),
+            forks=await self._forks(told, problems),
+            looks=(
+                *(_runners(target, found, at) for target, found in runners.items()),
+                *(Look(kind=LookKind.HEALTH, key=key, at=at, value=asdict(value)) for key, value in health.items()),
+                *([Look(kind=LookKind.SCAN, key="", at=jobs_at, value=None)] if scanned else []),
+                *([Look(kind=LookKind.DELIVERIES, key="", at=jobs_at, value=None)] if events is not None else []),
+            ),
+            requests=requests,
+            problems=tuple(problems),
+        )
+
+    async def glance(self, memory: Memory, nudged: Collection[str]) -> Observation:
+        """Look up only what events leave open.
+
+        Args:
+            memory: what the ledger holds.
+            nudged: submissions of whose requests RunPod has told that they ended.
+        """
+        problems: list[str] = []
+        at = time.time()
+        asked = [s for s in memory.submissions if s.id in nudged]
+        return Observation(
+            at=at,
+            jobs_at=at,
+            forks=await self._forks([job for job, _ in memory.jobs.values()], problems),
+            requests=await self._requests(asked, problems),
+            problems=tuple(problems),
+        )
+
+    async def _missed(self, memory: Memory, now: float, problems: list[str]) -> list[Event] | None:
+        """Deliveries that failed or never came; None if no log tells, so that all repositories must be asked."""
+        if self._log is None:
+            return None
+        since = memory.looked_at(LookKind.DELIVERIES)
+        before = len(problems)
+        try:
+            if not await self._log.is_kept():
+                return None
+            sent = await self._log.since(since - OVERLAP) if since else ()
+        except BridgeError as error:
+            problems.append(str(error))
+            return None
+        known = await memory.known_deliveries({each.guid for each in sent})
+        missed = {each.guid: each.id for each in sent if each.guid not in known}
+        jobs = await _each(missed, lambda guid: self._delivered(missed[guid]), problems)
+        if len(problems) > before:
+            return None
+        return [Event(guid=guid, at=now, job=job) for guid, job in jobs.items()]
+
+    async def _delivered(self, delivery_id: int) -> WorkflowJob | None:
+        job = await self._log.job(delivery_id) if self._log else None
+        return job if job and is_served(job, self._scope) else None
+
+    async def _repositories(self, problems: list[str]) -> tuple[str, ...]:
+        """The repositories whose jobs some route may serve."""
+        found = self._scope.repositories
+        if not found:
+            answers = await _each([self._scope.owner], self._github.repositories, problems)
+            found = tuple(r.full_name for repositories in answers.values() for r in repositories)
+        return tuple(name for name in found if _is_routed(name, self._scope))
+
+    def _targets(self, repositories: Iterable[str]) -> list[str]:
+        if self._scope.organisation:
+            return [f"orgs/{self._scope.organisation}"]
+        return [f"repos/{name}" for name in repositories]
+
+    async def _jobs(
+        self, memory: Memory, repositories: Iterable[str] | None, at: float, problems: list[str]
+    ) -> tuple[tuple[WorkflowJob, ...], bool]:
+        """Jobs as `repositories` list them, None for no scan; with those that they no longer list, or that are due."""
+        before = len(problems)
+        listed = await _each(repositories or (), self._github.open_jobs, problems)
+        scanned = repositories is not None and len(problems) == before
+        jobs = {job.id: job for found in listed.values() for job in found}
+        unheard = [
+            job
+            for job, seen_at in memory.jobs.values()
+            if job.id not in jobs
+            and job.status is not JobStatus.COMPLETED
+            and (repositories is not None or at > seen_at + LOOK_AGAIN)
+        ]
+        looked_up = await _each(unheard, self._look_up, problems)
+        return (*jobs.values(), *looked_up.values()), scanned
+
+    async def _look_up(self, job: WorkflowJob) -> WorkflowJob:
+        """A job by itself; one that GitHub no longer knows was deleted with its run."""
+        found = await self._github.job(job.repository, job.id)
+        if found:
+            return replace(found, public=job.public, fork=job.fork)
+        return replace(job, status=JobStatus.COMPLETED, conclusion="deleted")
+
+    async def _forks(self, jobs: Iterable[WorkflowJob], problems: list[str]) -> dict[int, bool]:
+        """Whether runs come from forks, where it matters and nobody has asked yet."""
+        runs = {
+            job.run_id: job.repository
+            for job in jobs
+            if job.fork is None and job.status is JobStatus.QUEUED and _asks_for_origin(job, self._scope)
+        }
+        return await _each(runs, lambda run_id: self._github.is_fork(runs[run_id], run_id), problems)
+
+    async def _requests(self, submissions: Iterable[Submission], problems: list[str]) -> dict[str, Request]:
+        sent = {s.id: (s.endpoint, s.request_id) for s in submissions if s.request_id}
+        return await _each(sent, lambda key: self._runpod.status(*sent[key]), problems)
+
+    async def _health(self, submissions: Iterable[Submission], problems: list[str]) -> dict[str, EndpointHealth]:
+        """Asked where a request waits, and where a lost ledger may have left some that nothing else shows."""
+        waiting = {s.endpoint for s in submissions if s.state is State.SUBMITTED}
+        unseen = {route.endpoint for route in self._scope.routes if route.credentials is not Credentials.JIT}
+        return await _each(sorted(waiting | unseen), self._runpod.health, problems)
+
+
+def is_served(job: WorkflowJob, scope: Scope) -> bool:
+    """Whether a job may be for a runner of ours, or has one."""
+    if job.repository.partition("/")[0].lower() != scope.owner.lower():
+        return False
+    if scope.repositories and job.repository.lower() not in {name.lower() for name in scope.repositories}:
+        return False
+    ours = (job.runner_name or "").startswith(f"{scope.prefix}-")
+    return ours or isinstance(match(job.labels, job.repository, scope.routes), Route)
+
+
+def _is_routed(repository: str, scope: Scope) -> bool:
+    return any(not route.repositories or repository.lower() in route.repositories for route in scope.routes)
+
+
+def _asks_for_origin(job: WorkflowJob, scope: Scope) -> bool:
+    route = match(job.labels, job.repository, scope.routes)
+    return isinstance(route, Route) and not route.allow_forks and (route.allow_public_repositories or not job.public)
+
+
+def _runners(target: str, found: Iterable[Runner], at: float) -> Look:
+    return Look(kind=LookKind.RUNNERS, key=target, at=at, value=[asdict(runner) for runner in found])
 
 
 async def _each(keys: Iterable[K], look: Callable[[K], Awaitable[T]], problems: list[str]) -> dict[K, T]:
@@ -132,34 +291,3 @@ async def _each(keys: Iterable[K], look: Callable[[K], Awaitable[T]], problems: 
             return None
 
     return dict(filter(None, await asyncio.gather(*map(one, keys))))
-
-
-async def _repositories(scope: Scope, github: GitHubView, problems: list[str]) -> tuple[str, ...]:
-    """The repositories whose jobs some route may serve."""
-    found = scope.repositories
-    if not found:
-        answers = await _each([scope.owner], github.repositories, problems)
-        found = tuple(r.full_name for repositories in answers.values() for r in repositories)
-    if all(route.repositories for route in scope.routes):
-        served = frozenset[str]().union(*(route.repositories for route in scope.routes))
-        return tuple(name for name in found if name.lower() in served)
-    return found
-
-
-async def _look_up(github: GitHubView, job: WorkflowJob) -> WorkflowJob:
-    """A job that no open run lists any more; one that GitHub no longer knows was deleted with its run."""
-    found = await github.job(job.repository, job.id)
-    if found:
-        return replace(found, public=job.public, fork=job.fork)
-    return replace(job, status=JobStatus.COMPLETED, conclusion="deleted")
-
-
-async def _requests(runpod: RunPodView, submissions: Iterable[Submission], problems: list[str]) -> dict[str, Request]:
-    sent = {s.id: (s.endpoint, s.request_id) for s in submissions if s.request_id}
-    return await _each(sent, lambda key: runpod.status(*sent[key]), problems)
-
-
-async def _health(runpod: RunPodView, routes: Iterable[Route], problems: list[str]) -> dict[str, EndpointHealth]:
-    """Asked only where a lost ledger may have left requests that nothing else shows."""
-    endpoints = {route.endpoint for route in routes if route.credentials is not Credentials.JIT}
-    return await _each(sorted(endpoints), runpod.health, problems)

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from bridge.breaker import probe_at
 from bridge.model import (
     OPEN_STATES,
     WAITING_STATES,
     Claim,
     Credentials,
+    EndpointHealth,
     JobHistory,
     JobStatus,
     Move,
@@ -21,6 +23,7 @@ from bridge.model import (
     Pool,
     Reason,
     RequestStatus,
+    Route,
     Runner,
     Skip,
     Snapshot,
@@ -71,6 +74,13 @@ class _Count:
     demand: list[WorkflowJob] = field(default_factory=list)
 
 
+class _Limit(NamedTuple):
+    """How many more requests are allowed, and what stands in the way of others."""
+
+    room: int
+    why: str
+
+
 class _Settled(NamedTuple):
     moves: list[Move]
     withdrawals: list[Withdraw]
@@ -94,7 +104,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     waiting = {s.job_id: s for s in submissions if s.state in WAITING_STATES}
     counts = _supply(snapshot, submissions, strangers, now)
     skips = _demand(snapshot, counts, waiting, now)
-    asked, supplied = _ask(snapshot, counts, waiting)
+    asked, supplied = _ask(snapshot, counts, waiting, now)
     leaving = {w.submission.id for w in settled.withdrawals}
     surplus = _surplus(snapshot, counts, [s for s in submissions if s.id not in leaving])
     return Plan(
@@ -118,7 +128,7 @@ def _settle(snapshot: Snapshot, now: float) -> _Settled:
         sight = Sight(
             job=held.get(submission.name),
             runner=listed.get((target, submission.name)),
-            runners_known=target in snapshot.runners,
+            runners_known=snapshot.runners_at.get(target, 0.0) >= submission.since,
             request=snapshot.requests.get(submission.id),
             route=routes.get(submission.pool.route),
         )
@@ -172,9 +182,11 @@ def _supply(
     snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[_Stranger], now: float
 ) -> dict[Pool, _Count]:
     counts: dict[Pool, _Count] = defaultdict(_Count)
+    queued = {j.id for j in snapshot.jobs if j.status is JobStatus.QUEUED}
     for s in submissions:
         # The job that it took may still show as queued in a look-up that began before.
-        just_left = s.state not in WAITING_STATES and s.since > snapshot.looked_at
+        may_show = s.held_job_id is None or s.held_job_id in queued
+        just_left = s.state not in WAITING_STATES and s.since > snapshot.looked_at and may_show
         counts[s.pool].supply += s.state in WAITING_STATES or just_left
         counts[s.pool].live += s.state in OPEN_STATES
     for stranger in strangers:
@@ -191,7 +203,8 @@ def _unseen_requests(
     snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[_Stranger], now: float
 ) -> Iterator[tuple[Pool, int]]:
     """Requests of token modes that a lost ledger may have left: GitHub shows nothing of them yet."""
-    open_at = Counter(s.endpoint for s in submissions if s.state in OPEN_STATES)
+    seen = [s for s in submissions if s.state in OPEN_STATES and s.created_at <= snapshot.looked_at]
+    open_at = Counter(s.endpoint for s in seen)
     strange = Counter(stranger.pool.route for stranger in strangers)
     for route in snapshot.routes:
         health = snapshot.health.get(route.endpoint)
@@ -214,11 +227,22 @@ def _demand(
         route = match(job.labels, job.repository, snapshot.routes)
         if isinstance(route, Unmatched):
             skips.append(Skip(job_id=job.id, why=route.reason, nearest=route.nearest))
-        elif why := _unreadable(snapshot, job) or (job.id not in waiting and _held_back(snapshot, job, now)):
+        elif why := _refused(job, route) or _unreadable(snapshot, job) or _held_back(snapshot, job, waiting, now):
             skips.append(Skip(job_id=job.id, why=why, route=route.name))
         else:
             counts[Pool(route.name, snapshot.target_of(job))].demand.append(job)
     return skips
+
+
+def _refused(job: WorkflowJob, route: Route) -> str | None:
+    """What it may not cost, whoever asks: who may take an idle runner is GitHub's runner group's to say."""
+    if job.public and not route.allow_public_repositories:
+        return f"its repository is public, and route {route.name} has no allow_public_repositories"
+    if route.allow_forks or job.fork is False:
+        return None
+    if job.fork is None:
+        return "whether its run comes from a fork is not known yet"
+    return f"its run comes from a fork, and route {route.name} has no allow_forks"
 
 
 def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
@@ -226,7 +250,9 @@ def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
     return None if target in snapshot.runners else f"GitHub's runners of {target} could not be read"
 
 
-def _held_back(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
+def _held_back(snapshot: Snapshot, job: WorkflowJob, waiting: Mapping[int, Submission], now: float) -> str | None:
+    if job.id in waiting:
+        return None
     history = snapshot.history.get(job.id, _NO_HISTORY)
     if history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
         return "its last runner ended after GitHub was last asked about it"
@@ -236,9 +262,9 @@ def _held_back(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
 
 
 def _ask(
-    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: Mapping[int, Submission]
+    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: Mapping[int, Submission], now: float
 ) -> tuple[list[tuple[Pool, WorkflowJob]], list[Skip]]:
-    """The jobs to ask a runner for, oldest first up to each route's max_workers, and why others wait."""
+    """The jobs to ask a runner for, oldest first up to each route's limits, and why others wait."""
     asked: list[tuple[Pool, WorkflowJob]] = []
     skips: list[Skip] = []
     for route in snapshot.routes:
@@ -247,13 +273,30 @@ def _ask(
         for pool, count in pools.items():
             without, supplied = _split(count, waiting)
             missing += [(pool, job) for job in without]
-            skips += [_supplied(pool, job, waiting.get(job.id), count) for job in supplied]
+            skips += [_supplied(snapshot, pool, job, waiting.get(job.id), count) for job in supplied]
         missing.sort(key=lambda x: (x[1].created_at, x[1].id))
-        room = max(0, route.max_workers - sum(count.live for count in pools.values()))
+        live = sum(count.live for count in pools.values())
+        limits = _Limit(route.max_workers - live, f"route {route.name} is at its max_workers of {route.max_workers}")
+        limit = min(limits, _breaker(snapshot, route, now), key=lambda each: each.room)
+        room = max(0, limit.room)
         asked += missing[:room]
-        full = f"route {route.name} is at its max_workers of {route.max_workers}"
-        skips += [Skip(job_id=job.id, why=full, route=route.name) for _, job in missing[room:]]
+        skips += [Skip(job_id=job.id, why=limit.why, route=route.name) for _, job in missing[room:]]
     return asked, skips
+
+
+def _breaker(snapshot: Snapshot, route: Route, now: float) -> _Limit:
+    """How many requests an endpoint may have whose workers may be broken."""
+    streak = snapshot.streaks.get(route.endpoint)
+    at = probe_at(streak)
+    if streak is None or at is None:
+        return _Limit(route.max_workers, "")
+    probes = sum(
+        s.endpoint == route.endpoint and s.state in OPEN_STATES and s.created_at > streak.last
+        for s in snapshot.submissions
+    )
+    due = f"one is tried in {at - now:.0f} s" if now < at else "one is being tried"
+    why = f"endpoint {route.endpoint}: its last {streak.failures} workers broke down ({streak.reason}); {due}"
+    return _Limit(1 - probes if now >= at else 0, why)
 
 
 def _split(count: _Count, waiting: Mapping[int, Submission]) -> tuple[list[WorkflowJob], list[WorkflowJob]]:
@@ -263,9 +306,22 @@ def _split(count: _Count, waiting: Mapping[int, Submission]) -> tuple[list[Workf
     return order[:missing], order[missing:]
 
 
-def _supplied(pool: Pool, job: WorkflowJob, own: Submission | None, count: _Count) -> Skip:
+def _supplied(snapshot: Snapshot, pool: Pool, job: WorkflowJob, own: Submission | None, count: _Count) -> Skip:
     which = f"runner {own.name} is {own.state}" if own else f"{count.supply} waiting runners can take it"
-    return Skip(job_id=job.id, why=f"already asked for: {which}", route=pool.route)
+    delay = _capacity(snapshot.health.get(own.endpoint)) if own and own.state is State.SUBMITTED else ""
+    return Skip(job_id=job.id, why=f"already asked for: {which}{delay}", route=pool.route)
+
+
+def _capacity(health: EndpointHealth | None) -> str:
+    """Why a request waits: its status alone does not tell a lack of capacity from a crash loop."""
+    if not health or any(health.workers.get(state) for state in ("running", "ready", "idle")):
+        return ""
+    words = {
+        "throttled": "RunPod has no capacity for its workers",
+        "unhealthy": "its workers are unhealthy: see the endpoint's logs",
+        "initializing": "its worker is starting",
+    }
+    return next((f"; {said} ({state} {n})" for state, said in words.items() if (n := health.workers.get(state))), "")
 
 
 def _claims(snapshot: Snapshot, asked: Iterable[tuple[Pool, WorkflowJob]], own: Iterable[_Own]) -> Iterator[Claim]:

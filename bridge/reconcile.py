@@ -7,14 +7,33 @@ may overlap, in one process or in several: each sees the claims of those before 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from bridge.apply import Applier, GitHubHand, Records, RunPodHand
-from bridge.model import Claim, JobHistory, Move, Plan, Route, Snapshot, Submission, WorkflowJob
-from bridge.observe import GitHubView, Observation, RunPodView, Scope, observe
+from bridge.model import (
+    Claim,
+    EndpointHealth,
+    Event,
+    JobHistory,
+    Look,
+    LookKind,
+    Move,
+    Plan,
+    Route,
+    Runner,
+    Scope,
+    Snapshot,
+    Streak,
+    Submission,
+    WorkflowJob,
+)
+from bridge.observe import DeliveryLogView, GitHubView, Memory, Observation, Observer, RunPodView
 from bridge.plan import plan
+
+STALE = 600.0
+"""s after which what a look showed counts for nothing."""
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -33,12 +52,19 @@ class Books(Protocol):
 
     def born(self) -> float: ...
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None: ...
+    def hear(self, events: Iterable[Event]) -> int: ...
+    def learn_forks(self, forks: Mapping[int, bool]) -> None: ...
+    def known_deliveries(self, guids: Collection[str]) -> frozenset[str]: ...
     def jobs(self) -> dict[int, tuple[WorkflowJob, float]]: ...
     def submissions(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]: ...
     def open_submissions(self) -> tuple[Submission, ...]: ...
     def history(self) -> Mapping[int, JobHistory]: ...
+    def streaks(self) -> Mapping[str, Streak]: ...
     def claim(self, claim: Claim, route: Route, now: float) -> Submission: ...
     def record(self, move: Move, at: float) -> bool: ...
+    def note(self, seen: Iterable[Look]) -> None: ...
+    def looks(self) -> tuple[Look, ...]: ...
+    def prune(self, before: float, now: float) -> None: ...
 
 
 class Ledger(Records, Protocol):
@@ -83,27 +109,64 @@ class Reconciler:
         github: the client.
         runpod: the client.
         ledger: the memory.
-        web_url: GitHub's, such as `https://github.com`.
+        log: the App's delivery log, None without an App.
     """
 
-    def __init__(self, scope: Scope, github: GitHub, runpod: RunPod, ledger: Ledger, *, web_url: str) -> None:
+    def __init__(
+        self, scope: Scope, github: GitHub, runpod: RunPod, ledger: Ledger, log: DeliveryLogView | None
+    ) -> None:
         self._scope = scope
         self._github = github
         self._runpod = runpod
         self._ledger = ledger
-        self._web_url = web_url
+        self._observer = Observer(scope, github, runpod, log)
+        self._routes = {route.name: route for route in scope.routes}
 
     async def run(self) -> Report:
-        """Run one pass."""
+        """Run one pass that looks everything up."""
         began = time.monotonic()
-        seen = await self._observe()
+        return await self._carry_out(await self._look(), began)
+
+    async def act(self, nudged: Collection[str] = ()) -> Report:
+        """Run one pass on what the ledger has been told by events.
+
+        Args:
+            nudged: submissions of whose requests RunPod has told that they ended.
+        """
+        began = time.monotonic()
+        return await self._carry_out(await self._observer.glance(await self._memory(), nudged), began)
+
+    async def preview(self) -> Report:
+        """Look and plan as a pass would; nothing is changed, neither outside nor in the ledger."""
+        began = time.monotonic()
+        seen = await self._look()
+        decision = await self._ledger.preview(lambda books: self._decide(books, seen))
+        return Report(decision=decision, submitted=(), problems=seen.problems, seconds=time.monotonic() - began)
+
+    async def explain(self) -> Decision:
+        """Plan on what the ledger holds; nothing is looked up or changed."""
+        now = time.time()
+        return await self._ledger.preview(lambda books: self._decide(books, Observation(at=now, jobs_at=now)))
+
+    async def _look(self) -> Observation:
+        return await self._observer.look(await self._memory())
+
+    async def _memory(self) -> Memory:
+        jobs, submissions, looks = await self._ledger.read(
+            lambda books: (books.jobs(), books.open_submissions(), books.looks())
+        )
+        return Memory(jobs=jobs, submissions=submissions, looks=looks, known_deliveries=self._known_deliveries)
+
+    async def _known_deliveries(self, guids: Collection[str]) -> Collection[str]:
+        return await self._ledger.read(lambda books: books.known_deliveries(guids))
+
+    async def _carry_out(self, seen: Observation, began: float) -> Report:
         decision = await self._ledger.transact(lambda books: self._claim(books, self._decide(books, seen)))
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
-        applier = Applier(self._github, self._runpod, self._ledger, web_url=self._web_url, prefix=self._scope.prefix)
-        routes = {route.name: route for route in self._scope.routes}
+        applier = Applier(self._github, self._runpod, self._ledger, self._scope)
         await applier.apply(
-            [(s, routes[s.pool.route]) for s in decision.claimed],
+            [(s, self._routes[s.pool.route]) for s in decision.claimed],
             decision.plan.withdrawals,
             decision.plan.sweeps,
         )
@@ -114,49 +177,50 @@ class Reconciler:
             seconds=time.monotonic() - began,
         )
 
-    async def preview(self) -> Report:
-        """Look and plan as a pass would; nothing is changed, neither outside nor in the ledger."""
-        began = time.monotonic()
-        seen = await self._observe()
-        decision = await self._ledger.preview(lambda books: self._decide(books, seen))
-        return Report(decision=decision, submitted=(), problems=seen.problems, seconds=time.monotonic() - began)
-
-    async def _observe(self) -> Observation:
-        known, submissions = await self._ledger.read(lambda books: (books.jobs(), books.open_submissions()))
-        return await observe(
-            self._scope,
-            self._github,
-            self._runpod,
-            submissions=submissions,
-            known=[job for job, _ in known.values()],
-        )
-
     def _decide(self, books: Books, seen: Observation) -> Decision:
-        """Read the ledger and plan, within one write transaction."""
+        """Write down what was seen and plan, within one write transaction."""
+        now = time.time()
+        books.hear(seen.events)
         books.merge(seen.jobs, seen.jobs_at)
+        books.learn_forks(seen.forks)
+        books.note(seen.looks)
+        snapshot = self._snapshot(books, seen, now)
+        decided = plan(snapshot, now)
+        for move in decided.moves:
+            books.record(move, seen.at)
+        if seen.looks:
+            books.prune(now - self._scope.retention, now)
+        return Decision(snapshot=snapshot, plan=decided)
+
+    def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:
         jobs = books.jobs()
-        names = [runner.name for runners in seen.runners.values() for runner in runners]
-        snapshot = Snapshot(
-            looked_at=seen.looked_at,
+        looks = [look for look in books.looks() if look.at > now - STALE]
+        at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
+        runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
+        looked_at = max((look.at for look in at_runners), default=0.0)
+        names = [runner.name for listed in runners.values() for runner in listed]
+        return Snapshot(
+            looked_at=looked_at,
             ledger_born=books.born(),
             prefix=self._scope.prefix,
             organisation=self._scope.organisation,
             routes=self._scope.routes,
             jobs=tuple(job for job, _ in jobs.values()),
             seen_at={job_id: at for job_id, (_, at) in jobs.items()},
-            submissions=books.submissions(since=seen.looked_at, names=names),
+            submissions=books.submissions(since=looked_at, names=names),
             history=books.history(),
-            runners=seen.runners,
+            runners=runners,
+            runners_at={look.key: look.at for look in at_runners},
             requests=seen.requests,
-            health=seen.health,
+            health={look.key: EndpointHealth(**look.value) for look in looks if look.kind is LookKind.HEALTH},
+            streaks=books.streaks(),
         )
-        decided = plan(snapshot, time.time())
-        for move in decided.moves:
-            books.record(move, seen.looked_at)
-        return Decision(snapshot=snapshot, plan=decided)
 
     def _claim(self, books: Books, decision: Decision) -> Decision:
-        routes = {route.name: route for route in self._scope.routes}
         now = time.time()
-        claimed = tuple(books.claim(c, routes[c.pool.route], now) for c in decision.plan.claims)
+        claimed = tuple(books.claim(c, self._routes[c.pool.route], now) for c in decision.plan.claims)
         return Decision(snapshot=decision.snapshot, plan=decision.plan, claimed=claimed)
+
+
+def _runner(value: Mapping[str, Any]) -> Runner:
+    return Runner(**{**value, "labels": tuple(value["labels"])})

@@ -45,8 +45,13 @@ class RunPod:
         """Wait for calls in flight, and end the threads."""
         self._threads.shutdown()
 
-    async def submit(self, route: Route, worker_input: WorkerInput) -> str:
+    async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str:
         """Send one request.
+
+        Args:
+            route: says where, and within what limits.
+            worker_input: what the worker reads.
+            callback: URL that RunPod posts to when the request has ended, None for none.
 
         Returns:
             RunPod's id of it.
@@ -57,7 +62,7 @@ class RunPod:
         """
         # In milliseconds: https://docs.runpod.io/serverless/endpoints/send-requests#execution-policies
         policy = {"executionTimeout": int(route.execution_timeout * 1000), "ttl": int(route.ttl * 1000)}
-        body = {"input": worker_input, "policy": policy}
+        body = {"input": worker_input, "policy": policy, **({"webhook": callback} if callback else {})}
 
         def run() -> str:
             return str(self._endpoint(route.endpoint).run(body).job_id)

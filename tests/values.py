@@ -21,6 +21,7 @@ def a_job(job_id: int, **given: Any) -> WorkflowJob:
         "name": f"job {job_id}",
         "labels": ("self-hosted", "runpod", "gpu"),
         "status": JobStatus.QUEUED,
+        "fork": False,
         "created_at": NOW - 1000 + job_id,
     }
     return WorkflowJob(**{**defaults, **given})
@@ -62,4 +63,5 @@ def a_snapshot(**given: Any) -> Snapshot:
         "jobs": (),
         "runners": {ORG: ()},
     }
-    return Snapshot(**{**defaults, **given})
+    merged = {**defaults, **given}
+    return Snapshot(**{"runners_at": dict.fromkeys(merged["runners"], NOW), **merged})

@@ -2,6 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Gate(StrEnum):
+    """What holds a job back that GitHub has announced."""
+
+    REVIEW = "review"  # a deployment review: the job's status is `waiting`
+    MAX_PARALLEL = "max-parallel"  # the job's status is `queued`, and yet no runner is given it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +36,7 @@ class JobSpec:
         needs: keys of the jobs that must end before this one is queued.
         message: given the results of `needs` by key, what the runner is sent: a JSON object, or None when
             the job's condition skips it.
+        gate: what holds it back until it is released.
         unsupported: why this job cannot run here, if it cannot; it is then never queued.
     """
 
@@ -36,6 +45,7 @@ class JobSpec:
     labels: tuple[str, ...]
     needs: tuple[str, ...] = ()
     message: Callable[[Mapping[str, JobResult]], Mapping[str, object] | None]
+    gate: Gate | None = None
     unsupported: str | None = None
 
 
@@ -50,6 +60,7 @@ class RunSpec:
         sha: the commit, 40 hex digits.
         branch: the branch of that commit.
         jobs: in the order of the file, matrix expanded.
+        fork: the commit is a stranger's, of a pull request from a fork.
     """
 
     workflow: str
@@ -58,3 +69,4 @@ class RunSpec:
     sha: str
     branch: str
     jobs: tuple[JobSpec, ...]
+    fork: bool = False

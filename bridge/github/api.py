@@ -109,6 +109,11 @@ class GitHub:
             return None
         return parse.job(raw[0], repository, {})
 
+    async def is_fork(self, repository: str, run_id: int) -> bool:
+        """Whether a run comes from a fork; the events of its jobs do not tell."""
+        (fork,) = await self._list(f"/repos/{repository}/actions/runs/{run_id}", lambda raw: [parse.fork(raw)])
+        return bool(fork)
+
     async def runners(self, target: str) -> tuple[Runner, ...]:
         """The self-hosted runners registered at `target`: orgs/ORG or repos/OWNER/NAME."""
         return tuple(await self._list(f"/{target}/actions/runners?per_page=100", parse.runners))

@@ -147,10 +147,18 @@ class AppAuth:
         """Forget a token that GitHub refused."""
         self._tokens.evict(self._owner, token)
 
+    async def as_app(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Call with the App's own JWT; a clock that GitHub finds wrong is learnt, once."""
+        response = await self._transport.read(method, path, self._bearer(), body)
+        if response.status_code == 401 and _about_time(response):
+            self._skew = parsedate_to_datetime(response.headers["date"]).timestamp() - self._clock()
+            response = await self._transport.read(method, path, self._bearer(), body)
+        return response
+
     async def _mint(self) -> Token:
         installation = await self._installation()
         body = {"permissions": self._permissions} if self._permissions else {}
-        response = await self._as_app("POST", f"/app/installations/{installation}/access_tokens", body)
+        response = await self.as_app("POST", f"/app/installations/{installation}/access_tokens", body)
         if response.status_code != 201:
             raise refusal(response)
         try:
@@ -174,7 +182,7 @@ class AppAuth:
 
     async def _find_installation(self) -> int:
         for kind in ("orgs", "users"):
-            response = await self._as_app("GET", f"/{kind}/{self._owner}/installation")
+            response = await self.as_app("GET", f"/{kind}/{self._owner}/installation")
             if response.status_code == 200:
                 try:
                     return int(decoded(response)["id"])
@@ -183,14 +191,6 @@ class AppAuth:
             if response.status_code != 404:
                 raise refusal(response)
         raise AuthError(f"GitHub: the App {self._issuer} is not installed on {self._owner}; install it there")
-
-    async def _as_app(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        """Call with the App's own JWT; a clock that GitHub finds wrong is learnt, once."""
-        response = await self._transport.read(method, path, self._bearer(), body)
-        if response.status_code == 401 and _about_time(response):
-            self._skew = parsedate_to_datetime(response.headers["date"]).timestamp() - self._clock()
-            response = await self._transport.read(method, path, self._bearer(), body)
-        return response
 
     def _bearer(self) -> dict[str, str]:
         now = int(self._clock() + self._skew)

@@ -9,6 +9,11 @@ from bridge.model import JitConfig, JobStatus, RegistrationToken, Repository, Ru
 Raw = Mapping[str, Any]
 
 
+def _clean(text: Any) -> str:
+    """A text that any database can hold: PostgreSQL refuses NUL."""
+    return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def moment(text: str | None) -> float | None:
     """Unix seconds of a timestamp, with or without fractions, in any zone."""
     return datetime.fromisoformat(text).timestamp() if text else None
@@ -31,15 +36,16 @@ def runs(raw: Raw) -> Iterable[Raw]:
         {
             **{key: each.get(key) for key in kept},
             "public": not (each.get("repository") or {}).get("private", True),
-            "fork": _is_fork(each),
+            "fork": fork(each),
         }
         for each in raw["workflow_runs"]
     ]
 
 
-def _is_fork(run: Raw) -> bool:
+def fork(run: Raw) -> bool:
+    """Of a run: whether it comes from a fork. The head of a fork that has been deleted is null."""
     head, base = run.get("head_repository"), run.get("repository")
-    return bool(head and base and head.get("full_name") != base.get("full_name"))
+    return not (head and base) or head.get("full_name") != base.get("full_name")
 
 
 def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
@@ -55,9 +61,9 @@ def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
         id=int(raw["id"]),
         run_id=int(raw["run_id"]),
         repository=repository,
-        name=str(raw["name"]),
-        workflow_name=raw.get("workflow_name") or run.get("name"),
-        labels=tuple(str(label) for label in raw.get("labels") or ()),
+        name=_clean(raw["name"]),
+        workflow_name=_clean(raw.get("workflow_name") or run.get("name") or "") or None,
+        labels=tuple(_clean(label) for label in raw.get("labels") or ()),
         status=JobStatus(raw["status"]),
         conclusion=raw.get("conclusion"),
         runner_id=raw.get("runner_id") or None,
@@ -66,10 +72,10 @@ def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
         created_at=created or 0.0,
         started_at=moment(raw.get("started_at")),
         completed_at=moment(raw.get("completed_at")),
-        head_branch=raw.get("head_branch") or run.get("head_branch"),
+        head_branch=_clean(raw.get("head_branch") or run.get("head_branch") or "") or None,
         html_url=raw.get("html_url"),
         public=bool(run.get("public")),
-        fork=bool(run.get("fork")),
+        fork=run.get("fork"),
     )
 
 

@@ -1,6 +1,7 @@
 """HTTP to GitHub's REST API: what is retried, what is waited for, and how each failure is called."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter
@@ -22,6 +23,12 @@ from bridge.errors import (
 
 CONCURRENT_CALLS = 50
 """Half of GitHub's secondary limit."""
+
+CONCURRENT_READS = 40
+"""Of them; so that a runner's registration never waits behind looks."""
+
+RESERVE = 0.05
+"""Of the rate limit, that looks leave to registrations."""
 
 RETRIES = 2
 """Further tries of a call that changes nothing, or changes the same thing again."""
@@ -82,7 +89,9 @@ class Transport:
         self._api_url = api_url.rstrip("/")
         self._clock = clock
         self._slots = asyncio.Semaphore(CONCURRENT_CALLS)
+        self._read_slots = asyncio.Semaphore(CONCURRENT_READS)
         self._resume_at = 0.0
+        self._reads_resume_at = 0.0
         self._strikes = 0
         self.calls: Counter[str] = Counter(total=0, not_modified=0)
 
@@ -131,7 +140,7 @@ class Transport:
         return response
 
     async def _send(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> httpx.Response:
-        async with self._slots:
+        async with self._read_slots if method == "GET" else contextlib.nullcontext(), self._slots:
             self._refuse_while_limited(method, path)
             response = await self._http.request(
                 method, self.url(path), headers={**_HEADERS, **headers}, json=body, follow_redirects=True
@@ -146,13 +155,18 @@ class Transport:
     def _count(self, response: httpx.Response) -> None:
         self.calls["total"] += 1 + len(response.history)
         self.calls["not_modified"] += response.status_code == 304
+        limit, left, reset = (
+            response.headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "reset")
+        )
+        if limit.isdecimal() and left.isdecimal() and reset.isdecimal() and int(left) < int(limit) * RESERVE:
+            self._reads_resume_at = float(reset)
 
     def _refuse_while_limited(self, method: str, path: str) -> None:
-        if self._clock() < self._resume_at:
-            raise RateLimited(
-                f"GitHub: {method} {path}: not sent, GitHub asked to wait until {_utc(self._resume_at)}",
-                retry_at=self._resume_at,
-            )
+        now, why, until = self._clock(), "GitHub asked to wait", self._resume_at
+        if method == "GET" and self._reads_resume_at > max(now, until):
+            why, until = "what is left of the rate limit is kept for registrations", self._reads_resume_at
+        if now < until:
+            raise RateLimited(f"GitHub: {method} {path}: not sent, {why} until {_utc(until)}", retry_at=until)
 
     def _note_limit(self, method: str, path: str, response: httpx.Response) -> None:
         until = retry_at(response, self._strikes, self._clock())

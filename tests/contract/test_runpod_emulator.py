@@ -4,16 +4,22 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import requests
+from starlette.applications import Starlette
+from starlette.requests import Request as Call
+from starlette.responses import Response
+from starlette.routing import Route
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from bridge.emulator.runpod.state import Refused
+from bridge.emulator.serving import serving
 from tests.background import served, until
 
 WORKER = textwrap.dedent(
@@ -115,6 +121,63 @@ def test_a_dead_workers_request_is_delivered_again(image: WorkerImage) -> None:
         assert len(request.workers) == 2
 
 
+@dataclass
+class Called:
+    """Takes callbacks; what it got, and what it answers, in order."""
+
+    url: str = ""
+    answers: list[int] = field(default_factory=list)
+    got: list[Any] = field(default_factory=list)
+
+    async def take(self, call: Call) -> Response:
+        self.got.append(await call.json())
+        return Response(status_code=self.answers.pop(0) if self.answers else 200)
+
+
+@contextmanager
+def called() -> Iterator[Called]:
+    made = Called()
+    app = Starlette(routes=[Route("/done", made.take, methods=["POST"])])
+    with served(lambda: serving(app)) as url:
+        made.url = f"{url}/done"
+        yield made
+
+
+def test_a_requests_end_is_called_back_until_it_is_taken_three_times_at_most() -> None:
+    with called() as hook, emulated() as (emulator, endpoint):
+        emulator.callbacks.retry_after = 0.01
+        hook.answers = [500, 200, 500, 500, 500]
+        first = endpoint.run({"input": {"a": 1}, "webhook": hook.url})
+        silent = endpoint.run({"input": {"a": 1}})
+        worker = emulator.state.add_worker("ep")
+        emulator.state.take(worker.id)
+        emulator.state.done(worker.id, first.job_id, {"output": {"outcome": "completed"}})
+        until(lambda: not emulator.callbacks.pending)
+        assert [(g["id"], g["status"], g["output"]) for g in hook.got] == [
+            (first.job_id, "COMPLETED", {"outcome": "completed"})
+        ] * 2
+        assert hook.got[0] == endpoint.rp_client.get(f"ep/status/{first.job_id}")
+        silent.cancel()
+        second = endpoint.run({"input": {"a": 1}, "webhook": hook.url})
+        second.cancel()
+        until(lambda: not emulator.callbacks.pending)
+        assert [(g["id"], g["status"]) for g in hook.got[2:]] == [(second.job_id, "CANCELLED")] * 3
+        emulator.callbacks.lose_next = 1
+        endpoint.run({"input": {"a": 1}, "webhook": hook.url}).cancel()
+        until(lambda: not emulator.callbacks.pending)
+        assert len(hook.got) == 5
+
+
+def test_a_throttled_endpoint_shows_it_and_its_maximum_may_change() -> None:
+    with emulated(workers_max=2) as (emulator, endpoint):
+        assert endpoint.health()["workers"]["throttled"] == 0
+        emulator.state.endpoints["ep"].throttled = 2
+        emulator.state.endpoints["ep"].workers_max = 0
+        endpoint.run({"input": {"a": 1}})
+        assert endpoint.health()["workers"]["throttled"] == 2
+        assert emulator.state.wanted("ep") == 0
+
+
 # --- the model alone ---
 
 
@@ -194,3 +257,27 @@ def test_workers_follow_requests_up_to_the_maximum_and_leave_when_idle(state: Ru
     state.done(worker.id, worker.request.id, {"output": 1})
     clock.now += 6
     assert list(state.idle_workers("ep")) == [worker]
+
+
+def test_what_has_ended_stays_counted_until_it_is_forgotten(state: RunPodState, clock: Clock) -> None:
+    done, cancelled, open_one = (state.submit("ep", {"input": {"n": n}}) for n in range(3))
+    first, second = state.add_worker("ep"), state.add_worker("ep")
+    state.take(first.id)
+    state.remove_worker(first)
+    assert state.take(second.id) is done
+    state.done(second.id, done.id, {"output": 1})
+    state.cancel("ep", cancelled.id)
+    jobs = state.health("ep")["jobs"]
+    assert jobs == {"completed": 1, "failed": 0, "inProgress": 0, "inQueue": 1, "retried": 1}
+    clock.now += 1801
+    jobs = state.health("ep")["jobs"]
+    assert jobs == {"completed": 0, "failed": 0, "inProgress": 0, "inQueue": 1, "retried": 0}
+    assert list(state.requests) == [open_one.id]
+
+
+def test_a_request_out_of_sight_is_handed_to_no_worker(state: RunPodState) -> None:
+    unseen, seen = (state.submit("ep", {"input": {"n": n}}) for n in range(2))
+    state.withhold(unseen)
+    assert state.take(state.add_worker("ep").id) is seen
+    assert state.request("ep", unseen.id).status == "IN_QUEUE"
+    assert state.cancel("ep", unseen.id).status == "CANCELLED"

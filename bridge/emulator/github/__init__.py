@@ -12,6 +12,7 @@ from bridge.emulator.github.access import Access, App
 from bridge.emulator.github.rest import PREFIX, Rest
 from bridge.emulator.github.runner_service import RunnerService
 from bridge.emulator.github.state import GitHubState, Limits
+from bridge.emulator.github.webhooks import Webhooks
 from bridge.emulator.serving import NOT_EMULATED, serving
 
 UNLIMITED = 10**9
@@ -27,7 +28,8 @@ class GitHubEmulator:
         self.access = Access(app, state.clock, state.limits.installation_token)
         self.faults = Faults()
         self.url = ""
-        self._rest = Rest(state, self.access, lambda: self.url, rate_limit)
+        self.webhooks = Webhooks(state, app)
+        self._rest = Rest(state, self.access, lambda: self.url, rate_limit, self.webhooks.log)
         routes = [*self._rest.routes(), *RunnerService(state).routes(), NOT_EMULATED]
         self.asgi = FaultLayer(Starlette(routes=routes), self.faults)
 
@@ -62,7 +64,8 @@ async def github_emulator(
     emulator = GitHubEmulator(state, app, rate_limit)
     async with serving(emulator.asgi, port) as url:
         emulator.url = url
-        yield emulator
+        async with emulator.webhooks.sending(emulator.api_url):
+            yield emulator
 
 
-__all__ = ["App", "GitHubEmulator", "GitHubState", "Limits", "github_emulator"]
+__all__ = ["App", "GitHubEmulator", "GitHubState", "Limits", "Webhooks", "github_emulator"]

@@ -28,6 +28,8 @@ class App:
     Args:
         owner: whom it is installed on.
         permissions: what that owner granted.
+        webhook_url: where events are sent; None for nowhere. May change while the App is served.
+        webhook_secret: what they are signed with.
     """
 
     owner: str
@@ -35,6 +37,8 @@ class App:
     app_id: int = 4242
     client_id: str = "Iv23liEmulated"
     installation_id: int = 777
+    webhook_url: str | None = None
+    webhook_secret: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048), repr=False)
 
     @property

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,11 +14,16 @@ from starlette.routing import Route
 
 from bridge.emulator.github import shapes
 from bridge.emulator.github.access import Access, Grant, allows
-from bridge.emulator.github.state import GitHubState, Refused, iso, jit_config
+from bridge.emulator.github.deliveries import DeliveryLog
+from bridge.emulator.github.events import hook_config
+from bridge.emulator.github.state import GitHubState, Refused, Run, iso, jit_config
 
 PREFIX = "/api/v3"
 RUNS_LISTED = 1000
 """GitHub lists no more runs than these."""
+
+CURSOR = "v1_"
+"""Before a cursor's id, as GitHub has it."""
 
 Answer = tuple[int, Any]
 
@@ -30,13 +36,22 @@ class Rest:
         access: who may call.
         base_url: where this emulator is served; known once it listens.
         rate_limit: calls that a token has; 304s are free.
+        deliveries: of the App's webhook.
     """
 
-    def __init__(self, state: GitHubState, access: Access, base_url: Callable[[], str], rate_limit: int) -> None:
+    def __init__(
+        self,
+        state: GitHubState,
+        access: Access,
+        base_url: Callable[[], str],
+        rate_limit: int,
+        deliveries: DeliveryLog,
+    ) -> None:
         self._state = state
         self._access = access
         self._base_url = base_url
         self._rate_limit = rate_limit
+        self._deliveries = deliveries
         self._used: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.not_modified = 0
@@ -52,9 +67,13 @@ class Rest:
             self._by_app("GET", "/orgs/{owner}/installation", self._org_installation),
             self._by_app("GET", "/users/{owner}/installation", self._user_installation),
             self._by_app("POST", "/app/installations/{id:int}/access_tokens", self._access_token),
+            self._by_app("GET", "/app/hook/config", self._hook_config),
+            self._by_app("GET", "/app/hook/deliveries", self._hook_deliveries),
+            self._by_app("GET", "/app/hook/deliveries/{id:int}", self._hook_delivery),
             self._by_token("GET", "/installation/repositories", ("metadata", "read"), self._repositories),
             self._by_token("GET", "/orgs/{owner}/repos", ("metadata", "read"), self._owned_repositories),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs", (actions, "read"), self._runs),
+            self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}", (actions, "read"), self._run),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}/jobs", (actions, "read"), self._jobs),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/jobs/{id:int}", (actions, "read"), self._job),
             self._by_token("GET", "/orgs/{owner}/actions/runner-groups", (runners, "read"), self._groups),
@@ -83,28 +102,7 @@ class Rest:
         app, owner = self._access.app, request.path_params["owner"]
         if owner != app.owner:
             raise Refused(404, "Not Found")
-        base = f"{self._api}/app/installations/{app.installation_id}"
-        account = shapes.owner(self._state, owner, self._api)
-        return 200, {
-            "id": app.installation_id,
-            "account": account,
-            "repository_selection": "all",
-            "access_tokens_url": f"{base}/access_tokens",
-            "repositories_url": f"{self._api}/installation/repositories",
-            "html_url": base,
-            "app_id": app.app_id,
-            "app_slug": "emulated",
-            "client_id": app.client_id,
-            "target_id": account["id"],
-            "target_type": account["type"],
-            "permissions": app.permissions,
-            "events": ["workflow_job"],
-            "created_at": shapes.EPOCH,
-            "updated_at": shapes.EPOCH,
-            "single_file_name": None,
-            "suspended_by": None,
-            "suspended_at": None,
-        }
+        return 200, shapes.installation(self._state, app, self._api)
 
     async def _access_token(self, request: Request) -> Answer:
         if request.path_params["id"] != self._access.app.installation_id:
@@ -123,20 +121,41 @@ class Rest:
         found = [r for r in self._state.repositories.values() if r.owner == request.path_params["owner"]]
         return 200, [shapes.minimal_repository(self._state, r, self._api) for r in self._paged(request, found)]
 
+    # --- the App's webhook ---
+
+    async def _hook_config(self, _request: Request) -> Answer:
+        return 200, hook_config(self._access.app)
+
+    async def _hook_deliveries(self, request: Request) -> Answer:
+        size, cursor = min(100, int(request.query_params.get("per_page", 30))), request.query_params.get("cursor")
+        before = int(cursor.removeprefix(CURSOR)) if cursor else None
+        found, more = self._deliveries.newest(before, size)
+        if found and more:
+            self._link(request, cursor=f"{CURSOR}{found[-1].id}")
+        return 200, [logged.item() for logged in found]
+
+    async def _hook_delivery(self, request: Request) -> Answer:
+        return 200, self._deliveries.one(request.path_params["id"]).whole()
+
     # --- runs and jobs ---
 
     async def _runs(self, request: Request) -> Answer:
         repository, wanted = self._repository(request), request.query_params.get("status")
-        of_it = [r for r in self._state.runs.values() if r.repository == repository]
-        found = [r for r in reversed(of_it) if wanted in (None, r.status, r.conclusion)][:RUNS_LISTED]
+        found = list(islice(self._state.runs_of(repository, wanted), RUNS_LISTED))
         listed = [shapes.run(self._state, r, self._api) for r in self._paged(request, found)]
         return 200, {"total_count": len(found), "workflow_runs": listed}
 
-    async def _jobs(self, request: Request) -> Answer:
+    async def _run(self, request: Request) -> Answer:
+        return 200, shapes.run(self._state, self._found_run(request), self._api)
+
+    def _found_run(self, request: Request) -> Run:
         run = self._state.runs.get(request.path_params["id"])
         if not run or run.repository != self._repository(request):
             raise Refused(404, "Not Found")
-        found = list(run.jobs.values())
+        return run
+
+    async def _jobs(self, request: Request) -> Answer:
+        found = list(self._found_run(request).jobs.values())
         listed = [shapes.job(self._state, j, self._api) for j in self._paged(request, found)]
         return 200, {"total_count": len(found), "jobs": listed}
 
@@ -200,9 +219,12 @@ class Rest:
         size = min(100, int(request.query_params.get("per_page", 30)))
         page = int(request.query_params.get("page", 1))
         if len(found) > page * size:
-            query = urlencode({**request.query_params, "page": page + 1})
-            request.state.link = f'<{self._base_url()}{request.url.path}?{query}>; rel="next"'
+            self._link(request, page=page + 1)
         return list(found[(page - 1) * size : page * size])
+
+    def _link(self, request: Request, **following: object) -> None:
+        query = urlencode({**request.query_params, **following})
+        request.state.link = f'<{self._base_url()}{request.url.path}?{query}>; rel="next"'
 
     def _by_app(self, method: str, path: str, answer: Any) -> Route:
         async def checked(request: Request) -> Answer:

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from bridge.emulator.github.access import App
 from bridge.emulator.github.state import GitHubState, Job, Repository, Run, Runner, iso
 
 EPOCH = "2026-01-01T00:00:00Z"
+
+FORKS = 10**9
+"""Added to a repository's id for that of its fork; the model's own ids stay below it."""
 
 _REPOSITORY_URLS = (
     "archive assignees blobs branches collaborators comments commits compare contents contributors deployments "
@@ -58,6 +62,12 @@ def minimal_repository(state: GitHubState, repository: Repository, api: str) -> 
     }
 
 
+def strangers_fork(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
+    """Somebody else's fork of a repository."""
+    fork = Repository(id=FORKS + repository.id, owner="stranger", name=repository.name, private=repository.private)
+    return {**minimal_repository(state, fork, api), "fork": True}
+
+
 def full_repository(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
     """A repository in a listing."""
     base = f"{api}/repos/{repository.full_name}"
@@ -82,9 +92,36 @@ def full_repository(state: GitHubState, repository: Repository, api: str) -> dic
     }
 
 
+def installation(state: GitHubState, app: App, api: str) -> dict[str, Any]:
+    """The App at its owner."""
+    base = f"{api}/app/installations/{app.installation_id}"
+    account = owner(state, app.owner, api)
+    return {
+        "id": app.installation_id,
+        "account": account,
+        "repository_selection": "all",
+        "access_tokens_url": f"{base}/access_tokens",
+        "repositories_url": f"{api}/installation/repositories",
+        "html_url": base,
+        "app_id": app.app_id,
+        "app_slug": "emulated",
+        "client_id": app.client_id,
+        "target_id": account["id"],
+        "target_type": account["type"],
+        "permissions": app.permissions,
+        "events": ["workflow_job"],
+        "created_at": EPOCH,
+        "updated_at": EPOCH,
+        "single_file_name": None,
+        "suspended_by": None,
+        "suspended_at": None,
+    }
+
+
 def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
     """A workflow run."""
-    repository = minimal_repository(state, state.repositories[made.repository], api)
+    of = state.repositories[made.repository]
+    repository = minimal_repository(state, of, api)
     base = f"{repository['url']}/actions/runs/{made.id}"
     commit = {"name": "emulator", "email": "emulator@localhost"}
     urls = ("jobs", "logs", "check_suite", "artifacts", "cancel", "rerun", "workflow")
@@ -123,7 +160,7 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
             "committer": commit,
         },
         "repository": repository,
-        "head_repository": repository,
+        "head_repository": strangers_fork(state, of, api) if made.spec.fork else repository,
     }
 
 

@@ -1,164 +1,41 @@
-"""GitHub's side of Actions as a model: repositories, runs, jobs, runners, and who gets what. No HTTP."""
+"""GitHub's side of Actions as a model: who is given what, and when. No HTTP.
 
-import base64
-import json
+What a call costs does not grow with what has ended: thousands of jobs go through one model in a benchmark.
+"""
+
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bridge.emulator.jobs import JobResult, JobSpec, RunSpec
+from bridge.emulator.github.model import (
+    CONCLUSIONS,
+    Choice,
+    Job,
+    Limits,
+    Refused,
+    Repository,
+    Run,
+    Runner,
+    iso,
+    jit_config,
+    longest_waiting,
+)
+from bridge.emulator.jobs import Gate, JobResult, JobSpec, RunSpec
 
-CONCLUSIONS = {
-    "Succeeded": "success",
-    "Failed": "failure",
-    "Canceled": "cancelled",
-    "Skipped": "skipped",
-    "Abandoned": "failure",
-}
-"""The runner's word for a result -> GitHub's conclusion."""
+__all__ = ["GitHubState", "Job", "Limits", "Refused", "Repository", "Run", "Runner", "iso", "jit_config"]
 
-
-class Refused(Exception):
-    """A call that GitHub would refuse.
-
-    Args:
-        status: HTTP status.
-        message: as GitHub words it.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+OnEvent = Callable[[str, Job], None]
+"""Told an action of `workflow_job` (queued, waiting, in_progress, completed) and the job that it happened to."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How patient GitHub is, in s.
-
-    Args:
-        pickup: until an assigned job that its runner has not taken is queued again.
-        heartbeat: until a silent runner is held to be dead.
-        registration_token: life of one.
-        installation_token: life of one.
-    """
-
-    pickup: float = 60.0
-    heartbeat: float = 30.0
-    registration_token: float = 3600.0
-    installation_token: float = 3600.0
+SWEEPS = 50
+"""How often within the shortest patience the runners are looked over."""
 
 
-@dataclass(kw_only=True)
-class Repository:
-    id: int
-    owner: str
-    name: str
-    private: bool = True
-    archived: bool = False
-    disabled: bool = False
-
-    @property
-    def full_name(self) -> str:
-        return f"{self.owner}/{self.name}"
-
-
-@dataclass(kw_only=True)
-class Job:
-    """A queued job and what became of it. `executions` holds the name of every runner that ran it."""
-
-    id: int
-    run_id: int
-    repository: str
-    spec: JobSpec
-    message: dict[str, object]
-    created_at: float
-    status: str = "queued"
-    conclusion: str | None = None
-    started_at: float | None = None
-    completed_at: float | None = None
-    runner: "Runner | None" = None
-    assigned_at: float = 0.0
-    acquired: bool = False
-    heard_at: float = 0.0
-    cancelled: bool = False
-    outputs: dict[str, str] = field(default_factory=dict)
-    log: str = ""
-    executions: list[str] = field(default_factory=list)
-
-    def result(self) -> JobResult:
-        """How it ended, for the jobs that need it."""
-        return JobResult(conclusion=self.conclusion or "", outputs=self.outputs)
-
-
-@dataclass(kw_only=True)
-class Run:
-    id: int
-    number: int
-    repository: str
-    spec: RunSpec
-    workspace: Path | None
-    created_at: float
-    jobs: dict[str, Job] = field(default_factory=dict)
-    skipped: dict[str, JobResult] = field(default_factory=dict)
-
-    @property
-    def status(self) -> str:
-        """queued, in_progress or completed."""
-        ended = [job for job in self.jobs.values() if job.status == "completed"]
-        expected = len(self.runnable()) - len(self.skipped)
-        if len(ended) == expected:
-            return "completed"
-        begun = ended or any(job.status == "in_progress" for job in self.jobs.values())
-        return "in_progress" if begun else "queued"
-
-    @property
-    def conclusion(self) -> str | None:
-        """Of the whole run: failure if any job failed."""
-        if self.status != "completed":
-            return None
-        return "failure" if any(j.conclusion == "failure" for j in self.jobs.values()) else "success"
-
-    def runnable(self) -> list[JobSpec]:
-        """The jobs that this machine can run."""
-        return [spec for spec in self.spec.jobs if spec.unsupported is None]
-
-    def results(self) -> dict[str, JobResult]:
-        """What is known of ended jobs, by key."""
-        ended = {key: job.result() for key, job in self.jobs.items() if job.status == "completed"}
-        return {**self.skipped, **ended}
-
-
-@dataclass(kw_only=True, eq=False)
-class Runner:
-    id: int
-    name: str
-    target: str
-    labels: tuple[str, ...]
-    group_id: int
-    ephemeral: bool
-    credential: str
-    version: str = ""
-    session: str | None = None
-    listening_since: float = 0.0
-    heard_at: float = 0.0
-    job: Job | None = None
-
-    def serves(self, job: Job) -> bool:
-        """Whether GitHub would give it this job."""
-        in_scope = self.target in (f"orgs/{job.repository.split('/')[0]}", f"repos/{job.repository}")
-        return in_scope and {x.lower() for x in job.spec.labels} <= {x.lower() for x in self.labels}
-
-
-Choice = Callable[[Job, Sequence[Runner]], Runner]
-
-
-def longest_waiting(_job: Job, runners: Sequence[Runner]) -> Runner:
-    """The runner that has listened the longest."""
-    return min(runners, key=lambda r: (r.listening_since, r.id))
+def _nobody(_action: str, _job: Job) -> None:
+    """Hears no event."""
 
 
 class GitHubState:
@@ -173,6 +50,7 @@ class GitHubState:
         self.limits = limits or Limits()
         self.clock = clock
         self.choose: Choice = longest_waiting
+        self.on_event: OnEvent = _nobody
         self.organisations: dict[str, int] = {}
         self.repositories: dict[str, Repository] = {}
         self.groups: dict[int, str] = {1: "Default"}
@@ -182,7 +60,14 @@ class GitHubState:
         self.oldest_version = (2, 329, 0)
         self.registration_tokens: dict[str, tuple[str, float]] = {}
         self._ids = iter(range(1000, 10**9))
+        self._runs_of: defaultdict[str, dict[int, Run]] = defaultdict(dict)
+        self._open_runs: defaultdict[str, dict[int, Run]] = defaultdict(dict)
         self._queued: dict[int, Job] = {}
+        self._idle: dict[int, Runner] = {}
+        self._by_name: dict[tuple[str, str], Runner] = {}
+        self._by_credential: dict[str, Runner] = {}
+        self._unsettled = False
+        self._swept_at = 0.0
 
     # --- what a test or the demo sets up ---
 
@@ -207,16 +92,36 @@ class GitHubState:
             workspace=workspace,
             created_at=self.clock(),
         )
-        self.runs[run.id] = run
+        self.runs[run.id] = self._runs_of[repository][run.id] = self._open_runs[repository][run.id] = run
         self._queue_ready(run)
         return run
 
+    def release(self, job: Job) -> None:
+        """Open a job's gate. After a review GitHub announces the job as queued, a second time if it did so before."""
+        gate, job.gate = job.gate, None
+        if gate is None or job.status == "completed":
+            return
+        job.status = "queued"
+        self._enqueue(job)
+        if gate is Gate.REVIEW:
+            self.on_event("queued", job)
+
     def cancel_job(self, job: Job) -> None:
-        """As a person would: at once while queued, through its runner while it runs."""
-        if job.status == "queued":
-            self._conclude(job, "cancelled")
-        else:
+        """As a person would: at once while it waits, through its runner while it runs."""
+        if job.status == "in_progress":
             job.cancelled = True
+        elif job.status != "completed":
+            if job.runner:
+                self._free(job.runner)
+                job.runner = None
+            self._conclude(job, "cancelled")
+
+    def runs_of(self, repository: str, status: str | None = None) -> Iterator[Run]:
+        """Runs of a repository, newest first, with this status or conclusion."""
+        of_it = self._open_runs if status in ("queued", "in_progress", "waiting") else self._runs_of
+        for run in reversed(list(of_it[repository].values())):
+            if status in (None, run.status, run.conclusion):
+                yield run
 
     # --- runners ---
 
@@ -236,7 +141,7 @@ class GitHubState:
         self, target: str, name: str, labels: Iterable[str], *, group_id: int = 1, ephemeral: bool = True
     ) -> Runner:
         """Register a runner; a second one of a name is refused."""
-        if any(r.name == name and r.target == target for r in self.runners.values()):
+        if (target, name) in self._by_name:
             raise Refused(409, f"Already exists - A runner with the name {name} already exists.")
         runner = Runner(
             id=self.next_id(),
@@ -247,7 +152,7 @@ class GitHubState:
             ephemeral=ephemeral,
             credential=secrets.token_urlsafe(24),
         )
-        self.runners[runner.id] = runner
+        self.runners[runner.id] = self._by_name[target, name] = self._by_credential[runner.credential] = runner
         return runner
 
     def delete_runner(self, target: str, runner_id: int) -> None:
@@ -260,16 +165,16 @@ class GitHubState:
             raise Refused(
                 422, f'Bad request - Runner "{runner.name}" is still running a job" and cannot be deleted at this time.'
             )
-        del self.runners[runner_id]
+        self._forget(runner)
 
     def runners_at(self, target: str) -> list[Runner]:
         """Those registered at `target`, by id."""
         self.tick()
-        return [r for r in self.runners.values() if r.target == target]
+        return [r for r in list(self.runners.values()) if r.target == target]
 
     def by_credential(self, credential: str) -> Runner:
         """The runner that a bearer is."""
-        found = next((r for r in self.runners.values() if r.credential == credential), None)
+        found = self._by_credential.get(credential)
         if not found:
             raise Refused(404, "The runner registration has been deleted from the server")
         return found
@@ -286,16 +191,20 @@ class GitHubState:
             raise Refused(409, "A session for this runner already exists.")
         runner.session, runner.version = secrets.token_hex(8), version
         runner.listening_since = runner.heard_at = self.clock()
+        self._listen(runner)
         return runner.session
 
     def close_session(self, runner: Runner) -> None:
         """Stop to listen; a job that was not finished is lost with it."""
         runner.session = None
+        self._idle.pop(runner.id, None)
 
     # --- jobs ---
 
     def assigned(self, runner: Runner) -> Job | None:
         """The job that waits for this runner to take it."""
+        if not self.online(runner):
+            self._unsettled = True
         runner.heard_at = self.clock()
         self.tick()
         return runner.job if runner.job and not runner.job.acquired else None
@@ -310,6 +219,7 @@ class GitHubState:
         job.acquired, job.heard_at, job.started_at = True, now, now
         job.status = "in_progress"
         job.executions.append(runner.name)
+        self.on_event("in_progress", job)
         return job
 
     def renew(self, runner: Runner, job_id: int) -> bool:
@@ -324,36 +234,76 @@ class GitHubState:
         job.outputs, job.log = outputs, log
         runner.job = None
         if runner.ephemeral:
-            self.runners.pop(runner.id, None)
+            self._forget(runner)
+        else:
+            self._listen(runner)
         self._conclude(job, CONCLUSIONS[result])
 
     def tick(self) -> None:
         """Let time pass: jobs that were not picked up and dead runners' jobs are queued again, and all assigned."""
         now = self.clock()
-        for runner in [r for r in self.runners.values() if r.job]:
+        patience = min(self.limits.pickup, self.limits.heartbeat)
+        if not 0 <= now - self._swept_at < patience / SWEEPS:
+            self._swept_at = now
+            self._sweep(now)
+        if self._unsettled:
+            self._unsettled = False
+            self._assign()
+
+    def _sweep(self, now: float) -> None:
+        """Take jobs from runners that have been silent for too long. GitHub sends no event of that."""
+        self._unsettled = True
+        for runner in list(self.runners.values()):
             job = runner.job
             if job and not job.acquired and now > job.assigned_at + self.limits.pickup:
                 self._requeue(runner, job)
             elif job and job.acquired and now > job.heard_at + self.limits.heartbeat:
                 runner.session = None
                 self._requeue(runner, job)
-        self._assign()
 
     def _assign(self) -> None:
-        idle = [r for r in self.runners.values() if r.job is None and self.online(r)]
+        idle = [r for r in list(self._idle.values()) if r.job is None and self.online(r)]
+        hopeless: set[tuple[str, frozenset[str]]] = set()
         for job in list(self._queued.values()) if idle else ():
+            if (job.repository, job.demands) in hopeless:
+                continue
             eligible = [r for r in idle if r.serves(job)]
-            if eligible:
-                runner = self.choose(job, eligible)
-                idle.remove(runner)
-                runner.job = job
-                job.runner, job.assigned_at, job.acquired = runner, self.clock(), False
-                del self._queued[job.id]
+            if not eligible:
+                hopeless.add((job.repository, job.demands))
+                continue
+            runner = self.choose(job, eligible)
+            idle.remove(runner)
+            self._idle.pop(runner.id, None)
+            self._queued.pop(job.id, None)
+            runner.job = job
+            job.runner, job.assigned_at, job.acquired = runner, self.clock(), False
+            if not idle:
+                break
 
     def _requeue(self, runner: Runner, job: Job) -> None:
-        runner.job = None
+        self._free(runner)
         job.runner, job.acquired, job.status, job.started_at = None, False, "queued", None
+        self._enqueue(job)
+
+    def _free(self, runner: Runner) -> None:
+        runner.job = None
+        if runner.session is not None:
+            self._listen(runner)
+
+    def _listen(self, runner: Runner) -> None:
+        if runner.job is None:
+            self._idle[runner.id] = runner
+            self._unsettled = True
+
+    def _enqueue(self, job: Job) -> None:
         self._queued[job.id] = job
+        self._unsettled = True
+
+    def _forget(self, runner: Runner) -> None:
+        self.runners.pop(runner.id, None)
+        self._idle.pop(runner.id, None)
+        self._by_name.pop((runner.target, runner.name), None)
+        self._by_credential.pop(runner.credential, None)
 
     def _held(self, runner: Runner, job_id: int) -> Job:
         if not runner.job or runner.job.id != job_id or not runner.job.acquired:
@@ -363,6 +313,7 @@ class GitHubState:
     def _conclude(self, job: Job, conclusion: str) -> None:
         self._queued.pop(job.id, None)
         job.status, job.conclusion, job.completed_at = "completed", conclusion, self.clock()
+        self.on_event("completed", job)
         self._queue_ready(self.runs[job.run_id])
 
     def _queue_ready(self, run: Run) -> None:
@@ -375,6 +326,8 @@ class GitHubState:
                     run.skipped[spec.key] = JobResult(conclusion="skipped")
                 else:
                     self._queue(run, spec, dict(message))
+        if run.status == "completed":
+            self._open_runs[run.repository].pop(run.id, None)
 
     def _ready(self, run: Run) -> Iterator[JobSpec]:
         results = run.results()
@@ -391,32 +344,15 @@ class GitHubState:
             spec=spec,
             message=message,
             created_at=self.clock(),
+            gate=spec.gate,
         )
-        run.jobs[spec.key] = self.jobs[job.id] = self._queued[job.id] = job
+        run.jobs[spec.key] = self.jobs[job.id] = job
+        if job.gate is Gate.REVIEW:
+            job.status = "waiting"
+        if job.gate is None:
+            self._enqueue(job)
+        self.on_event(job.status, job)
 
     def next_id(self) -> int:
         """An id that nothing else has."""
         return next(self._ids)
-
-
-def iso(at: float | None) -> str | None:
-    """GitHub's way to write a time."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
-
-
-def jit_config(runner: Runner, base_url: str) -> str:
-    """The configuration of a just-in-time runner, as GitHub encodes it."""
-    files = {
-        ".runner": {
-            "AgentId": str(runner.id),
-            "AgentName": runner.name,
-            "ServerUrl": base_url,
-            "GitHubUrl": base_url,
-            "WorkFolder": "_work",
-            "Ephemeral": "True",
-        },
-        ".credentials": {"Scheme": "OAuth", "Data": {"credential": runner.credential}},
-        ".credentials_rsaparams": {},
-    }
-    encoded = {name: base64.b64encode(json.dumps(content).encode()).decode() for name, content in files.items()}
-    return base64.b64encode(json.dumps(encoded).encode()).decode()

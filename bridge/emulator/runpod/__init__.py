@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from bridge.emulator.faults import Faults
 from bridge.emulator.faults_http import FaultLayer
+from bridge.emulator.runpod.callbacks import Callbacks
 from bridge.emulator.runpod.http import RunPodHttp
 from bridge.emulator.runpod.scaler import Scaler, WorkerImage
 from bridge.emulator.runpod.state import EndpointConfig, RunPodState
@@ -22,11 +23,14 @@ from bridge.emulator.serving import NOT_EMULATED, serving
 class RunPodEmulator:
     """A RunPod account with some endpoints. Made by `runpod_emulator`."""
 
-    def __init__(self, state: RunPodState, http: RunPodHttp, faults: Faults, scaler: Scaler, url: str) -> None:
+    def __init__(
+        self, state: RunPodState, http: RunPodHttp, faults: Faults, scaler: Scaler, callbacks: Callbacks
+    ) -> None:
         self.state = state
+        self.callbacks = callbacks
         self.faults = faults
         self.scaler = scaler
-        self.url = url
+        self.url = ""
         self._http = http
 
     @property
@@ -58,14 +62,16 @@ async def runpod_emulator(
         port: 0 takes a free one.
     """
     worker_key = secrets.token_urlsafe(24)
-    http, faults = RunPodHttp(state, api_key, worker_key), Faults()
+    http, faults, callbacks = RunPodHttp(state, api_key, worker_key), Faults(), Callbacks(state)
     asgi = FaultLayer(Starlette(routes=[*http.routes(), NOT_EMULATED]), faults)
     with tempfile.TemporaryDirectory(prefix="runpod-emulator-") as root:
-        async with serving(asgi, port) as url:
+        async with serving(asgi, port) as url, callbacks.sending():
             scaler = Scaler(state, images or {}, root=Path(root), url=url, worker_key=worker_key)
+            emulator = RunPodEmulator(state, http, faults, scaler, callbacks)
+            emulator.url = url
             scaling = asyncio.create_task(scaler.run())
             try:
-                yield RunPodEmulator(state, http, faults, scaler, url)
+                yield emulator
             finally:
                 scaling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -1,7 +1,12 @@
-"""RunPod serverless as a model: endpoints, requests, and which worker holds what. No HTTP, no processes."""
+"""RunPod serverless as a model: endpoints, requests, and which worker holds what. No HTTP, no processes.
 
+What a call costs does not grow with what has ended: thousands of requests go through one model in a benchmark.
+"""
+
+import heapq
 import secrets
 import time
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,26 +33,28 @@ class Refused(Exception):
         self.message = message
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class EndpointConfig:
-    """An endpoint's settings.
+    """An endpoint's settings; they may change while it is served.
 
     Args:
         workers_max: workers at a time.
         idle_timeout: s that a worker without a request is kept.
         cold_start: s before a new worker's program starts.
         redeliver: what becomes of a request whose worker died: delivered again, or failed.
+        throttled: workers that RunPod has no machine for, as `/health` shows them.
     """
 
     workers_max: int = 3
     idle_timeout: float = 5.0
     cold_start: float = 0.0
     redeliver: bool = True
+    throttled: int = 0
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Request:
-    """One request. `workers` names each worker that it was handed to."""
+    """One request. `workers` names each worker that it was handed to; `webhook` is called when it has ended."""
 
     id: str
     endpoint: str
@@ -55,6 +62,7 @@ class Request:
     execution_timeout: float  # s
     ttl: float  # s
     created_at: float
+    webhook: str | None = None
     status: str = "IN_QUEUE"
     started_at: float | None = None
     ended_at: float | None = None
@@ -63,7 +71,7 @@ class Request:
     workers: list[str] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Worker:
     """A worker as RunPod sees it: what it holds, and whether it is to go."""
 
@@ -74,6 +82,14 @@ class Worker:
     leaving: bool = False
     request: Request | None = None
     to_stop: list[str] = field(default_factory=list)
+
+
+OnEnd = Callable[[Request], None]
+"""Told a request that has reached its terminal state."""
+
+
+def _nobody(_request: Request) -> None:
+    """Hears of no end."""
 
 
 class RunPodState:
@@ -93,7 +109,11 @@ class RunPodState:
         self.most_workers = 0
         self.lose_next = 0
         self.double_next = 0
-        self._queue: list[Request] = []
+        self.on_end: OnEnd = _nobody
+        self._queues: defaultdict[str, OrderedDict[str, Request]] = defaultdict(OrderedDict)
+        self._open: defaultdict[str, dict[str, Request]] = defaultdict(dict)
+        self._ended: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._due: list[tuple[float, str]] = []  # when to look at which request, soonest first
 
     # --- the client's side ---
 
@@ -110,12 +130,14 @@ class RunPodState:
             execution_timeout=_within(policy, "executionTimeout", DEFAULT_EXECUTION_TIMEOUT, 5_000) / 1000,
             ttl=_within(policy, "ttl", DEFAULT_TTL, 10_000) / 1000,
             created_at=self.clock(),
+            webhook=body.get("webhook"),
         )
         if self.lose_next:
             self.lose_next -= 1
             return request
-        self.requests[request.id] = request
-        self._queue.append(request)
+        self.requests[request.id] = self._open[endpoint][request.id] = request
+        self._queues[endpoint][request.id] = request
+        self._look_at(request, request.created_at + request.ttl)
         return request
 
     def request(self, endpoint: str, request_id: str) -> Request:
@@ -137,23 +159,24 @@ class RunPodState:
         """Counts of requests and workers."""
         self._known(endpoint)
         self.tick()
-        statuses = [r.status for r in self.requests.values() if r.endpoint == endpoint]
-        workers = [w for w in self.workers.values() if w.endpoint == endpoint]
+        ended, unended = self._ended[endpoint], list(self._open[endpoint].values())
+        queued = sum(r.status == "IN_QUEUE" for r in unended)
+        workers = [w for w in list(self.workers.values()) if w.endpoint == endpoint]
         running = sum(w.request is not None for w in workers)
         return {
             "jobs": {
-                "completed": statuses.count("COMPLETED"),
-                "failed": statuses.count("FAILED") + statuses.count("TIMED_OUT"),
-                "inProgress": statuses.count("IN_PROGRESS"),
-                "inQueue": statuses.count("IN_QUEUE"),
-                "retried": sum(len(r.workers) > 1 for r in self.requests.values()),
+                "completed": ended["COMPLETED"],
+                "failed": ended["FAILED"] + ended["TIMED_OUT"],
+                "inProgress": len(unended) - queued,
+                "inQueue": queued,
+                "retried": ended["retried"] + sum(len(r.workers) > 1 for r in unended),
             },
             "workers": {
                 "idle": sum(w.ready and w.request is None for w in workers),
                 "initializing": sum(not w.ready for w in workers),
                 "ready": sum(w.ready for w in workers),
                 "running": running,
-                "throttled": 0,
+                "throttled": self.endpoints[endpoint].throttled,
                 "unhealthy": 0,
             },
         }
@@ -172,11 +195,12 @@ class RunPodState:
         """A worker is gone; the request that it held is delivered again, or has failed."""
         self.workers.pop(worker.id, None)
         request, worker.request = worker.request, None
-        if request is None or request.status in TERMINAL or self._held_elsewhere(request):
+        if request is None or request.status in TERMINAL or self._holders(request):
             return
         if self.endpoints[worker.endpoint].redeliver:
             request.status = "IN_QUEUE"
-            self._queue.insert(0, request)
+            self._queues[request.endpoint][request.id] = request
+            self._queues[request.endpoint].move_to_end(request.id, last=False)
         else:
             self._end(request, "FAILED", error="worker exited unexpectedly")
 
@@ -185,18 +209,28 @@ class RunPodState:
         worker = self._worker(worker_id)
         worker.ready = True
         self.tick()
-        queued = [r for r in self._queue if r.endpoint == worker.endpoint]
-        if not queued or worker.leaving or worker.request:
+        request = self.next_request(worker.endpoint)
+        if not request or worker.leaving or worker.request:
             return None
-        request = queued[0]
         request.workers.append(worker.id)
         if self.double_next and len(request.workers) == 1:
             self.double_next -= 1  # it stays queued, and a second worker gets it too
         else:
-            self._queue.remove(request)
-        request.status, request.started_at = "IN_PROGRESS", request.started_at or self.clock()
+            del self._queues[request.endpoint][request.id]
+        if request.started_at is None:
+            request.started_at = self.clock()
+            self._look_at(request, request.started_at + request.execution_timeout)
+        request.status = "IN_PROGRESS"
         worker.request = request
         return request
+
+    def next_request(self, endpoint: str) -> Request | None:
+        """The one that the endpoint's next free worker is handed."""
+        return next(iter(self._queues[endpoint].values()), None)
+
+    def withhold(self, request: Request) -> None:
+        """Hand a request to no worker: it stays IN_QUEUE, as when RunPod loses sight of it."""
+        self._queues[request.endpoint].pop(request.id, None)
 
     def stops(self, worker_id: str) -> list[str]:
         """The requests that a worker is to stop, told once."""
@@ -223,22 +257,35 @@ class RunPodState:
     def tick(self) -> None:
         """Let time pass: executionTimeout, ttl, and the end of what is kept."""
         now = self.clock()
-        for request in list(self.requests.values()):
-            if now > request.created_at + request.ttl:
-                self._end(request, "TIMED_OUT")
-                del self.requests[request.id]
-            elif request.ended_at is not None:
-                if now > request.ended_at + RESULTS_KEPT:
-                    del self.requests[request.id]
-            elif request.started_at is not None and now > request.started_at + request.execution_timeout:
-                self._end(request, "TIMED_OUT", error="job timed out")
+        while self._due and now > self._due[0][0]:
+            _, request_id = heapq.heappop(self._due)
+            if request := self.requests.get(request_id):
+                self._age(request, now)
+
+    def _age(self, request: Request, now: float) -> None:
+        if now > request.created_at + request.ttl:
+            self._end(request, "TIMED_OUT")
+            self._drop(request)
+        elif request.ended_at is not None:
+            if now > request.ended_at + RESULTS_KEPT:
+                self._drop(request)
+        elif request.started_at is not None and now > request.started_at + request.execution_timeout:
+            self._end(request, "TIMED_OUT", error="job timed out")
+
+    def _look_at(self, request: Request, at: float) -> None:
+        heapq.heappush(self._due, (at, request.id))
+
+    def _drop(self, request: Request) -> None:
+        del self.requests[request.id]
+        ended = self._ended[request.endpoint]
+        ended[request.status] -= 1
+        ended["retried"] -= len(request.workers) > 1
 
     def wanted(self, endpoint: str) -> int:
         """Workers that a REQUEST_COUNT scaler of 1 wants."""
         self.tick()
-        open_requests = sum(r.endpoint == endpoint and r.status not in TERMINAL for r in self.requests.values())
-        delivered_again = sum(r.endpoint == endpoint and r.status == "IN_PROGRESS" for r in self._queue)
-        return min(self.endpoints[endpoint].workers_max, open_requests + delivered_again)
+        delivered_again = sum(r.status == "IN_PROGRESS" for r in list(self._queues[endpoint].values()))
+        return min(self.endpoints[endpoint].workers_max, len(self._open[endpoint]) + delivered_again)
 
     def idle_workers(self, endpoint: str) -> Iterator[Worker]:
         """Those that have waited longer than the endpoint keeps them."""
@@ -251,15 +298,21 @@ class RunPodState:
         if request.status in TERMINAL:
             return
         request.status, request.error, request.ended_at = status, error, self.clock()
-        if request in self._queue:
-            self._queue.remove(request)
-        for worker in self.workers.values():
-            if worker.request is request:
-                worker.to_stop.append(request.id)
-                worker.leaving = True
+        self._queues[request.endpoint].pop(request.id, None)
+        self._open[request.endpoint].pop(request.id, None)
+        ended = self._ended[request.endpoint]
+        ended[status] += 1
+        ended["retried"] += len(request.workers) > 1
+        self._look_at(request, request.ended_at + RESULTS_KEPT)
+        for worker in self._holders(request):
+            worker.to_stop.append(request.id)
+            worker.leaving = True
+        self.on_end(request)
 
-    def _held_elsewhere(self, request: Request) -> bool:
-        return any(w.request is request for w in self.workers.values())
+    def _holders(self, request: Request) -> list[Worker]:
+        """The workers that hold a request: two when it was delivered twice."""
+        known = [self.workers.get(name) for name in request.workers]
+        return [worker for worker in known if worker and worker.request is request]
 
     def _known(self, endpoint: str) -> None:
         if endpoint not in self.endpoints:

@@ -32,7 +32,8 @@ def upgrade() -> None:
         sa.Column("fork", sa.Boolean, nullable=False),
         sa.Column("seen_at", sa.Float, nullable=False),
     )
-    op.create_index("jobs_open", "jobs", ["id"], sqlite_where=sa.text("status != 'completed'"))
+    still_open = sa.text("status != 'completed'")
+    op.create_index("jobs_open", "jobs", ["id"], sqlite_where=still_open, postgresql_where=still_open)
     op.create_index("jobs_runner_name", "jobs", ["runner_name"])
     op.create_table(
         "submissions",

@@ -1,0 +1,104 @@
+"""The composition root: settings -> the parts, put together.
+
+Imports stay within the functions that need them: RunPod's SDK alone takes seconds.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx
+
+    from bridge.config import Config
+    from bridge.github.auth import AppAuth, PatAuth
+    from bridge.ledger import Ledger
+    from bridge.model import Scope
+    from bridge.reconcile import Reconciler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bridge:
+    """The parts put together."""
+
+    scope: "Scope"
+    ledger: "Ledger"
+    reconciler: "Reconciler"
+    calls: Callable[[], "dict[str, Counter[str]]"]
+
+
+@contextlib.asynccontextmanager
+async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridge]":
+    """Put the parts together, and take them apart in the end.
+
+    Args:
+        settings: what the bridge was told to do.
+        dry_run: make no ledger where there is none.
+    """
+    import structlog
+
+    from bridge.github.api import GitHub
+    from bridge.github.auth import AppAuth
+    from bridge.github.deliveries import DeliveryLog
+    from bridge.github.transport import http_client
+    from bridge.ledger import Ledger
+    from bridge.reconcile import Reconciler
+    from bridge.runpod_api import RunPod
+    from bridge.telemetry import configure_logging
+
+    configure_logging(settings.secrets())
+    async with http_client() as http:
+        auth = _auth(settings, http)
+        github = GitHub(http, auth, api_url=settings.github_api_url)
+        log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
+        runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url)
+        opened = Ledger.open_to_look if dry_run else Ledger.open
+        ledger = opened(settings.database_url)
+        structlog.get_logger().info("ledger opened", url=ledger.url)
+        try:
+            scope = _scope(settings)
+            yield Bridge(
+                scope=scope,
+                ledger=ledger,
+                reconciler=Reconciler(scope, github, runpod, ledger, log),
+                calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
+            )
+        finally:
+            runpod.close()
+            ledger.close()
+
+
+def _scope(settings: "Config") -> "Scope":
+    from bridge.github.api import web_url_of
+    from bridge.model import Scope
+
+    return Scope(
+        owner=settings.owner,
+        organisation=settings.organisation,
+        repositories=settings.repositories,
+        routes=settings.routes,
+        prefix=settings.prefix,
+        web_url=web_url_of(settings.github_api_url),
+        public_url=settings.public_url,
+        callback_key=settings.callback_key,
+        full_scan_every=settings.full_scan_every,
+        retention=settings.retention,
+    )
+
+
+def _auth(settings: "Config", http: "httpx.AsyncClient") -> "AppAuth | PatAuth":
+    from bridge.config import Pat
+    from bridge.github.auth import AppAuth, AppKey, PatAuth
+
+    if isinstance(settings.github, Pat):
+        return PatAuth(settings.github.token)
+    return AppAuth(
+        http,
+        api_url=settings.github_api_url,
+        issuer=settings.github.issuer,
+        key=AppKey.load(settings.github.private_key),
+        owner=settings.owner,
+        installation_id=settings.github.installation_id,
+    )

@@ -1,0 +1,195 @@
+"""What GitHub's side of Actions is made of: repositories, runs, jobs, runners."""
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from bridge.emulator.jobs import Gate, JobResult, JobSpec, RunSpec
+
+CONCLUSIONS = {
+    "Succeeded": "success",
+    "Failed": "failure",
+    "Canceled": "cancelled",
+    "Skipped": "skipped",
+    "Abandoned": "failure",
+}
+"""The runner's word for a result -> GitHub's conclusion."""
+
+
+class Refused(Exception):
+    """A call that GitHub would refuse.
+
+    Args:
+        status: HTTP status.
+        message: as GitHub words it.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How patient GitHub is, in s.
+
+    Args:
+        pickup: until an assigned job that its runner has not taken is queued again.
+        heartbeat: until a silent runner is held to be dead.
+        registration_token: life of one.
+        installation_token: life of one.
+    """
+
+    pickup: float = 60.0
+    heartbeat: float = 30.0
+    registration_token: float = 3600.0
+    installation_token: float = 3600.0
+
+
+@dataclass(kw_only=True)
+class Repository:
+    id: int
+    owner: str
+    name: str
+    private: bool = True
+    archived: bool = False
+    disabled: bool = False
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.owner}/{self.name}"
+
+
+@dataclass(kw_only=True, eq=False)
+class Job:
+    """A queued job and what became of it. `executions` holds the name of every runner that ran it."""
+
+    id: int
+    run_id: int
+    repository: str
+    spec: JobSpec
+    message: dict[str, object]
+    created_at: float
+    status: str = "queued"
+    conclusion: str | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    runner: "Runner | None" = None
+    assigned_at: float = 0.0
+    acquired: bool = False
+    heard_at: float = 0.0
+    cancelled: bool = False
+    gate: Gate | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
+    log: str = ""
+    executions: list[str] = field(default_factory=list)
+
+    @cached_property
+    def demands(self) -> frozenset[str]:
+        """The labels that its runner must have, without case."""
+        return frozenset(label.lower() for label in self.spec.labels)
+
+    def result(self) -> JobResult:
+        """How it ended, for the jobs that need it."""
+        return JobResult(conclusion=self.conclusion or "", outputs=self.outputs)
+
+
+@dataclass(kw_only=True)
+class Run:
+    id: int
+    number: int
+    repository: str
+    spec: RunSpec
+    workspace: Path | None
+    created_at: float
+    jobs: dict[str, Job] = field(default_factory=dict)
+    skipped: dict[str, JobResult] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """queued, waiting, in_progress or completed."""
+        statuses = {job.status for job in self.jobs.values()}
+        whole = len(self.jobs) == len(self.runnable()) - len(self.skipped)
+        if whole and statuses <= {"completed"}:
+            return "completed"
+        if statuses & {"completed", "in_progress"}:
+            return "in_progress"
+        return "queued" if "queued" in statuses else "waiting"
+
+    @property
+    def conclusion(self) -> str | None:
+        """Of the whole run: failure if any job failed."""
+        if self.status != "completed":
+            return None
+        return "failure" if any(j.conclusion == "failure" for j in self.jobs.values()) else "success"
+
+    def runnable(self) -> list[JobSpec]:
+        """The jobs that this machine can run."""
+        return [spec for spec in self.spec.jobs if spec.unsupported is None]
+
+    def results(self) -> dict[str, JobResult]:
+        """What is known of ended jobs, by key."""
+        ended = {key: job.result() for key, job in self.jobs.items() if job.status == "completed"}
+        return {**self.skipped, **ended}
+
+
+@dataclass(kw_only=True, eq=False)
+class Runner:
+    id: int
+    name: str
+    target: str
+    labels: tuple[str, ...]
+    group_id: int
+    ephemeral: bool
+    credential: str
+    version: str = ""
+    session: str | None = None
+    listening_since: float = 0.0
+    heard_at: float = 0.0
+    job: Job | None = None
+
+    @cached_property
+    def offers(self) -> frozenset[str]:
+        """Its labels, without case."""
+        return frozenset(label.lower() for label in self.labels)
+
+    def serves(self, job: Job) -> bool:
+        """Whether GitHub would give it this job."""
+        in_scope = self.target in (f"orgs/{job.repository.split('/')[0]}", f"repos/{job.repository}")
+        return in_scope and job.demands <= self.offers
+
+
+Choice = Callable[[Job, Sequence[Runner]], Runner]
+
+
+def longest_waiting(_job: Job, runners: Sequence[Runner]) -> Runner:
+    """The runner that has listened the longest."""
+    return min(runners, key=lambda r: (r.listening_since, r.id))
+
+
+def iso(at: float | None) -> str | None:
+    """GitHub's way to write a time."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
+
+
+def jit_config(runner: Runner, base_url: str) -> str:
+    """The configuration of a just-in-time runner, as GitHub encodes it."""
+    files = {
+        ".runner": {
+            "AgentId": str(runner.id),
+            "AgentName": runner.name,
+            "ServerUrl": base_url,
+            "GitHubUrl": base_url,
+            "WorkFolder": "_work",
+            "Ephemeral": "True",
+        },
+        ".credentials": {"Scheme": "OAuth", "Data": {"credential": runner.credential}},
+        ".credentials_rsaparams": {},
+    }
+    encoded = {name: base64.b64encode(json.dumps(content).encode()).decode() for name, content in files.items()}
+    return base64.b64encode(json.dumps(encoded).encode()).decode()

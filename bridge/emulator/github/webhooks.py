@@ -1,0 +1,152 @@
+"""Sends an App's webhooks: each event once, in order, and never again; or as badly as a test asks for."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from bridge.emulator.background import Background
+from bridge.emulator.github.access import App
+from bridge.emulator.github.deliveries import Answer, Delivery, DeliveryLog
+from bridge.emulator.github.events import HOOK_ID, Payloads
+from bridge.emulator.github.state import GitHubState, Job, Repository
+
+TIMEOUT = 10.0
+"""s that the receiver has to answer."""
+
+Mishap = Callable[[Delivery], Sequence[float]]
+"""Given a delivery, after how many s each copy of it is sent: none loses it, two double it, late ones arrive late."""
+
+
+def no_mishap(_delivery: Delivery) -> Sequence[float]:
+    """Sent once, at once."""
+    return (0.0,)
+
+
+class Webhooks:
+    """The App's webhook. Its methods may be called from any thread; without a URL nothing is sent.
+
+    Args:
+        state: the model, whose jobs' events it sends from now on.
+        app: the App; its `webhook_url` is read at each event.
+
+    Attributes:
+        mishap: asked once for every delivery, in order.
+        turns: how many may be on their way; with the one of the beginning each waits for the answer to that before it.
+        log: what was sent.
+    """
+
+    def __init__(self, state: GitHubState, app: App) -> None:
+        self.payloads = Payloads(state, app)
+        self.log = DeliveryLog(state.clock)
+        self.mishap: Mishap = no_mishap
+        self.turns = asyncio.Semaphore(1)
+        self._state = state
+        self._app = app
+        self._background = Background()
+
+    @property
+    def pending(self) -> int:
+        """Deliveries that have not come to their end."""
+        return self._background.pending
+
+    def workflow_job(self, action: str, job: Job) -> None:
+        """Tell of a job as it is now, whatever really happened to it."""
+        repository = self._state.repositories[job.repository]
+        if self._app.webhook_url and repository.owner == self._app.owner:
+            payload = self.payloads.workflow_job(action, job)
+            self.send("workflow_job", payload, repository_id=repository.id, subject=job.id)
+
+    def ping(self) -> None:
+        """Say hello."""
+        self.send("ping", self.payloads.ping())
+
+    def installation(self, action: str = "created") -> None:
+        """Tell of the installation."""
+        self.send("installation", self.payloads.installation(action))
+
+    def installation_repositories(
+        self, action: str, *, added: Sequence[Repository] = (), removed: Sequence[Repository] = ()
+    ) -> None:
+        """Tell of repositories that it gained or lost."""
+        self.send("installation_repositories", self.payloads.installation_repositories(action, added, removed))
+
+    def send(
+        self, event: str, payload: dict[str, Any], *, repository_id: int | None = None, subject: int | None = None
+    ) -> None:
+        """Send any event."""
+        if not self._app.webhook_url:
+            return
+        delivery = Delivery(
+            guid=str(uuid.uuid4()),
+            event=event,
+            action=payload.get("action"),
+            body=json.dumps(payload, separators=(",", ":")).encode(),
+            installation_id=self._app.installation_id,
+            repository_id=repository_id,
+            subject=subject,
+        )
+        self._background.start(lambda: self._deliver(delivery))
+
+    @asynccontextmanager
+    async def sending(self, api: str) -> AsyncIterator[None]:
+        """Send until the block ends; what is on its way then is given up.
+
+        Args:
+            api: the base URL of GitHub's API.
+        """
+        self.payloads.api = api
+        # What is in the environment of this process, such as a proxy, is none of GitHub's.
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+        before, self._state.on_event = self._state.on_event, self.workflow_job
+        try:
+            async with self._client, self._background:
+                yield
+        finally:
+            self._state.on_event = before
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        """All copies of a delivery. One that is delayed lets others pass."""
+        delays = list(self.mishap(delivery))
+        if not delays:
+            self.log.add(delivery, self._headers(delivery), Answer.failed("failed to connect", 502), copy=False)
+        await asyncio.gather(*(self._copy(delivery, delay, number > 0) for number, delay in enumerate(delays)))
+
+    async def _copy(self, delivery: Delivery, delay: float, copy: bool) -> None:
+        if delay:
+            await asyncio.sleep(delay)
+        async with self.turns:
+            headers, began = self._headers(delivery), time.monotonic()
+            answer = await self._post(delivery, headers)
+            self.log.add(delivery, headers, answer, duration=time.monotonic() - began, copy=copy)
+
+    async def _post(self, delivery: Delivery, headers: dict[str, str]) -> Answer:
+        try:
+            answer = await self._client.post(self._app.webhook_url or "", content=delivery.body, headers=headers)
+        except httpx.TimeoutException:
+            return Answer.failed("timed out", 504)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return Answer.failed("failed to connect", 502)
+        status = "OK" if answer.is_success else f"Invalid HTTP Response: {answer.status_code}"
+        return Answer(status=status, status_code=answer.status_code, headers=dict(answer.headers), payload=answer.text)
+
+    def _headers(self, delivery: Delivery) -> dict[str, str]:
+        digest = hmac.new(self._app.webhook_secret.encode(), delivery.body, hashlib.sha256).hexdigest()
+        return {
+            "Accept": "*/*",
+            "Content-Type": "application/json",
+            "User-Agent": "GitHub-Hookshot/emulated",
+            "X-GitHub-Delivery": delivery.guid,
+            "X-GitHub-Event": delivery.event,
+            "X-GitHub-Hook-ID": str(HOOK_ID),
+            "X-GitHub-Hook-Installation-Target-ID": str(self._app.app_id),
+            "X-GitHub-Hook-Installation-Target-Type": "integration",
+            "X-Hub-Signature-256": f"sha256={digest}",
+        }

@@ -1,0 +1,89 @@
+"""The App's delivery log: what GitHub sent us, whether or not it arrived.
+
+Its cost does not grow with the number of repositories: a call per 100 deliveries, and one for each that was missed.
+https://docs.github.com/rest/apps/webhooks
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bridge.errors import Rejected, Unavailable
+from bridge.github import webhook
+from bridge.github.auth import AppAuth
+from bridge.github.parse import moment
+from bridge.github.transport import decoded, refusal, unreadable
+from bridge.model import Sent, WorkflowJob
+
+PAGES = 50
+"""Of 100 deliveries, at most, in one look."""
+
+
+class DeliveryLog:
+    """Reads the log.
+
+    Args:
+        auth: the App.
+    """
+
+    def __init__(self, auth: AppAuth) -> None:
+        self._auth = auth
+        self._configured: bool | None = None
+
+    async def is_kept(self) -> bool:
+        """Whether the App has a webhook, and so a log; asked once."""
+        if self._configured is None:
+            try:
+                config = await self._get("/app/hook/config")
+                self._configured = bool(config.get("url"))
+            except Rejected as error:
+                if error.status != 404:
+                    raise
+                self._configured = False
+        return self._configured
+
+    async def since(self, at: float) -> tuple[Sent, ...]:
+        """Deliveries of `workflow_job`, newest first, of `at` (Unix seconds) or later.
+
+        Raises:
+            AuthError, RateLimited, Unavailable, Rejected: see bridge.errors.
+        """
+        found: list[Sent] = []
+        path = "/app/hook/deliveries?per_page=100"
+        for _ in range(PAGES):
+            response = await self._auth.as_app("GET", path)
+            if response.status_code != 200:
+                raise refusal(response)
+            try:
+                page = list(_sent(decoded(response)))
+            except (ValueError, KeyError, TypeError):
+                raise Unavailable(unreadable(response)) from None
+            found += [sent for sent in page if sent.at >= at and sent.event == "workflow_job"]
+            path = response.links.get("next", {}).get("url", "")
+            if not path or not page or page[-1].at < at:
+                break
+        return tuple(found)
+
+    async def job(self, delivery_id: int) -> WorkflowJob | None:
+        """The job that a delivery told of; None if it cannot be read."""
+        raw = await self._get(f"/app/hook/deliveries/{delivery_id}")
+        try:
+            return webhook.of_payload("workflow_job", raw["request"]["payload"]).job
+        except (webhook.Malformed, KeyError, TypeError):
+            return None
+
+    async def _get(self, path: str) -> Mapping[str, Any]:
+        response = await self._auth.as_app("GET", path)
+        if response.status_code != 200:
+            raise refusal(response)
+        try:
+            raw = decoded(response)
+        except ValueError:
+            raise Unavailable(unreadable(response)) from None
+        return raw if isinstance(raw, dict) else {}
+
+
+def _sent(raw: Iterable[Mapping[str, Any]]) -> Iterator[Sent]:
+    return (
+        Sent(id=int(each["id"]), guid=str(each["guid"]), event=str(each["event"]), at=moment(each["delivered_at"]) or 0)
+        for each in raw
+    )

@@ -1,0 +1,89 @@
+"""GitHub's deliveries: is it GitHub, and what does it tell? Pure."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.github import parse
+from bridge.model import WorkflowJob
+
+UNDERSTOOD = ("workflow_job", "ping", "installation", "installation_repositories")
+
+
+class Malformed(Exception):
+    """A delivery of ours that cannot be read; it says what is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What a delivery tells.
+
+    Args:
+        event: as GitHub names it.
+        owner: of the repository or installation that it is about, as far as it tells.
+        job: of a `workflow_job`.
+    """
+
+    event: str
+    owner: str | None
+    job: WorkflowJob | None = None
+
+
+def is_signed(body: bytes, signature: str, secrets: Sequence[str]) -> bool:
+    """Whether one of `secrets` signed `body`, compared in constant time.
+
+    Args:
+        body: as received, byte for byte.
+        signature: the header X-Hub-Signature-256.
+        secrets: of which any may have been used, so that they can be rotated.
+
+    https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
+    """
+    made = [f"sha256={hmac.digest(secret.encode(), body, hashlib.sha256).hex()}" for secret in secrets]
+    given = signature.encode(errors="replace")
+    return any([hmac.compare_digest(each.encode(), given) for each in made])  # noqa: C419 - every one is compared
+
+
+def read(event: str, body: bytes) -> Delivery:
+    """Read a delivery's payload.
+
+    Raises:
+        Malformed: it is no JSON object, or one of ours without a field that it must have.
+    """
+    try:
+        raw = json.loads(body)
+    except ValueError:
+        raise Malformed("not JSON") from None
+    if not isinstance(raw, dict):
+        raise Malformed("not a JSON object")
+    return of_payload(event, raw)
+
+
+def of_payload(event: str, raw: dict[str, Any]) -> Delivery:
+    """As `read`, for a payload that has been decoded.
+
+    Raises:
+        Malformed: a field that it must have is missing.
+    """
+    if event not in UNDERSTOOD:
+        return Delivery(event=event, owner=None)
+    if event != "workflow_job":
+        return Delivery(event=event, owner=_owner(raw))
+    try:
+        repository = raw["repository"]
+        job = parse.job(raw["workflow_job"], str(repository["full_name"]), {"public": not repository["private"]})
+    except KeyError as error:
+        raise Malformed(f"the field {error.args[0]} is missing") from None
+    except (TypeError, ValueError, AttributeError):
+        raise Malformed("a field is not of the type that GitHub documents") from None
+    return Delivery(event=event, owner=job.repository.partition("/")[0], job=job)
+
+
+def _owner(raw: dict[str, Any]) -> str | None:
+    """The account that an event without a repository is about."""
+    account = (raw.get("installation") or {}).get("account") or raw.get("organization") or {}
+    login = account.get("login") if isinstance(account, dict) else None
+    return str(login) if login else None

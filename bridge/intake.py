@@ -1,0 +1,73 @@
+"""Takes what GitHub delivers: durable before it is answered, many deliveries in one commit."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+from bridge.model import Event, WorkflowJob
+
+T = TypeVar("T")
+
+
+class Books(Protocol):
+    """The ledger within one transaction."""
+
+    def hear(self, events: Iterable[Event]) -> int: ...
+
+
+class Ledger(Protocol):
+    """Where deliveries are written down."""
+
+    async def transact(self, work: Callable[[Books], T]) -> T: ...
+
+
+class Intake:
+    """Writes deliveries down, all that wait at a time, and wakes the loop.
+
+    Args:
+        ledger: to write to.
+        wake: called when something new was written.
+    """
+
+    def __init__(self, ledger: Ledger, wake: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._wake = wake
+        self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def take(self, guid: str, job: WorkflowJob | None) -> None:
+        """Write a delivery down; on return it is durable.
+
+        Args:
+            guid: of the delivery.
+            job: what it tells of a job of ours.
+
+        Raises:
+            Unavailable: it could not be written.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((Event(guid=guid, at=time.time(), job=job), done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await done
+
+    async def _write(self) -> None:
+        while self._waiting:
+            together, self._waiting = self._waiting, []
+            events = [event for event, _ in together]
+            try:
+                fresh = await self._ledger.transact(lambda books, events=events: books.hear(events))  # type: ignore[misc]
+            except Exception as error:
+                self._fail(together, error)
+                continue
+            for _, done in together:
+                if not done.done():
+                    done.set_result(None)
+            if fresh:
+                self._wake()
+
+    def _fail(self, together: list[tuple[Event, "asyncio.Future[None]"]], error: Exception) -> None:
+        for _, done in together:
+            if not done.done():
+                done.set_exception(error)

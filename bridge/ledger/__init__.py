@@ -1,0 +1,112 @@
+"""Where claims, submissions and jobs are written down: a crash loses nothing, nothing is done twice.
+
+SQLAlchemy Core over SQLite or PostgreSQL. Writes go through one thread and share commits; reads have their own.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from bridge.errors import ConfigError, Unavailable
+from bridge.ledger.books import CLAIM_LEASE, Books
+from bridge.ledger.database import SCHEMA, connect, migrate
+from bridge.ledger.tables import metadata
+from bridge.ledger.writer import Writer
+from bridge.model import State, Submission
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """The bridge's memory. Made by `open`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = Writer(engine)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the ledger, made or migrated as needed.
+
+        Args:
+            url: SQLAlchemy's, such as `sqlite:////var/lib/bridge/ledger.sqlite3`.
+
+        Raises:
+            ConfigError: the database cannot be opened, or is of a newer bridge.
+        """
+        engine = connect(url)
+        try:
+            with engine.connect() as connection:
+                migrate(connection)
+            return cls(engine)
+        except sa.exc.DBAPIError as error:
+            why = str(error.orig).splitlines()[0]
+            raise ConfigError(f"BRIDGE_DATABASE_URL: cannot open the ledger: {why}") from None
+
+    @classmethod
+    def open_to_look(cls, url: str) -> Self:
+        """Open the ledger without making or migrating it; where there is no file of it, an empty one in memory."""
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() != "sqlite" or (parsed.database and Path(parsed.database).exists()):
+            return cls.open(url)
+        return cls.open("sqlite://")
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a password."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Finish what is being written, and close every connection."""
+        self._writer.close()
+        self._engine.dispose()
+
+    async def transact(self, work: Callable[[Books], T]) -> T:
+        """Run `work` in one write transaction, durable on return; those of all dispatchers follow each other.
+
+        Raises:
+            Unavailable: the database is out of order; nothing was written.
+        """
+        try:
+            return await asyncio.wrap_future(self._writer.submit(lambda connection: work(Books(connection))))
+        except sa.exc.OperationalError as error:
+            raise Unavailable(f"the ledger could not be written: {str(error.orig).splitlines()[0]}") from None
+
+    async def preview(self, work: Callable[[Books], T]) -> T:
+        """Run `work` as `transact` would, and keep nothing of what it wrote."""
+        return await asyncio.to_thread(self._aside, work, only_reads=False)
+
+    async def read(self, work: Callable[[Books], T]) -> T:
+        """Run `work`, which only reads, beside any transaction.
+
+        Raises:
+            Unavailable: the database is out of order.
+        """
+        return await asyncio.to_thread(self._aside, work, only_reads=True)
+
+    async def advance(self, submission: Submission, to: State, **values: Any) -> bool:
+        """Record an arrow of one submission, unless its state has changed meanwhile.
+
+        Args:
+            submission: as last read; only its id and state are used.
+            to: the new state.
+            values: further columns.
+
+        Returns:
+            Whether it was recorded: False tells the caller that another dispatcher has taken over.
+        """
+        return await self.transact(lambda books: books.advance(submission, to, **values))
+
+    def _aside(self, work: Callable[[Books], T], *, only_reads: bool) -> T:
+        try:
+            with self._engine.connect().execution_options(only_reads=only_reads) as connection:
+                return work(Books(connection))  # the connection's end rolls back what was written
+        except sa.exc.OperationalError as error:
+            raise Unavailable(f"the ledger could not be read: {str(error.orig).splitlines()[0]}") from None
+
+
+__all__ = ["CLAIM_LEASE", "SCHEMA", "Books", "Ledger", "metadata"]

@@ -1,0 +1,116 @@
+"""Opens the database: SQLite or PostgreSQL, every write transaction after the other, the schema up to date."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine
+
+from bridge.errors import ConfigError
+from bridge.ledger.tables import meta
+
+SCHEMA = "0002"
+"""The newest revision in migrations/versions."""
+
+WRITE_LOCK = 0x62726964  # any number, the same for all bridges of a database
+
+_MENDS = {
+    "postgresql": "install the bridge with its extra `postgres`",
+    "sqlite": "Python's sqlite3 is missing",
+}
+
+
+def connect(url: str) -> Engine:
+    """An engine whose transactions are serialised by the database, unless they only read.
+
+    Args:
+        url: SQLAlchemy's, of SQLite or PostgreSQL.
+
+    Raises:
+        ConfigError: it is neither, or its driver is missing.
+    """
+    try:
+        parsed = sa.make_url(url)
+        return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    except sa.exc.ArgumentError:
+        raise ConfigError(
+            "BRIDGE_DATABASE_URL: not a database URL; sqlite:///PATH or postgresql+psycopg://..."
+        ) from None
+    except ModuleNotFoundError:
+        raise ConfigError(f"BRIDGE_DATABASE_URL: no driver; {_MENDS[parsed.get_backend_name()]}") from None
+
+
+def _sqlite(url: URL) -> Engine:
+    in_memory = url.database in (None, "", ":memory:")
+    if not in_memory:
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    pool = sa.pool.StaticPool if in_memory else None
+    engine = sa.create_engine(url, poolclass=pool, connect_args={"timeout": 30, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # SQLAlchemy, not sqlite3, begins transactions:
+    # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes-with-the-sqlite3-or-aiosqlite-driver
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer waits here, before it reads, so what it read stays true until it commits.
+    only_reads = connection.get_execution_options().get("only_reads")
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+
+
+def _postgresql(url: URL) -> Engine:
+    if url.get_backend_name() != "postgresql":
+        raise ConfigError(f"BRIDGE_DATABASE_URL: {url.get_backend_name()} is not supported; use SQLite or PostgreSQL")
+    driver = url.set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(driver, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    sa.event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if not connection.get_execution_options().get("only_reads"):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+
+
+def migrate(connection: Connection) -> None:
+    """Make or upgrade the schema, once however many start at the same time.
+
+    Raises:
+        ConfigError: it is of a newer bridge.
+    """
+    found = _revision(connection)
+    if found == SCHEMA:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    try:
+        if found:
+            ScriptDirectory.from_config(config).get_revision(found)
+        command.upgrade(config, "head")
+    except CommandError:
+        raise ConfigError(
+            f"BRIDGE_DATABASE_URL: the ledger's schema {found} is newer than this bridge's {SCHEMA}: upgrade the bridge"
+        ) from None
+    if not connection.execute(sa.select(meta.c.born)).first():
+        connection.execute(sa.insert(meta).values(born=time.time()))
+    connection.commit()
+
+
+def _revision(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

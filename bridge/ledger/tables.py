@@ -1,0 +1,92 @@
+"""The ledger's tables. migrations/ makes them; a test holds that the two agree."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+meta = sa.Table("meta", metadata, sa.Column("born", sa.Float, nullable=False))
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.BigInteger, nullable=False),
+    sa.Column("repository", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("workflow_name", sa.Text),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("conclusion", sa.Text),
+    sa.Column("runner_id", sa.BigInteger),
+    sa.Column("runner_name", sa.Text),
+    sa.Column("runner_group", sa.Text),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float),
+    sa.Column("completed_at", sa.Float),
+    sa.Column("head_branch", sa.Text),
+    sa.Column("html_url", sa.Text),
+    sa.Column("public", sa.Boolean, nullable=False),
+    sa.Column("fork", sa.Boolean),
+    sa.Column("seen_at", sa.Float, nullable=False),
+    sa.Column("retried_at", sa.Float, nullable=False, server_default="0"),
+    sa.Index(
+        "jobs_open",
+        "id",
+        sqlite_where=sa.text("status != 'completed'"),
+        postgresql_where=sa.text("status != 'completed'"),
+    ),
+    sa.Index("jobs_runner_name", "runner_name"),
+)
+
+submissions = sa.Table(
+    "submissions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("job_id", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("credentials", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("lease_until", sa.Float, nullable=False),
+    sa.Column("not_after", sa.Float, nullable=False),
+    sa.Column("runner_id", sa.BigInteger),
+    sa.Column("request_id", sa.Text),
+    sa.Column("started_at", sa.Float),
+    sa.Column("held_job_id", sa.BigInteger),
+    sa.Column("reason", sa.Text),
+    sa.Column("result", sa.Text),
+    sa.Column("detail", sa.Text),
+    sa.UniqueConstraint("job_id", "generation"),
+    sa.Index("submissions_state_since", "state", "since"),
+    sa.Index("submissions_since", "since"),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("guid", sa.Text, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("deliveries_at", "at"),
+)
+
+looks = sa.Table(
+    "looks",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),  # one of bridge.ledger.books.Look
+    sa.Column("key", sa.Text, primary_key=True),  # a target, an endpoint, or nothing
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("value", sa.JSON, nullable=False),
+)
+
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+)

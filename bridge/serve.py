@@ -1,0 +1,101 @@
+"""The service: the server before the loop, in one process, until a signal."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from bridge.compose import Bridge, composed
+from bridge.config import Config
+from bridge.errors import ConfigError
+from bridge.intake import Intake
+from bridge.metrics import Metrics
+from bridge.observe import is_served
+from bridge.server import Door, application
+from bridge.service import Service
+
+DRAIN = 10
+"""s that deliveries in hand have to end after a signal."""
+
+log = structlog.get_logger()
+
+
+def run_service(settings: Config, host: str, port: int) -> int:
+    """Serve until SIGINT or SIGTERM, then end what is in hand; the exit status.
+
+    Raises:
+        ConfigError: a setting that a service needs is missing, or its address cannot be had.
+    """
+    if not settings.webhook_secrets:
+        raise ConfigError("GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App")
+    import uvloop
+
+    with _listening(host, port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listener))
+    return 0
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"--serve: cannot listen on {host}:{port}: {error.strerror}") from None
+    with listener:
+        yield listener
+
+
+async def _serve(settings: Config, listener: socket.socket) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with composed(settings, dry_run=False) as bridge:
+        metrics = Metrics()
+        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval)
+        server = _Server(_server_config(_door(settings, bridge, service, metrics)))
+        serving = asyncio.create_task(server.serve([listener]))
+        looping = asyncio.create_task(service.run(stop))
+        log.info("listening", address="{}:{}".format(*listener.getsockname()[:2]))
+        await stop.wait()
+        server.should_exit = True
+        await serving
+        await looping
+        log.info("stopped")
+
+
+def _door(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Door:
+    return Door(
+        scope=bridge.scope,
+        is_served=is_served,
+        secrets=settings.webhook_secrets,
+        intake=Intake(bridge.ledger, service.wake),
+        loop=service,
+        recorder=metrics,
+        metrics=lambda: metrics.page(bridge.calls()),
+    )
+
+
+def _server_config(door: Door) -> uvicorn.Config:
+    return uvicorn.Config(
+        application(door),
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which leaves signals to us: after the last answer there is a pass to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

@@ -1,0 +1,175 @@
+"""HTTP: GitHub's deliveries and RunPod's callbacks come in, health and metrics go out.
+
+Nothing is decided here: a delivery is written down and the loop is woken.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bridge import callback
+from bridge.errors import BridgeError
+from bridge.github.webhook import UNDERSTOOD, Delivery, Malformed, is_signed, read
+from bridge.model import Scope, WorkflowJob
+
+LARGEST = 25 * 1024 * 1024
+"""bytes of a delivery; GitHub sends none that is larger."""
+
+
+class Intake(Protocol):
+    """Where deliveries go."""
+
+    async def take(self, guid: str, job: WorkflowJob | None) -> None: ...
+
+
+class Loop(Protocol):
+    """What is woken, and asked how it does."""
+
+    def nudge(self, submission: str) -> None: ...
+    def look(self) -> None: ...
+    async def ready(self) -> Mapping[str, str | None]: ...
+
+
+class Recorder(Protocol):
+    """What counts."""
+
+    def delivery(self, event: str, outcome: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """What the server stands before.
+
+    Args:
+        scope: what the bridge serves.
+        is_served: whether a job may be for a runner of ours.
+        secrets: of which any may sign a delivery.
+        intake: takes deliveries.
+        loop: is woken.
+        recorder: counts.
+        metrics: the page of metrics.
+    """
+
+    scope: Scope
+    is_served: Callable[[WorkflowJob, Scope], bool]
+    secrets: Sequence[str]
+    intake: Intake
+    loop: Loop
+    recorder: Recorder
+    metrics: Callable[[], bytes]
+
+
+def application(door: Door) -> Starlette:
+    """The ASGI application."""
+    server = _Server(door)
+    return Starlette(
+        routes=[
+            Route("/webhook", server.webhook, methods=["POST"]),
+            Route("/runpod/{submission}/{signature}", server.runpod, methods=["POST"]),
+            Route("/healthz", server.healthz, methods=["GET"]),
+            Route("/readyz", server.readyz, methods=["GET"]),
+            Route("/metrics", server.metrics, methods=["GET"]),
+        ]
+    )
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Server:
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def webhook(self, request: Request) -> Response:
+        event = request.headers.get("x-github-event", "")
+        status, outcome = await self._received(request, event)
+        known = event if event in UNDERSTOOD else "other"
+        self._door.recorder.delivery(known, outcome.partition(":")[0])
+        return JSONResponse({"outcome": outcome}, status)
+
+    async def _received(self, request: Request, event: str) -> tuple[int, str]:
+        """The status that GitHub's log shows for a delivery, and why."""
+        try:
+            body = await _body(request)
+        except _TooLarge:
+            return 413, f"refused: over {LARGEST} bytes"
+        except ClientDisconnect:
+            return 400, "refused: it broke off"
+        if not is_signed(body, request.headers.get("x-hub-signature-256", ""), self._door.secrets):
+            return 401, "refused: the signature in X-Hub-Signature-256 is missing or wrong"
+        guid = request.headers.get("x-github-delivery", "")
+        if not guid or not event:
+            return 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"
+        try:
+            delivery = read(event, body)
+        except Malformed as error:
+            return 400, f"refused: {error}"
+        return await self._taken(guid, delivery)
+
+    async def _taken(self, guid: str, delivery: Delivery) -> tuple[int, str]:
+        if delivery.job is None:
+            return self._heard(delivery)
+        served = self._door.is_served(delivery.job, self._door.scope)
+        try:
+            await self._door.intake.take(guid, delivery.job if served else None)
+        except BridgeError as error:
+            return 503, f"not kept: {error}"
+        if not served:
+            return 202, "ignored: no route takes this job"
+        return 202, "taken"
+
+    def _heard(self, delivery: Delivery) -> tuple[int, str]:
+        if delivery.event not in UNDERSTOOD:
+            return 202, f"ignored: the event {delivery.event[:64]} is not one the bridge needs"
+        if delivery.owner and delivery.owner.lower() != self._door.scope.owner.lower():
+            return 202, f"ignored: {delivery.owner} is not the owner that this bridge serves"
+        if delivery.event != "ping":
+            self._door.loop.look()  # there may be other repositories
+        return 202, "taken"
+
+    async def runpod(self, request: Request) -> Response:
+        """A request has ended; which, the path says, and its body is not believed but looked up."""
+        submission, signature = request.path_params["submission"], request.path_params["signature"]
+        key = self._door.scope.callback_key
+        if not key or not callback.is_ours(submission, signature, key):
+            self._door.recorder.delivery("runpod", "refused")
+            return JSONResponse({"outcome": "refused: not an address that this bridge gave"}, 401)
+        self._door.recorder.delivery("runpod", "taken")
+        self._door.loop.nudge(submission)
+        return JSONResponse({"outcome": "taken"})
+
+    async def healthz(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, _request: Request) -> Response:
+        checks = await self._door.loop.ready()
+        troubles = {name: why for name, why in checks.items() if why}
+        shown: dict[str, Any] = {"status": "not ready" if troubles else "ok"}
+        return Response(
+            json.dumps({**shown, "checks": {name: why or "ok" for name, why in checks.items()}}),
+            503 if troubles else 200,
+            media_type="application/json",
+        )
+
+    async def metrics(self, _request: Request) -> Response:
+        return Response(self._door.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body, unless it is too large: then no more of it is read."""
+    if int(request.headers.get("content-length") or 0) > LARGEST:
+        raise _TooLarge
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST:
+            raise _TooLarge
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,191 @@
+"""The loop of a service: woken by events, and by a timer that looks the truth up. It never ends by itself."""
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import structlog
+
+from bridge.errors import AuthError, BridgeError
+from bridge.reconcile import Report
+
+TOGETHER = 4
+"""Passes woken by events that may run at once: one need not wait for another's requests."""
+
+SLOWEST = 10
+"""Times the interval, between looks while something is out of order."""
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Passes(Protocol):
+    """What is run."""
+
+    async def run(self) -> Report: ...
+    async def act(self, nudged: Collection[str]) -> Report: ...
+
+
+class Books(Protocol):
+    """The ledger within one transaction."""
+
+    def born(self) -> float: ...
+    def take_turn(self, name: str, holder: str, now: float, until: float) -> bool: ...
+
+
+class Ledger(Protocol):
+    """Where dispatchers take turns."""
+
+    async def transact(self, work: Callable[[Books], T]) -> T: ...
+    async def read(self, work: Callable[[Books], T]) -> T: ...
+
+
+class Recorder(Protocol):
+    """What counts."""
+
+    def passed(self, kind: str, report: Report) -> None: ...
+    def failed(self, kind: str) -> None: ...
+    def looked(self, at: float) -> None: ...
+
+
+class Service:
+    """Runs passes until told to stop.
+
+    Args:
+        passes: made by bridge.reconcile.
+        ledger: of which all copies take turns to look.
+        recorder: counts.
+        interval: s between two looks.
+    """
+
+    def __init__(self, passes: Passes, ledger: Ledger, recorder: Recorder, *, interval: float) -> None:
+        self._passes = passes
+        self._ledger = ledger
+        self._recorder = recorder
+        self._interval = interval
+        self._holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._woken = asyncio.Event()
+        self._due = asyncio.Event()
+        self._nudged: set[str] = set()
+        self._troubled = 0
+        self._looked_at = 0.0
+        self._problems: tuple[str, ...] = ("the first look has not ended",)
+
+    def wake(self) -> None:
+        """Something was written down."""
+        self._woken.set()
+
+    def nudge(self, submission: str) -> None:
+        """RunPod says that a submission's request has ended."""
+        self._nudged.add(submission)
+        self._woken.set()
+
+    def look(self) -> None:
+        """There is something new outside: do not wait for the timer."""
+        self._due.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run passes until `stop` is set, and those in hand to their end."""
+        acting = asyncio.create_task(self._act_until(stop))
+        try:
+            await self._look_until(stop)
+        finally:
+            self._woken.set()
+            await acting
+
+    async def ready(self) -> Mapping[str, str | None]:
+        """By part, what is out of order with it; None if nothing is."""
+        age = time.time() - self._looked_at
+        late = age > 3 * self._interval * max(1, min(self._troubled, SLOWEST))
+        return {
+            "database": await self._database(),
+            "looks": f"the last look that ended was {age:.0f} s ago" if late and self._looked_at else None,
+            "services": "; ".join(self._problems[:3]) or None,
+        }
+
+    async def _database(self) -> str | None:
+        try:
+            await self._ledger.read(lambda books: books.born())
+        except BridgeError as error:
+            return str(error)
+        return None
+
+    async def _look_until(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if await self._has_turn():
+                await self._look()
+            wait = self._interval * min(2**self._troubled, SLOWEST) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+            await _first([stop, self._due], wait)
+            self._due.clear()
+
+    async def _look(self) -> None:
+        report = await self._one("look", self._passes.run())
+        problems = report.problems if report else ("the last look broke off",)
+        self._changed(problems)
+        self._problems = problems
+        self._troubled = self._troubled + 1 if problems else 0
+        self._looked_at = time.time()
+        if not problems:
+            self._recorder.looked(self._looked_at)
+
+    def _changed(self, problems: tuple[str, ...]) -> None:
+        """Log what is out of order when that changes, not at each look."""
+        for problem in set(problems) - set(self._problems):
+            log.warning("out of order", problem=problem)
+        if self._problems and not problems:
+            log.info("in order")
+
+    async def _act_until(self, stop: asyncio.Event) -> None:
+        slots = asyncio.Semaphore(TOGETHER)
+        async with asyncio.TaskGroup() as passes:
+            while not stop.is_set():
+                await self._woken.wait()
+                await slots.acquire()
+                self._woken.clear()
+                passes.create_task(self._act()).add_done_callback(lambda _: slots.release())
+
+    async def _act(self) -> None:
+        nudged, self._nudged = frozenset(self._nudged), set()
+        report = await self._one("act", self._passes.act(nudged))
+        if report and report.problems:
+            self._changed((*self._problems, *report.problems))
+            self._problems = report.problems
+
+    async def _one(self, kind: str, running: Awaitable[Report]) -> Report | None:
+        """One pass, which may fail but not end the loop."""
+        try:
+            report = await running
+        except AuthError as error:
+            log.error("a pass broke off", kind=kind, problem=str(error))
+        except BridgeError as error:
+            log.warning("a pass broke off", kind=kind, problem=str(error))
+        except Exception:
+            log.exception("a pass broke off", kind=kind)
+        else:
+            self._recorder.passed(kind, report)
+            return report
+        self._recorder.failed(kind)
+        return None
+
+    async def _has_turn(self) -> bool:
+        """Whether it is for this copy to look: one does at a time, and another when that one has died."""
+        now = time.time()
+        until = now + 3 * self._interval
+        try:
+            return await self._ledger.transact(lambda books: books.take_turn("look", self._holder, now, until))
+        except BridgeError as error:
+            self._problems = (str(error),)
+            return False
+
+
+async def _first(events: Sequence[asyncio.Event], seconds: float) -> None:
+    """Wait for any of `events`, or for so long."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
