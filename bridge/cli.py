@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.inspection import jobs, retry, submissions
+
 if TYPE_CHECKING:
     from bridge.emulator.cloud import Cloud
     from bridge.emulator.github import GitHubState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+for command in (jobs, submissions, retry):
+    app.command()(command)
 
 Repo = Annotated[Path | None, typer.Option(help="A local git repository. Default: a sample with one workflow.")]
 Event = Annotated[str, typer.Option(help="What triggers the workflows.")]

@@ -29,9 +29,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.command()
 def dispatch(  # noqa: PLR0913, PLR0917 - each is an option of its own
-    address: Annotated[
-        str | None, typer.Argument(metavar="HOST:PORT", help=f"Of --serve. Default: {ADDRESS}.")
-    ] = None,
+    address: Annotated[str | None, typer.Argument(metavar="HOST:PORT", help=f"Of --serve. Default: {ADDRESS}.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Take webhooks, and run until SIGINT or SIGTERM.")] = False,
     config: Annotated[
         Path | None, typer.Option(help="bridge.toml. Default: BRIDGE_CONFIG, else the environment alone.")

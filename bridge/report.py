@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bridge.model import JobStatus, Plan, WorkflowJob
-from bridge.reconcile import Report
+from bridge.reconcile import Decision, Report
 
 
 def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
         calls: `github` and `runpod`, what was called how often.
     """
     plan = report.decision.plan
-    jobs = list(_jobs(report))
+    jobs = list(queued_jobs(report.decision))
     return {
         "dry_run": dry_run,
         "jobs": jobs,
@@ -43,12 +43,12 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
     }
 
 
-def _jobs(report: Report) -> Iterator[dict[str, Any]]:
+def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
     """Every queued job with its route, and what happens to it now or why nothing does."""
-    plan = report.decision.plan
+    plan = decision.plan
     claims = {claim.job_id: claim for claim in plan.claims}
     skips = {skip.job_id: skip for skip in plan.skips}
-    for job in _queued(report):
+    for job in _queued(decision):
         claim, skip = claims.get(job.id), skips.get(job.id)
         yield {
             "id": job.id,
@@ -63,8 +63,8 @@ def _jobs(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _queued(report: Report) -> list[WorkflowJob]:
-    queued = [job for job in report.decision.snapshot.jobs if job.status is JobStatus.QUEUED]
+def _queued(decision: Decision) -> list[WorkflowJob]:
+    queued = [job for job in decision.snapshot.jobs if job.status is JobStatus.QUEUED]
     return sorted(queued, key=lambda job: (job.created_at, job.id))
 
 
@@ -76,7 +76,7 @@ def show(report: Report, *, dry_run: bool) -> None:
 
     console = Console()
     table = Table("job", "name", "labels", "route", "why")
-    for job in _jobs(report):
+    for job in queued_jobs(report.decision):
         cells = (
             job["id"],
             f"{job['repository']} {job['name']}",
@@ -84,7 +84,7 @@ def show(report: Report, *, dry_run: bool) -> None:
             job["route"],
             job["why"],
         )
-        table.add_row(*(Text(_plain(cell or "-")) for cell in cells))  # Text: a job's name is no markup
+        table.add_row(*(Text(plain(cell or "-")) for cell in cells))  # Text: a job's name is no markup
     if table.row_count:
         console.print(table)
     console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
@@ -92,7 +92,7 @@ def show(report: Report, *, dry_run: bool) -> None:
         console.print(f"problem: {problem}", style="red", markup=False)
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
     """As text that cannot steer a terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
 
@@ -100,4 +100,4 @@ def _plain(value: object) -> str:
 def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
     asked = f"would submit {len(plan.claims)}" if dry_run else f"submitted {len(report.submitted)}"
     given = f"{len(plan.withdrawals)} withdrawn, {len(plan.sweeps)} registrations swept"
-    return f"{len(_queued(report))} queued jobs, {asked}, {given}, {report.seconds:.1f} s"
+    return f"{len(_queued(report.decision))} queued jobs, {asked}, {given}, {report.seconds:.1f} s"

@@ -153,6 +153,7 @@ class RunPodState:
         request = self.request(endpoint, request_id)
         if request.status not in TERMINAL:
             self._end(request, "CANCELLED")
+            self._stop(request)
         return request
 
     def health(self, endpoint: str) -> dict[str, dict[str, int]]:
@@ -264,13 +265,16 @@ class RunPodState:
 
     def _age(self, request: Request, now: float) -> None:
         if now > request.created_at + request.ttl:
-            self._end(request, "TIMED_OUT")
+            if request.status not in TERMINAL:
+                self._end(request, "TIMED_OUT")
+                self._stop(request)
             self._drop(request)
         elif request.ended_at is not None:
             if now > request.ended_at + RESULTS_KEPT:
                 self._drop(request)
         elif request.started_at is not None and now > request.started_at + request.execution_timeout:
             self._end(request, "TIMED_OUT", error="job timed out")
+            self._stop(request)
 
     def _look_at(self, request: Request, at: float) -> None:
         heapq.heappush(self._due, (at, request.id))
@@ -304,10 +308,13 @@ class RunPodState:
         ended[status] += 1
         ended["retried"] += len(request.workers) > 1
         self._look_at(request, request.ended_at + RESULTS_KEPT)
+        self.on_end(request)
+
+    def _stop(self, request: Request) -> None:
+        """Tell those who hold a request to stop. An answer stops nobody: a twin's worker goes on."""
         for worker in self._holders(request):
             worker.to_stop.append(request.id)
             worker.leaving = True
-        self.on_end(request)
 
     def _holders(self, request: Request) -> list[Worker]:
         """The workers that hold a request: two when it was delivered twice."""

@@ -1,0 +1,196 @@
+"""`python -m bridge.dispatch --serve` as a process: what GitHub, RunPod, an operator and a stranger get from it."""
+
+import hashlib
+import hmac
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bridge.callback import path as callback_path
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.github.state import Job
+from tests.background import until
+from tests.cloud import ROOT, cloud
+from tests.e2e.test_workers import working
+from tests.github import a_run
+from tests.runners import a_job
+from tests.services import CALLBACK_KEY, SECRET, Served, serving
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with cloud(tmp_path) as made, serving(made) as service:
+        yield service
+
+
+def payload(served: Served, job: Job) -> bytes:
+    return json.dumps(served.cloud.github.webhooks.payloads.workflow_job("queued", job)).encode()
+
+
+def post(
+    served: Served, body: bytes, *, secret: str = SECRET, event: str = "workflow_job", **headers: str
+) -> httpx.Response:
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    common = {
+        "X-GitHub-Event": "workflow_job",
+        "X-GitHub-Delivery": "guid-1",
+        "X-Hub-Signature-256": f"sha256={signature}",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    return httpx.post(f"{served.url}/webhook", content=body, headers=common, timeout=30)
+
+
+def submitted(served: Served) -> int:
+    return len(served.cloud.runpod.state.requests)
+
+
+def test_a_push_reaches_a_finished_job_without_a_poll(tmp_path: Path) -> None:
+    """Between the first look and the end, GitHub is asked for one run's origin and one registration, nothing else."""
+    with working(tmp_path) as made, serving(made, BRIDGE_INTERVAL="3600") as service:
+        before = dict(made.github.calls)
+        statuses = made.runpod.calls["GET /v2/{endpoint}/status/{id}"]
+        job = made.github.state.add_run("acme/web", a_run(a_job("true"))).jobs["build"]
+        until(lambda: job.status == "completed" and not made.runpod.state.workers)
+        until(lambda: service.metric('bridge_submissions_total{state="finished"}') == 1)
+        calls = {call: n - before.get(call, 0) for call, n in made.github.calls.items() if n != before.get(call, 0)}
+        assert job.conclusion == "success"
+        assert calls == {
+            "GET /repos/{owner}/{repo}/actions/runs/{id}": 1,
+            "GET /orgs/{owner}/actions/runner-groups": 1,
+            "POST /orgs/{owner}/actions/runners/generate-jitconfig": 1,
+        }
+        assert made.runpod.calls["GET /v2/{endpoint}/status/{id}"] - statuses <= 1, "RunPod said when it had ended"
+
+
+def test_a_wrong_signature_is_401_a_right_one_2xx_and_a_guid_counts_once(served: Served) -> None:
+    served.cloud.github.app.webhook_url = None
+    body = payload(served, served.queue())
+    assert post(served, body, secret="another").status_code == 401
+    assert post(served, body, X_Hub_Signature_256="").status_code == 401
+    assert submitted(served) == 0
+    assert post(served, body).json() == {"outcome": "taken"}
+    assert post(served, body).status_code == 202
+    until(lambda: submitted(served) == 1)
+    assert post(served, body, X_GitHub_Delivery="guid-2").status_code == 202
+    listed = subprocess.run(
+        [sys.executable, "-m", "bridge", "jobs", "--json"],
+        cwd=ROOT, env=served.cloud.environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(json.loads(listed.stdout)) == 1
+    assert submitted(served) == 1
+
+
+def test_secrets_can_be_rotated(tmp_path: Path) -> None:
+    with cloud(tmp_path) as made, serving(made, GITHUB_WEBHOOK_SECRET="new, old") as service:
+        made.github.app.webhook_url = None
+        body = payload(service, service.queue())
+        assert [post(service, body, secret=s).status_code for s in ("old", "new", SECRET)] == [202, 202, 401]
+
+
+REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
+    (b"<html>", {}, 400, "refused: not JSON"),
+    (b"[]", {}, 400, "refused: not a JSON object"),
+    (b"{}", {}, 400, "refused: the field repository is missing"),
+    (b'{"repository": {"full_name": "a/b", "private": true}}', {}, 400, "refused: the field workflow_job is missing"),
+    (
+        b'{"repository": 7, "workflow_job": {}}',
+        {},
+        400,
+        "refused: a field is not of the type that GitHub documents",
+    ),
+    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the event star is not one the bridge needs"),
+    (b"{}", {"X_GitHub_Event": "ping"}, 202, "taken"),
+    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"),
+]
+
+
+def test_what_cannot_be_taken_is_answered_with_the_reason(served: Served) -> None:
+    for body, headers, status, outcome in REFUSED:
+        answer = post(served, body, **headers)
+        assert (answer.status_code, answer.json()["outcome"]) == (status, outcome)
+
+
+def test_what_is_not_ours_is_answered_2xx_with_the_reason_and_counted(served: Served) -> None:
+    served.cloud.github.app.webhook_url = None
+    hosted = payload(served, served.queue("ubuntu-latest"))
+    assert post(served, hosted).json() == {"outcome": "ignored: no route takes this job"}
+    raw: dict[str, Any] = json.loads(hosted)
+    raw["repository"]["full_name"] = "stranger/web"
+    assert post(served, json.dumps(raw).encode()).json() == {"outcome": "ignored: no route takes this job"}
+    assert served.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
+
+
+def test_a_body_over_25_mb_is_refused_before_it_is_read(served: Served) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 2**20
+
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 27000000\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+    streamed = httpx.post(f"{served.url}/webhook", content=endless(), headers={"X-GitHub-Event": "ping"}, timeout=30)
+    assert streamed.status_code == 413
+
+
+def test_other_methods_and_paths_are_refused(served: Served) -> None:
+    assert httpx.get(f"{served.url}/webhook").status_code == 405
+    assert httpx.get(f"{served.url}/admin").status_code == 404
+
+
+def test_only_addresses_that_the_bridge_gave_are_callbacks(served: Served) -> None:
+    assert httpx.post(f"{served.url}/runpod/s1/{'0' * 64}").status_code == 401
+    assert httpx.post(f"{served.url}{callback_path('s1', 'another key entirely')}").status_code == 401
+    assert httpx.post(f"{served.url}{callback_path('s1', CALLBACK_KEY)}", content=b"<html>").status_code == 200
+
+
+def test_deliveries_that_never_came_are_fetched_from_the_log(tmp_path: Path) -> None:
+    with cloud(tmp_path) as made, serving(made, BRIDGE_INTERVAL="1") as service:
+        made.github.webhooks.mishap = lambda _: ()
+        scans = made.github.calls["GET /repos/{owner}/{repo}/actions/runs"]
+        service.queue()
+        until(lambda: submitted(service) == 1)
+        assert made.github.calls["GET /repos/{owner}/{repo}/actions/runs"] == scans, "no repository was asked"
+
+
+def test_an_outage_of_github_is_shown_and_deliveries_are_taken_all_the_while(tmp_path: Path) -> None:
+    with cloud(tmp_path) as made, serving(made, BRIDGE_INTERVAL="1") as service:
+        made.github.faults.add(Fault(method="GET", path="/api/v3", kind=FaultKind.ERROR, status=502, times=10**6))
+        until(lambda: "502" in service.ready()["services"])
+        assert service.ready()["status"] == 503
+        made.github.app.webhook_url = None
+        assert post(service, payload(service, service.queue())).status_code == 202
+        made.github.faults.clear()
+        until(lambda: service.ready()["status"] == 200)
+        until(lambda: submitted(service) == 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_and_the_log_holds_no_secret(served: Served, number: signal.Signals) -> None:
+    job = served.queue()
+    until(lambda: submitted(served) == 1)
+    log = served.stop(number)
+    assert served.process.returncode == 0
+    assert str(job.id) in log
+    assert '"event": "stopped"' in log.splitlines()[-1]
+    for secret in (SECRET, CALLBACK_KEY, served.cloud.github.app.pem.splitlines()[1], "ghs_"):
+        assert secret not in log
+
+
+def test_what_a_service_cannot_do_without_is_named(tmp_path: Path) -> None:
+    with cloud(tmp_path) as made:
+        out, err = made.start("--serve").communicate(timeout=30)
+        assert err == "bridge: GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App\n"
+        made.variables["GITHUB_WEBHOOK_SECRET"] = "x"
+        with serving(made) as service:
+            out, err = made.start("--serve", service.url.removeprefix("http://")).communicate(timeout=30)
+            assert err.startswith("bridge: --serve: cannot listen on 127.0.0.1:")
+        assert out == ""

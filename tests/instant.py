@@ -1,0 +1,233 @@
+"""Workers without processes or HTTP: RunPod's worker and GitHub's runner played on both models, in their loop.
+
+For tests of many jobs, and of every fate that a worker can have.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from bridge.emulator.github.state import GitHubState, Job, Refused, Runner
+from bridge.emulator.runpod import RunPodState
+from bridge.emulator.runpod.state import Request, Worker
+
+LOOK_EVERY = 0.02
+"""s between two looks at the models."""
+
+VERSION = "2.338.0"
+
+
+class Fate(StrEnum):
+    """What becomes of one delivery of a request."""
+
+    NORMAL = "normal"
+    DIES_BEFORE = "dies_before"  # the worker vanishes before its runner listens
+    DIES_DURING = "dies_during"  # within its job: GitHub hears no more of the runner
+    DIES_AFTER = "dies_after"  # with its job completed and no answer given
+    CRASHES = "crashes"  # answers `crashed` before its runner listens
+    DEPRECATED = "deprecated"  # answers `version_deprecated`: GitHub refuses the runner's session
+    NEVER_STARTS = "never_starts"  # stays IN_QUEUE; no worker is given it
+
+
+def normal(_request: Request) -> Fate:
+    """Nothing happens to it."""
+    return Fate.NORMAL
+
+
+async def work(
+    github: GitHubState,
+    runpod: RunPodState,
+    *,
+    fate: Callable[[Request], Fate] = normal,
+    seconds: float = 0.0,
+) -> None:
+    """Serve every endpoint up to its `workers_max`, until cancelled. Runs in the loop of both emulators.
+
+    Args:
+        github: its model.
+        runpod: its model; its endpoints have no images.
+        fate: asked before each delivery; `request.workers` then names the workers it was handed to before.
+        seconds: how long each job takes.
+    """
+    async with asyncio.TaskGroup() as lives:
+        while True:
+            for endpoint in list(runpod.endpoints):
+                for worker, request, fated in _handed_out(runpod, endpoint, fate):
+                    life = _Life(github, runpod, worker, request, fated, seconds)
+                    lives.create_task(life.live())
+            await asyncio.sleep(LOOK_EVERY)
+
+
+@asynccontextmanager
+async def working(github: GitHubState, runpod: RunPodState, **given: Any) -> AsyncIterator[None]:
+    """`work` until the block ends; a failure of its own is raised then."""
+    task = asyncio.create_task(work(github, runpod, **given))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _handed_out(
+    runpod: RunPodState, endpoint: str, fate: Callable[[Request], Fate]
+) -> list[tuple[Worker, Request, Fate]]:
+    """Give waiting requests to new workers, as far as the endpoint may have them."""
+    runpod.tick()
+    made = []
+    busy = sum(worker.endpoint == endpoint for worker in runpod.workers.values())
+    while busy + len(made) < runpod.endpoints[endpoint].workers_max and (waiting := runpod.next_request(endpoint)):
+        fated = fate(waiting)
+        if fated is Fate.NEVER_STARTS:
+            runpod.withhold(waiting)
+            continue
+        worker = runpod.add_worker(endpoint)
+        taken = runpod.take(worker.id)
+        assert taken is waiting
+        made.append((worker, waiting, fated))
+    return made
+
+
+class _Gone(Exception):
+    """The worker is no more: it was stopped, or it died."""
+
+
+class _Failed(Exception):
+    """Answered as an error: `{reason}: {detail}`."""
+
+
+@dataclass(kw_only=True)
+class _Outcome:
+    outcome: str
+    job: str | None = None
+    result: str | None = None
+
+
+class _Life:
+    """One worker with one request."""
+
+    def __init__(  # noqa: PLR0917 - what a life consists of
+        self, github: GitHubState, runpod: RunPodState, worker: Worker, request: Request, fate: Fate, seconds: float
+    ) -> None:
+        self._github = github
+        self._runpod = runpod
+        self._worker = worker
+        self._request = request
+        self._input: Mapping[str, Any] = request.input
+        self._fate = fate
+        self._seconds = seconds
+
+    async def live(self) -> None:
+        """From the request to the answer, if there is one."""
+        try:
+            answer = await self._answer()
+            if self._fate is not Fate.DIES_AFTER:
+                self._runpod.done(self._worker.id, self._request.id, {**answer, "stopPod": True})
+        except _Gone:
+            pass
+        finally:
+            self._runpod.remove_worker(self._worker)
+
+    async def _answer(self) -> dict[str, Any]:
+        try:
+            done = await self._served()
+        except _Failed as failed:
+            reason = str(failed).partition(":")[0]
+            return {"output": {"outcome": reason}, "error": str(failed)}
+        name = self._input.get("runner_name") or ""
+        return {"output": {**vars(done), "runner_name": name, "runner_version": VERSION}}
+
+    async def _served(self) -> _Outcome:
+        if self._fate is Fate.DIES_BEFORE:
+            raise _Gone
+        if self._runpod.clock() > self._input.get("not_after", float("inf")):
+            return _Outcome(outcome="no_job")
+        if self._fate is Fate.CRASHES:
+            raise _Failed("crashed: RuntimeError: on request")
+        runner = self._registered()
+        self._open_session(runner)
+        try:
+            job = await self._acquired(runner)
+            return await self._executed(runner, job) if job else _Outcome(outcome="no_job")
+        finally:
+            if self._fate is not Fate.DIES_DURING:  # one that died says nothing
+                self._github.close_session(runner)
+
+    def _registered(self) -> Runner:
+        """The runner that the request's credential stands for."""
+        if config := self._input.get("jit_config"):
+            try:
+                return self._github.by_credential(credential_of(config))
+            except Refused as refused:
+                raise _Failed(f"registration_lost: {refused.message}") from None
+        if not (token := self._input.get("registration_token")):
+            raise _Failed("bad_input: jit_config: missing; instant workers know jit and registration mode")
+        path = urlsplit(self._input["runner_url"]).path.strip("/")
+        target = f"repos/{path}" if "/" in path else f"orgs/{path}"
+        if not self._github.accepts(token, target):
+            raise _Failed("credential_expired: Invalid registration token")
+        try:
+            return self._github.add_runner(target, self._input["runner_name"], self._input["runner_labels"])
+        except Refused as refused:
+            raise _Failed(f"name_taken: {refused.message}") from None
+
+    def _open_session(self, runner: Runner) -> None:
+        try:
+            version = "0.0.0" if self._fate is Fate.DEPRECATED else VERSION
+            self._github.open_session(runner, version)
+        except Refused as refused:
+            reason = "session_conflict" if refused.status == 409 else "version_deprecated"
+            raise _Failed(f"{reason}: {refused.message}") from None
+
+    async def _acquired(self, runner: Runner) -> Job | None:
+        """Listen until there is a job, or no patience is left."""
+        patience = self._runpod.clock() + self._input.get("idle_timeout", 300.0)
+        while True:
+            self._heed()
+            try:
+                self._github.by_credential(runner.credential)
+            except Refused as refused:
+                raise _Failed(f"registration_lost: {refused.message}") from None
+            if job := self._github.assigned(runner):
+                return self._github.acquire(runner, job.id)
+            if self._runpod.clock() >= patience:
+                return None
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _executed(self, runner: Runner, job: Job) -> _Outcome:
+        result, until = "Succeeded", time.monotonic() + self._seconds
+        if self._fate is Fate.DIES_DURING:
+            await asyncio.sleep(self._seconds / 2)
+            raise _Gone
+        try:
+            while time.monotonic() < until:
+                await asyncio.sleep(min(LOOK_EVERY, until - time.monotonic()))
+                cancelled = self._github.renew(runner, job.id)
+                if cancelled or self._worker.to_stop:
+                    result = "Canceled"
+                    break
+            self._github.complete(runner, job.id, result, {}, "")
+        except Refused:  # GitHub took the job away: the real runner cancels it then
+            result = "Canceled"
+        self._heed()
+        return _Outcome(outcome="completed", job=job.spec.name, result=result)
+
+    def _heed(self) -> None:
+        """Leave without an answer if RunPod has said to stop."""
+        if self._runpod.stops(self._worker.id):
+            raise _Gone
+
+
+def credential_of(jit_config: str) -> str:
+    """What the runner of a just-in-time configuration shows GitHub."""
+    files = json.loads(base64.b64decode(jit_config))
+    return str(json.loads(base64.b64decode(files[".credentials"]))["Data"]["credential"])

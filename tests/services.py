@@ -1,0 +1,96 @@
+"""The service as a process of its own, with the emulated GitHub's webhooks sent to it."""
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from bridge.emulator.github.state import Job
+from tests.background import until
+from tests.cloud import Cloud
+from tests.github import a_run, a_spec
+
+SECRET = "it's a webhook secret"
+CALLBACK_KEY = "a key that all copies share"
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@dataclass(kw_only=True)
+class Served:
+    """A service that runs.
+
+    Args:
+        cloud: what it talks to.
+        url: where it listens.
+        process: it.
+    """
+
+    cloud: Cloud
+    url: str
+    process: "subprocess.Popen[str]"
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=20)
+
+    def ready(self) -> dict[str, Any]:
+        """What /readyz says."""
+        return {"status": (answer := self.get("/readyz")).status_code, **answer.json()["checks"]}
+
+    def metric(self, line: str) -> float:
+        """The value of one metric, by its name and labels as they are printed."""
+        page = self.get("/metrics").text
+        return next((float(each.rpartition(" ")[2]) for each in page.splitlines() if each.startswith(f"{line} ")), 0.0)
+
+    def queue(self, *labels: str) -> Job:
+        """Queue a job, as a push would."""
+        spec = a_spec("build", **({"labels": labels} if labels else {}))
+        return self.cloud.github.state.add_run("acme/web", a_run(spec)).jobs["build"]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
+        """End it; its log."""
+        self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=60)
+        return log
+
+
+@contextmanager
+def serving(cloud: Cloud, *, port: int | None = None, **variables: str) -> Iterator[Served]:
+    """Run the service until the block ends, with webhooks and callbacks on."""
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    cloud.github.app.webhook_url = f"{url}/webhook"
+    cloud.github.app.webhook_secret = SECRET
+    cloud.variables |= {
+        "GITHUB_WEBHOOK_SECRET": SECRET,
+        "BRIDGE_PUBLIC_URL": url,
+        "BRIDGE_CALLBACK_KEY": CALLBACK_KEY,
+        **variables,
+    }
+    process = cloud.start("--serve", f"127.0.0.1:{port}")
+    served = Served(cloud=cloud, url=url, process=process)
+    try:
+        until(lambda: process.poll() is not None or _answers(url))
+        assert process.poll() is None, process.communicate()[1]
+        yield served
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return json.loads(httpx.get(f"{url}/readyz").content)["status"] == "ok"
+    except httpx.HTTPError:
+        return False
