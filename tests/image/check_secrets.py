@@ -24,7 +24,6 @@ def attacked(endpoint: Endpoint, prefix: str = "") -> tuple[dict[str, Any], str,
     job = endpoint.queue(f"{attack}; while [ ! -e /tmp/seen ]; do sleep 0.1; done; cat found.json")
     request = endpoint.submit("r-1")
     endpoint.running(job)
-    until(lambda: all(p.name() != "python3" or "h.py" not in p.cmdline() for p in endpoint.processes()), 120)
     workers = [process for process in endpoint.processes() if process.uids().real == 0]
     key = next(process.environ()["RUNPOD_AI_API_KEY"] for process in workers)
     listening = [c for process in workers for c in process.net_connections("all") if c.status == "LISTEN"]

@@ -1,5 +1,6 @@
 """Workers in real containers of the image: RunPod's emulator starts them, GitHub's gives them jobs."""
 
+import contextlib
 import json
 import os
 import re
@@ -56,7 +57,7 @@ class Endpoint:
         try:
             until(lambda: request.status in TERMINAL, seconds)
         except AssertionError:
-            running = [f"{p.pid} {p.status()} {p.cmdline()}" for p in self.processes()]
+            running = [" ".join(command) for command in self.commands()]
             raise AssertionError("\n".join([f"{request.status} after {seconds} s", *running, self.log])) from None
         return request
 
@@ -64,9 +65,17 @@ class Endpoint:
         """Everything that runs inside."""
         return [process for process in psutil.process_iter() if _root_of(process) == str(self.root)]
 
+    def commands(self) -> list[list[str]]:
+        """Their command lines; some may have ended meanwhile."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(process.cmdline())
+        return found
+
     def running(self, job: Job) -> None:
-        """Wait until a job's steps run: the stand-in runs them with act."""
-        until(lambda: job.executions and any("sleep" in p.name() for p in self.processes()))
+        """Wait until a step of the job sleeps."""
+        until(lambda: job.executions and any(command[:1] == ["sleep"] for command in self.commands()), seconds=150)
 
     def terminate(self) -> None:
         """TERM, as `docker stop` sends it."""
