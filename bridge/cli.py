@@ -5,7 +5,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,18 +25,20 @@ Workers = Annotated[int, typer.Option(min=1, help="Workers at a time.")]
 
 
 @app.command()
-def demo(
+def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
     repo: Repo = None,
     event: Event = "push",
     workers: Workers = 3,
+    jobs: Annotated[int | None, typer.Option(min=1, help="That many trivial jobs instead of a repository's.")] = None,
     limit: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Give up after this long.")] = 600,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run a repository's workflows through the bridge, with GitHub and RunPod emulated on this machine."""
-    from bridge.demo import run_demo
+    from bridge.demo import pushed, run_demo, trivial
 
     with _repository(repo) as path, _one_line():
-        raise typer.Exit(asyncio.run(run_demo(path, event, workers=workers, limit=limit, as_json=as_json)))
+        queue = trivial(jobs) if jobs else pushed(path, event)
+        raise typer.Exit(asyncio.run(run_demo(queue, workers=workers, limit=limit, as_json=as_json)))
 
 
 @app.command()
@@ -53,16 +55,21 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     synthetic: Annotated[
         str | None, typer.Option(metavar="REPOS,JOBS", help="Fill GitHub with trivial jobs instead.")
     ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send GitHub's events there, such as http://127.0.0.1:8080/webhook."),
+    ] = None,
 ) -> None:
     """Serve GitHub and RunPod until SIGINT, and print the settings that point the bridge at them."""
     from bridge.emulator.cloud import cloud, github_state
     from bridge.emulator.runpod import EndpointConfig
 
     config = EndpointConfig(workers_max=workers, cold_start=cold_start)
+    given: dict[str, Any] = {"github_port": github_port, "runpod_port": runpod_port, "webhook_url": _url(webhook)}
 
     async def serve(path: Path) -> None:
         state = github_state()
-        async with cloud(state, config, github_port=github_port, runpod_port=runpod_port) as served:
+        async with cloud(state, config, **given) as served:
             if synthetic:
                 _fill(state, synthetic)
             else:
@@ -132,6 +139,14 @@ def _fill(state: "GitHubState", synthetic: str) -> None:
     if not (repositories.isdecimal() and jobs.isdecimal() and int(repositories)):
         raise typer.BadParameter("must be REPOS,JOBS, such as 200,500", param_hint="--synthetic")
     fill(state, int(repositories), int(jobs))
+
+
+def _url(webhook: str | None) -> str | None:
+    from urllib.parse import urlsplit
+
+    if webhook and (urlsplit(webhook).scheme not in ("http", "https") or not urlsplit(webhook).netloc):
+        raise typer.BadParameter("must be a URL such as http://127.0.0.1:8080/webhook", param_hint="--webhook")
+    return webhook
 
 
 def _print_exports(served: "Cloud") -> None:

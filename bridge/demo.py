@@ -8,16 +8,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.emulator.cloud import Cloud, cloud, github_state, repository_name
-from bridge.emulator.github.state import Job
+from bridge.emulator.github.state import GitHubState, Job
 from bridge.emulator.runpod import EndpointConfig
 from bridge.emulator.runpod.state import TERMINAL, Request
+from bridge.emulator.synthetic import fill
 from bridge.emulator.workflows import runs_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ PASS_EVERY = 1.0
 """s between the bridge's passes."""
 
 LOOK_EVERY = 0.1
+
+RESTARTS, RESTART_AFTER = 20, 0.5
+"""Of a bridge that died: how many, and s before each."""
+
+REFUSED = 2
+"""The exit status of a bridge whose settings cannot work; another start would not help."""
 
 
 @dataclass(kw_only=True)
@@ -144,12 +151,41 @@ def _seconds(start: float | None, end: float | None) -> str:
     return f"{end - start:.1f} s" if start is not None and end is not None else "-"
 
 
-async def run_demo(path: Path, event: str, *, workers: int, limit: float, as_json: bool) -> int:
-    """Push to a repository's emulated twin and follow the bridge until all is done.
+Queue = Callable[[GitHubState], Awaitable[None]]
+"""Queues the jobs of a demo."""
+
+
+def pushed(path: Path, event: str) -> Queue:
+    """The workflows of a repository.
 
     Args:
         path: a local git repository, absolute.
-        event: what is said to have happened.
+        event: what is said to have happened to its emulated twin.
+    """
+
+    async def queue(state: GitHubState) -> None:
+        name = repository_name(path)
+        state.add_repository(name)
+        for spec in await asyncio.to_thread(runs_of, path, event, full_name=name):
+            state.add_run(name, spec, path)
+
+    return queue
+
+
+def trivial(jobs: int) -> Queue:
+    """As many jobs as one likes, that do nothing."""
+
+    async def queue(state: GitHubState) -> None:
+        fill(state, repositories=1, jobs=jobs)
+
+    return queue
+
+
+async def run_demo(queue: Queue, *, workers: int, limit: float, as_json: bool) -> int:
+    """Queue jobs at the emulated GitHub and follow the bridge until all is done.
+
+    Args:
+        queue: queues them.
         workers: at a time.
         limit: s before the demo gives up.
         as_json: print one document instead of a table.
@@ -158,11 +194,8 @@ async def run_demo(path: Path, event: str, *, workers: int, limit: float, as_jso
         The exit status: 0 when every matched job reached a conclusion.
     """
     state = github_state()
-    name = repository_name(path)
-    state.add_repository(name)
     async with cloud(state, EndpointConfig(workers_max=workers, idle_timeout=2.0)) as served:
-        for spec in await asyncio.to_thread(runs_of, path, event, full_name=name):
-            state.add_run(name, spec, path)
+        await queue(state)
         demo = Demo(cloud=served, workers=workers)
         finished = await _follow(demo, limit, as_json=as_json)
         _print(demo, as_json=as_json)
@@ -176,29 +209,53 @@ async def _follow(demo: Demo, limit: float, *, as_json: bool) -> bool:
 
     deadline = time.monotonic() + limit
     with tempfile.TemporaryFile("w+") as log:
-        bridge = await _start_bridge(demo, log.fileno())
-        reading = asyncio.create_task(_read_passes(demo, bridge))
+        bridge = asyncio.create_task(_keep_bridge(demo, log.fileno()))
         # The table goes to a terminal as it changes; elsewhere it is printed once, in the end.
         live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         showing = not as_json and sys.stderr.isatty()
         try:
             if showing:
                 live.start()
-            while not demo.over() and time.monotonic() < deadline and bridge.returncode is None:
+            while not demo.over() and time.monotonic() < deadline and not bridge.done():
                 await asyncio.sleep(LOOK_EVERY)
                 if showing:
                     live.update(demo.table(), refresh=True)
         finally:
             live.stop()
-            if bridge.returncode is None:
-                bridge.send_signal(signal.SIGTERM)
-            status = await bridge.wait()
-            await reading
-        if demo.over() and status == 0:
+            bridge.cancel()
+            status = await bridge
+        if demo.over() and status in (0, -signal.SIGKILL):  # killed when there was nothing left to do
             return True
         log.seek(0)
         print(log.read(), demo.cloud.runpod.scaler.logs(), sep="\n", file=sys.stderr)
         return False
+
+
+async def _keep_bridge(demo: Demo, log: int) -> int:
+    """Run the bridge until cancelled, and start it again when it dies, as a service manager would.
+
+    Returns:
+        Its exit status: the one it was stopped with, or that of its last death.
+    """
+    for _ in range(RESTARTS + 1):
+        starting = asyncio.create_task(_start_bridge(demo, log))
+        try:
+            bridge = await asyncio.shield(starting)
+            await _read_passes(demo, bridge)
+            status = await bridge.wait()
+            if status == REFUSED:
+                return status
+            await asyncio.sleep(RESTART_AFTER)
+        except asyncio.CancelledError:
+            return await _stopped(demo, await starting)
+    return status
+
+
+async def _stopped(demo: Demo, bridge: asyncio.subprocess.Process) -> int:
+    if bridge.returncode is None:
+        bridge.send_signal(signal.SIGTERM)
+    await _read_passes(demo, bridge)
+    return await bridge.wait()
 
 
 async def _start_bridge(demo: Demo, log: int) -> asyncio.subprocess.Process:
@@ -221,6 +278,8 @@ async def _read_passes(demo: Demo, bridge: asyncio.subprocess.Process) -> None:
     if bridge.stdout is None:
         return
     async for line in bridge.stdout:
+        if not line.endswith(b"\n"):
+            return  # killed in the middle of it
         for job in json.loads(line)["jobs"]:
             demo.routes[job["id"]] = job["route"]
         demo.passes += 1

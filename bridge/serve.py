@@ -34,13 +34,14 @@ def run_service(settings: Config, host: str, port: int) -> int:
         raise ConfigError("GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App")
     import uvloop
 
-    with _listening(host, port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listener))
+    with listening(host, port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve_until_signal(settings, listener))
     return 0
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens; a ConfigError where none can be had."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
@@ -50,10 +51,15 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _serve(settings: Config, listener: socket.socket) -> None:
+async def _serve_until_signal(settings: Config, listener: socket.socket) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(settings, listener, stop)
+
+
+async def serve(settings: Config, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then end what is in hand: first deliveries, then passes."""
     async with composed(settings, dry_run=False) as bridge:
         metrics = Metrics()
         service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval)

@@ -1,5 +1,6 @@
 """Both emulators in a thread of their own, and the bridge's command against them."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from tests.background import served
 from tests.github import a_github, an_app
+from tests.instant import working as instantly
 
 ROOT = Path(__file__).parents[1]
 API_KEY = "rp_secret_key"
@@ -102,6 +104,7 @@ def cloud(
     state: GitHubState | None = None,
     images: Mapping[str, WorkerImage] | None = None,
     image: Callable[[GitHubEmulator], WorkerImage] | None = None,
+    instant: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Iterator[Cloud]:
     """Serve both until the block ends.
@@ -111,6 +114,7 @@ def cloud(
         state: GitHub's; by default one organisation with one repository.
         images: RunPod's workers by endpoint; by default there are none.
         image: makes the image of `ep-1` once GitHub's address is known.
+        instant: has tests.instant serve the requests, with these arguments.
         config: the endpoint's settings.
     """
 
@@ -120,7 +124,8 @@ def cloud(
             github.access.add_pat(PAT)
             runs = {**(images or {}), **({"ep-1": image(github)} if image else {})}
             endpoints = RunPodState({"ep-1": EndpointConfig(**config)})
-            async with runpod_emulator(endpoints, api_key=API_KEY, images=runs) as runpod:
+            working = contextlib.nullcontext() if instant is None else instantly(github.state, endpoints, **instant)
+            async with runpod_emulator(endpoints, api_key=API_KEY, images=runs) as runpod, working:
                 yield Cloud(github=github, runpod=runpod, home=home)
 
     with served(both) as made:

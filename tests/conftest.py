@@ -1,9 +1,13 @@
 """What every test stands on: nothing outside this machine can be reached."""
 
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.postgres import Postgres, postgres
 
 _connect = socket.socket.connect
 _connect_ex = socket.socket.connect_ex
@@ -30,3 +34,19 @@ def _only_loopback() -> Any:
     patch.setattr(socket.socket, "connect_ex", connect_ex)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def a_postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, shared by the session."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new ledger's URL, on each of the two databases."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/ledger.sqlite3"
+    server: Postgres = request.getfixturevalue("a_postgres")
+    return server.database()

@@ -10,9 +10,10 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bridge.emulator import runner
 from bridge.emulator.github import App, GitHubEmulator, GitHubState, Limits, github_emulator
@@ -30,17 +31,20 @@ class Cloud:
         runpod: RunPod, with one endpoint.
         folder: for what goes with them, such as a ledger.
         api_key: RunPod's.
+        callback_key: the bridge's own, that it tells RunPod's callbacks by.
     """
 
     github: GitHubEmulator
     runpod: RunPodEmulator
     folder: Path
     api_key: str
+    callback_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
 
     def settings(self) -> dict[str, str]:
         """The bridge's environment variables."""
         app = self.github.app
         return {
+            **self._webhook_settings(),
             "GITHUB_ORG": app.owner,
             "GITHUB_API_URL": self.github.api_url,
             "GITHUB_APP_CLIENT_ID": app.client_id,
@@ -49,6 +53,17 @@ class Cloud:
             "RUNPOD_ENDPOINT_ID": ENDPOINT,
             "RUNPOD_ENDPOINT_BASE_URL": self.runpod.base_url,
             "BRIDGE_DATABASE_URL": f"sqlite:///{self.folder / 'ledger.sqlite3'}",
+        }
+
+    def _webhook_settings(self) -> dict[str, str]:
+        app = self.github.app
+        if not app.webhook_url:
+            return {}
+        url = urlsplit(app.webhook_url)
+        return {
+            "GITHUB_WEBHOOK_SECRET": app.webhook_secret,
+            "BRIDGE_PUBLIC_URL": f"{url.scheme}://{url.netloc}",
+            "BRIDGE_CALLBACK_KEY": self.callback_key,
         }
 
 
@@ -74,7 +89,12 @@ def worker_image(github_api_url: str) -> WorkerImage:
 
 @asynccontextmanager
 async def cloud(
-    state: GitHubState, config: EndpointConfig, *, github_port: int = 0, runpod_port: int = 0
+    state: GitHubState,
+    config: EndpointConfig,
+    *,
+    github_port: int = 0,
+    runpod_port: int = 0,
+    webhook_url: str | None = None,
 ) -> AsyncIterator[Cloud]:
     """Serve both until the block ends; then everything they started has ended too.
 
@@ -83,11 +103,13 @@ async def cloud(
         config: of the endpoint.
         github_port: 0 takes a free one.
         runpod_port: 0 takes a free one.
+        webhook_url: where GitHub sends its events; None for nowhere.
     """
     api_key = f"rpa_{secrets.token_hex(16)}"
     endpoints = RunPodState({ENDPOINT: config})
     with tempfile.TemporaryDirectory(prefix="bridge-emulated-") as folder:
-        async with github_emulator(state, App(owner=OWNER), port=github_port) as github:
+        app = App(owner=OWNER, webhook_url=webhook_url)
+        async with github_emulator(state, app, port=github_port) as github:
             images = {ENDPOINT: worker_image(github.api_url)}
             async with runpod_emulator(endpoints, api_key=api_key, images=images, port=runpod_port) as runpod:
                 yield Cloud(github=github, runpod=runpod, folder=Path(folder), api_key=api_key)

@@ -25,7 +25,7 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     Yields:
         The base URL, such as `http://127.0.0.1:40123`.
     """
-    with socket.create_server((LOOPBACK, port)) as listener:
+    with _listener(port) as listener:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))  # serve() would take over this process's signals
@@ -34,6 +34,19 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await task
+
+
+def _listener(port: int) -> socket.socket:
+    """A listening socket. asyncio turns Nagle's delay, 40 ms an answer, off only where the protocol is named."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 async def _refuse(request: Request) -> Response:

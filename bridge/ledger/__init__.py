@@ -43,7 +43,11 @@ class Ledger:
             with engine.connect() as connection:
                 migrate(connection)
             return cls(engine)
+        except ConfigError:
+            engine.dispose()
+            raise
         except sa.exc.DBAPIError as error:
+            engine.dispose()
             why = str(error.orig).splitlines()[0]
             raise ConfigError(f"BRIDGE_DATABASE_URL: cannot open the ledger: {why}") from None
 

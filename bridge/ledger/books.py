@@ -227,7 +227,7 @@ class Books:
         free = (turns.c.holder == holder) | (turns.c.until < now)
         values = {"holder": insert.excluded.holder, "until": insert.excluded.until}
         taken = insert.on_conflict_do_update(index_elements=["name"], set_=values, where=free)
-        return self._connection.execute(taken).rowcount == 1
+        return self._connection.execute(taken.returning(turns.c.holder)).first() is not None
 
     def prune(self, before: float, now: float) -> None:
         """Forget what ended before `before` (Unix seconds); a job's names are kept as long as it is open."""

@@ -1,9 +1,12 @@
 """`python -m bridge demo` and `emulate`, as a newcomer runs them."""
 
+import contextlib
+import functools
 import json
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,9 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from githubkit import webhooks
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from tests.background import until
+from bridge.emulator.serving import serving
+from tests.background import served, until
 from tests.cloud import ROOT
 
 HOSTILE = "feature/$(touch${IFS}owned)-`id`;'\"&"
@@ -113,6 +123,68 @@ def test_any_repositorys_workflows_run_whatever_they_are_called(tmp_path: Path, 
     assert list(tmp_path.rglob("owned")) == []
 
 
+def bridge_of(demo: "subprocess.Popen[str]") -> psutil.Process | None:
+    """The bridge that a demo runs now."""
+    for child in psutil.Process(demo.pid).children():
+        try:
+            if "bridge.dispatch" in child.cmdline():
+                return child
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return None
+
+
+def submissions(home: Path, *states: str) -> int:
+    """How many submissions the ledger of the demo has in these states; 0 before there is a ledger."""
+    for path in home.glob("bridge-emulated-*/ledger.sqlite3"):
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as ledger:
+            try:
+                found = [state for (state,) in ledger.execute("select state from submissions")]
+            except sqlite3.OperationalError:  # it is being made
+                return 0
+        return sum(state in states for state in found)
+    return 0
+
+
+def kill_bridge_of(demo: "subprocess.Popen[str]", home: Path, *, once: str) -> int | None:
+    """Kill the bridge when a submission is in that state and none on its way: then it need not wait for a lease."""
+    bridge = bridge_of(demo)
+    if bridge is None or not submissions(home, once):
+        return None
+    bridge.suspend()
+    if submissions(home, "claimed", "minted", "submitting"):
+        bridge.resume()
+        return None
+    bridge.kill()
+    return bridge.pid
+
+
+def test_a_bridge_that_is_killed_twice_loses_no_job_and_runs_none_twice(tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill(once: str) -> bool:
+        gone = kill_bridge_of(process, tmp_path, once=once)
+        killed.extend([gone] if gone else [])
+        return gone is not None
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge", "demo", "--jobs", "6", "--json"],
+        cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            for once in ("submitted", "finished"):
+                until(functools.partial(kill, once))
+                until(lambda: (bridge := bridge_of(process)) and bridge.pid not in killed)
+            out, err = process.communicate(timeout=180)
+        finally:
+            process.send_signal(signal.SIGINT)  # nothing once it has ended
+    assert process.returncode == 0, err
+    document = json.loads(out)
+    assert len(killed) == 2
+    assert [(job["conclusion"], job["executions"]) for job in document["jobs"]] == [("success", 1)] * 6
+    assert document["counts"]["requests"] >= 6
+
+
 def test_a_folder_that_is_no_repository_is_refused_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bridge", "demo", "--repo", tmp_path],
@@ -166,6 +238,35 @@ def test_the_unchanged_command_serves_emulated_services_once(tmp_path: Path) -> 
         for path in ledger.parent.glob(f"{ledger.name}*"):
             path.unlink()
         assert dispatch(variables)["counts"]["submitted"] == 0
+
+
+def test_events_are_sent_to_the_address_that_is_asked_for(tmp_path: Path) -> None:
+    got: list[tuple[str, bytes]] = []
+
+    async def take(request: Request) -> Response:
+        got.append((request.headers["x-hub-signature-256"], await request.body()))
+        return Response()
+
+    app = Starlette(routes=[Route("/webhook", take, methods=["POST"])])
+    with served(lambda: serving(app)) as url:
+        arguments = ("--webhook", f"{url}/webhook", "--auto-push", "0.5", "--cold-start", "60")
+        with emulated(tmp_path, *arguments) as variables:
+            until(lambda: got)
+            signature, body = got[0]
+            assert webhooks.verify(variables["GITHUB_WEBHOOK_SECRET"], body, signature)
+            event = webhooks.parse("workflow_job", body)
+            assert (event.action, event.organization.login) == ("queued", variables["GITHUB_ORG"])
+            assert variables["BRIDGE_PUBLIC_URL"] == url
+            assert len(variables["BRIDGE_CALLBACK_KEY"]) >= 32
+
+
+def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "emulate", "--webhook", "localhost:8080"],
+        cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--webhook" in done.stderr
 
 
 def test_new_runs_are_pushed_as_often_as_asked(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import multiprocessing
-import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -15,16 +16,41 @@ from alembic.script import ScriptDirectory
 
 import bridge.ledger
 from bridge.errors import ConfigError, Unavailable
-from bridge.ledger import SCHEMA, Books, Ledger, metadata
-from bridge.model import Claim, JobHistory, JobStatus, Move, Pool, Reason, State, Submission
+from bridge.ledger import SCHEMA, Books, Ledger, metadata, tables
+from bridge.ledger.database import connect
+from bridge.model import (
+    Claim,
+    Event,
+    JobHistory,
+    JobStatus,
+    Move,
+    Pool,
+    Reason,
+    State,
+    Streak,
+    Submission,
+    WorkflowJob,
+)
 from tests.values import NOW, ORG, a_job, a_route
 
 GPU = Pool("gpu", ORG)
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url(database_url: str) -> str:
+    return database_url
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/state/ledger.sqlite3"
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    opened = Ledger.open(url)
+    yield opened
+    opened.close()
 
 
 def claimed(books: Books, job_id: int = 1, generation: int = 1) -> Submission:
@@ -32,9 +58,8 @@ def claimed(books: Books, job_id: int = 1, generation: int = 1) -> Submission:
     return books.claim(Claim(pool=GPU, job_id=job_id, name=name, generation=generation), a_route(), NOW)
 
 
-def test_a_submission_is_read_back_as_it_was_written(url: str) -> None:
+def test_a_submission_is_read_back_as_it_was_written(ledger: Ledger) -> None:
     async def main() -> None:
-        ledger = Ledger.open(url)
         written = await ledger.transact(claimed)
         assert await ledger.read(lambda books: books.open_submissions()) == (written,)
         assert written.state is State.CLAIMED
@@ -43,12 +68,11 @@ def test_a_submission_is_read_back_as_it_was_written(url: str) -> None:
     asyncio.run(main())
 
 
-def test_a_job_is_read_back_as_it_was_seen_and_older_news_of_it_is_ignored(url: str) -> None:
+def test_a_job_is_read_back_as_it_was_seen_and_older_news_of_it_is_ignored(ledger: Ledger) -> None:
     job = a_job(1, workflow_name="ci", head_branch="x'; DROP TABLE jobs; --", public=True)
     started = replace(job, status=JobStatus.IN_PROGRESS, runner_name="runpod-1-1")
 
     async def main() -> None:
-        ledger = Ledger.open(url)
         await ledger.transact(lambda books: books.merge([job], NOW))
         assert await ledger.read(lambda books: books.jobs()) == {1: (job, NOW)}
         await ledger.transact(lambda books: books.merge([started], NOW + 10))
@@ -58,11 +82,10 @@ def test_a_job_is_read_back_as_it_was_seen_and_older_news_of_it_is_ignored(url: 
     asyncio.run(main())
 
 
-def test_a_completed_job_is_forgotten_unless_an_open_submissions_runner_took_it(url: str) -> None:
+def test_a_completed_job_is_forgotten_unless_an_open_submissions_runner_took_it(ledger: Ledger) -> None:
     done = {"status": JobStatus.COMPLETED, "conclusion": "success"}
 
     async def main() -> None:
-        ledger = Ledger.open(url)
         row = await ledger.transact(claimed)
         jobs = [a_job(1, **done), a_job(2, **done, runner_name=row.name)]
         await ledger.transact(lambda books: books.merge(jobs, NOW))
@@ -71,9 +94,8 @@ def test_a_completed_job_is_forgotten_unless_an_open_submissions_runner_took_it(
     asyncio.run(main())
 
 
-def test_an_arrow_is_recorded_only_from_the_state_it_was_read_in(url: str) -> None:
+def test_an_arrow_is_recorded_only_from_the_state_it_was_read_in(ledger: Ledger) -> None:
     async def main() -> None:
-        ledger = Ledger.open(url)
         row = await ledger.transact(claimed)
         assert await ledger.advance(row, State.MINTED, runner_id=5)
         assert not await ledger.advance(row, State.RELEASED), "another dispatcher has moved it meanwhile"
@@ -83,9 +105,8 @@ def test_an_arrow_is_recorded_only_from_the_state_it_was_read_in(url: str) -> No
     asyncio.run(main())
 
 
-def test_a_name_can_never_be_claimed_twice(url: str) -> None:
+def test_a_name_can_never_be_claimed_twice(ledger: Ledger) -> None:
     async def main() -> None:
-        ledger = Ledger.open(url)
         row = await ledger.transact(claimed)
         await ledger.advance(row, State.RELEASED)
         with pytest.raises(sa.exc.IntegrityError):
@@ -94,7 +115,7 @@ def test_a_name_can_never_be_claimed_twice(url: str) -> None:
     asyncio.run(main())
 
 
-def test_history_counts_attempts_but_not_those_that_say_nothing_about_the_job(url: str) -> None:
+def test_history_counts_attempts_but_not_those_that_say_nothing_about_the_job(ledger: Ledger) -> None:
     ends = [
         (State.FAILED, Reason.CRASHED),
         (State.FAILED, Reason.REGISTRATION_LOST),
@@ -110,7 +131,6 @@ def test_history_counts_attempts_but_not_those_that_say_nothing_about_the_job(ur
             books.record(Move(submission=row, to=state, reason=reason), NOW + generation)
 
     async def main() -> None:
-        ledger = Ledger.open(url)
         await ledger.transact(write)
         history = await ledger.read(lambda books: books.history())
         assert history == {1: JobHistory(generation=5, attempts=2, last_claim=NOW, last_end=NOW + 5)}
@@ -118,21 +138,18 @@ def test_history_counts_attempts_but_not_those_that_say_nothing_about_the_job(ur
     asyncio.run(main())
 
 
-def test_what_a_preview_wrote_is_not_kept(url: str) -> None:
+def test_what_a_preview_wrote_is_not_kept(ledger: Ledger) -> None:
     async def main() -> None:
-        ledger = Ledger.open(url)
         await ledger.preview(claimed)
         assert await ledger.read(lambda books: books.open_submissions()) == ()
 
     asyncio.run(main())
 
 
-def test_a_dry_run_makes_no_file(url: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        ledger = Ledger.open_to_look(url)
-        assert await ledger.read(lambda books: books.open_submissions()) == ()
-
-    asyncio.run(main())
+def test_a_dry_run_makes_no_file(file_url: str, tmp_path: Path) -> None:
+    ledger = Ledger.open_to_look(file_url)
+    assert asyncio.run(ledger.read(lambda books: books.open_submissions())) == ()
+    ledger.close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,7 +160,9 @@ def _claim_in_a_process(url: str, name: str) -> None:
         if not books.open_submissions():
             books.claim(Claim(pool=GPU, job_id=1, name=name, generation=int(name[-1])), a_route(), NOW)
 
-    asyncio.run(Ledger.open(url).transact(work))
+    ledger = Ledger.open(url)
+    asyncio.run(ledger.transact(work))
+    ledger.close()
 
 
 def test_of_dispatchers_that_start_at_once_on_a_new_ledger_one_claims(url: str) -> None:
@@ -154,7 +173,9 @@ def test_of_dispatchers_that_start_at_once_on_a_new_ledger_one_claims(url: str) 
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 4
-    assert len(asyncio.run(Ledger.open(url).read(lambda books: books.open_submissions()))) == 1
+    ledger = Ledger.open(url)
+    assert len(asyncio.run(ledger.read(lambda books: books.open_submissions()))) == 1
+    ledger.close()
 
 
 def test_migrations_make_what_the_code_expects(url: str) -> None:
@@ -170,9 +191,10 @@ def test_migrations_make_what_the_code_expects(url: str) -> None:
 
 def test_a_ledger_of_a_newer_bridge_is_refused(url: str) -> None:
     Ledger.open(url).close()
-    with sqlite3.connect(sa.make_url(url).database or "") as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
-    database.close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
     with pytest.raises(ConfigError, match="schema 9999 is newer"):
         Ledger.open(url)
 
@@ -184,17 +206,221 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         Ledger.open(f"sqlite:///{broken}")
 
 
-def test_a_full_ledger_is_named_and_loses_nothing(url: str) -> None:
+def test_a_full_ledger_is_named_and_loses_nothing(file_url: str) -> None:
+    ledger = Ledger.open(file_url)
+
+    def fill(books: Books) -> None:
+        books._connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        books.merge([a_job(i, name="x" * 2000) for i in range(500)], NOW)
+
     async def main() -> None:
-        ledger = Ledger.open(url)
         row = await ledger.transact(claimed)
-
-        def fill(books: Books) -> None:
-            books._connection.exec_driver_sql("PRAGMA max_page_count = 1")
-            books.merge([a_job(i, name="x" * 2000) for i in range(500)], NOW)
-
         with pytest.raises(Unavailable, match="the ledger could not be written"):
             await ledger.transact(fill)
         assert await ledger.read(lambda books: books.open_submissions()) == (row,)
 
     asyncio.run(main())
+    ledger.close()
+
+
+# --- what a service adds ---
+
+
+def an_event(guid: str, job: WorkflowJob | None, at: float = NOW) -> Event:
+    return Event(guid=guid, at=at, job=job)
+
+
+def status_of(books: Books, job_id: int) -> tuple[str, str | None]:
+    query = sa.select(tables.jobs.c.status, tables.jobs.c.runner_name).where(tables.jobs.c.id == job_id)
+    row = books._connection.execute(query).one()
+    return row.status, row.runner_name
+
+
+QUEUED, RUNS, DONE = JobStatus.QUEUED, JobStatus.IN_PROGRESS, JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("told", "comes_to"),
+    [
+        ([QUEUED], QUEUED),
+        ([QUEUED, QUEUED], QUEUED),
+        ([JobStatus.WAITING, QUEUED], QUEUED),
+        ([QUEUED, JobStatus.WAITING], QUEUED),
+        ([RUNS, QUEUED], RUNS),
+        ([QUEUED, DONE], DONE),
+        ([DONE, RUNS, QUEUED], DONE),
+        ([DONE, QUEUED, QUEUED], DONE),
+    ],
+)
+def test_events_move_a_job_forward_only(ledger: Ledger, told: list[JobStatus], comes_to: JobStatus) -> None:
+    async def main() -> None:
+        for number, status in enumerate(told):
+            event = an_event(f"guid-{number}", a_job(1, status=status), NOW + number)
+            await ledger.transact(lambda books, event=event: books.hear([event]))
+        together = [an_event(f"batch-{n}", a_job(2, status=status)) for n, status in enumerate(told)]
+        await ledger.transact(lambda books: books.hear(together))
+        for job_id in (1, 2):
+            assert (await ledger.read(lambda books, i=job_id: status_of(books, i)))[0] == comes_to
+
+    asyncio.run(main())
+
+
+def test_a_look_after_the_last_event_replaces_its_state_in_either_direction(ledger: Ledger) -> None:
+    async def main() -> None:
+        await ledger.transact(lambda books: books.hear([an_event("g", a_job(1, status=RUNS), NOW)]))
+        await ledger.transact(lambda books: books.merge([a_job(1)], NOW - 1))
+        assert (await ledger.read(lambda books: status_of(books, 1)))[0] == RUNS
+        await ledger.transact(lambda books: books.merge([a_job(1)], NOW + 1))
+        assert (await ledger.read(lambda books: status_of(books, 1)))[0] == QUEUED, "GitHub queued it again"
+
+    asyncio.run(main())
+
+
+def test_a_job_that_another_runner_takes_anew_is_that_runners(ledger: Ledger) -> None:
+    first = a_job(1, status=RUNS, runner_name="runpod-1-1", started_at=NOW)
+    anew = replace(first, runner_name="runpod-1-2", started_at=NOW + 60)
+
+    async def main() -> None:
+        await ledger.transact(lambda books: books.hear([an_event("a", first), an_event("b", anew)]))
+        assert await ledger.read(lambda books: status_of(books, 1)) == (RUNS, "runpod-1-2")
+        await ledger.transact(lambda books: books.hear([an_event("c", first)]))
+        assert await ledger.read(lambda books: status_of(books, 1)) == (RUNS, "runpod-1-2")
+
+    asyncio.run(main())
+
+
+def test_a_redelivery_changes_nothing(ledger: Ledger) -> None:
+    async def main() -> None:
+        assert await ledger.transact(lambda books: books.hear([an_event("g", a_job(1)), an_event("g", a_job(2))])) == 1
+        again = an_event("g", a_job(1, status=RUNS))
+        assert await ledger.transact(lambda books: books.hear([again])) == 0
+        assert await ledger.read(lambda books: books.known_deliveries({"g", "h"})) == {"g"}
+
+    asyncio.run(main())
+
+
+def test_what_an_event_does_not_tell_is_kept(ledger: Ledger) -> None:
+    """Events know nothing of forks, and look-ups of single jobs nothing of either."""
+
+    async def main() -> None:
+        await ledger.transact(lambda books: books.hear([an_event("a", a_job(1, public=True, fork=None))]))
+        await ledger.transact(lambda books: books.learn_forks({1: True}))
+        await ledger.transact(lambda books: books.merge([a_job(1, public=False, fork=None)], NOW + 1))
+        ((job, _),) = (await ledger.read(lambda books: books.jobs())).values()
+        assert (job.public, job.fork) == (True, True)
+
+    asyncio.run(main())
+
+
+def test_one_piece_of_work_that_fails_does_not_fail_those_that_share_its_commit(ledger: Ledger) -> None:
+    def broken(_books: Books) -> None:
+        raise ValueError("broken")
+
+    async def main() -> None:
+        works = [lambda books, i=i: books.hear([an_event(f"g{i}", a_job(i))]) for i in range(1, 30)]
+        results = await asyncio.gather(
+            *(ledger.transact(work) for work in (*works[:10], broken, *works[10:])), return_exceptions=True
+        )
+        assert [type(each) for each in results if each != 1] == [ValueError]
+        assert len(await ledger.read(lambda books: books.jobs())) == 29
+
+    asyncio.run(main())
+
+
+def test_one_dispatcher_at_a_time_has_a_turn_and_another_when_it_has_died(ledger: Ledger) -> None:
+    def turn(holder: str, now: float) -> bool:
+        return asyncio.run(ledger.transact(lambda books: books.take_turn("look", holder, now, now + 90)))
+
+    assert turn("a", NOW)
+    assert not turn("b", NOW + 60)
+    assert turn("a", NOW + 60)
+    assert not turn("b", NOW + 120)
+    assert turn("b", NOW + 151)
+    assert not turn("a", NOW + 152)
+
+
+def test_an_endpoints_streak_counts_breakdowns_since_a_worker_last_worked(ledger: Ledger) -> None:
+    ends = [
+        (State.FAILED, Reason.CRASHED),
+        (State.FINISHED, Reason.COMPLETED),
+        (State.FAILED, Reason.CRASHED),
+        (State.FAILED, Reason.NAME_TAKEN),
+        (State.FAILED, Reason.VERSION_DEPRECATED),
+    ]
+
+    def write(books: Books) -> None:
+        for generation, (state, reason) in enumerate(ends, 1):
+            row = claimed(books, generation=generation)
+            books.record(Move(submission=row, to=state, reason=reason), NOW + generation)
+
+    async def main() -> None:
+        await ledger.transact(write)
+        streaks = await ledger.read(lambda books: books.streaks())
+        assert streaks == {"ep-1": Streak(failures=2, first=NOW + 3, last=NOW + 5, reason="version_deprecated")}
+
+    asyncio.run(main())
+
+
+def test_retry_forgets_the_attempts_of_an_open_job(ledger: Ledger) -> None:
+    def write(books: Books) -> None:
+        books.merge([a_job(1)], NOW)
+        books.record(Move(submission=claimed(books), to=State.FAILED, reason=Reason.CRASHED), NOW)
+
+    async def main() -> None:
+        await ledger.transact(write)
+        assert (await ledger.read(lambda books: books.history()))[1].attempts == 1
+        assert await ledger.transact(lambda books: books.retry(1, NOW + 1))
+        assert (await ledger.read(lambda books: books.history()))[1].attempts == 0
+        assert not await ledger.transact(lambda books: books.retry(404, NOW + 1))
+
+    asyncio.run(main())
+
+
+def test_what_ended_long_ago_is_forgotten_but_no_name_of_an_open_job(ledger: Ledger) -> None:
+    def write(books: Books) -> None:
+        books.merge([a_job(1), a_job(2, status=DONE), a_job(3, status=DONE)], NOW)
+        books.hear([an_event("old", None, NOW - 10**6), an_event("new", None, NOW)])
+        for job_id in (1, 2):
+            books.record(Move(submission=claimed(books, job_id), to=State.FINISHED), NOW)
+        books.claim(Claim(pool=GPU, job_id=3, name="runpod-3-1", generation=1), a_route(), NOW)
+
+    def left(books: Books) -> tuple[set[int], set[str], frozenset[str]]:
+        ids = set(books._connection.execute(sa.select(tables.jobs.c.id)).scalars())
+        return ids, {s.name for s in books.submissions(since=0.0, names=())}, books.known_deliveries({"old", "new"})
+
+    async def main() -> None:
+        await ledger.transact(write)
+        await ledger.transact(lambda books: books.prune(NOW + 1, NOW + 1))
+        assert await ledger.read(left) == ({1}, {"runpod-1-1", "runpod-3-1"}, {"new"})
+
+    asyncio.run(main())
+
+
+def test_a_ledger_of_the_first_bridge_is_migrated_with_all_that_it_holds(url: str) -> None:
+    engine = connect(url)
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(bridge.ledger.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(sa.text("INSERT INTO meta (born) VALUES (5)"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO jobs (id, run_id, repository, name, labels, status, created_at, public, fork, seen_at) "
+                "VALUES (7, 1, 'acme/web', 'build', '[\"gpu\"]', 'queued', 1, :no, :no, 1)"
+            ),
+            {"no": False},
+        )
+        connection.commit()
+    engine.dispose()
+    ledger = Ledger.open(url)
+    ((job, _),) = asyncio.run(ledger.read(lambda books: books.jobs())).values()
+    assert (job.id, job.labels, job.fork) == (7, ("gpu",), False)
+    ledger.close()
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        (partial,) = (i for i in sa.inspect(connection).get_indexes("jobs") if i["name"] == "jobs_open")
+        (condition,) = (str(v) for k, v in partial["dialect_options"].items() if k.endswith("_where"))
+        assert "completed" in condition
+    engine.dispose()
