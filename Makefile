@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench faults lint types contracts lock clean
+.PHONY: demo test check bench faults image-check lint types contracts lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m bridge demo
@@ -16,6 +16,8 @@ check: lint types contracts test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint runner_image/Dockerfile
+	$(BIN)/shellcheck runner_image/hooks/*.sh
 	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
 	$(BIN)/zizmor --quiet --offline --pedantic --strict-collection .
 
@@ -33,12 +35,18 @@ faults: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
+# Builds the worker image for GPU and CPU and runs jobs in it; needs root, apt, buildah and debootstrap.
+image-check: $(VENV)/.dev
+	$(BIN)/python -m tests.image
+
 lock: export UV_CUSTOM_COMPILE_COMMAND = make lock
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --extra demo pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --constraint requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	  --constraint requirements.lock runner_image/requirements.in --output-file runner_image/requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,12 +4,10 @@ Started as the worker's program. A trial without RunPod: `python3 handler.py --t
 """
 
 import asyncio
-import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,13 @@ if __name__ == "__main__":  # as a program its own folder is on the path, but no
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bridge.model import Reason
+from runner_image import fitness
+from runner_image.account import SUDOERS, refuse_exposed_keys, runner_account, shield
+from runner_image.events import Events
 from runner_image.failure import Failure
 from runner_image.masking import Masker
-from runner_image.process import adopt_orphans
+from runner_image.process import adopt_orphans, unbroken
+from runner_image.progress import Reporter, Send
 from runner_image.request import parse
 from runner_image.session import Session
 
@@ -44,7 +46,9 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
         A bridge.model.WorkerAnswer; with the key `error`, `{reason}: {detail}`, when no job was run to its end.
     """
     masker = Masker([*(os.environ.get(name) for name in SECRETS), *_secrets(request.get("input"))])
-    emit = _emitter(masker, request)
+    # Set by RunPod, and so absent in a local trial.
+    reporter = Reporter(_to_runpod(request)) if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT") else None
+    emit = Events(masker, reporter, request=request.get("id"))
     try:
         return await _served(request, masker, emit)
     except Failure as failure:
@@ -60,12 +64,17 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
             "outcome": Reason.CRASHED.value,
             "error": masker.mask(f"{Reason.CRASHED}: {type(error).__name__}: {error}"),
         }
+    finally:
+        if reporter:
+            await unbroken(reporter.close())
 
 
-async def _served(request: Mapping[str, Any], masker: Masker, emit: Callable[..., None]) -> dict[str, Any]:
+async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> dict[str, Any]:
     """Run the session in a task of its own, so that SIGTERM can end it and still answer."""
     parsed = parse(request.get("input"), os.environ)
-    emit("request taken", mode=parsed.mode, runner=parsed.name, submission=parsed.submission)
+    emit.bind(submission=parsed.submission, runner=parsed.name)
+    emit("request taken", mode=parsed.mode)
+    refuse_exposed_keys(parsed.mode, os.environ, sudo=SUDOERS.exists())
     session = Session(parsed, root=runner_root(os.environ), environment=os.environ, masker=masker, emit=emit)
     running = asyncio.ensure_future(session.run())
     loop = asyncio.get_running_loop()
@@ -93,20 +102,23 @@ async def _served(request: Mapping[str, Any], masker: Masker, emit: Callable[...
     return dict(answer)
 
 
+def _to_runpod(request: Mapping[str, Any]) -> Send:
+    """How the SDK's worker sends progress of `request`."""
+
+    async def send(message: Mapping[str, Any]) -> None:
+        from runpod.http_client import AsyncClientSession
+        from runpod.serverless.modules.rp_http import send_result
+
+        async with AsyncClientSession() as session:
+            await send_result(session, {"status": "IN_PROGRESS", "output": dict(message)}, request)
+
+    return send
+
+
 def _secrets(given: object) -> list[str]:
     """The secrets of an input, valid or not."""
     keys = ("jit_config", "registration_token", "github_pat")
     return [v for k in keys if isinstance(v := given.get(k), str)] if isinstance(given, Mapping) else []
-
-
-def _emitter(masker: Masker, request: Mapping[str, Any]) -> Callable[..., None]:
-    """One JSON line per event on stdout."""
-
-    def emit(event: str, **fields: object) -> None:
-        line = {"at": round(time.time(), 3), "event": event, "request": request.get("id"), **fields}
-        print(masker.mask(json.dumps(line)), flush=True)
-
-    return emit
 
 
 def main() -> None:
@@ -116,6 +128,9 @@ def main() -> None:
     import runpod
 
     adopt_orphans()
+    shield(os.environ)
+    for check in fitness.checks(runner_root(os.environ), os.environ, runner_account(os.environ)):
+        runpod.serverless.register_fitness_check(check)
     runpod.serverless.start({"handler": handle, "refresh_worker": True, "concurrency_modifier": lambda _: 1})
 
 

@@ -7,9 +7,11 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import psutil
+
+from runner_image.account import Account
 
 INTERRUPT_GRACE = 20.0
 """s between the interrupt and the kill of a runner: it cancels its job and ends its session meanwhile."""
@@ -41,14 +43,20 @@ async def unbroken(work: Awaitable[T]) -> T:
 class Process:
     """A program in a process group of its own. Made by `start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, on_line: Callable[[str], None], before: set[int]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, reading: "asyncio.Task[None]", before: set[int]) -> None:
         self._process = process
         self._before = before
-        self._reading = asyncio.ensure_future(_read(process.stdout, on_line))
+        self._reading = reading
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
+        cls,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        on_line: Callable[[str], None],
+        account: Account | None = None,
     ) -> Self:
         """Start a program.
 
@@ -57,18 +65,32 @@ class Process:
             cwd: its working directory.
             environment: all of its environment.
             on_line: called with each line of its output, stderr included.
+            account: whom it runs as; None for this process's user.
         """
+        whose: dict[str, Any] = {}
+        if account:
+            whose = {"user": account.uid, "group": account.gid, "extra_groups": []}
         before = {child.pid for child in psutil.Process().children()}
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=cwd,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        return cls(process, on_line, before)
+        # A pipe of our own: with asyncio's, before Python 3.12.5, an exit is only heard of when a step that the
+        # program left behind has closed it too. https://github.com/python/cpython/issues/119710
+        reader, writer = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                cwd=cwd,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writer,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                **whose,
+            )
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        return cls(process, asyncio.ensure_future(_read(reader, on_line)), before)
 
     @property
     def pid(self) -> int:
@@ -92,24 +114,28 @@ class Process:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._process.wait()), INTERRUPT_GRACE)
         self._signal(signal.SIGKILL)
-        await asyncio.to_thread(_kill_descendants, self._before | {self._process.pid})
-        await self._process.wait()
+        await self._process.wait()  # before the rest: what it leaves becomes this process's own only by its end
+        await asyncio.to_thread(_kill_descendants, self._before)
         self._reading.cancel()
+        await asyncio.wait([self._reading])
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
-async def _read(stream: asyncio.StreamReader | None, on_line: Callable[[str], None]) -> None:
+async def _read(pipe: int, on_line: Callable[[str], None]) -> None:
     """Call `on_line` with each line; one of over LONGEST_LINE comes in pieces."""
-    pending = b""
-    while stream and (chunk := await stream.read(LONGEST_LINE)):
-        *lines, pending = (pending + chunk).split(b"\n")
-        if len(pending) > LONGEST_LINE:
-            lines, pending = [*lines, pending], b""
-        for line in lines:
-            on_line(line.decode(errors="replace").rstrip("\r"))
+    stream, pending = asyncio.StreamReader(), b""
+    protocol = asyncio.StreamReaderProtocol(stream)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(pipe, "rb"))
+    with contextlib.closing(transport):
+        while chunk := await stream.read(LONGEST_LINE):
+            *lines, pending = (pending + chunk).split(b"\n")
+            if len(pending) > LONGEST_LINE:
+                lines, pending = [*lines, pending], b""
+            for line in lines:
+                on_line(line.decode(errors="replace").rstrip("\r"))
     if pending:
         on_line(pending.decode(errors="replace"))
 

@@ -1,16 +1,18 @@
 """One request from its start to its end: configure, listen, run one job, clean up."""
 
 import asyncio
-import contextlib
-import shutil
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge.model import WORKER_GRACE, Credentials, Reason, WorkerAnswer
+from runner_image import diagnostics
+from runner_image.account import runner_account
 from runner_image.environment import runner_environment
 from runner_image.failure import Failure
+from runner_image.leftovers import forget_job
 from runner_image.listener import RESTARTABLE, Progress, conclude
 from runner_image.masking import Masker
 from runner_image.process import Process, unbroken
@@ -31,8 +33,6 @@ EXIT_LIMIT = 300.0
 
 RESTARTS, RESTART_WAIT = 3, 1.0
 """Of a Listener that failed before it saw a job: how many, and s before the first; each wait is twice the last."""
-
-_LEFT_BY_A_JOB = (".runner", ".credentials", ".credentials_rsaparams", "_work", "_diag")
 
 
 @dataclass
@@ -58,6 +58,9 @@ class Session:
         environment: the worker's.
         masker: masks what is written.
         emit: writes one event to the log, as name and fields.
+
+    Raises:
+        Failure: the environment names a user for the runner whom there is not.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class Session:
         self._root = root
         self._worker_environment = environment
         self._environment = runner_environment(environment, request.job_input)
+        self._account = runner_account(environment)
+        self._environment |= self._account.variables if self._account else {}
         self._masker = masker
         self._emit = emit
         self._clock = _Clock()
@@ -90,11 +95,13 @@ class Session:
         """
         if self._request.not_after and time.time() > self._request.not_after:
             return self._answer(Reason.NO_JOB)
+        reason = Reason.STOPPED
         try:
             secret = await self._configured()
+            self._emit("configured")
             reason, detail = await self._listened(secret)
         finally:
-            await unbroken(self._cleaned_up())
+            await unbroken(self._cleaned_up(reason))
         if reason not in (Reason.COMPLETED, Reason.NO_JOB):
             raise Failure(reason, detail)
         return self._answer(reason)
@@ -112,7 +119,7 @@ class Session:
 
     async def _configured(self) -> dict[str, str]:
         """Register the runner; what the Listener's environment needs beyond the job's."""
-        self._forget_job()
+        await asyncio.to_thread(forget_job, self._root, self._account)
         if self._request.mode is Credentials.JIT:
             return {"ACTIONS_RUNNER_INPUT_JITCONFIG": self._request.secret or ""}
         token = await registration_token(self._request, self._worker_environment)
@@ -186,6 +193,8 @@ class Session:
             self._emit("job ended", job=self._progress.job, result=self._progress.result)
             self._clock.enter("leave")
             self._allow(EXIT_LIMIT)
+        elif self._progress.listening and not before.listening:
+            self._emit("listening")
         elif self._progress.hopeless:
             self._allow(0.0)
 
@@ -199,27 +208,32 @@ class Session:
     async def _start(self, argv: list[str], secret: Mapping[str, str], on_line: Callable[[str], None]) -> Process:
         try:
             environment = {**self._environment, **secret}
-            return await Process.start(argv, cwd=self._root, environment=environment, on_line=on_line)
+            return await Process.start(
+                argv, cwd=self._root, environment=environment, on_line=on_line, account=self._account
+            )
         except OSError as error:
             detail = f"{self._root / argv[0]} cannot be started: {error.strerror}; is RUNNER_DIR right?"
             raise Failure(Reason.CONFIGURATION_FAILED, detail) from None
 
-    async def _cleaned_up(self) -> None:
+    async def _cleaned_up(self, reason: Reason) -> None:
         """Leave nothing for the next job: no registration without a job, no file."""
         self._clock.enter("cleanup")
         owned = self._request.mode in (Credentials.APP, Credentials.PAT)
         if owned and self._runner_id is not None and self._progress.result is None:
             await delete_registration(self._request, self._worker_environment, self._runner_id)
-        await asyncio.to_thread(self._forget_job)
+        if reason not in (Reason.COMPLETED, Reason.NO_JOB):
+            await asyncio.to_thread(self._keep_diagnostics)
+        await asyncio.to_thread(forget_job, self._root, self._account)
         self._clock.enter("done")
 
-    def _forget_job(self) -> None:
-        for path in self._leftovers():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-    def _leftovers(self) -> Iterator[Path]:
-        return (self._root / name for name in _LEFT_BY_A_JOB)
+    def _keep_diagnostics(self) -> None:
+        wanted = self._worker_environment.get("RUNNER_DIAG_DIR")
+        if not wanted:
+            return
+        directory = Path(wanted) / f"{re.sub(r'[^A-Za-z0-9._-]', '_', self._request.name)}-{int(time.time())}"
+        try:
+            kept = diagnostics.keep(self._root, directory, self._masker)
+        except OSError as error:
+            self._emit("diagnostics lost", detail=str(error))
+        else:
+            self._emit("diagnostics kept", logs=kept, directory=str(directory))

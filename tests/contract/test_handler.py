@@ -202,8 +202,9 @@ def test_each_event_is_one_json_line_and_the_runners_own_lines_pass(
     worker.handle(**worker.jit())
     lines = capfd.readouterr().out.splitlines()
     events = [json.loads(line) for line in lines if line.startswith("{")]
-    assert [e["event"] for e in events] == ["request taken", "listener started", "job started", "job ended", "done"]
-    assert {e["request"] for e in events} == {"req-1"}
+    said = ["request taken", "configured", "listener started", "listening", "job started", "job ended", "done"]
+    assert [e["event"] for e in events] == said
+    assert {(e["request"], e["runner"]) for e in events} == {("req-1", "r-1")}
     assert any(line.endswith("Listening for Jobs") for line in lines)
 
 

@@ -134,6 +134,7 @@ class World:
     def dispatcher(self, database_url: str, *, webhooks: bool = True, **settings: Any) -> Iterator[str]:
         """Run a service in a thread of this process until the block ends; where it listens."""
         self.database_urls = list(dict.fromkeys([*self.database_urls, database_url]))
+        Ledger.open(database_url).close()  # made here: Alembic works for one thread of a process at a time
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         variables = self.cloud.environment | {

@@ -1,0 +1,8 @@
+#!/bin/bash
+# Tells the job's log where the job runs.
+set +e  # the runner starts it with -e, and a failure would fail the job
+echo "RunPod endpoint ${RUNPOD_ENDPOINT_ID:-(none)}, worker ${RUNPOD_POD_ID:-(none)}, data centre ${RUNPOD_DC_ID:-unknown}"
+gpus=$(timeout 10 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null)
+echo "GPU: ${gpus:-none}"
+echo "CPUs: $(nproc), free disk: $(df --human-readable --output=avail . | tail -1 | tr -d ' ')"
+exit 0

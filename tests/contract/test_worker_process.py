@@ -1,0 +1,71 @@
+"""The end of the runner's programs, however they and what they started behave."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runner_image import process
+from runner_image.process import Process, adopt_orphans
+
+MARK = "86399"  # s; long, and easy to find among the machine's processes
+
+
+def sleepers() -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", MARK]]
+
+
+@pytest.fixture(autouse=True)
+def _no_sleepers() -> Iterator[None]:
+    adopt_orphans()
+    yield
+    left = sleepers()
+    for each in left:
+        each.kill()
+    assert left == []
+
+
+def ran(script: str, folder: Path, *, stop_after: float | None = None) -> tuple[int | None, list[str], float]:
+    """A program's exit code, its lines, and the seconds that it took to be rid of it."""
+    lines: list[str] = []
+
+    async def run() -> tuple[int | None, float]:
+        started = await Process.start(
+            ["bash", "-c", script], cwd=folder, environment={"PATH": "/usr/bin:/bin"}, on_line=lines.append
+        )
+        code = None
+        if stop_after is None:
+            code = await started.wait()
+        else:
+            await asyncio.sleep(stop_after)
+        began = time.monotonic()
+        await started.stop()
+        return code, time.monotonic() - began
+
+    code, seconds = asyncio.run(asyncio.wait_for(run(), 30))
+    return code, lines, seconds
+
+
+def test_a_program_ends_with_its_code_and_all_its_lines(tmp_path: Path) -> None:
+    code, lines, _ = ran("echo one; echo two >&2; printf three; exit 7", tmp_path)
+    assert (code, lines) == (7, ["one", "two", "three"])
+
+
+def test_a_process_that_holds_the_output_does_not_hold_the_end(tmp_path: Path) -> None:
+    """In Python before 3.12.5 asyncio's own pipe makes the exit wait for its last writer."""
+    code, lines, _ = ran(f"echo line; setsid sleep {MARK} & sleep 0.3; exit 3", tmp_path)
+    assert (code, lines) == (3, ["line"])
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_stuck_program_and_all_below_it_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: int
+) -> None:
+    """Killing is not instantaneous: what the program leaves becomes ours to end only when it is gone."""
+    monkeypatch.setattr(process, "INTERRUPT_GRACE", 0.1)
+    script = f"trap '' INT; setsid bash -c 'sleep {MARK} & sleep {MARK}; :' & kill -STOP $$"
+    _, _, seconds = ran(script, tmp_path, stop_after=0.5)
+    assert seconds < 5

@@ -1,0 +1,26 @@
+"""What `/status` shows of a real worker of the real SDK while its job runs, and once it has ended."""
+
+from pathlib import Path
+
+from bridge.emulator.cloud import worker_image
+from bridge.emulator.github.state import jit_config
+from tests.background import until
+from tests.cloud import cloud
+from tests.github import GPU, a_run
+from tests.runners import a_job
+
+
+def test_status_shows_where_a_worker_stands_and_then_its_answer(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    job = a_job(f"while [ ! -e {go} ]; do sleep 0.1; done", name="train")
+    with cloud(tmp_path / "home", image=lambda github: worker_image(github.api_url), workers_max=1) as made:
+        runner = made.github.state.add_runner("orgs/acme", "r-1", GPU)
+        given = {"jit_config": jit_config(runner, made.github.url), "runner_name": "r-1"}
+        request = made.runpod.state.submit("ep-1", {"input": given})
+        until(lambda: request.output == {"state": "listening", "runner_name": "r-1"})
+        made.github.state.add_run("acme/web", a_run(job))
+        until(lambda: request.output == {"state": "running", "runner_name": "r-1", "job": "train"})
+        assert request.status == "IN_PROGRESS"
+        go.touch()
+        until(lambda: request.status == "COMPLETED")
+        assert request.output["result"] == "Succeeded"

@@ -1,0 +1,1 @@
+"""Builds the worker image as users do and runs jobs in it: `make image-check`."""

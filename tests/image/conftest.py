@@ -1,0 +1,55 @@
+"""The images, built once per run."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.image.build import Image, Release, Store, make_release
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "runpod-actions-bridge" / "image"
+    folder.mkdir(parents=True, exist_ok=True)
+    store = Store(folder)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def release() -> Iterator[Release]:
+    with tempfile.TemporaryDirectory(prefix="image-check-") as folder:
+        yield make_release(Path(folder))
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Print past pytest's capture."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def said(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{line}", flush=True)
+
+    return said
+
+
+@pytest.fixture(scope="session")
+def cpu(store: Store, release: Release) -> Image:
+    """As users build it: jobs may use sudo."""
+    return store.build("worker-cpu", release, BUILD_TYPE="cpu")
+
+
+@pytest.fixture(scope="session")
+def strict(store: Store, release: Release, cpu: Image) -> Image:
+    """Without sudo."""
+    return store.build("worker-cpu-strict", release, BUILD_TYPE="cpu", SUDO="off")
+
+
+@pytest.fixture(scope="session")
+def gpu(store: Store, release: Release) -> Image:
+    return store.build("worker-gpu", release, BUILD_TYPE="gpu")

@@ -1,0 +1,82 @@
+"""What of a job is removed before the next, and what of its failure is kept when the endpoint asks for it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runner_image import diagnostics
+from runner_image.account import Account
+from runner_image.leftovers import forget_job, left_behind
+from runner_image.masking import Masker
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A runner's directory after a job."""
+    root = tmp_path / "runner"
+    for folder in ("bin", "_work/web", "_diag"):
+        (root / folder).mkdir(parents=True)
+    for file in ("config.sh", ".runner", ".credentials", ".credentials_rsaparams", ".env", "_diag/Worker_1.log"):
+        (root / file).write_text("token hunter2")
+    return root
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def test_without_an_account_only_what_a_runner_leaves_goes(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (root / "_work" / "link").symlink_to(tmp_path / "precious")
+    forget_job(root, None, [tmp_path])
+    assert names(root) == {"bin", "config.sh", ".env"}
+    assert (tmp_path / "precious").exists()
+
+
+def test_with_an_account_all_that_it_owns_goes_and_all_of_its_home(root: Path, tmp_path: Path) -> None:
+    for folder in ("home", "tmp"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file").touch()
+    mine = Account(name="x", uid=os.getuid(), gid=os.getgid(), home=tmp_path / "home")
+    shared = [tmp_path / "tmp", tmp_path / "absent"]
+    assert {root / ".env", tmp_path / "tmp" / "file", tmp_path / "home" / "file"} < set(left_behind(root, mine, shared))
+    other = Account(name="y", uid=os.getuid() + 1, gid=os.getgid(), home=tmp_path / "home")
+    left = set(left_behind(root, other, shared))
+    assert root / "_work" in left
+    assert not left & {root / "bin", root / ".env", tmp_path / "tmp" / "file"}
+
+
+def test_a_link_in_place_of_a_home_is_not_followed(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    (tmp_path / "home").symlink_to(tmp_path / "precious")
+    account = Account(name="y", uid=os.getuid() + 1, gid=0, home=tmp_path / "home")
+    assert tmp_path / "home" / "file" not in left_behind(root, account, [])
+
+
+def test_the_runners_logs_are_kept_masked_and_private(root: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept" / "r-1"
+    assert diagnostics.keep(root, kept, Masker(["hunter2"])) == 1
+    log = kept / "Worker_1.log"
+    assert log.read_text() == "token ***"
+    assert oct(log.stat().st_mode)[-3:] == "600"
+    assert oct(kept.stat().st_mode)[-3:] == "700"
+
+
+def test_a_job_cannot_have_another_file_kept_in_place_of_a_log(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("root's")
+    (root / "_diag" / "Runner_2.log").symlink_to(tmp_path / "shadow")
+    os.mkfifo(root / "_diag" / "Runner_3.log")
+    assert diagnostics.keep(root, tmp_path / "kept", Masker([])) == 1
+    assert names(tmp_path / "kept") == {"Worker_1.log"}
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "_diag").symlink_to(root / "_diag")
+    assert diagnostics.keep(tmp_path / "linked", tmp_path / "again", Masker([])) == 0
+
+
+def test_of_a_long_log_the_end_is_kept(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnostics, "LONGEST", 4)
+    (root / "_diag" / "Worker_1.log").write_text("0123456789")
+    diagnostics.keep(root, tmp_path / "kept", Masker([]))
+    assert (tmp_path / "kept" / "Worker_1.log").read_text() == "6789"

@@ -1,0 +1,106 @@
+"""The files that make the image agree with each other and with the code that they pack."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "runner_image" / "Dockerfile").read_text()
+PACKAGES = {"jwt": "PyJWT"}
+"""Names of modules whose package is called otherwise."""
+
+STANDINS = ("bridge/emulator/", "tests/")
+"""Imitate a release, and need not be the image's."""
+
+
+def default(name: str) -> str:
+    found = re.search(rf"^ARG {name}=(.+)$", DOCKERFILE, re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+@cache
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return listed.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["RUNNER_VERSION", "RUNNER_SHA256", "CUDA_VERSION"])
+def test_the_dockerfile_names_each_version_once_and_nothing_else_does(name: str) -> None:
+    version = default(name)
+    assert DOCKERFILE.count(version) == 1
+    others = [
+        path
+        for path in tracked()
+        if not path.startswith(STANDINS) and not path.endswith(".lock") and path != "runner_image/Dockerfile"
+    ]
+    assert [path for path in others if version in (ROOT / path).read_text(errors="replace")] == []
+
+
+def imported(files: list[Path]) -> Iterator[str]:
+    """The modules that files import, with their full names."""
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                yield from [node.module or "", *(f"{node.module}.{name.name}" for name in node.names)]
+            elif isinstance(node, ast.Import):
+                yield from (name.name for name in node.names)
+
+
+def copied() -> list[Path]:
+    """The Python files that the Dockerfile copies."""
+    sources = [
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+) /opt/worker/\S+$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()
+    ]
+    paths = [ROOT / source for source in sources]
+    return [file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])]
+
+
+def test_the_image_holds_every_module_that_the_worker_imports() -> None:
+    held = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in copied()}
+    assert {"runner_image.handler", "bridge.github.api"} <= held
+    ours = {name for name in imported(copied()) if name.startswith(("bridge.", "runner_image."))}
+    modules = {name for name in ours if (ROOT / name.replace(".", "/")).with_suffix(".py").exists()}
+    assert modules - held == set()
+
+
+def test_its_requirements_are_what_the_worker_imports() -> None:
+    lines = (ROOT / "runner_image" / "requirements.in").read_text().splitlines()
+    wanted = {line for line in lines if not line.startswith("#")}
+    top = {name.partition(".")[0] for name in imported(copied())}
+    others = top - set(sys.stdlib_module_names) - {"bridge", "runner_image", ""}
+    assert {PACKAGES.get(name, name) for name in others} == wanted
+
+
+def test_its_versions_are_the_projects() -> None:
+    def pins(path: str) -> set[str]:
+        return set(re.findall(r"^[\w.-]+(?:\[[\w,]+\])?==\S+", (ROOT / path).read_text(), re.MULTILINE))
+
+    assert pins("runner_image/requirements.lock") - pins("requirements.lock") == set()
+
+
+def test_the_build_is_sent_what_it_copies_and_no_more() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert lines[0] == "*", "everything is left out but what follows"
+    sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    sources = re.findall(r"^COPY (?!--from)(.+) /\S+$", DOCKERFILE, re.MULTILINE)
+    assert {source for line in sources for source in line.split()} - sent == {"runner_image/requirements.lock"}
+
+
+def test_every_argument_and_variable_is_documented() -> None:
+    documented = set(re.findall(r"`([A-Z_0-9]+)`", (ROOT / "docs" / "image.md").read_text()))
+    arguments = set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.MULTILINE))
+    source = "".join(file.read_text() for file in (ROOT / "runner_image").glob("*.py"))
+    variables = set(re.findall(r"environ(?:ment)?\.(?:get|setdefault)\(\"(\w+)\"", source))
+    assert {"RUNNER_SHA256", "RUNNER_DIAG_DIR"} < arguments | variables
+    assert (arguments | variables) - documented == set()
