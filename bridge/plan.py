@@ -148,9 +148,7 @@ def _settle(snapshot: Snapshot, now: float) -> _Settled:
 def _after(snapshot: Snapshot, moves: Iterable[Move]) -> tuple[Submission, ...]:
     """The submissions as they will be. One to be withdrawn stays supply until GitHub has agreed."""
     to = {m.submission.id: m.to for m in moves}
-    return tuple(
-        replace(s, state=to[s.id], since=snapshot.at) if s.id in to else s for s in snapshot.submissions
-    )
+    return tuple(replace(s, state=to[s.id], since=snapshot.at) if s.id in to else s for s in snapshot.submissions)
 
 
 def _own_runners(snapshot: Snapshot) -> Iterator[_Own]:
