@@ -16,7 +16,7 @@ check: lint types contracts test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/hadolint runner_image/Dockerfile
+	$(BIN)/hadolint runner_image/Dockerfile docs/examples/Dockerfile
 	$(BIN)/shellcheck runner_image/hooks/*.sh
 	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
 	$(BIN)/zizmor --quiet --offline --pedantic --strict-collection .
