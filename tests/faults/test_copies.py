@@ -29,6 +29,8 @@ def test_two_dispatchers_on_one_postgresql_serve_each_job_once(tmp_path: Path, a
         made.queue(30)
         made.ends()
         assert len(made.cloud.runpod.state.requests) == 30
+        for address in addresses:
+            assert httpx.get(f"{address}/readyz").status_code == 200, "also the copy that never looks"
 
 
 def test_a_copy_takes_over_the_looks_of_one_that_has_died(tmp_path: Path, a_postgres: Postgres) -> None:
