@@ -18,6 +18,9 @@ from bridge.reconcile import Report
 TOGETHER = 4
 """Passes woken by events that may run at once: one need not wait for another's requests."""
 
+PATIENCE = 30.0
+"""s after which, at the earliest, a look is overdue: it may take a while itself."""
+
 SLOWEST = 10
 """Times the interval, between looks while something is out of order."""
 
@@ -111,7 +114,7 @@ class Service:
         if not looked_at:
             return "none has ended yet"
         age = time.time() - looked_at
-        patience = 3 * self._interval * min(2**self._troubled, SLOWEST)
+        patience = max(3 * self._interval * min(2**self._troubled, SLOWEST), PATIENCE)
         return f"the last one began {age:.0f} s ago" if age > patience else None
 
     async def _look_until(self, stop: asyncio.Event) -> None:
