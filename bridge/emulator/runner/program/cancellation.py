@@ -25,7 +25,7 @@ class Cancellation(threading.Thread):
 
     def __init__(self, tracking: str) -> None:
         super().__init__(daemon=True)
-        self.requested = threading.Event()
+        self._requested = False
         self._tracking = tracking
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()  # each process is interrupted once: act takes a second one for haste
@@ -34,7 +34,7 @@ class Cancellation(threading.Thread):
         """Wait for the end of standard input; interrupt; after a grace, kill."""
         sys.stdin.read()
         with self._lock:
-            self.requested.set()
+            self._requested = True
             self._interrupt()
         time.sleep(GRACE)
         kill_orphans(self._tracking)
@@ -43,7 +43,7 @@ class Cancellation(threading.Thread):
         """From now on, it is this process that is interrupted."""
         with self._lock:
             self._process = process
-            if self.requested.is_set():
+            if self._requested:
                 self._interrupt()
 
     def _interrupt(self) -> None:

@@ -63,27 +63,31 @@ class Dispatcher:
                 start_new_session=True,  # a signal to the Listener's group must not reach it
             )
             _send(worker, self._assignment(job))
+            ended = False
             try:
                 with self._signals.heard():
-                    self._supervise(worker, job_id, job)
+                    ended = self._supervise(worker, job_id, job)
             finally:
                 _cancel(worker)
                 worker.wait()
                 output.seek(0)
                 outcome = _read_outcome(output.read())
+                if not ended:  # as with the real one, whatever the Worker says: a signal may even have met it unborn
+                    outcome["result"] = "Canceled"
                 self._complete(job_id, outcome)
                 console.event(f"Job {job['name']} completed with result: {outcome['result']}")
 
-    def _supervise(self, worker: "subprocess.Popen[str]", job_id: int, job: dict[str, object]) -> None:
-        """Renew the job until the Worker ends, or until it must be cancelled."""
+    def _supervise(self, worker: "subprocess.Popen[str]", job_id: int, job: dict[str, object]) -> bool:
+        """Renew the job until the Worker ends; False when it must be cancelled before."""
         limit = time.monotonic() + 60 * float(str(job.get("timeout_minutes") or 360))
         while time.monotonic() < limit and self._renew(job_id):
             try:
                 worker.wait(RENEW_INTERVAL)
             except subprocess.TimeoutExpired:
                 continue
-            return
+            return True
         self._log.info("The job is cancelled.")
+        return False
 
     def _assignment(self, job: dict[str, object]) -> dict[str, object]:
         message: dict[str, object] = job["message"]  # type: ignore[assignment]  # the protocol's object
