@@ -12,7 +12,7 @@ from .configure import Refused, configure, remove
 from .dispatch import Dispatcher
 from .server import Server, Unreachable
 from .session import Deprecated, Session, SessionConflict, SessionRefused
-from .shutdown import Shutdown, catch_signals
+from .shutdown import Shutdown, Signals
 
 ROOT = Path(__file__).parents[3]
 """The runner's directory: this file is installed as bin/standin/program/listener.py."""
@@ -109,12 +109,14 @@ def _run(command: Command, version: str) -> int:
 def _listen(runner: settings.Settings, version: str, *, once: bool) -> int:
     log = console.Diagnostics(ROOT, "Runner")
     session = Session(Server(runner.server_url, settings.load_credential(ROOT)), version, log)
-    catch_signals()
+    signals = Signals()
     try:
-        session.create()
+        with signals.heard():
+            session.create()
         console.say(f"Current runner version: '{version}'")
         console.event("Listening for Jobs")
-        return _take_jobs(session, Dispatcher(ROOT, runner, session.server, log), once or runner.ephemeral)
+        dispatcher = Dispatcher(ROOT, runner, session.server, log, signals)
+        return _take_jobs(session, dispatcher, signals, once or runner.ephemeral)
     except Shutdown:
         return Code.SUCCESS
     except SessionConflict:
@@ -125,10 +127,11 @@ def _listen(runner: settings.Settings, version: str, *, once: bool) -> int:
         log.close()
 
 
-def _take_jobs(session: Session, dispatcher: Dispatcher, once: bool) -> int:
+def _take_jobs(session: Session, dispatcher: Dispatcher, signals: Signals, once: bool) -> int:
     try:
         while True:
-            job_id = session.next_job()
+            with signals.heard():
+                job_id = session.next_job()
             if job_id is None:
                 console.complain("The runner no longer exists on the server. Cleaning up local configuration.")
                 settings.delete(ROOT)
