@@ -120,7 +120,10 @@ class Process:
         self._paused: list[asyncio.Future[None]] = []
         self._passes: list[asyncio.Task[Report]] = []
         self.dead = False
-        self.disturbed = False  # since the pass began that runs alone
+        self.disturbed = False  # since the pass began
+        # With a delivery log a look scans the repositories only now and then.
+        self.sees_all = not webhook
+        self.truthful = False
         log = _Log(self, world) if webhook else None
         self._reconciler = Reconciler(SCOPE, _GitHub(self, world), _RunPod(self, world), _Ledger(self), log)  # type: ignore[arg-type]
 
@@ -131,10 +134,12 @@ class Process:
 
     def look(self, script: Mapping[int, Mishap]) -> Report | None:
         """A pass that looks; its report if it has ended."""
+        self.truthful = self.sees_all
         return self._begin(self._reconciler.run(), script)
 
     def act(self, nudged: Collection[str], script: Mapping[int, Mishap]) -> Report | None:
         """A pass on what events told."""
+        self.truthful = False
         return self._begin(self._reconciler.act(nudged), script)
 
     def explain(self) -> Any:
@@ -166,8 +171,8 @@ class Process:
         """Run until everything has ended or waits."""
 
         async def idle() -> None:
-            while self._loop._ready:  # type: ignore[attr-defined]
-                await asyncio.sleep(0)  # noqa: ASYNC110 - no event tells that nothing is left to run
+            while self._loop._ready:  # type: ignore[attr-defined]  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0)
 
         self._loop.run_until_complete(idle())
         ended = [task for task in self._passes if task.done()]
@@ -216,7 +221,7 @@ class _Ledger:
     async def transact(self, work: Callable[[Books], T]) -> T:
         def do() -> T:
             result = self._store.run(work)
-            self._store.check(truthful=not self._process.disturbed)
+            self._store.check(truthful=self._process.truthful and not self._process.disturbed)
             return result
 
         return await self._process.call(do, kept=True)
