@@ -66,7 +66,7 @@ async def serve(settings: Config, listener: socket.socket, stop: asyncio.Event) 
     async with composed(settings, dry_run=False) as bridge:
         metrics = Metrics()
         service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval)
-        server = _Server(_server_config(_door(settings, bridge, service, metrics)))
+        server = _Server(server_config(_door(settings, bridge, service, metrics)))
         serving = asyncio.create_task(server.serve([listener]))
         looping = asyncio.create_task(service.run(stop))
         log.info("listening", address="{}:{}".format(*listener.getsockname()[:2]))
@@ -89,7 +89,8 @@ def _door(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) 
     )
 
 
-def _server_config(door: Door) -> uvicorn.Config:
+def server_config(door: Door) -> uvicorn.Config:
+    """How uvicorn serves what stands behind `door`."""
     return uvicorn.Config(
         application(door),
         http="httptools",

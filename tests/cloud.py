@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from typer.testing import CliRunner
 
@@ -69,14 +69,14 @@ class Cloud:
         for path in self.home.glob("ledger.sqlite3*"):
             path.unlink()
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start the bridge's command."""
+    def start(self, *arguments: str, log: int | IO[str] = subprocess.PIPE) -> "subprocess.Popen[str]":
+        """Start the bridge's command; a `log` that nobody reads while it runs must be a file."""
         return subprocess.Popen(
             [sys.executable, "-m", "bridge.dispatch", *arguments],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=log,
             text=True,
         )
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -65,7 +65,9 @@ class Served:
 
 
 @contextmanager
-def serving(cloud: Cloud, *, port: int | None = None, **variables: str) -> Iterator[Served]:
+def serving(
+    cloud: Cloud, *, port: int | None = None, log: int | IO[str] = subprocess.PIPE, **variables: str
+) -> Iterator[Served]:
     """Run the service until the block ends, with webhooks and callbacks on."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
@@ -77,7 +79,7 @@ def serving(cloud: Cloud, *, port: int | None = None, **variables: str) -> Itera
         "BRIDGE_CALLBACK_KEY": CALLBACK_KEY,
         **variables,
     }
-    process = cloud.start("--serve", f"127.0.0.1:{port}")
+    process = cloud.start("--serve", f"127.0.0.1:{port}", log=log)
     served = Served(cloud=cloud, url=url, process=process)
     try:
         until(lambda: process.poll() is not None or _answers(url))

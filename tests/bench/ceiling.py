@@ -1,0 +1,59 @@
+"""The service's server with nothing behind it: it verifies, parses, answers and keeps nothing. A program of its own."""
+
+import asyncio
+import sys
+
+import uvicorn
+import uvloop
+
+from bridge.config import load
+from bridge.metrics import Metrics
+from bridge.model import Scope, WorkflowJob
+from bridge.observe import is_served
+from bridge.serve import listening, server_config
+from bridge.server import Door
+
+
+class Nowhere:
+    """Takes deliveries, and forgets them."""
+
+    async def take(self, guid: str, job: WorkflowJob | None) -> None:
+        """Keep nothing."""
+
+
+class Nothing:
+    """Is woken, and goes on sleeping."""
+
+    def nudge(self, submission: str) -> None: ...
+    def look(self) -> None: ...
+    async def ready(self) -> dict[str, str | None]:
+        return {}
+
+
+async def serve(port: int) -> None:
+    """Serve until killed, with the settings of the environment."""
+    settings, metrics = load(None), Metrics()
+    scope = Scope(
+        owner=settings.owner,
+        organisation=settings.organisation,
+        repositories=settings.repositories,
+        routes=settings.routes,
+        prefix=settings.prefix,
+        web_url="",
+    )
+    door = Door(
+        scope=scope,
+        is_served=is_served,
+        secrets=settings.webhook_secrets,
+        intake=Nowhere(),
+        loop=Nothing(),
+        recorder=metrics,
+        metrics=lambda: metrics.page({}),
+    )
+    with listening("127.0.0.1", port) as listener:
+        await uvicorn.Server(server_config(door)).serve([listener])
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(int(sys.argv[1])))

@@ -1,0 +1,71 @@
+"""From a webhook sent to its RunPod request received, with services that answer at once.
+
+Both ends are read off the emulators, which share one clock: GitHub's log of deliveries, RunPod's requests.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bridge.emulator.github.state import Job
+from tests.background import until
+from tests.bench.figures import percentile_ms
+from tests.cloud import Cloud, cloud
+from tests.github import a_run
+from tests.services import serving
+
+SENDERS = 16
+"""Deliveries that are on their way at once."""
+
+SINGLES = 100
+WARM_UP = 20
+
+
+def webhook_to_submit() -> Iterator[dict[str, Any]]:
+    """Measure single jobs one after the other, and bursts."""
+    with tempfile.TemporaryDirectory() as home, cloud(Path(home)) as made, Path(home, "log").open("w") as log:
+        made.github.webhooks.turns = asyncio.Semaphore(SENDERS)
+        # Nothing ends here, and a look between two measurements is no part of them.
+        with serving(made, log=log, BRIDGE_INTERVAL="3600", BRIDGE_MAX_WORKERS="100000"):
+            for _ in range(WARM_UP):
+                _burst(made, 1)
+            yield {"bench": "webhook_to_submit", **_figures(1, [_burst(made, 1) for _ in range(SINGLES)])}
+            for size in (100, 1000):
+                yield {"bench": "webhook_to_submit", **_figures(size, [_burst(made, size)])}
+
+
+def _figures(burst: int, found: list[list[tuple[float, float]]]) -> dict[str, Any]:
+    """Of (sent, received) by job: a job's own wait, and a whole burst's, the longest if there were several."""
+    waits = [received - sent for each in found for sent, received in each]
+    wholes = [max(received for _, received in each) - min(sent for sent, _ in each) for each in found]
+    return {
+        "burst": burst,
+        "times": len(found),
+        "p50_ms": percentile_ms(waits, 0.5),
+        "p99_ms": percentile_ms(waits, 0.99),
+        "whole_s": round(max(wholes), 3),
+    }
+
+
+def _burst(made: Cloud, size: int) -> list[tuple[float, float]]:
+    """Queue so many jobs at once; when each one's webhook was sent and its request came."""
+    state = made.github.state
+    asked = len(made.runpod.state.requests)
+    jobs = [state.add_run("acme/web", a_run()).jobs["build"] for _ in range(size)]
+    until(lambda: len(made.runpod.state.requests) == asked + size and not made.github.webhooks.pending, seconds=120)
+    time.sleep(0.05)  # the bridge writes down what it was answered
+    return _times(made, jobs)
+
+
+def _times(made: Cloud, jobs: list[Job]) -> list[tuple[float, float]]:
+    received = {_job_of(r.input["runner_name"]): r.created_at for r in made.runpod.state.requests.values()}
+    told, _ = made.github.webhooks.log.newest(None, len(jobs))
+    sent = {each.delivery.subject: each.delivered_at - each.duration for each in told}
+    return [(sent[job.id], received[job.id]) for job in jobs]
+
+
+def _job_of(runner_name: str) -> int:
+    return int(runner_name.split("-")[-2])

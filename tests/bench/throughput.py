@@ -1,0 +1,83 @@
+"""Thousands of jobs through the service from queued to finished, and what they leave behind in it."""
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bridge.emulator.github import Limits
+from bridge.emulator.runpod.state import TERMINAL
+from tests.background import until
+from tests.cloud import Cloud, cloud
+from tests.github import a_github, a_run
+from tests.services import serving
+
+JOBS = int(os.environ.get("BENCH_JOBS", "3600"))
+WORKERS = 100
+WARM_UP = 200
+SENDERS = 16
+"""Deliveries that are on their way at once."""
+
+
+def throughput() -> dict[str, Any]:
+    """Measure JOBS jobs, all queued at once, after a warm-up."""
+    patient = a_github(limits=Limits(pickup=600.0, heartbeat=600.0))
+    with (
+        tempfile.TemporaryDirectory() as home,
+        cloud(Path(home), state=patient, instant={}, workers_max=WORKERS) as made,
+        Path(home, "log").open("w") as log,
+    ):
+        made.github.webhooks.turns = asyncio.Semaphore(SENDERS)
+        with serving(made, log=log, BRIDGE_MAX_WORKERS=str(WORKERS)) as service:
+            process = psutil.Process(service.process.pid)
+            _push(made, WARM_UP)
+            before, stored = _standing(process), _stored(made.ledger)
+            began = time.monotonic()
+            _push(made, JOBS)
+            seconds = time.monotonic() - began
+            after = _standing(process)
+            bytes_each = (_stored(made.ledger) - stored) / JOBS
+    return {
+        "bench": "throughput",
+        "jobs": JOBS,
+        "max_workers": WORKERS,
+        "seconds": round(seconds, 1),
+        "jobs_per_s": round(JOBS / seconds, 1),
+        **{f"{name}_start": value for name, value in before.items()},
+        **{f"{name}_end": value for name, value in after.items()},
+        "db_bytes_per_job": round(bytes_each),
+    }
+
+
+def _push(made: Cloud, count: int) -> None:
+    """Queue jobs, each in a run of its own, and wait until all have ended and nothing of them is left outside."""
+    jobs = [made.github.state.add_run("acme/web", a_run()).jobs["build"] for _ in range(count)]
+    until(lambda: jobs[-1].status == "completed" and _over(made), seconds=900)
+    assert {job.conclusion for job in jobs} == {"success"}
+    assert {len(job.executions) for job in jobs} == {1}
+
+
+def _over(made: Cloud) -> bool:
+    waiting = made.github.state.runners or made.github.webhooks.pending or made.runpod.callbacks.pending
+    return not waiting and all(r.status in TERMINAL for r in list(made.runpod.state.requests.values()))
+
+
+def _standing(process: psutil.Process) -> dict[str, Any]:
+    return {"rss_mb": round(process.memory_info().rss / 2**20, 1), "open_files": process.num_fds()}
+
+
+def _stored(ledger: Path) -> int:
+    """Bytes that the database uses, whether in its file or still in its log of writes."""
+    connection = sqlite3.connect(ledger)
+    try:
+        pages, free, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+    finally:
+        connection.close()
