@@ -101,7 +101,7 @@ def test_sigterm_under_load_leaves_nothing_claimed(tmp_path: Path, database_url:
         def pour() -> None:
             while not stop.is_set():
                 made.queue(1)
-                time.sleep(0.02)
+                time.sleep(0.05)
 
         pouring = threading.Thread(target=pour)
         with made.dispatcher(database_url):
