@@ -8,8 +8,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/python -m bridge demo
 
+# Most tests wait for processes and timers; WORKERS=0 runs them one after the other.
+WORKERS ?= 4
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 check: lint types contracts test
 

@@ -108,15 +108,14 @@ def _run(command: Command, version: str) -> int:
 
 def _listen(runner: settings.Settings, version: str, *, once: bool) -> int:
     log = console.Diagnostics(ROOT, "Runner")
-    session = Session(Server(runner.server_url, settings.load_credential(ROOT)), version, log)
     signals = Signals()
+    session = Session(Server(runner.server_url, settings.load_credential(ROOT)), version, log, signals)
     try:
-        with signals.heard():
-            session.create()
+        session.create()
         console.say(f"Current runner version: '{version}'")
         console.event("Listening for Jobs")
         dispatcher = Dispatcher(ROOT, runner, session.server, log, signals)
-        return _take_jobs(session, dispatcher, signals, once or runner.ephemeral)
+        return _take_jobs(session, dispatcher, once or runner.ephemeral)
     except Shutdown:
         return Code.SUCCESS
     except SessionConflict:
@@ -127,11 +126,10 @@ def _listen(runner: settings.Settings, version: str, *, once: bool) -> int:
         log.close()
 
 
-def _take_jobs(session: Session, dispatcher: Dispatcher, signals: Signals, once: bool) -> int:
+def _take_jobs(session: Session, dispatcher: Dispatcher, once: bool) -> int:
     try:
         while True:
-            with signals.heard():
-                job_id = session.next_job()
+            job_id = session.next_job()
             if job_id is None:
                 console.complain("The runner no longer exists on the server. Cleaning up local configuration.")
                 settings.delete(ROOT)

@@ -2,9 +2,11 @@
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
+
+from . import console
 
 UNLOAD_LIMIT = 30.0
 """s that SIGTERM leaves to end the job and the session."""
@@ -24,7 +26,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._heard = False
-        self._came = False
+        self._came = 0
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -38,7 +40,7 @@ class Signals:
         self._heard = True
         try:
             if self._came:
-                raise Shutdown
+                self._shut_down()
             yield
         finally:
             self._heard = False
@@ -46,11 +48,14 @@ class Signals:
     def _on_signal(self, number: int, _frame: object) -> None:
         if self._came:
             return  # what ends the Listener is not to be interrupted
-        self._came = True
+        self._came = number
         if number == signal.SIGTERM:
             signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signal.SIGTERM))
             signal.setitimer(signal.ITIMER_REAL, UNLOAD_LIMIT)
-        else:
-            os.write(sys.stdout.fileno(), b"Exiting...\n")  # not through the buffer, which may be in use
         if self._heard:
-            raise Shutdown
+            self._shut_down()
+
+    def _shut_down(self) -> NoReturn:
+        if self._came == signal.SIGINT:
+            console.say("Exiting...")
+        raise Shutdown
