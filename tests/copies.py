@@ -49,6 +49,7 @@ class Mishap(StrEnum):
     """What befalls one call of a dispatcher's."""
 
     WAIT = "it takes until the history lets it go on"
+    RACE = "just before it, workers start and take what jobs they can"
     REFUSED = "nothing is done, and that is known"
     LOST = "it is done, and the answer is lost"
     NOT_DONE = "it is not done, and no answer comes"
@@ -196,6 +197,8 @@ class Process:
             waiting = self._loop.create_future()
             self._paused.append(waiting)
             await waiting
+        if mishap is Mishap.RACE:
+            self._world.race()
         self.dead |= mishap is Mishap.DIE_BEFORE
         if self.dead:
             raise Died
