@@ -270,7 +270,7 @@ class World:
                 self.start(request)
         for job in [j for j in self.jobs.values() if j.status is JobStatus.QUEUED]:
             if idle := self.eligible(job):
-                self.assign(job, idle[0])
+                self.assign(job, idle[-1])
 
     def is_over(self) -> bool:
         """Whether every job has ended and nothing of ours is left."""

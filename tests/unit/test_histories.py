@@ -149,10 +149,11 @@ class Histories(RuleBasedStateMachine):
 
     # --- dispatchers ---
 
-    @rule(copy=WHICH, script=SCRIPTS)
-    def a_dispatcher_looks(self, copy: int, script: dict[int, Mishap]) -> None:
+    @rule(copy=WHICH, script=SCRIPTS, races=st.booleans())
+    def a_dispatcher_looks(self, copy: int, script: dict[int, Mishap], races: bool) -> None:
+        """At times its runners take jobs just before it would delete them."""
         process = self._copy(copy)
-        report = process.look(script)
+        report = process.look(script, races=races)
         if report and not process.disturbed:
             self._asks_for_nothing_twice(process, report)
 
