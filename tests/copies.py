@@ -49,6 +49,7 @@ class Mishap(StrEnum):
     """What befalls one call of a dispatcher's."""
 
     WAIT = "it takes until the history lets it go on"
+    RACE = "just before it, workers start and take what jobs they can"
     REFUSED = "nothing is done, and that is known"
     LOST = "it is done, and the answer is lost"
     NOT_DONE = "it is not done, and no answer comes"
@@ -124,6 +125,7 @@ class Process:
         # With a delivery log a look scans the repositories only now and then.
         self.sees_all = not webhook
         self.truthful = False
+        self.races = False  # before each deletion of a runner
         log = _Log(self, world) if webhook else None
         self._reconciler = Reconciler(SCOPE, _GitHub(self, world), _RunPod(self, world), _Ledger(self), log)  # type: ignore[arg-type]
 
@@ -132,14 +134,14 @@ class Process:
         """How many of its calls wait to go on."""
         return len(self._paused)
 
-    def look(self, script: Mapping[int, Mishap]) -> Report | None:
+    def look(self, script: Mapping[int, Mishap], *, races: bool = False) -> Report | None:
         """A pass that looks; its report if it has ended."""
-        self.truthful = self.sees_all
+        self.truthful, self.races = self.sees_all, races
         return self._begin(self._reconciler.run(), script)
 
     def act(self, nudged: Collection[str], script: Mapping[int, Mishap]) -> Report | None:
         """A pass on what events told."""
-        self.truthful = False
+        self.truthful = self.races = False
         return self._begin(self._reconciler.act(nudged), script)
 
     def explain(self) -> Any:
@@ -149,7 +151,7 @@ class Process:
     def resume(self, which: int) -> None:
         """Let a waiting call go on."""
         self._paused.pop(which % len(self._paused)).set_result(None)
-        self._script, self.disturbed = {}, True
+        self._script, self.disturbed, self.races = {}, True, False
         self._settle()
 
     def die(self) -> None:
@@ -160,7 +162,7 @@ class Process:
         self._settle()
 
     def _begin(self, running: Coroutine[Any, Any, Report], script: Mapping[int, Mishap]) -> Report | None:
-        self._script, self._calls, self.disturbed = dict(script), 0, bool(self._passes)
+        self._script, self._calls, self.disturbed = dict(script), 0, bool(self._passes) or self.races
         task = self._loop.create_task(running)
         self._passes.append(task)
         self._settle()
@@ -196,6 +198,8 @@ class Process:
             waiting = self._loop.create_future()
             self._paused.append(waiting)
             await waiting
+        if mishap is Mishap.RACE:
+            self._world.race()
         self.dead |= mishap is Mishap.DIE_BEFORE
         if self.dead:
             raise Died
@@ -241,7 +245,7 @@ class _Ledger:
 
 class _GitHub:
     def __init__(self, process: Process, world: World) -> None:
-        self._call, self._world = process.call, world
+        self._process, self._call, self._world = process, process.call, world
 
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         raise AssertionError("they are configured")
@@ -273,7 +277,12 @@ class _GitHub:
         return await self._call(lambda: RegistrationToken(token="t", expires_at=until))
 
     async def delete_runner(self, target: str, runner_id: int) -> bool:
-        return await self._call(lambda: self._world.delete(runner_id))
+        def delete() -> bool:
+            if self._process.races:
+                self._world.race()
+            return self._world.delete(runner_id)
+
+        return await self._call(delete)
 
 
 class _RunPod:

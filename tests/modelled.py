@@ -256,17 +256,21 @@ class World:
         """All that a healthy world does by itself: nothing waits that need not."""
         for job in self.dead():
             self.notice(job, requeue=True)
-        for request in list(self.requests.values()):
-            if request.status is RequestStatus.IN_QUEUE:
-                self.start(request)
-        for job in [j for j in self.jobs.values() if j.status is JobStatus.QUEUED]:
-            if idle := self.eligible(job):
-                self.assign(job, idle[0])
+        self.race()
         for job in [j for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS]:
             self.end(job, "success")
         for request in self.requests.values():
             if request.said:
                 self.show(request, request.said)
+
+    def race(self) -> None:
+        """Every request gets its worker, and every worker a job that it may have."""
+        for request in list(self.requests.values()):
+            if request.status is RequestStatus.IN_QUEUE:
+                self.start(request)
+        for job in [j for j in self.jobs.values() if j.status is JobStatus.QUEUED]:
+            if idle := self.eligible(job):
+                self.assign(job, idle[-1])
 
     def is_over(self) -> bool:
         """Whether every job has ended and nothing of ours is left."""

@@ -18,10 +18,11 @@ from tests.copies import Mishap, Process, Store, modelled
 from tests.faults.conftest import FULL
 from tests.modelled import World
 
-EXAMPLES, STEPS = (2_000, 60) if FULL else (80, 40)
+EXAMPLES, STEPS = (2_000, 60) if FULL else (60, 50)
 
 WHICH = st.integers(0, 7)
-SCRIPTS = st.dictionaries(st.integers(0, 30), st.sampled_from(Mishap), max_size=3)
+MISHAPS = st.sampled_from([*Mishap, Mishap.RACE, Mishap.WAIT])
+SCRIPTS = st.dictionaries(st.integers(0, 16), MISHAPS, max_size=3)
 REASONS = st.sampled_from(sorted(set(Reason) - {Reason.COMPLETED, Reason.NO_JOB}))
 SECONDS = st.sampled_from([1.0, 30.0, 65.0, 400.0, 1_000.0, 4_500.0])
 """s; from within a lease to beyond the longest."""
@@ -61,10 +62,11 @@ class Histories(RuleBasedStateMachine):
 
     # --- GitHub ---
 
-    @precondition(lambda self: len(self.world.jobs) < MOST_JOBS)
-    @rule(labels=st.sampled_from(["gpu", "gpu", "cpu"]))
-    def a_job_is_queued(self, labels: str) -> None:
-        self.world.queue(labels)
+    @precondition(lambda self: len(self._jobs(JobStatus.QUEUED, JobStatus.IN_PROGRESS)) < MOST_JOBS)
+    @rule(labels=st.lists(st.sampled_from(["gpu", "gpu", "cpu"]), min_size=1, max_size=4))
+    def jobs_are_queued(self, labels: list[str]) -> None:
+        for label in labels:
+            self.world.queue(label)
 
     def _jobs(self, *statuses: JobStatus) -> list[Any]:
         return [j for j in self.world.jobs.values() if j.status in statuses]
@@ -139,18 +141,19 @@ class Histories(RuleBasedStateMachine):
         """For whatever reason; its worker dies, cancelled by hand and timed out among them."""
         self.world.kill(_pick(self._requests(RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS), which), reason)
 
-    @precondition(lambda self: self.world.requests)
+    @precondition(lambda self: self._requests(RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS))
     @rule(which=WHICH)
     def a_request_vanishes(self, which: int) -> None:
         """RunPod forgets it, whatever becomes of its worker."""
-        _pick(list(self.world.requests.values()), which).status = RequestStatus.MISSING
+        _pick(self._requests(RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS), which).status = RequestStatus.MISSING
 
     # --- dispatchers ---
 
-    @rule(copy=WHICH, script=SCRIPTS)
-    def a_dispatcher_looks(self, copy: int, script: dict[int, Mishap]) -> None:
+    @rule(copy=WHICH, script=SCRIPTS, races=st.booleans())
+    def a_dispatcher_looks(self, copy: int, script: dict[int, Mishap], races: bool) -> None:
+        """At times its runners take jobs just before it would delete them."""
         process = self._copy(copy)
-        report = process.look(script)
+        report = process.look(script, races=races)
         if report and not process.disturbed:
             self._asks_for_nothing_twice(process, report)
 
@@ -172,16 +175,14 @@ class Histories(RuleBasedStateMachine):
     def a_call_goes_on(self, copy: int, which: int) -> None:
         _pick([p for p in self.copies if p.waits], copy).resume(which)
 
-    @rule(copy=WHICH)
-    def a_dispatcher_dies(self, copy: int) -> None:
-        self._copy(copy).die()
-
-    @rule(copy=WHICH)
-    def a_ledger_is_lost(self, copy: int) -> None:
+    @rule(copy=WHICH, loses=st.sampled_from([False, False, False, True]))
+    def a_dispatcher_dies(self, copy: int, loses: bool) -> None:
+        """At times with its ledger."""
         process = self._copy(copy)
         process.die()
-        process.store.close()
-        self.copies[copy % len(self.copies)] = self._process(Store(self.world))
+        if loses:
+            process.store.close()
+            self.copies[copy % len(self.copies)] = self._process(Store(self.world))
 
     # --- time ---
 
