@@ -1,6 +1,7 @@
 """Carry a plan out: each arrow is written down before the call that follows it."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
@@ -99,12 +100,16 @@ class Applier:
             if refusal:
                 await self._to(claimed, State.RELEASED, detail=str(refusal))
                 return
-            # Its turn may have come late; nothing is minted for a claim that another has meanwhile released.
-            submission = await self._to(claimed, State.CLAIMED)
+            submission = await self._kept(claimed)
             worker_input = await self._mint(submission, route) if submission else None
             if worker_input:
                 await self._runpod.prepare(route.endpoint)
                 await self._submit(*worker_input, route)
+
+    async def _kept(self, claimed: Submission) -> Submission | None:
+        """The claim with its lease begun anew if its turn came late; None if another has meanwhile released it."""
+        late = time.time() > claimed.since + (claimed.lease_until - claimed.since) / 10
+        return await self._to(claimed, State.CLAIMED) if late else claimed
 
     async def _mint(self, submission: Submission, route: Route) -> tuple[Submission, WorkerInput] | None:
         """Register the runner, or get what its worker registers it with; None if another took over."""

@@ -130,6 +130,7 @@ class Observer:
         self._github = github
         self._runpod = runpod
         self._log = log
+        self._asked: set[int] = set()
 
     async def look(self, memory: Memory) -> Observation:
         """Look everything up once.
@@ -245,13 +246,17 @@ class Observer:
         return replace(job, status=JobStatus.COMPLETED, conclusion="deleted")
 
     async def _forks(self, jobs: Iterable[WorkflowJob], problems: list[str]) -> dict[int, bool]:
-        """Whether runs come from forks, where it matters and nobody has asked yet."""
+        """Whether runs come from forks, where it matters; what another pass is asking is that pass's to plan."""
         runs = {
             job.run_id: job.repository
             for job in jobs
-            if job.fork is None and job.status is JobStatus.QUEUED and _asks_for_origin(job, self._scope)
+            if _awaits_origin(job, self._scope) and job.run_id not in self._asked
         }
-        return await _each(runs, lambda run_id: self._github.is_fork(runs[run_id], run_id), problems)
+        self._asked |= runs.keys()
+        try:
+            return await _each(runs, lambda run_id: self._github.is_fork(runs[run_id], run_id), problems)
+        finally:
+            self._asked -= runs.keys()
 
     async def _requests(self, submissions: Iterable[Submission], problems: list[str]) -> dict[str, Request]:
         sent = {s.id: (s.endpoint, s.request_id) for s in submissions if s.request_id}
@@ -278,7 +283,9 @@ def _is_routed(repository: str, scope: Scope) -> bool:
     return any(not route.repositories or repository.lower() in route.repositories for route in scope.routes)
 
 
-def _asks_for_origin(job: WorkflowJob, scope: Scope) -> bool:
+def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
+    if job.fork is not None or job.status is not JobStatus.QUEUED:
+        return False
     route = match(job.labels, job.repository, scope.routes)
     return isinstance(route, Route) and not route.allow_forks and (route.allow_public_repositories or not job.public)
 

@@ -47,6 +47,8 @@ class RunPod:
 
     async def prepare(self, endpoint: str) -> None:
         """Load the SDK, so that what is written down just before a call is not waiting for that."""
+        if endpoint in self._endpoints:
+            return
         await asyncio.get_running_loop().run_in_executor(self._threads, self._endpoint, endpoint)
 
     async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str:

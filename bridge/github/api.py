@@ -77,6 +77,7 @@ class GitHub:
             lambda token: token.expires_at - REGISTRATION_MARGIN, clock
         )
         self._groups: FlightCache[tuple[str, str], int] = FlightCache(lambda _: float("inf"), clock)
+        self._forks: FlightCache[int, bool] = FlightCache(lambda _: float("inf"), clock)
 
     @property
     def calls(self) -> Counter[str]:
@@ -111,10 +112,14 @@ class GitHub:
         return parse.job(raw[0], repository, {})
 
     async def is_fork(self, repository: str, run_id: int) -> bool:
-        """Whether a run comes from a fork; the events of its jobs do not tell."""
-        path = f"/repos/{repository}/actions/runs/{run_id}"
-        (fork,) = await self._list(path, lambda raw: [parse.fork(raw)], self._transport.read)
-        return bool(fork)
+        """Whether a run comes from a fork, which never changes; the events of its jobs do not tell."""
+
+        async def look() -> bool:
+            path = f"/repos/{repository}/actions/runs/{run_id}"
+            (fork,) = await self._list(path, lambda raw: [parse.fork(raw)], self._transport.read)
+            return bool(fork)
+
+        return await self._forks.get(run_id, look)
 
     async def runners(self, target: str) -> tuple[Runner, ...]:
         """The self-hosted runners registered at `target`: orgs/ORG or repos/OWNER/NAME."""

@@ -60,7 +60,7 @@ class Books:
 
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None:
         """Write what a look-up begun `at` (Unix seconds) told of jobs, unless something newer is known."""
-        rows = [{**asdict(job), "seen_at": at} for job in {job.id: job for job in seen}.values()]
+        rows = [{**vars(job), "seen_at": at} for job in {job.id: job for job in seen}.values()]
         self._upsert_jobs(rows, lambda new: jobs.c.seen_at <= new.seen_at)
 
     def hear(self, events: Iterable[Event]) -> int:
@@ -70,12 +70,14 @@ class Books:
             How many were new.
         """
         told = {event.guid: event for event in events}
+        if not told:
+            return 0
         known = self.known_deliveries(told)
         fresh = [event for guid, event in told.items() if guid not in known]
         if fresh:
             rows = [{"guid": event.guid, "at": event.at} for event in fresh]
             self._connection.execute(self._insert(deliveries).on_conflict_do_nothing(), rows)
-        self._upsert_jobs([{**asdict(e.job), "seen_at": e.at} for e in fresh if e.job], _is_progress)
+        self._upsert_jobs([{**vars(e.job), "seen_at": e.at} for e in fresh if e.job], _is_progress)
         return len(fresh)
 
     def known_deliveries(self, guids: Collection[str]) -> frozenset[str]:
@@ -120,6 +122,20 @@ class Books:
         wanted = _is_open() | (submissions.c.since > since) | submissions.c.name.in_(names)
         return tuple(self._select(wanted))
 
+    def relevant(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]:
+        """The open submissions, those of these names, and those that ended after `since` (Unix seconds).
+
+        Of the last, those that may have taken a job which is not known to be completed.
+        """
+        s = submissions.c
+        over = sa.select(jobs.c.id).where(jobs.c.status == JobStatus.COMPLETED)
+        known = over.where(jobs.c.id == s.held_job_id).exists() | over.where(jobs.c.runner_name == s.name).exists()
+        # One statement each: SQLite does not use its indexes for all parts of such an OR.
+        parts = [_is_open(), (s.since > since) & ~known]
+        if names:
+            parts.append(s.name.in_(names))
+        return tuple({row.id: row for part in parts for row in self._select(part)}.values())
+
     def open_submissions(self) -> tuple[Submission, ...]:
         """Those that count against a route's max_workers."""
         return tuple(self._select(_is_open()))
@@ -130,7 +146,9 @@ class Books:
         reason_free = sa.func.coalesce(s.reason, "").in_(FREE_REASONS)
         counts = s.state.in_(ATTEMPT_STATES) & ~reason_free & (s.since > jobs.c.retried_at)
         attempt = sa.case((counts, 1), else_=0)
-        ended = sa.case((s.state.in_(OPEN_STATES), 0.0), else_=s.since)
+        # A runner that took another job tells nothing of its own.
+        held = sa.func.coalesce(s.held_job_id, self._held_by_name())
+        ended = sa.case((s.state.in_(OPEN_STATES) | (held != s.job_id), 0.0), else_=s.since)
         query = (
             sa.select(
                 s.job_id,
@@ -148,9 +166,8 @@ class Books:
 
     def streaks(self) -> Mapping[str, Streak]:
         """By endpoint, the workers that broke down since one last did its work."""
-        s = submissions.c
-        newest = sa.func.max(s.since).label("at")
-        proof = sa.select(s.endpoint, newest).where(s.state.in_(PROOF_STATES)).group_by(s.endpoint).subquery()
+        s, proof = submissions.c, submissions.alias("proof").c
+        works = sa.exists().where(proof.state.in_(PROOF_STATES), proof.endpoint == s.endpoint, proof.since >= s.since)
         query = (
             sa.select(
                 s.endpoint,
@@ -159,8 +176,7 @@ class Books:
                 sa.func.max(s.since).label("last"),
                 sa.func.max(s.reason).label("reason"),
             )
-            .join_from(submissions, proof, s.endpoint == proof.c.endpoint, isouter=True)
-            .where(s.state == State.FAILED, s.reason.in_(BREAKER_REASONS), s.since > sa.func.coalesce(proof.c.at, 0.0))
+            .where(s.state == State.FAILED, s.reason.in_(BREAKER_REASONS), ~works)
             .group_by(s.endpoint)
         )
         rows = self._connection.execute(query).mappings()
@@ -243,6 +259,11 @@ class Books:
         unheld = sa.func.coalesce(jobs.c.runner_name, "").not_in(held)
         self._connection.execute(sa.delete(jobs).where(done & unheld))
         self._connection.execute(sa.delete(deliveries).where(deliveries.c.at < min(before, now - DELIVERIES_KEPT)))
+
+    def _held_by_name(self) -> sa.ScalarSelect[int]:
+        """The job that GitHub says a submission's runner took."""
+        taken = jobs.alias("taken")
+        return sa.select(sa.func.max(taken.c.id)).where(taken.c.runner_name == submissions.c.name).scalar_subquery()
 
     def _select(self, where: sa.ColumnElement[bool]) -> Iterator[Submission]:
         rows = self._connection.execute(sa.select(submissions).where(where)).mappings()

@@ -62,7 +62,7 @@ submissions = sa.Table(
     sa.Column("result", sa.Text),
     sa.Column("detail", sa.Text),
     sa.UniqueConstraint("job_id", "generation"),
-    sa.Index("submissions_state_since", "state", "since"),
+    sa.Index("submissions_state", "state", "endpoint", "since"),
     sa.Index("submissions_since", "since"),
 )
 

@@ -12,6 +12,8 @@ def upgrade() -> None:
     with op.batch_alter_table("jobs") as jobs:
         jobs.alter_column("fork", existing_type=sa.Boolean(), nullable=True)
         jobs.add_column(sa.Column("retried_at", sa.Float, nullable=False, server_default="0"))
+    op.drop_index("submissions_state_since", "submissions")
+    op.create_index("submissions_state", "submissions", ["state", "endpoint", "since"])
     op.create_index("submissions_since", "submissions", ["since"])
     op.create_table(
         "deliveries", sa.Column("guid", sa.Text, primary_key=True), sa.Column("at", sa.Float, nullable=False)
