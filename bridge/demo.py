@@ -58,7 +58,7 @@ class Demo:
 
     def matched(self) -> list[Job]:
         """Those that the bridge takes for its own."""
-        return [job for job in self.jobs() if self.routes.get(job.id) is not None]
+        return [job for job in self.jobs() if self.routes.get(job.id) is not None or job.executions]
 
     def unsupported(self) -> Iterator[dict[str, str]]:
         """Jobs that cannot run here, and why."""
@@ -74,7 +74,8 @@ class Demo:
 
     def over(self) -> bool:
         """Whether all that can happen has happened: matched jobs concluded, others seen and left, nothing open."""
-        known = all(job.id in self.routes for job in self.jobs())
+        # A bridge that was killed may have served a job without having told of its pass.
+        known = all(job.id in self.routes or job.status == "completed" for job in self.jobs())
         waiting = any(job.status != "completed" for job in self.matched())
         requests = any(r.status not in TERMINAL for r in self.cloud.runpod.state.requests.values())
         state = self.cloud.github.state

@@ -1,5 +1,6 @@
 """What every test stands on: nothing outside this machine can be reached."""
 
+import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ _connect = socket.socket.connect
 _connect_ex = socket.socket.connect_ex
 _LOOPBACK = ("127.", "::1", "localhost")
 
+
+# A shell has its background jobs ignore SIGINT, and every program that a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 tried: Counter[str] = Counter()
 """How much was tried, for the end of the report."""
