@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from bridge.model import Event, JobStatus, Reason, RequestStatus
+from bridge.model import Event, JobStatus, Reason, RequestStatus, State
 from bridge.reconcile import Report
 from tests.copies import Mishap, Process, Store, modelled
 from tests.faults.conftest import FULL, tried
@@ -240,3 +240,17 @@ TestHistories.settings = settings(
     phases=[Phase.reuse, Phase.generate, *([Phase.shrink] if FULL else [])],
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_a_runner_that_takes_a_job_just_before_it_is_given_back_keeps_it() -> None:
+    """One history that chance seldom finds: the world itself refuses to see it cancelled under its worker."""
+    history = Histories()
+    history.deploy(copies=1, webhook=False)
+    for _ in range(2):
+        history.jobs_are_queued(["gpu"])
+        history.a_dispatcher_looks(0, {}, False)
+    history.a_job_is_cancelled(0)
+    history.a_dispatcher_looks(0, {}, True)
+    states = sorted(row.state for row in history.copies[0].store.rows())
+    assert states == [State.BUSY, State.SUBMITTED]
+    history.teardown()
