@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -110,6 +111,11 @@ class Books:
         rows = self._connection.execute(sa.select(jobs).where(relevant)).mappings()
         return {row["id"]: (_job(row), row["seen_at"]) for row in rows}
 
+    def jobs_of_unknown_origin(self) -> tuple[WorkflowJob, ...]:
+        """Queued jobs of whose runs it is not known whether they come from forks."""
+        wanted = (jobs.c.status == JobStatus.QUEUED) & (jobs.c.status != JobStatus.COMPLETED) & jobs.c.fork.is_(None)
+        return tuple(map(_job, self._connection.execute(sa.select(jobs).where(wanted)).mappings()))
+
     def retry(self, job_id: int, now: float) -> bool:
         """Forget a job's failed attempts; whether it is known and not completed."""
         known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
@@ -214,14 +220,14 @@ class Books:
 
     def advance(self, submission: Submission, to: State, **values: Any) -> bool:
         """See `Ledger.advance`."""
-        values.setdefault("since", time.time())
+        values = {"since": time.time(), **values, "state": to}
         if to in LEASED_STATES:
             values["lease_until"] = values["since"] + CLAIM_LEASE
         if to is State.STARTED:
-            values["started_at"] = sa.func.coalesce(submissions.c.started_at, values["since"])
-        unchanged = (submissions.c.id == submission.id) & (submissions.c.state == submission.state)
-        result = self._connection.execute(sa.update(submissions).where(unchanged).values(state=to, **values))
-        return result.rowcount == 1
+            values["started_at"] = values["since"]
+        given = {f"new_{name}": value for name, value in values.items()}
+        parameters = {"of": submission.id, "was": submission.state, **given}
+        return self._connection.execute(_advancing(tuple(values)), parameters).rowcount == 1
 
     # --- what dispatchers share ---
 
@@ -271,6 +277,16 @@ class Books:
 
     def _insert(self, table: sa.Table) -> Any:
         return _INSERT[self._connection.dialect.name](table)
+
+
+@cache
+def _advancing(names: tuple[str, ...]) -> sa.Update:
+    """The statement that writes these columns of a submission in a known state; to build it costs more than to run it."""
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}", type_=submissions.c[name].type) for name in names}
+    if "started_at" in values:
+        values["started_at"] = sa.func.coalesce(submissions.c.started_at, values["started_at"])
+    unchanged = (submissions.c.id == sa.bindparam("of")) & (submissions.c.state == sa.bindparam("was"))
+    return sa.update(submissions).where(unchanged).values(values)
 
 
 def _is_open() -> sa.ColumnElement[bool]:
