@@ -17,7 +17,7 @@ from bridge.reconcile import Report
 TOGETHER = 4
 """Passes woken by events that may run at once: one need not wait for another's requests."""
 
-GAP = 0.02
+GAP = 0.05
 """s from the beginning of such a pass to the next one's: in a burst, one takes what several events told."""
 
 SLOWEST = 10
