@@ -114,8 +114,9 @@ class GitHub:
         """Whether a run comes from a fork, which never changes; the events of its jobs do not tell."""
 
         async def look() -> bool:
-            (fork,) = await self._list(f"/repos/{repository}/actions/runs/{run_id}", lambda raw: [parse.fork(raw)])
-            return bool(fork)
+            path = f"/repos/{repository}/actions/runs/{run_id}"
+            response = await self._authorised(lambda headers: self._transport.read("GET", path, headers))
+            return _read(response, 200, Unavailable, parse.fork)
 
         return await self._forks.get(run_id, look)
 
