@@ -8,15 +8,17 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/python -m bridge demo
 
+# Most tests wait for processes and timers; WORKERS=0 runs them one after the other.
+WORKERS ?= 4
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 check: lint types contracts test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/hadolint runner_image/Dockerfile
+	$(BIN)/hadolint runner_image/Dockerfile docs/examples/Dockerfile
 	$(BIN)/shellcheck runner_image/hooks/*.sh
 	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
 	$(BIN)/zizmor --quiet --offline --pedantic --strict-collection .

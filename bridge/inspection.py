@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -24,13 +24,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 def jobs(config: ConfigPath = None, as_json: AsJson = False) -> None:
     """List the jobs that the ledger knows as open, and for each what is done about it."""
     rows = _with_ledger(config, _jobs)
-    _print(rows, as_json=as_json)
+    _print(rows, ("id", "repository", "name", "status", "why"), as_json=as_json)
 
 
 def submissions(config: ConfigPath = None, as_json: AsJson = False) -> None:
     """List the runners asked for: the open ones, and those that ended within a day."""
     rows = _with_ledger(config, _submissions)
-    _print(rows, as_json=as_json)
+    _print(rows, ("runner", "route", "state", "since", "result", "why"), as_json=as_json)
 
 
 def retry(
@@ -102,11 +102,12 @@ def _submission(row: Submission) -> dict[str, Any]:
         "held_job_id": row.held_job_id,
         "reason": row.reason,
         "result": row.result,
-        "detail": row.detail,
+        "why": row.detail,
     }
 
 
-def _print(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _print(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:
+    """Print rows: all of them as JSON, or for a person what is `shown`."""
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -119,15 +120,15 @@ def _print(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if not rows:
         typer.echo("none")
         return
-    table = Table(*rows[0])
+    table = Table()
+    for name in shown:
+        table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(plain(_cell(key, value))) for key, value in row.items()))
+        table.add_row(*(Text(plain(_cell(name, row[name]))) for name in shown))
     Console().print(table)
 
 
 def _cell(key: str, value: Any) -> str:
     if key == "since":
         return f"{time.time() - value:.0f} s ago"
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(map(str, value))
     return "-" if value is None else str(value)

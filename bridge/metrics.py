@@ -25,6 +25,9 @@ class Metrics:
         self._moves = Counter("bridge_submissions", "Submissions that came to a state", ["state"], registry=registry)
         self._queued = Gauge("bridge_jobs_queued", "Queued jobs known", registry=registry)
         self._open = Gauge("bridge_submissions_open", "Open submissions", ["route", "state"], registry=registry)
+        self._streaks = Gauge(
+            "bridge_endpoint_breakdowns", "Workers that broke down in a row", ["endpoint"], registry=registry
+        )
         self._looked_at = Gauge("bridge_last_look_timestamp_seconds", "Last look without problem", registry=registry)
         self._calls = Gauge("bridge_calls", "Calls made since the start", ["service", "call"], registry=registry)
 
@@ -66,6 +69,9 @@ class Metrics:
 
     def _stand(self, snapshot: Snapshot) -> None:
         self._queued.set(sum(job.status is JobStatus.QUEUED for job in snapshot.jobs))
+        self._streaks.clear()
+        for endpoint, streak in snapshot.streaks.items():
+            self._streaks.labels(endpoint).set(streak.failures)
         self._open.clear()
         for submission in snapshot.submissions:
             if submission.state in OPEN_STATES:

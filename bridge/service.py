@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from bridge.errors import AuthError, BridgeError
+from bridge.model import Look, LookKind
 from bridge.reconcile import Report
 
 TOGETHER = 4
@@ -19,6 +20,9 @@ TOGETHER = 4
 
 GAP = 0.05
 """s from the beginning of such a pass to the next one's: in a burst, one takes what several events told."""
+
+PATIENCE = 30.0
+"""s after which, at the earliest, a look is overdue: it may take a while itself."""
 
 SLOWEST = 10
 """Times the interval, between looks while something is out of order."""
@@ -37,7 +41,7 @@ class Passes(Protocol):
 class Books(Protocol):
     """The ledger within one transaction."""
 
-    def born(self) -> float: ...
+    def looks(self) -> tuple[Look, ...]: ...
     def take_turn(self, name: str, holder: str, now: float, until: float) -> bool: ...
 
 
@@ -76,8 +80,7 @@ class Service:
         self._due = asyncio.Event()
         self._nudged: set[str] = set()
         self._troubled = 0
-        self._looked_at = 0.0
-        self._problems: tuple[str, ...] = ("the first look has not ended",)
+        self._problems: tuple[str, ...] = ()
 
     def wake(self) -> None:
         """Something was written down."""
@@ -103,20 +106,19 @@ class Service:
 
     async def ready(self) -> Mapping[str, str | None]:
         """By part, what is out of order with it; None if nothing is."""
-        age = time.time() - self._looked_at
-        late = age > 3 * self._interval * max(1, min(self._troubled, SLOWEST))
-        return {
-            "database": await self._database(),
-            "looks": f"the last look that ended was {age:.0f} s ago" if late and self._looked_at else None,
-            "services": "; ".join(self._problems[:3]) or None,
-        }
-
-    async def _database(self) -> str | None:
         try:
-            await self._ledger.read(lambda books: books.born())
+            # Of whichever copy it was that looked.
+            looked_at = await self._ledger.read(_looked_at)
         except BridgeError as error:
-            return str(error)
-        return None
+            return {"database": str(error)}
+        return {"database": None, "looks": self._overdue(looked_at), "services": "; ".join(self._problems[:3]) or None}
+
+    def _overdue(self, looked_at: float) -> str | None:
+        if not looked_at:
+            return "none has ended yet"
+        age = time.time() - looked_at
+        patience = max(3 * self._interval * min(2**self._troubled, SLOWEST), PATIENCE)
+        return f"the last one began {age:.0f} s ago" if age > patience else None
 
     async def _look_until(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -132,9 +134,8 @@ class Service:
         self._changed(problems)
         self._problems = problems
         self._troubled = self._troubled + 1 if problems else 0
-        self._looked_at = time.time()
         if not problems:
-            self._recorder.looked(self._looked_at)
+            self._recorder.looked(time.time())
 
     def _changed(self, problems: tuple[str, ...]) -> None:
         """Log what is out of order when that changes, not at each look."""
@@ -185,6 +186,11 @@ class Service:
         except BridgeError as error:
             self._problems = (str(error),)
             return False
+
+
+def _looked_at(books: Books) -> float:
+    """Unix seconds of the last look at GitHub's runners, 0 for none."""
+    return max((look.at for look in books.looks() if look.kind is LookKind.RUNNERS), default=0.0)
 
 
 async def _first(events: Sequence[asyncio.Event], seconds: float) -> None:

@@ -1,6 +1,7 @@
 """What every test stands on: nothing outside this machine can be reached."""
 
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,28 @@ from tests.postgres import Postgres, postgres
 _connect = socket.socket.connect
 _connect_ex = socket.socket.connect_ex
 _LOOPBACK = ("127.", "::1", "localhost")
+
+
+tried: Counter[str] = Counter()
+"""How much was tried, for the end of the report."""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over what this process tried, if it is one of several."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tried"] = dict(tried)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up what several processes tried."""
+    tried.update(getattr(node, "workeroutput", {}).get("tried", {}))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how much was tried."""
+    for what, count in sorted(tried.items()):
+        terminalreporter.write_line(f"{what}: {count}")
 
 
 def _refuse(address: Any) -> None:

@@ -1,6 +1,8 @@
 """The service as a process of its own, with the emulated GitHub's webhooks sent to it."""
 
+import contextlib
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -21,9 +23,11 @@ CALLBACK_KEY = "a key that all copies share"
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that is free, of those that the kernel gives to nobody unasked: none of them is taken meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @dataclass(kw_only=True)

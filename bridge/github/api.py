@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ LAG_WAITS = (1.0, 2.0, 4.0)
 """s between tries of a fresh token that GitHub's servers do not all know yet."""
 
 T = TypeVar("T")
+Send = Callable[[str, str, Mapping[str, str]], Awaitable[httpx.Response]]
 
 
 def api_url_of(web_url: str) -> str:
@@ -131,7 +132,8 @@ class GitHub:
             if target.startswith("repos/"):
                 groups = {"default": 1}
             else:
-                groups = dict(await self._list(f"/{target}/actions/runner-groups?per_page=100", parse.groups))
+                path = f"/{target}/actions/runner-groups?per_page=100"
+                groups = dict(await self._list(path, parse.groups, self._transport.read))
             if name.lower() not in groups:
                 raise Rejected(f"GitHub: {target} has no runner group {name!r}; mend runner_group", status=404)
             return groups[name.lower()]
@@ -181,17 +183,23 @@ class GitHub:
         path = f"/repos/{repository}/actions/runs/{run['id']}/jobs?filter=latest&per_page=100"
         return tuple(await self._list(path, read))
 
-    async def _list(self, path: str, read: Callable[[Any], Iterable[T]]) -> list[T]:
-        """Every item of a listing, page by page; a page that has not changed is not read again."""
+    async def _list(self, path: str, read: Callable[[Any], Iterable[T]], send: Send | None = None) -> list[T]:
+        """Every item of a listing, page by page; a page that has not changed is not read again.
+
+        Args:
+            path: of the first page.
+            read: the items of a page.
+            send: how; what a registration waits for is no mere look.
+        """
         items: list[T] = []
         following: str | None = path
         while following:
-            page = await self._page(following, read)
+            page = await self._page(following, read, send or self._transport.look)
             items += page.items
             following = page.following
         return items
 
-    async def _page(self, path: str, read: Callable[[Any], Iterable[Any]]) -> _Page:
+    async def _page(self, path: str, read: Callable[[Any], Iterable[Any]], send: Send) -> _Page:
         url = self._transport.url(path)
         used = ""
 
@@ -200,7 +208,7 @@ class GitHub:
             used = headers["Authorization"]
             kept = self._pages.get((used, url))
             condition = {"If-None-Match": kept.etag} if kept and kept.etag else {}
-            return await self._transport.read("GET", path, {**headers, **condition})
+            return await send("GET", path, {**headers, **condition})
 
         response = await self._authorised(get)
         if response.status_code == 304:

@@ -27,19 +27,24 @@ class DeliveryLog:
 
     def __init__(self, auth: AppAuth) -> None:
         self._auth = auth
-        self._configured: bool | None = None
+        self._kept: bool | None = None
 
     async def is_kept(self) -> bool:
-        """Whether the App has a webhook, and so a log; asked once."""
-        if self._configured is None:
-            try:
-                config = await self._get("/app/hook/config")
-                self._configured = bool(config.get("url"))
-            except Rejected as error:
-                if error.status != 404:
-                    raise
-                self._configured = False
-        return self._configured
+        """Whether the App has a webhook for the events of jobs, and so a log of them; asked once."""
+        if self._kept is None:
+            self._kept = await self._subscribes() and await self._has_webhook()
+        return self._kept
+
+    async def _subscribes(self) -> bool:
+        return "workflow_job" in ((await self._get("/app")).get("events") or ())
+
+    async def _has_webhook(self) -> bool:
+        try:
+            return bool((await self._get("/app/hook/config")).get("url"))
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return False
 
     async def since(self, at: float) -> tuple[Sent, ...]:
         """Deliveries of `workflow_job`, newest first, of `at` (Unix seconds) or later.

@@ -1,7 +1,6 @@
 """HTTP to GitHub's REST API: what is retried, what is waited for, and how each failure is called."""
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from bridge.errors import (
 CONCURRENT_CALLS = 20
 """GitHub allows 100; httpx goes through all connections at each call, and a registration takes some 0.2 s."""
 
-CONCURRENT_READS = 15
+CONCURRENT_LOOKS = 15
 """Of them; so that a runner's registration never waits behind looks."""
 
 RESERVE = 0.05
@@ -89,15 +88,25 @@ class Transport:
         self._api_url = api_url.rstrip("/")
         self._clock = clock
         self._slots = asyncio.Semaphore(CONCURRENT_CALLS)
-        self._read_slots = asyncio.Semaphore(CONCURRENT_READS)
+        self._look_slots = asyncio.Semaphore(CONCURRENT_LOOKS)
         self._resume_at = 0.0
-        self._reads_resume_at = 0.0
+        self._looks_resume_at = 0.0
         self._strikes = 0
         self.calls: Counter[str] = Counter(total=0, not_modified=0)
 
     def url(self, path: str) -> str:
         """The whole URL of an API path."""
         return path if path.startswith("http") else f"{self._api_url}{path}"
+
+    async def look(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> httpx.Response:
+        """As `read`, for what can wait: registrations go first, and what is left of the rate limit is theirs.
+
+        Raises:
+            RateLimited, Unavailable: see bridge.errors.
+        """
+        async with self._look_slots:
+            self._refuse_until(self._looks_resume_at, f"{method} {path}", "the rest of the limit is for registrations")
+            return await self.read(method, path, headers, body)
 
     async def read(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> httpx.Response:
         """Send a call that may be repeated, and repeat it when GitHub is out of order.
@@ -140,8 +149,8 @@ class Transport:
         return response
 
     async def _send(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> httpx.Response:
-        async with self._read_slots if method == "GET" else contextlib.nullcontext(), self._slots:
-            self._refuse_while_limited(method, path)
+        async with self._slots:
+            self._refuse_until(self._resume_at, f"{method} {path}", "GitHub asked to wait")
             response = await self._http.request(
                 method, self.url(path), headers={**_HEADERS, **headers}, json=body, follow_redirects=True
             )
@@ -159,14 +168,11 @@ class Transport:
             response.headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "reset")
         )
         if limit.isdecimal() and left.isdecimal() and reset.isdecimal() and int(left) < int(limit) * RESERVE:
-            self._reads_resume_at = float(reset)
+            self._looks_resume_at = float(reset)
 
-    def _refuse_while_limited(self, method: str, path: str) -> None:
-        now, why, until = self._clock(), "GitHub asked to wait", self._resume_at
-        if method == "GET" and self._reads_resume_at > max(now, until):
-            why, until = "what is left of the rate limit is kept for registrations", self._reads_resume_at
-        if now < until:
-            raise RateLimited(f"GitHub: {method} {path}: not sent, {why} until {_utc(until)}", retry_at=until)
+    def _refuse_until(self, until: float, call: str, why: str) -> None:
+        if self._clock() < until:
+            raise RateLimited(f"GitHub: {call}: not sent, {why} until {_utc(until)}", retry_at=until)
 
     def _note_limit(self, method: str, path: str, response: httpx.Response) -> None:
         until = retry_at(response, self._strikes, self._clock())

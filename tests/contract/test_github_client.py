@@ -281,6 +281,26 @@ def test_no_call_is_made_before_the_time_that_a_rate_limit_names(
     driven(a_github(), drive)
 
 
+def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
+    """A runner that a job waits for goes before everything that is only looked at."""
+    calls = 100
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        with pytest.raises(RateLimited, match="is kept for registrations") as refused:
+            for number in range(calls):
+                await github.job("acme/web", number)
+        assert refused.value.retry_at == pytest.approx(time.time() + 3600, abs=60)
+        looked = emulator.calls.total()
+        await github.registration_token("orgs/acme")
+        minted = await github.generate_jit_config("orgs/acme", name="runpod-1-1", labels=["gpu"], group_id=1)
+        assert await github.delete_runner("orgs/acme", minted.runner_id)
+        with pytest.raises(RateLimited, match="not sent"):
+            await github.job("acme/web", 1)
+        assert emulator.calls.total() == looked + 3
+
+    driven(a_github(), drive, rate_limit=calls)
+
+
 # --- who we are ---
 
 

@@ -211,6 +211,8 @@ def test_the_delivery_log_is_read_page_by_page_and_holds_every_payload() -> None
     state = a_github()
 
     async def drive(emulator: GitHubEmulator, heard: Receiver, apps: Any) -> None:
+        app = (await apps.async_get_authenticated()).parsed_data
+        assert (app.id, app.events) == (emulator.app.app_id, ["workflow_job"])
         config = (await apps.async_get_webhook_config_for_app()).parsed_data
         assert (config.url, config.content_type, config.secret) == (heard.url, "json", "********")
         for _ in range(2):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
-from bridge.emulator.github.state import Job
+from bridge.emulator.github.state import Job, Runner
 from bridge.emulator.workflows import runs_of
 from tests.background import until
 from tests.github import a_run
@@ -324,6 +324,27 @@ def test_a_signal_cancels_the_job_and_reports_it(standin: Installed, tmp_path: P
     assert ("Exiting..." in output) == (number == signal.SIGINT)
     assert "completed with result: Canceled" in output
     until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_listener_knows_of_its_job_cancels_it_all_the_same(
+    standin: Installed, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It comes between the call that takes the job and the answer."""
+    _, jit = standin.mint()
+    state = standin.github.state
+    with standin.listening(**jit) as process:
+        acquire = state.acquire
+
+        def acquired(runner: Runner, job_id: int) -> Job:
+            os.killpg(process.pid, number)
+            return acquire(runner, job_id)
+
+        monkeypatch.setattr(state, "acquire", acquired)
+        job = standin.queue("sleep 63")
+        output, _ = process.communicate(timeout=30)
+    assert (process.returncode, job.conclusion) == (0, "cancelled")
+    assert "completed with result: Canceled" in output
 
 
 def test_a_job_does_not_outlive_a_listener_that_was_killed(standin: Installed, tmp_path: Path) -> None:

@@ -80,12 +80,36 @@ def test_a_wrong_signature_is_401_a_right_one_2xx_and_a_guid_counts_once(served:
     assert post(served, body).status_code == 202
     until(lambda: submitted(served) == 1)
     assert post(served, body, X_GitHub_Delivery="guid-2").status_code == 202
-    listed = subprocess.run(
-        [sys.executable, "-m", "bridge", "jobs", "--json"],
+    (row,) = listed(served, "jobs")
+    assert row["why"].startswith("already asked for: runner ")
+    assert submitted(served) == 1
+
+
+def listed(served: Served, command: str, *arguments: str) -> list[dict[str, Any]]:
+    """What `python -m bridge COMMAND --json` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", command, "--json", *arguments],
         cwd=ROOT, env=served.cloud.environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert len(json.loads(listed.stdout)) == 1
-    assert submitted(served) == 1
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def test_the_ledger_says_what_it_thinks_and_a_job_can_be_tried_again(served: Served) -> None:
+    job = served.queue()
+    until(lambda: submitted(served) == 1)
+    (row,) = listed(served, "submissions")
+    assert (row["job_id"], row["state"], row["target"]) == (job.id, "submitted", "orgs/acme")
+    ids = [str(job.id), "404"]
+    retried = [
+        subprocess.run(
+            [sys.executable, "-m", "bridge", "retry", each],
+            cwd=ROOT, env=served.cloud.environment, capture_output=True, text=True, check=False,
+        )
+        for each in ids
+    ]  # fmt: skip
+    assert [each.returncode for each in retried] == [0, 1]
+    assert retried[1].stderr.splitlines()[-1] == "bridge: the ledger knows no open job 404"
 
 
 def test_secrets_can_be_rotated(tmp_path: Path) -> None:

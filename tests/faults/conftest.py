@@ -1,9 +1,7 @@
 """How much is tried: a short form within `make test`, all of it with `make faults`."""
 
 import os
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,18 +10,10 @@ from tests.conftest import new_ledger
 FULL = os.environ.get("FAULTS") == "full"
 SEED = os.environ.get("SEED")
 
-tried: Counter[str] = Counter()
-
 
 def seeds(short: int, full: int) -> list[int]:
     """The seeds to try: the one that was asked for, else as many as fit."""
     return [int(SEED)] if SEED else list(range(1, 1 + (full if FULL else short)))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how much was tried."""
-    for what, count in sorted(tried.items()):
-        terminalreporter.write_line(f"{what}: {count}")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"] if FULL else ["sqlite"])

@@ -17,7 +17,7 @@ from tests.postgres import Postgres
 
 def test_two_dispatchers_on_one_postgresql_serve_each_job_once(tmp_path: Path, a_postgres: Postgres) -> None:
     url = a_postgres.database()
-    with world(tmp_path, instant={"seconds": 0.1}) as made, ExitStack() as copies:
+    with world(tmp_path, instant={"seconds": 0.1}, lease=60.0) as made, ExitStack() as copies:
         addresses = [copies.enter_context(made.dispatcher(url)) for _ in range(2)]
         turn = iter(range(10**6))
 
@@ -29,6 +29,8 @@ def test_two_dispatchers_on_one_postgresql_serve_each_job_once(tmp_path: Path, a
         made.queue(30)
         made.ends()
         assert len(made.cloud.runpod.state.requests) == 30
+        for address in addresses:
+            assert httpx.get(f"{address}/readyz").status_code == 200, "also the copy that never looks"
 
 
 def test_a_copy_takes_over_the_looks_of_one_that_has_died(tmp_path: Path, a_postgres: Postgres) -> None:
@@ -101,7 +103,7 @@ def test_sigterm_under_load_leaves_nothing_claimed(tmp_path: Path, database_url:
         def pour() -> None:
             while not stop.is_set():
                 made.queue(1)
-                time.sleep(0.02)
+                time.sleep(0.05)
 
         pouring = threading.Thread(target=pour)
         with made.dispatcher(database_url):

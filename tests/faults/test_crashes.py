@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.background import until
+from tests.conftest import tried
 from tests.faults import victim
-from tests.faults.conftest import tried
 from tests.faults.world import WORKERS, World, world
 
 JOBS = 2

@@ -9,7 +9,8 @@ import pytest
 from bridge.emulator.github.state import Job, Runner
 from bridge.emulator.jobs import Gate
 from tests.background import until
-from tests.faults.conftest import seeds, tried
+from tests.conftest import tried
+from tests.faults.conftest import seeds
 from tests.faults.test_services import Deaths, Fated
 from tests.faults.world import World, world
 from tests.github import a_run, a_spec

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import seeds, tried
+from tests.conftest import tried
+from tests.faults.conftest import seeds
 from tests.faults.world import mixed, world
 
 

@@ -180,7 +180,12 @@ class _Running:
 
 @contextmanager
 def world(
-    home: Path, *, instant: Mapping[str, Any] | None = None, clock: Callable[[], float] = time.time, **config: Any
+    home: Path,
+    *,
+    instant: Mapping[str, Any] | None = None,
+    clock: Callable[[], float] = time.time,
+    lease: float | None = None,
+    **config: Any,
 ) -> Iterator[World]:
     """A world until the block ends.
 
@@ -188,12 +193,14 @@ def world(
         home: an empty folder.
         instant: of tests.instant.work.
         clock: GitHub's.
+        lease: s of a claim and of an unknown answer, where no dispatcher is to be taken for dead because it is slow.
         config: of the endpoint.
     """
     given = {"workers_max": WORKERS, **config}
     with ExitStack() as stack:
         for (module, name), value in PATIENCE.items():
-            stack.enter_context(patch.object(module, name, value))
+            longer = lease if lease and name.endswith("_LEASE") else value
+            stack.enter_context(patch.object(module, name, longer))
         made = stack.enter_context(
             cloud(home, state=a_github(limits=LIMITS, clock=clock), instant=instant or {}, **given)
         )

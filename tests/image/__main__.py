@@ -14,7 +14,11 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "it needs root"
     absent = [program for program in NEEDED if shutil.which(program) is None]
-    return f"it needs {', '.join(absent)}" if absent else ""
+    if absent:
+        return f"it needs {', '.join(absent)}"
+    # As in a container without privileges, where root may not mount.
+    apart = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "true"], check=False)
+    return "it needs leave to make namespaces" if apart.returncode else ""
 
 
 def main() -> int:

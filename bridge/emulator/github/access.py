@@ -30,6 +30,7 @@ class App:
         permissions: what that owner granted.
         webhook_url: where events are sent; None for nowhere. May change while the App is served.
         webhook_secret: what they are signed with.
+        events: that it subscribes to; shown, while all are sent.
     """
 
     owner: str
@@ -38,6 +39,7 @@ class App:
     client_id: str = "Iv23liEmulated"
     installation_id: int = 777
     webhook_url: str | None = None
+    events: list[str] = field(default_factory=lambda: ["workflow_job"])
     webhook_secret: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048), repr=False)
 

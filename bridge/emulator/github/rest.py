@@ -68,6 +68,7 @@ class Rest:
             self._by_app("GET", "/orgs/{owner}/installation", self._org_installation),
             self._by_app("GET", "/users/{owner}/installation", self._user_installation),
             self._by_app("POST", "/app/installations/{id:int}/access_tokens", self._access_token),
+            self._by_app("GET", "/app", self._app),
             self._by_app("GET", "/app/hook/config", self._hook_config),
             self._by_app("GET", "/app/hook/deliveries", self._hook_deliveries),
             self._by_app("GET", "/app/hook/deliveries/{id:int}", self._hook_delivery),
@@ -123,6 +124,24 @@ class Rest:
         return 200, [shapes.minimal_repository(self._state, r, self._api) for r in self._paged(request, found)]
 
     # --- the App's webhook ---
+
+    async def _app(self, _request: Request) -> Answer:
+        app = self._access.app
+        return 200, {
+            "id": app.app_id,
+            "client_id": app.client_id,
+            "slug": "emulated",
+            "node_id": f"A_{app.app_id}",
+            "name": "emulated",
+            "owner": shapes.owner(self._state, app.owner, self._api),
+            "description": None,
+            "external_url": self._base_url(),
+            "html_url": f"{self._base_url()}/apps/emulated",
+            "created_at": shapes.EPOCH,
+            "updated_at": shapes.EPOCH,
+            "permissions": app.permissions,
+            "events": app.events,
+        }
 
     async def _hook_config(self, _request: Request) -> Answer:
         return 200, hook_config(self._access.app)

@@ -94,7 +94,8 @@ class Log:
 
     def outcome(self) -> dict[str, object]:
         """The job's result and outputs; failed, when act did not come to it."""
-        if not self.printed:
+        try:
+            needs = json.loads(self.printed)[self._job]
+        except ValueError:  # nothing, or only a part of it
             return {"result": "Failed", "outputs": {}}
-        needs = json.loads(self.printed)[self._job]
         return {"result": RESULTS[needs["result"]], "outputs": needs["outputs"]}

@@ -25,23 +25,26 @@ class Cancellation(threading.Thread):
 
     def __init__(self, tracking: str) -> None:
         super().__init__(daemon=True)
-        self.requested = threading.Event()
+        self._requested = False
         self._tracking = tracking
         self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()  # each process is interrupted once: act takes a second one for haste
 
     def run(self) -> None:
         """Wait for the end of standard input; interrupt; after a grace, kill."""
         sys.stdin.read()
-        self.requested.set()
-        self._interrupt()
+        with self._lock:
+            self._requested = True
+            self._interrupt()
         time.sleep(GRACE)
         kill_orphans(self._tracking)
 
     def watch(self, process: "subprocess.Popen[str]") -> None:
         """From now on, it is this process that is interrupted."""
-        self._process = process
-        if self.requested.is_set():
-            self._interrupt()
+        with self._lock:
+            self._process = process
+            if self._requested:
+                self._interrupt()
 
     def _interrupt(self) -> None:
         if self._process is not None:

@@ -12,7 +12,7 @@ from . import console
 from .server import Answer, Server, Unreachable
 from .session import pause
 from .settings import Settings
-from .shutdown import uninterrupted
+from .shutdown import Signals
 
 RENEW_INTERVAL = 1.0
 ACQUIRE_INTERVAL = 2.0
@@ -26,13 +26,17 @@ class Dispatcher:
 
     Args:
         root: the runner's directory.
+        signals: heard while a job runs; from its acquisition on, they cancel it and it is reported.
     """
 
-    def __init__(self, root: Path, runner: Settings, server: Server, log: console.Diagnostics) -> None:
+    def __init__(
+        self, root: Path, runner: Settings, server: Server, log: console.Diagnostics, signals: Signals
+    ) -> None:
         self.runner = runner
         self._root = root
         self._server = server
         self._log = log
+        self._signals = signals
 
     def run(self, job_id: int) -> bool:
         """Run a job to its end; False if it was given to another meanwhile."""
@@ -42,7 +46,8 @@ class Dispatcher:
             answer = Answer(0, {"message": str(error)})
         if answer.status != 200:
             self._log.info(f"Skipping message Job. {answer.message}")
-            pause(ACQUIRE_INTERVAL)
+            with self._signals.heard():
+                pause(ACQUIRE_INTERVAL)
             return False
         self._work(job_id, answer.body)
         return True
@@ -57,28 +62,32 @@ class Dispatcher:
                 text=True,
                 start_new_session=True,  # a signal to the Listener's group must not reach it
             )
+            _send(worker, self._assignment(job))
+            ended = False
             try:
-                self._supervise(worker, job_id, job)
-            finally:  # a shutdown cancels the job, and still reports it
-                with uninterrupted():
-                    _cancel(worker)
-                    worker.wait()
-                    output.seek(0)
-                    outcome = _read_outcome(output.read())
-                    self._complete(job_id, outcome)
-                    console.event(f"Job {job['name']} completed with result: {outcome['result']}")
+                with self._signals.heard():
+                    ended = self._supervise(worker, job_id, job)
+            finally:
+                _cancel(worker)
+                worker.wait()
+                output.seek(0)
+                outcome = _read_outcome(output.read())
+                if not ended:  # as with the real one, whatever the Worker says: a signal may even have met it unborn
+                    outcome["result"] = "Canceled"
+                self._complete(job_id, outcome)
+                console.event(f"Job {job['name']} completed with result: {outcome['result']}")
 
-    def _supervise(self, worker: "subprocess.Popen[str]", job_id: int, job: dict[str, object]) -> None:
-        """Renew the job until the Worker ends, or until it must be cancelled."""
+    def _supervise(self, worker: "subprocess.Popen[str]", job_id: int, job: dict[str, object]) -> bool:
+        """Renew the job until the Worker ends; False when it must be cancelled before."""
         limit = time.monotonic() + 60 * float(str(job.get("timeout_minutes") or 360))
-        _send(worker, self._assignment(job))
         while time.monotonic() < limit and self._renew(job_id):
             try:
                 worker.wait(RENEW_INTERVAL)
             except subprocess.TimeoutExpired:
                 continue
-            return
+            return True
         self._log.info("The job is cancelled.")
+        return False
 
     def _assignment(self, job: dict[str, object]) -> dict[str, object]:
         message: dict[str, object] = job["message"]  # type: ignore[assignment]  # the protocol's object

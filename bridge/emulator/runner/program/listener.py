@@ -12,7 +12,7 @@ from .configure import Refused, configure, remove
 from .dispatch import Dispatcher
 from .server import Server, Unreachable
 from .session import Deprecated, Session, SessionConflict, SessionRefused
-from .shutdown import Shutdown, catch_signals
+from .shutdown import Shutdown, Signals
 
 ROOT = Path(__file__).parents[3]
 """The runner's directory: this file is installed as bin/standin/program/listener.py."""
@@ -108,13 +108,14 @@ def _run(command: Command, version: str) -> int:
 
 def _listen(runner: settings.Settings, version: str, *, once: bool) -> int:
     log = console.Diagnostics(ROOT, "Runner")
-    session = Session(Server(runner.server_url, settings.load_credential(ROOT)), version, log)
-    catch_signals()
+    signals = Signals()
+    session = Session(Server(runner.server_url, settings.load_credential(ROOT)), version, log, signals)
     try:
         session.create()
         console.say(f"Current runner version: '{version}'")
         console.event("Listening for Jobs")
-        return _take_jobs(session, Dispatcher(ROOT, runner, session.server, log), once or runner.ephemeral)
+        dispatcher = Dispatcher(ROOT, runner, session.server, log, signals)
+        return _take_jobs(session, dispatcher, once or runner.ephemeral)
     except Shutdown:
         return Code.SUCCESS
     except SessionConflict:

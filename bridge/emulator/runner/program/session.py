@@ -6,6 +6,7 @@ import time
 
 from . import console
 from .server import Answer, Server, Unreachable
+from .shutdown import Signals
 
 CONFLICT_INTERVAL = 30.0
 CONFLICT_LIMIT = 240.0
@@ -37,10 +38,12 @@ class Session:
     Args:
         server: with the runner's credential.
         version: the runner's.
+        signals: heard between tries and while it waits for a job, so that a session that was opened is ended.
     """
 
-    def __init__(self, server: Server, version: str, log: console.Diagnostics) -> None:
+    def __init__(self, server: Server, version: str, log: console.Diagnostics, signals: Signals) -> None:
         self.server = server
+        self._signals = signals
         self._version = version
         self._log = log
         self._id: str | None = None
@@ -74,7 +77,8 @@ class Session:
                     raise SessionConflict
                 self._lost("Error: Conflict")
                 waited += CONFLICT_INTERVAL
-            pause(CONFLICT_INTERVAL)
+            with self._signals.heard():
+                pause(CONFLICT_INTERVAL)
 
     def next_job(self) -> int | None:
         """Wait for a job's id; None when the registration was deleted.
@@ -82,6 +86,10 @@ class Session:
         Raises:
             Deprecated: the server takes this version no more.
         """
+        with self._signals.heard():
+            return self._next_job()
+
+    def _next_job(self) -> int | None:
         while True:
             try:
                 answer = self.server.get(f"/messages?session={self._id}&wait={POLL:g}", POLL + 10)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the Listener, once, wherever it waits."""
+"""SIGINT and SIGTERM end the Listener, once, and only where it waits: between two waits nothing is cut short."""
 
 import os
 import signal
@@ -18,35 +18,44 @@ class Shutdown(Exception):
     """SIGINT or SIGTERM came."""
 
 
-def catch_signals() -> None:
-    """From now on the signals raise Shutdown."""
-    signal.signal(signal.SIGINT, _on_interrupt)
-    signal.signal(signal.SIGTERM, _on_terminate)
+class Signals:
+    """From its making on, both signals are noted; they raise Shutdown within `heard`.
 
+    They are neither blocked nor ignored: programs that are started meanwhile would inherit that.
+    """
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold the signals back until the block ends."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def __init__(self) -> None:
+        self._heard = False
+        self._came = 0
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
 
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Let a signal that came, or that comes, end the block.
 
-def _on_interrupt(_number: int, _frame: object) -> NoReturn:
-    console.say("Exiting...")
-    _shut_down()
+        Raises:
+            Shutdown: one did.
+        """
+        self._heard = True
+        try:
+            if self._came:
+                self._shut_down()
+            yield
+        finally:
+            self._heard = False
 
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self._came:
+            return  # what ends the Listener is not to be interrupted
+        self._came = number
+        if number == signal.SIGTERM:
+            signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signal.SIGTERM))
+            signal.setitimer(signal.ITIMER_REAL, UNLOAD_LIMIT)
+        if self._heard:
+            self._shut_down()
 
-def _on_terminate(_number: int, _frame: object) -> NoReturn:
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signal.SIGTERM))
-    signal.setitimer(signal.ITIMER_REAL, UNLOAD_LIMIT)
-    _shut_down()
-
-
-def _shut_down() -> NoReturn:
-    """Leave whatever is under way, once: what ends it is not to be interrupted."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    raise Shutdown
+    def _shut_down(self) -> NoReturn:
+        if self._came == signal.SIGINT:
+            console.say("Exiting...")
+        raise Shutdown

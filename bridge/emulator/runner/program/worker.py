@@ -51,8 +51,6 @@ class Worker:
         outcome = self._run_job()
         if not self._hook("completed"):
             outcome["result"] = "Failed"
-        if self._cancellation.requested.is_set():
-            outcome["result"] = "Canceled"
         for pid in kill_orphans(self._tracking):
             self._write(f"Terminate orphan process: pid ({pid})\n")
         _empty(self._assignment.temp)

@@ -1,0 +1,93 @@
+"""The bridge's reader of the App's delivery log, against the emulator."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.github import GitHubEmulator, github_emulator
+from bridge.errors import AuthError, BridgeError, Rejected, Unavailable
+from bridge.github import transport
+from bridge.github.auth import AppAuth, AppKey
+from bridge.github.deliveries import DeliveryLog
+from bridge.github.transport import http_client
+from bridge.model import JobStatus
+from tests.github import a_github, a_run, a_spec, an_app
+
+NOWHERE = "http://127.0.0.1:9/webhook"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "RETRY_WAIT", 0.001)
+
+
+def reading(drive: Callable[[GitHubEmulator, DeliveryLog], Awaitable[None]], **app: Any) -> None:
+    async def main() -> None:
+        made = an_app(**app)
+        async with github_emulator(a_github(), made) as emulator, http_client() as http:
+            auth = AppAuth(
+                http, api_url=emulator.api_url, issuer=made.client_id, key=AppKey.load(made.pem), owner=made.owner
+            )
+            await drive(emulator, DeliveryLog(auth))
+
+    asyncio.run(main())
+
+
+async def queue(emulator: GitHubEmulator, count: int) -> list[int]:
+    """Queue jobs whose deliveries go nowhere; their ids."""
+    runs = [emulator.state.add_run("acme/web", a_run(a_spec(f"job {n}"))) for n in range(count)]
+    while emulator.webhooks.pending:  # noqa: ASYNC110 - the end of tasks elsewhere
+        await asyncio.sleep(0.005)
+    return [job.id for run in runs for job in run.jobs.values()]
+
+
+@pytest.mark.parametrize(
+    ("app", "kept"),
+    [
+        ({"webhook_url": NOWHERE}, True),
+        ({"webhook_url": None}, False),
+        ({"webhook_url": NOWHERE, "events": ["push"]}, False),
+    ],
+)
+def test_a_log_of_jobs_is_kept_for_an_app_that_has_a_webhook_and_subscribes(app: dict[str, Any], kept: bool) -> None:
+    async def drive(_: GitHubEmulator, log: DeliveryLog) -> None:
+        assert await log.is_kept() is kept
+
+    reading(drive, **app)
+
+
+def test_what_never_arrived_is_listed_page_by_page_and_told_in_full() -> None:
+    async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
+        emulator.webhooks.ping()
+        ids = await queue(emulator, 130)
+        sent = await log.since(0.0)
+        assert len(sent) == len({each.guid for each in sent}) == 130, "the ping is not about a job"
+        assert emulator.calls["GET /app/hook/deliveries"] == 2, "a call per hundred"
+        job = await log.job(sent[-1].id)
+        assert job is not None
+        assert (job.id, job.status, job.repository, job.fork) == (ids[0], JobStatus.QUEUED, "acme/web", None)
+        assert await log.since(sent[0].at + 1) == ()
+
+    reading(drive, webhook_url=NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 500}, Unavailable),
+        ({"status": 200, "body": "<html>"}, Unavailable),
+        ({"status": 200, "body": '[{"id": 1}]'}, Unavailable),
+        ({"status": 401}, AuthError),
+        ({"status": 422}, Rejected),
+    ],
+)
+def test_a_log_that_cannot_be_read_is_named(fault: dict[str, Any], error: type[BridgeError]) -> None:
+    async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
+        emulator.faults.add(Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, times=9, **fault))
+        with pytest.raises(error):
+            await log.since(0.0)
+
+    reading(drive, webhook_url=NOWHERE)

@@ -1,0 +1,46 @@
+"""The examples in docs/ are what the bridge takes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bridge.config import load
+from bridge.dispatch import ADDRESS
+from tests.cloud import ROOT
+
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def test_the_example_configuration_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key = tmp_path / "app.pem"
+    key.write_text("a key")
+    for name, value in {
+        "GITHUB_APP_PRIVATE_KEY_FILE": str(key),
+        "RUNPOD_API_KEY": "rpa_x",
+        "GITHUB_WEBHOOK_SECRET": "new,old",
+        "BRIDGE_CALLBACK_KEY": "0123456789abcdef",
+    }.items():
+        monkeypatch.setenv(name, value)
+    config = load(EXAMPLES / "bridge.toml")
+    assert [route.name for route in config.routes] == ["gpu", "a100", "cpu"]
+    assert config.public_url == "https://bridge.example.org"
+    assert config.webhook_secrets == ("new", "old")
+
+
+@pytest.mark.parametrize("name", ["bridge.service", "Dockerfile"])
+def test_the_example_starts_the_service(name: str) -> None:
+    lines = (EXAMPLES / name).read_text().splitlines()
+    start = next(line for line in lines if line.startswith(("ExecStart=", "CMD ")))
+    words = shlex.split(start.replace(",", " ").replace("[", " ").replace("]", " "))
+    assert words[-4:-1] == ["-m", "bridge.dispatch", "--serve"]
+    assert words[-1].rpartition(":")[2] == ADDRESS.rpartition(":")[2]
+
+
+def test_every_variable_of_the_examples_is_a_setting() -> None:
+    from bridge.config import Environment
+
+    known = {name.upper() for name in Environment.model_fields}
+    said = (EXAMPLES / "bridge.service").read_text() + (EXAMPLES / "Dockerfile").read_text()
+    assert set(re.findall(r"\b(?:BRIDGE|GITHUB|RUNPOD)_[A-Z_]+", said)) <= known

@@ -1,0 +1,241 @@
+"""Whatever happens, and in whatever order: the rules of the ledger hold, and every job gets its runner in the end.
+
+A history is a random walk through a modelled world (tests/modelled.py), driven by the real reconciler, plan and
+ledger transactions. One that breaks a rule is shown as the shortest program that does.
+"""
+
+import asyncio
+from contextlib import ExitStack
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from bridge.model import Event, JobStatus, Reason, RequestStatus
+from bridge.reconcile import Report
+from tests.copies import Mishap, Process, Store, modelled
+from tests.faults.conftest import FULL
+from tests.modelled import World
+
+EXAMPLES, STEPS = (2_000, 60) if FULL else (60, 50)
+
+WHICH = st.integers(0, 7)
+MISHAPS = st.sampled_from([*Mishap, Mishap.RACE, Mishap.WAIT])
+SCRIPTS = st.dictionaries(st.integers(0, 16), MISHAPS, max_size=3)
+REASONS = st.sampled_from(sorted(set(Reason) - {Reason.COMPLETED, Reason.NO_JOB}))
+SECONDS = st.sampled_from([1.0, 30.0, 65.0, 400.0, 1_000.0, 4_500.0])
+"""s; from within a lease to beyond the longest."""
+
+MOST_JOBS = 8
+ROUNDS = 60
+"""Passes within which a healthy world serves every job, whatever it was left in."""
+
+
+class Histories(RuleBasedStateMachine):
+    """Two dispatchers that share nothing but GitHub and RunPod."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.world = World()
+        self.coming: list[Event] = []
+        self.told = 0
+        self.stack = ExitStack()
+        self.stack.enter_context(modelled(self.world))
+
+    @initialize(copies=st.sampled_from([1, 1, 1, 2]), webhook=st.booleans())
+    def deploy(self, copies: int, webhook: bool) -> None:
+        self.webhook = webhook
+        self.copies = [self._process(Store(self.world)) for _ in range(copies)]
+
+    def _process(self, store: Store) -> Process:
+        return Process(self.loop, self.world, store, webhook=self.webhook)
+
+    def _copy(self, which: int) -> Process:
+        """A dispatcher, started again where it has died."""
+        at = which % len(self.copies)
+        if self.copies[at].dead:
+            self.copies[at].die()
+            self.copies[at] = self._process(self.copies[at].store)
+        return self.copies[at]
+
+    # --- GitHub ---
+
+    @precondition(lambda self: len(self._jobs(JobStatus.QUEUED, JobStatus.IN_PROGRESS)) < MOST_JOBS)
+    @rule(labels=st.lists(st.sampled_from(["gpu", "gpu", "cpu"]), min_size=1, max_size=4))
+    def jobs_are_queued(self, labels: list[str]) -> None:
+        for label in labels:
+            self.world.queue(label)
+
+    def _jobs(self, *statuses: JobStatus) -> list[Any]:
+        return [j for j in self.world.jobs.values() if j.status in statuses]
+
+    @precondition(lambda self: self._jobs(JobStatus.QUEUED, JobStatus.IN_PROGRESS))
+    @rule(which=WHICH)
+    def a_job_is_cancelled(self, which: int) -> None:
+        self.world.end(_pick(self._jobs(JobStatus.QUEUED, JobStatus.IN_PROGRESS), which), "cancelled")
+
+    @precondition(lambda self: any(self.world.eligible(j) for j in self._jobs(JobStatus.QUEUED)))
+    @rule(which=WHICH, worker=WHICH)
+    def a_runner_takes_a_job(self, which: int, worker: int) -> None:
+        """Its own or another's: GitHub gives any to any."""
+        job = _pick([j for j in self._jobs(JobStatus.QUEUED) if self.world.eligible(j)], which)
+        self.world.assign(job, _pick(self.world.eligible(job), worker))
+
+    @precondition(lambda self: self._jobs(JobStatus.IN_PROGRESS))
+    @rule(which=WHICH, conclusion=st.sampled_from(["success", "failure"]))
+    def a_job_ends(self, which: int, conclusion: str) -> None:
+        self.world.end(_pick(self._jobs(JobStatus.IN_PROGRESS), which), conclusion)
+
+    @precondition(lambda self: self.world.dead())
+    @rule(which=WHICH, requeue=st.booleans())
+    def github_notices_a_dead_runner(self, which: int, requeue: bool) -> None:
+        self.world.notice(_pick(self.world.dead(), which), requeue=requeue)
+
+    # --- webhooks ---
+
+    def _unheard(self) -> list[Event]:
+        self.coming += self.world.log[self.told :]
+        self.told = len(self.world.log)
+        return self.coming
+
+    @precondition(lambda self: self._unheard())
+    @rule(which=WHICH, copy=WHICH, again=st.booleans())
+    def an_event_is_heard(self, which: int, copy: int, again: bool) -> None:
+        event = _pick(self._unheard(), which)
+        if not again:
+            self.coming.remove(event)
+        heard = Event(guid=event.guid, at=self.world.time(), job=event.job)
+        self._copy(copy).store.run(lambda books: books.hear([heard]))
+
+    @precondition(lambda self: self._unheard())
+    @rule(which=WHICH)
+    def an_event_is_lost(self, which: int) -> None:
+        self.coming.remove(_pick(self._unheard(), which))
+
+    # --- RunPod ---
+
+    def _requests(self, *statuses: RequestStatus) -> list[Any]:
+        return [r for r in self.world.requests.values() if r.status in statuses]
+
+    @precondition(lambda self: self._requests(RequestStatus.IN_QUEUE))
+    @rule(which=WHICH)
+    def a_worker_starts(self, which: int) -> None:
+        self.world.start(_pick(self._requests(RequestStatus.IN_QUEUE), which))
+
+    @precondition(lambda self: any(w.request.is_open for w in self.world.workers))
+    @rule(which=WHICH)
+    def a_request_is_delivered_twice(self, which: int) -> None:
+        self.world.start(_pick([w.request for w in self.world.workers if w.request.is_open], which))
+
+    @precondition(lambda self: any(r.said for r in self.world.requests.values()))
+    @rule(which=WHICH)
+    def runpod_shows_an_answer(self, which: int) -> None:
+        request = _pick([r for r in self.world.requests.values() if r.said], which)
+        self.world.show(request, request.said)
+
+    @precondition(lambda self: self._requests(RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS))
+    @rule(which=WHICH, reason=REASONS)
+    def a_request_breaks_down(self, which: int, reason: Reason) -> None:
+        """For whatever reason; its worker dies, cancelled by hand and timed out among them."""
+        self.world.kill(_pick(self._requests(RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS), which), reason)
+
+    @precondition(lambda self: self._requests(RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS))
+    @rule(which=WHICH)
+    def a_request_vanishes(self, which: int) -> None:
+        """RunPod forgets it, whatever becomes of its worker."""
+        _pick(self._requests(RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS), which).status = RequestStatus.MISSING
+
+    # --- dispatchers ---
+
+    @rule(copy=WHICH, script=SCRIPTS, races=st.booleans())
+    def a_dispatcher_looks(self, copy: int, script: dict[int, Mishap], races: bool) -> None:
+        """At times its runners take jobs just before it would delete them."""
+        process = self._copy(copy)
+        report = process.look(script, races=races)
+        if report and not process.disturbed:
+            self._asks_for_nothing_twice(process, report)
+
+    def _asks_for_nothing_twice(self, process: Process, report: Report) -> None:
+        asked = {claim.job_id for claim in report.decision.plan.claims}
+        again = {claim.job_id for claim in process.explain().plan.claims}
+        assert not asked & again, "asked for twice"
+        if not (report.decision.plan.withdrawals or report.decision.plan.moves):
+            assert not again, "a plan right after a plan found more to ask for"
+
+    @rule(copy=WHICH, script=SCRIPTS, nudge=st.booleans())
+    def a_dispatcher_acts(self, copy: int, script: dict[int, Mishap], nudge: bool) -> None:
+        process = self._copy(copy)
+        nudged = [row.id for row in process.store.rows()] if nudge else []
+        process.act(nudged, script)
+
+    @precondition(lambda self: any(p.waits for p in self.copies))
+    @rule(copy=WHICH, which=WHICH)
+    def a_call_goes_on(self, copy: int, which: int) -> None:
+        _pick([p for p in self.copies if p.waits], copy).resume(which)
+
+    @rule(copy=WHICH, loses=st.sampled_from([False, False, False, True]))
+    def a_dispatcher_dies(self, copy: int, loses: bool) -> None:
+        """At times with its ledger."""
+        process = self._copy(copy)
+        process.die()
+        if loses:
+            process.store.close()
+            self.copies[copy % len(self.copies)] = self._process(Store(self.world))
+
+    # --- time ---
+
+    @rule(seconds=SECONDS)
+    def time_passes(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @rule(copy=WHICH)
+    def all_goes_well_for_a_while(self, copy: int) -> None:
+        self._copy(copy).look({})
+        self.world.go_on()
+
+    # --- the end ---
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "copies"):
+                self._comes_to_an_end()
+        finally:
+            for process in getattr(self, "copies", []):
+                process.die()
+                process.store.close()
+            self.stack.close()
+            self.loop.close()
+
+    def _comes_to_an_end(self) -> None:
+        """With nothing more going wrong every job ends, and nothing of ours is left."""
+        for process in self.copies:
+            while process.waits:
+                process.resume(0)
+        for seconds in range(ROUNDS):
+            if self._is_over():
+                return
+            for which in range(len(self.copies)):
+                assert self._copy(which).look({}) is not None
+                self.world.go_on()
+            self.world.pass_time(30.0 + 30.0 * seconds)
+        raise AssertionError(f"did not end: {self.world} {[p.store.rows() for p in self.copies]}")
+
+    def _is_over(self) -> bool:
+        opened = any(process.store.run(lambda books: books.open_submissions()) for process in self.copies)
+        return self.world.is_over() and not opened
+
+
+def _pick(choices: list[Any], which: int) -> Any:
+    return choices[which % len(choices)]
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)

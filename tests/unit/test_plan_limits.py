@@ -1,0 +1,251 @@
+"""What a job may not cost, what waits for a broken endpoint, and which jobs only look queued."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bridge.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
+from bridge.model import (
+    Credentials,
+    EndpointHealth,
+    JobHistory,
+    Plan,
+    Request,
+    RequestStatus,
+    Snapshot,
+    State,
+    Streak,
+)
+from bridge.plan import plan
+from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+
+
+def names(decided: Plan) -> list[str]:
+    return [claim.name for claim in decided.claims]
+
+
+def why(decided: Plan, job_id: int = 1) -> str:
+    return next(skip.why for skip in decided.skips if skip.job_id == job_id)
+
+
+# --- whose jobs are served ---
+
+
+def test_a_public_repositorys_job_is_refused_unless_its_route_allows_it() -> None:
+    snapshot = a_snapshot(jobs=(a_job(1, public=True), a_job(2)))
+    decided = plan(snapshot, NOW)
+    assert names(decided) == ["runpod-2-1"]
+    assert why(decided) == "its repository is public, and route gpu has no allow_public_repositories"
+    allowed = replace(snapshot, routes=(a_route(allow_public_repositories=True),))
+    assert names(plan(allowed, NOW)) == ["runpod-1-1", "runpod-2-1"]
+
+
+@pytest.mark.parametrize(
+    ("fork", "reason"),
+    [
+        (True, "its run comes from a fork, and route gpu has no allow_forks"),
+        (None, "whether its run comes from a fork is not known yet"),
+    ],
+)
+def test_a_forks_job_is_refused_and_one_of_unknown_origin_waits(fork: bool | None, reason: str) -> None:
+    snapshot = a_snapshot(jobs=(a_job(1, fork=fork), a_job(2)))
+    decided = plan(snapshot, NOW)
+    assert names(decided) == ["runpod-2-1"]
+    assert why(decided) == reason
+    allowed = replace(snapshot, routes=(a_route(allow_forks=True),))
+    assert names(plan(allowed, NOW)) == ["runpod-1-1", "runpod-2-1"]
+
+
+def test_public_and_from_a_fork_needs_both_allowed() -> None:
+    snapshot = a_snapshot(jobs=(a_job(1, public=True, fork=True),))
+    for allowed in ({"allow_forks": True}, {"allow_public_repositories": True}):
+        assert not plan(replace(snapshot, routes=(a_route(**allowed),)), NOW).claims
+    both = a_route(allow_forks=True, allow_public_repositories=True)
+    assert names(plan(replace(snapshot, routes=(both,)), NOW)) == ["runpod-1-1"]
+
+
+def test_a_refused_job_does_not_keep_a_request_waiting_for_it() -> None:
+    """Its repository was made public after its runner was asked for."""
+    asked = a_submission(1)
+    snapshot = a_snapshot(
+        jobs=(a_job(1, public=True),),
+        submissions=(asked,),
+        requests={asked.id: Request(id="r1", status=RequestStatus.IN_QUEUE)},
+    )
+    assert [w.to for w in plan(snapshot, NOW).withdrawals] == [State.CANCELLED]
+
+
+# --- endpoints whose workers break down ---
+
+
+def broken(failures: int = OPENS_AT, first: float = NOW - 10, last: float = NOW) -> Streak:
+    return Streak(failures=failures, first=first, last=last, reason="crashed")
+
+
+def after(streak: Streak, **given: Any) -> Snapshot:
+    return a_snapshot(jobs=(a_job(1), a_job(2)), streaks={"ep-1": streak}, **given)
+
+
+def test_two_breakdowns_stop_nothing() -> None:
+    assert len(plan(after(broken(OPENS_AT - 1)), NOW).claims) == 2
+
+
+def test_after_three_breakdowns_nothing_is_sent_until_a_probe_is_due() -> None:
+    decided = plan(after(broken()), NOW + SHORTEST - 20)
+    assert not decided.claims
+    assert why(decided) == "endpoint ep-1: its last 3 workers broke down (crashed); one is tried in 20 s"
+
+
+def test_a_broken_endpoint_is_probed_with_one_request_at_a_time() -> None:
+    due = NOW + SHORTEST
+    decided = plan(after(broken()), due)
+    assert names(decided) == ["runpod-1-1"]
+    assert why(decided, 2).endswith("one is being tried")
+    probing = after(broken(), submissions=(a_submission(1, created_at=NOW + 1, since=NOW + 1),))
+    assert not plan(probing, due).claims
+
+
+def test_a_request_from_before_the_last_breakdown_is_no_probe() -> None:
+    older = a_submission(3, created_at=NOW - 30, since=NOW - 30)
+    jobs = (a_job(1), a_job(2), a_job(3))
+    snapshot = replace(after(broken(), submissions=(older,)), jobs=jobs)
+    assert len(plan(snapshot, NOW + SHORTEST).claims) == 1
+
+
+def test_each_failed_probe_doubles_the_wait_up_to_a_longest() -> None:
+    first, last, waits = NOW, NOW, []
+    for _ in range(8):
+        due = probe_at(broken(first=first, last=last))
+        assert due
+        waits.append(due - last)
+        last = due
+    assert waits[:3] == [SHORTEST, SHORTEST, 2 * SHORTEST]
+    assert waits == sorted(waits)
+    assert waits[-1] == LONGEST
+
+
+def test_a_broken_endpoint_does_not_hold_up_another() -> None:
+    routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"))
+    jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
+    assert names(plan(replace(after(broken()), routes=routes, jobs=jobs), NOW)) == ["runpod-2-1"]
+
+
+# --- why a request waits ---
+
+
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ({"throttled": 2}, "; RunPod has no capacity for its workers (throttled 2)"),
+        ({"unhealthy": 1}, "; its workers are unhealthy: see the endpoint's logs (unhealthy 1)"),
+        ({"initializing": 1}, "; its worker is starting (initializing 1)"),
+        ({"throttled": 2, "running": 1}, ""),
+        ({"throttled": 0}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_request_in_the_queue_says_what_its_workers_wait_for(workers: dict[str, int], said: str) -> None:
+    snapshot = a_snapshot(
+        jobs=(a_job(1),), submissions=(a_submission(1),), health={"ep-1": EndpointHealth(in_queue=1, workers=workers)}
+    )
+    assert why(plan(snapshot, NOW)) == f"already asked for: runner runpod-1-1 is submitted{said}"
+
+
+def test_a_runner_that_has_started_waits_for_no_worker() -> None:
+    snapshot = a_snapshot(
+        jobs=(a_job(1),),
+        submissions=(a_submission(1, State.STARTED),),
+        health={"ep-1": EndpointHealth(workers={"throttled": 2})},
+    )
+    assert why(plan(snapshot, NOW)) == "already asked for: runner runpod-1-1 is started"
+
+
+# --- jobs that only look queued ---
+
+COMPLETED = Request(id="r1", status=RequestStatus.COMPLETED, output={"outcome": "completed", "result": "Succeeded"})
+ONCE = {1: JobHistory(generation=1, attempts=0, last_claim=NOW - 60, last_end=0.0)}
+
+
+def test_a_request_that_runpod_calls_completed_before_github_names_its_job_asks_for_no_second_runner() -> None:
+    """RunPod's callback overtook GitHub's events: job 1 still looks queued, and has been done."""
+    asked = a_submission(1)
+    told = a_snapshot(
+        jobs=(a_job(1),), seen_at={1: NOW - 60}, submissions=(asked,), requests={asked.id: COMPLETED}, history=ONCE
+    )
+    decided = plan(told, NOW)
+    assert [m.to for m in decided.moves] == [State.FINISHED]
+    assert not decided.claims
+
+
+def test_nor_for_another_job_that_its_runner_may_have_taken() -> None:
+    asked = a_submission(1)
+    jobs = (a_job(1), a_job(2))
+    told = a_snapshot(
+        jobs=jobs,
+        seen_at={1: NOW - 60, 2: NOW - 60},
+        submissions=(asked,),
+        requests={asked.id: COMPLETED},
+        history=ONCE,
+    )
+    assert len(plan(told, NOW).claims) == 1, "one of the two has been done, and any runner serves the other"
+
+
+def test_a_job_that_was_seen_queued_after_that_request_ended_gets_a_runner() -> None:
+    done = a_submission(1, State.FINISHED, since=NOW - 30)
+    later = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 10}, submissions=(done,), history=ONCE)
+    assert names(plan(later, NOW)) == ["runpod-1-2"]
+    earlier = replace(later, seen_at={1: NOW - 50})
+    assert not plan(earlier, NOW).claims
+
+
+@pytest.mark.parametrize("state", [State.NO_JOB, State.RELEASED, State.LOST, State.EXPIRED])
+def test_a_runner_that_provably_took_no_job_hides_none(state: State) -> None:
+    ended = a_submission(9, state, since=NOW - 30)
+    snapshot = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 50}, submissions=(ended,))
+    assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
+
+
+def test_a_runner_whose_job_is_known_and_done_hides_no_other() -> None:
+    ended = a_submission(9, State.FINISHED, since=NOW - 30, held_job_id=9)
+    snapshot = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 50}, submissions=(ended,))
+    assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
+
+
+def test_one_runner_hides_one_job_however_many_look_queued() -> None:
+    ended = a_submission(9, State.FINISHED, since=NOW - 30)
+    jobs = tuple(a_job(n) for n in (1, 2, 3))
+    seen = dict.fromkeys((1, 2, 3), NOW - 50)
+    assert len(plan(a_snapshot(jobs=jobs, seen_at=seen, submissions=(ended,)), NOW).claims) == 2
+
+
+# --- token modes: what only an endpoint's health shows ---
+
+TOKENS = a_route(credentials=Credentials.REGISTRATION)
+
+
+def test_a_request_sent_after_the_look_does_not_explain_one_that_the_look_counted() -> None:
+    """The look counted a lost ledger's request; ours came after it, and is another."""
+    ours = a_submission(1, credentials=Credentials.REGISTRATION, runner_id=None, created_at=NOW + 5, since=NOW + 5)
+    snapshot = a_snapshot(
+        routes=(TOKENS,),
+        jobs=(a_job(1), a_job(2), a_job(3)),
+        health={"ep-1": EndpointHealth(in_queue=1)},
+        submissions=(ours,),
+        ledger_born=NOW,
+    )
+    assert len(plan(snapshot, NOW + 6).claims) == 1
+    counted = replace(snapshot, submissions=(replace(ours, created_at=NOW - 5, since=NOW - 5),))
+    assert len(plan(counted, NOW + 6).claims) == 2
+
+
+def test_a_lost_ledgers_runner_that_has_registered_is_not_counted_twice() -> None:
+    stranger = a_runner("runpod-9-1")
+    snapshot = a_snapshot(
+        routes=(TOKENS,),
+        jobs=(a_job(1), a_job(2)),
+        health={"ep-1": EndpointHealth(in_progress=1)},
+        runners={ORG: (stranger,)},
+        ledger_born=NOW,
+    )
+    assert len(plan(snapshot, NOW).claims) == 1

@@ -1,0 +1,318 @@
+"""The loop of a service goes on whatever fails, one copy looks at a time, and stopping leaves nothing in hand."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge import service
+from bridge.errors import AuthError, Unavailable
+from bridge.ledger import Ledger
+from bridge.model import Plan
+from bridge.reconcile import Decision, Report
+from bridge.service import SLOWEST, TOGETHER, Service
+from tests.values import a_snapshot
+
+SOON = 0.02
+"""s between two looks."""
+
+
+def a_report(*problems: str) -> Report:
+    decision = Decision(snapshot=a_snapshot(), plan=Plan())
+    return Report(decision=decision, submitted=(), problems=problems, seconds=0.0)
+
+
+class Outside:
+    """What passes meet: trouble, while there is some, and a gate that holds those woken by events."""
+
+    def __init__(self) -> None:
+        self.trouble: Exception | str | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.looks = self.acts = self.in_hand = self.most_in_hand = 0
+        self.nudged: list[str] = []
+
+    async def run(self) -> Report:
+        self.looks += 1
+        return self._met()
+
+    async def act(self, nudged: Collection[str]) -> Report:
+        self.in_hand += 1
+        self.most_in_hand = max(self.most_in_hand, self.in_hand)
+        self.nudged += nudged
+        await self.gate.wait()
+        self.in_hand -= 1
+        self.acts += 1
+        return self._met()
+
+    def _met(self) -> Report:
+        if isinstance(self.trouble, Exception):
+            raise self.trouble
+        return a_report(*([self.trouble] if self.trouble else []))
+
+
+class Counts:
+    """What a recorder was told."""
+
+    def __init__(self) -> None:
+        self.passes: list[str] = []
+        self.failures: list[str] = []
+        self.looks: list[float] = []
+
+    def passed(self, kind: str, report: Report) -> None:
+        self.passes.append(kind)
+
+    def failed(self, kind: str) -> None:
+        self.failures.append(kind)
+
+    def looked(self, at: float) -> None:
+        self.looks.append(at)
+
+
+class Turns:
+    """A ledger that may be out of order; of several services that share it one has the turn."""
+
+    def __init__(self) -> None:
+        self.out_of_order = False
+        self.holder: str | None = None
+        self.until = 0.0
+
+    def born(self) -> float:
+        return 0.0
+
+    def take_turn(self, name: str, holder: str, now: float, until: float) -> bool:
+        if self.holder not in (None, holder) and self.until >= now:
+            return False
+        self.holder, self.until = holder, until
+        return True
+
+    async def transact(self, work: Callable[[Any], Any]) -> Any:
+        if self.out_of_order:
+            raise Unavailable("the ledger could not be written: disk full")
+        return work(self)
+
+    read = transact
+
+
+class Copy:
+    """A service with what it stands on."""
+
+    def __init__(self, ledger: Any = None, interval: float = SOON) -> None:
+        self.outside, self.counts, self.ledger = Outside(), Counts(), ledger or Turns()
+        self.service = Service(self.outside, self.ledger, self.counts, interval=interval)
+        self.stop = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Copy"]:
+        task = asyncio.create_task(self.service.run(self.stop))
+        try:
+            yield self
+        finally:
+            self.outside.gate.set()
+            self.stop.set()
+            await asyncio.wait_for(task, 5)
+
+
+async def until(so: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not so():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.002)
+
+
+# --- what fails ---
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Unavailable("GitHub is away"), AuthError("refused"), RuntimeError("a bug")],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_look_that_breaks_off_is_counted_and_the_next_one_comes(trouble: Exception) -> None:
+    async def main() -> None:
+        async with Copy().running() as copy:
+            copy.outside.trouble = trouble
+            await until(lambda: copy.counts.failures)
+            copy.outside.trouble = None
+            await until(lambda: copy.counts.looks)
+            assert set(copy.counts.failures) == {"look"}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("RunPod is away"), RuntimeError("a bug")])
+def test_a_pass_on_events_that_breaks_off_does_not_end_the_loop(trouble: Exception) -> None:
+    async def main() -> None:
+        async with Copy(interval=60).running() as copy:
+            await until(lambda: copy.counts.looks)
+            copy.outside.trouble = trouble
+            copy.service.wake()
+            await until(lambda: copy.counts.failures == ["act"])
+            copy.outside.trouble = None
+            copy.service.wake()
+            await until(lambda: "act" in copy.counts.passes)
+
+    asyncio.run(main())
+
+
+def test_looks_slow_down_while_something_is_out_of_order_and_speed_up_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    copy_of: list[Copy] = []
+
+    async def first(events: Sequence[asyncio.Event], seconds: float) -> None:
+        """No waiting: the sixth trouble ends, and two looks later the service."""
+        waits.append(seconds)
+        if len(waits) == 6:
+            copy_of[0].outside.trouble = None
+        if len(waits) == 8:
+            copy_of[0].stop.set()
+
+    monkeypatch.setattr(service, "_first", first)
+    monkeypatch.setattr(service.random, "uniform", lambda low, high: 1.0)
+
+    async def main() -> None:
+        copy = Copy(interval=30)
+        copy_of.append(copy)
+        copy.outside.trouble = "GitHub asked to wait"
+        await copy.service.run(copy.stop)
+
+    asyncio.run(main())
+    assert waits[:4] == [60, 120, 240, 30 * SLOWEST]
+    assert waits[4:] == [30 * SLOWEST, 30 * SLOWEST, 30, 30]
+
+
+# --- readiness ---
+
+
+def test_it_is_ready_once_a_look_has_ended_well() -> None:
+    async def main() -> None:
+        copy = Copy()
+        before = await copy.service.ready()
+        assert before == {"database": None, "looks": None, "services": "the first look has not ended"}
+        async with copy.running():
+            await until(lambda: copy.counts.looks)
+            assert set((await copy.service.ready()).values()) == {None}
+
+    asyncio.run(main())
+
+
+def test_readiness_names_what_is_out_of_order() -> None:
+    async def main() -> None:
+        async with Copy().running() as copy:
+            await until(lambda: copy.counts.looks)
+            copy.outside.trouble = "GitHub: GET /x: 502"
+            await until(lambda: "look" in copy.counts.passes[1:])
+            await asyncio.sleep(2 * SOON)
+            assert (await copy.service.ready())["services"] == "GitHub: GET /x: 502"
+            copy.outside.trouble = RuntimeError("a bug")
+            await until(lambda: copy.counts.failures)
+            assert (await copy.service.ready())["services"] == "the last look broke off"
+            copy.ledger.out_of_order = True
+            assert "disk full" in str((await copy.service.ready())["database"])
+
+    asyncio.run(main())
+
+
+def test_a_look_that_is_overdue_is_told_by_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with Copy(interval=30).running() as copy:
+            await until(lambda: copy.counts.looks)
+            now = time.time()
+            monkeypatch.setattr(service.time, "time", lambda: now + 80)
+            assert (await copy.service.ready())["looks"] is None
+            monkeypatch.setattr(service.time, "time", lambda: now + 100)
+            assert (await copy.service.ready())["looks"] == "the last look that ended was 100 s ago"
+            monkeypatch.undo()
+
+    asyncio.run(main())
+
+
+# --- events ---
+
+
+def test_an_event_is_acted_on_at_once_not_at_the_next_look() -> None:
+    async def main() -> None:
+        async with Copy(interval=60).running() as copy:
+            copy.service.nudge("a submission")
+            await until(lambda: copy.outside.acts)
+            copy.service.wake()
+            await until(lambda: copy.outside.acts == 2)
+            assert copy.outside.nudged == ["a submission"], "told once"
+            looks = copy.outside.looks
+            copy.service.look()
+            await until(lambda: copy.outside.looks > looks)
+
+    asyncio.run(main())
+
+
+def test_a_slow_pass_does_not_hold_up_the_next_event_but_only_so_many_run_at_once() -> None:
+    async def main() -> None:
+        async with Copy(interval=60).running() as copy:
+            copy.outside.gate.clear()
+            for number in range(3 * TOGETHER):
+                copy.service.nudge(f"s{number}")
+                await asyncio.sleep(0.002)
+            await until(lambda: copy.outside.in_hand == TOGETHER)
+            copy.outside.gate.set()
+            await until(lambda: copy.outside.in_hand == 0 and len(copy.outside.nudged) == 3 * TOGETHER)
+            assert copy.outside.most_in_hand == TOGETHER
+
+    asyncio.run(main())
+
+
+def test_stopping_waits_for_the_passes_in_hand() -> None:
+    async def main() -> None:
+        copy = Copy(interval=60)
+        running = asyncio.create_task(copy.service.run(copy.stop))
+        await until(lambda: copy.counts.looks)
+        copy.outside.gate.clear()
+        copy.service.wake()
+        await until(lambda: copy.outside.in_hand)
+        copy.stop.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(running), 0.1)
+        assert not running.done()
+        copy.outside.gate.set()
+        await asyncio.wait_for(running, 5)
+        assert copy.outside.acts
+        assert not copy.outside.in_hand
+
+    asyncio.run(main())
+
+
+# --- several copies ---
+
+
+def test_one_copy_looks_at_a_time_and_another_when_it_has_stopped(tmp_path: Path) -> None:
+    async def main() -> None:
+        ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite3")
+        one, other = Copy(ledger, 0.1), Copy(ledger, 0.1)
+        async with one.running():
+            await until(lambda: one.outside.looks)
+            async with other.running():
+                await until(lambda: one.outside.looks > 3)
+                assert not other.outside.looks
+                other.service.wake()
+                await until(lambda: other.outside.acts)  # events are for all
+                one.stop.set()
+                await until(lambda: other.outside.looks)
+        ledger.close()
+
+    asyncio.run(main())
+
+
+def test_a_ledger_out_of_order_stops_looks_not_the_service() -> None:
+    async def main() -> None:
+        copy = Copy()
+        copy.ledger.out_of_order = True
+        async with copy.running():
+            await asyncio.sleep(3 * SOON)
+            assert not copy.outside.looks
+            assert "disk full" in str((await copy.service.ready())["services"])
+            copy.ledger.out_of_order = False
+            await until(lambda: copy.counts.looks)
+
+    asyncio.run(main())
