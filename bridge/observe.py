@@ -165,21 +165,20 @@ class Observer:
             problems=tuple(problems),
         )
 
-    async def glance(self, memory: Memory, nudged: Collection[str]) -> Observation:
+    async def glance(self, jobs: Iterable[WorkflowJob], ended: Iterable[Submission]) -> Observation:
         """Look up only what events leave open.
 
         Args:
-            memory: what the ledger holds.
-            nudged: submissions of whose requests RunPod has told that they ended.
+            jobs: of whose runs it is not known whether they come from forks.
+            ended: submissions of whose requests RunPod has told that they ended.
         """
         problems: list[str] = []
         at = time.time()
-        asked = [s for s in memory.submissions if s.id in nudged]
         return Observation(
             at=at,
             jobs_at=at,
-            forks=await self._forks([job for job, _ in memory.jobs.values()], problems),
-            requests=await self._requests(asked, problems),
+            forks=await self._forks(jobs, problems),
+            requests=await self._requests(ended, problems),
             problems=tuple(problems),
         )
 

@@ -18,6 +18,9 @@ from bridge.reconcile import Report
 TOGETHER = 4
 """Passes woken by events that may run at once: one need not wait for another's requests."""
 
+GAP = 0.05
+"""s from the beginning of such a pass to the next one's: in a burst, one takes what several events told."""
+
 PATIENCE = 30.0
 """s after which, at the earliest, a look is overdue: it may take a while itself."""
 
@@ -149,6 +152,7 @@ class Service:
                 await slots.acquire()
                 self._woken.clear()
                 passes.create_task(self._act()).add_done_callback(lambda _: slots.release())
+                await asyncio.sleep(GAP)
 
     async def _act(self) -> None:
         nudged, self._nudged = frozenset(self._nudged), set()

@@ -116,8 +116,8 @@ class GitHub:
 
         async def look() -> bool:
             path = f"/repos/{repository}/actions/runs/{run_id}"
-            (fork,) = await self._list(path, lambda raw: [parse.fork(raw)], self._transport.read)
-            return bool(fork)
+            response = await self._authorised(lambda headers: self._transport.read("GET", path, headers))
+            return _read(response, 200, Unavailable, parse.fork)
 
         return await self._forks.get(run_id, look)
 

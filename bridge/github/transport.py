@@ -20,10 +20,10 @@ from bridge.errors import (
     Unavailable,
 )
 
-CONCURRENT_CALLS = 50
-"""Half of GitHub's secondary limit."""
+CONCURRENT_CALLS = 20
+"""GitHub allows 100; httpx goes through all connections at each call, and a registration takes some 0.2 s."""
 
-CONCURRENT_LOOKS = 40
+CONCURRENT_LOOKS = 15
 """Of them; so that a runner's registration never waits behind looks."""
 
 RESERVE = 0.05

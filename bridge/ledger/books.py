@@ -2,22 +2,17 @@
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, RowMapping
 
+from bridge.ledger import statements as st
 from bridge.ledger.tables import deliveries, jobs, looks, meta, submissions, turns
 from bridge.model import (
-    ATTEMPT_STATES,
-    BREAKER_REASONS,
-    FREE_REASONS,
     LEASED_STATES,
-    OPEN_STATES,
-    PROOF_STATES,
     Claim,
     Credentials,
     Event,
@@ -42,8 +37,6 @@ DELIVERIES_KEPT = 4 * 86_400.0
 """s; GitHub redelivers for three days."""
 
 _JOB_FIELDS = tuple(f.name for f in fields(WorkflowJob))
-_RANK = {JobStatus.QUEUED: 1, JobStatus.IN_PROGRESS: 2, JobStatus.COMPLETED: 3}
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class Books:
@@ -61,7 +54,7 @@ class Books:
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None:
         """Write what a look-up begun `at` (Unix seconds) told of jobs, unless something newer is known."""
         rows = [{**vars(job), "seen_at": at} for job in {job.id: job for job in seen}.values()]
-        self._upsert_jobs(rows, lambda new: jobs.c.seen_at <= new.seen_at)
+        self._keep_jobs(rows, forward_only=False)
 
     def hear(self, events: Iterable[Event]) -> int:
         """Write what deliveries told of jobs: forward only, and each delivery once.
@@ -76,27 +69,17 @@ class Books:
         fresh = [event for guid, event in told.items() if guid not in known]
         if fresh:
             rows = [{"guid": event.guid, "at": event.at} for event in fresh]
-            self._connection.execute(self._insert(deliveries).on_conflict_do_nothing(), rows)
-        self._upsert_jobs([{**vars(e.job), "seen_at": e.at} for e in fresh if e.job], _is_progress)
+            self._connection.execute(st.keep_deliveries(self._connection.dialect.name), rows)
+        self._keep_jobs([{**vars(e.job), "seen_at": e.at} for e in fresh if e.job], forward_only=True)
         return len(fresh)
 
     def known_deliveries(self, guids: Collection[str]) -> frozenset[str]:
         """Those of `guids` that were written before."""
-        query = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(guids))
-        return frozenset(self._connection.execute(query).scalars())
+        return frozenset(self._connection.execute(st.KNOWN_DELIVERIES, {"guids": list(guids)}).scalars())
 
-    def _upsert_jobs(self, rows: list[dict[str, Any]], replaces: Any) -> None:
-        if not rows:
-            return
-        insert = self._insert(jobs)
-        new = insert.excluded
-        values = {name: new[name] for name in rows[0] if name not in ("id", "public", "fork")}
-        # An event does not tell of forks, and a look at a single job tells of neither.
-        values["public"] = sa.or_(new.public, jobs.c.public)
-        values["fork"] = sa.func.coalesce(new.fork, jobs.c.fork)
-        self._connection.execute(
-            insert.on_conflict_do_update(index_elements=["id"], set_=values, where=replaces(new)), rows
-        )
+    def _keep_jobs(self, rows: list[dict[str, Any]], *, forward_only: bool) -> None:
+        if rows:
+            self._connection.execute(st.keep_jobs(self._connection.dialect.name, forward_only=forward_only), rows)
 
     def learn_forks(self, forks: Mapping[int, bool]) -> None:
         """Write by run id whether a run comes from a fork."""
@@ -105,10 +88,13 @@ class Books:
 
     def jobs(self) -> dict[int, tuple[WorkflowJob, float]]:
         """Jobs not completed and those whose runner is of an open submission, with when they were seen."""
-        open_names = sa.select(submissions.c.name).where(_is_open())
-        relevant = (jobs.c.status != JobStatus.COMPLETED) | jobs.c.runner_name.in_(open_names)
-        rows = self._connection.execute(sa.select(jobs).where(relevant)).mappings()
-        return {row["id"]: (_job(row), row["seen_at"]) for row in rows}
+        # Two statements, as in `relevant`.
+        found = [self._connection.execute(query).mappings() for query in (st.OPEN_JOBS, st.HELD_JOBS)]
+        return {row["id"]: (_job(row), row["seen_at"]) for rows in found for row in rows}
+
+    def jobs_of_unknown_origin(self) -> tuple[WorkflowJob, ...]:
+        """Queued jobs of whose runs it is not known whether they come from forks."""
+        return tuple(map(_job, self._connection.execute(st.JOBS_OF_UNKNOWN_ORIGIN).mappings()))
 
     def retry(self, job_id: int, now: float) -> bool:
         """Forget a job's failed attempts; whether it is known and not completed."""
@@ -119,67 +105,32 @@ class Books:
 
     def submissions(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]:
         """The open submissions, those that changed after `since` (Unix seconds), and those of these names."""
-        wanted = _is_open() | (submissions.c.since > since) | submissions.c.name.in_(names)
-        return tuple(self._select(wanted))
+        wanted = st.IS_OPEN | (submissions.c.since > since) | submissions.c.name.in_(names)
+        return self._submissions(sa.select(submissions).where(wanted))
 
     def relevant(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]:
         """The open submissions, those of these names, and those that ended after `since` (Unix seconds).
 
         Of the last, those that may have taken a job which is not known to be completed.
         """
-        s = submissions.c
-        over = sa.select(jobs.c.id).where(jobs.c.status == JobStatus.COMPLETED)
-        known = over.where(jobs.c.id == s.held_job_id).exists() | over.where(jobs.c.runner_name == s.name).exists()
         # One statement each: SQLite does not use its indexes for all parts of such an OR.
-        parts = [_is_open(), (s.since > since) & ~known]
+        found = self._submissions(st.OPEN) + self._submissions(st.ENDED, since=since)
         if names:
-            parts.append(s.name.in_(names))
-        return tuple({row.id: row for part in parts for row in self._select(part)}.values())
+            found += self._submissions(st.NAMED, names=list(names))
+        return tuple({row.id: row for row in found}.values())
 
     def open_submissions(self) -> tuple[Submission, ...]:
         """Those that count against a route's max_workers."""
-        return tuple(self._select(_is_open()))
+        return self._submissions(st.OPEN)
 
     def history(self) -> Mapping[int, JobHistory]:
         """What came of earlier submissions for each job that is not completed."""
-        s = submissions.c
-        reason_free = sa.func.coalesce(s.reason, "").in_(FREE_REASONS)
-        counts = s.state.in_(ATTEMPT_STATES) & ~reason_free & (s.since > jobs.c.retried_at)
-        attempt = sa.case((counts, 1), else_=0)
-        # A runner that took another job tells nothing of its own.
-        held = sa.func.coalesce(s.held_job_id, self._held_by_name())
-        ended = sa.case((s.state.in_(OPEN_STATES) | (held != s.job_id), 0.0), else_=s.since)
-        query = (
-            sa.select(
-                s.job_id,
-                sa.func.max(s.generation).label("generation"),
-                sa.func.sum(attempt).label("attempts"),
-                sa.func.max(s.created_at).label("last_claim"),
-                sa.func.max(ended).label("last_end"),
-            )
-            .join_from(submissions, jobs, s.job_id == jobs.c.id)
-            .where(jobs.c.status != JobStatus.COMPLETED)
-            .group_by(s.job_id)
-        )
-        rows = self._connection.execute(query).mappings()
+        rows = self._connection.execute(st.HISTORY).mappings()
         return {row["job_id"]: JobHistory(**{k: v for k, v in row.items() if k != "job_id"}) for row in rows}
 
     def streaks(self) -> Mapping[str, Streak]:
         """By endpoint, the workers that broke down since one last did its work."""
-        s, proof = submissions.c, submissions.alias("proof").c
-        works = sa.exists().where(proof.state.in_(PROOF_STATES), proof.endpoint == s.endpoint, proof.since >= s.since)
-        query = (
-            sa.select(
-                s.endpoint,
-                sa.func.count().label("failures"),
-                sa.func.min(s.since).label("first"),
-                sa.func.max(s.since).label("last"),
-                sa.func.max(s.reason).label("reason"),
-            )
-            .where(s.state == State.FAILED, s.reason.in_(BREAKER_REASONS), ~works)
-            .group_by(s.endpoint)
-        )
-        rows = self._connection.execute(query).mappings()
+        rows = self._connection.execute(st.STREAKS).mappings()
         return {row["endpoint"]: Streak(**{k: v for k, v in row.items() if k != "endpoint"}) for row in rows}
 
     def claim(self, claim: Claim, route: Route, now: float) -> Submission:
@@ -214,14 +165,14 @@ class Books:
 
     def advance(self, submission: Submission, to: State, **values: Any) -> bool:
         """See `Ledger.advance`."""
-        values.setdefault("since", time.time())
+        values = {"since": time.time(), **values, "state": to}
         if to in LEASED_STATES:
             values["lease_until"] = values["since"] + CLAIM_LEASE
         if to is State.STARTED:
-            values["started_at"] = sa.func.coalesce(submissions.c.started_at, values["since"])
-        unchanged = (submissions.c.id == submission.id) & (submissions.c.state == submission.state)
-        result = self._connection.execute(sa.update(submissions).where(unchanged).values(state=to, **values))
-        return result.rowcount == 1
+            values["started_at"] = values["since"]
+        given = {f"new_{name}": value for name, value in values.items()}
+        parameters = {"of": submission.id, "was": submission.state, **given}
+        return self._connection.execute(st.advancing(tuple(values)), parameters).rowcount == 1
 
     # --- what dispatchers share ---
 
@@ -251,42 +202,20 @@ class Books:
     def prune(self, before: float, now: float) -> None:
         """Forget what ended before `before` (Unix seconds); a job's names are kept as long as it is open."""
         open_jobs = sa.select(jobs.c.id).where(jobs.c.status != JobStatus.COMPLETED)
-        ended = ~_is_open() & (submissions.c.since < before) & submissions.c.job_id.not_in(open_jobs)
+        ended = ~st.IS_OPEN & (submissions.c.since < before) & submissions.c.job_id.not_in(open_jobs)
         self._connection.execute(sa.delete(submissions).where(ended))
-        held = sa.select(submissions.c.name).where(_is_open())
+        held = sa.select(submissions.c.name).where(st.IS_OPEN)
         done = (jobs.c.status == JobStatus.COMPLETED) & (jobs.c.seen_at < before)
         # NOT IN is never true beside NULL, and a job that never ran has no runner_name.
         unheld = sa.func.coalesce(jobs.c.runner_name, "").not_in(held)
         self._connection.execute(sa.delete(jobs).where(done & unheld))
         self._connection.execute(sa.delete(deliveries).where(deliveries.c.at < min(before, now - DELIVERIES_KEPT)))
 
-    def _held_by_name(self) -> sa.ScalarSelect[int]:
-        """The job that GitHub says a submission's runner took."""
-        taken = jobs.alias("taken")
-        return sa.select(sa.func.max(taken.c.id)).where(taken.c.runner_name == submissions.c.name).scalar_subquery()
-
-    def _select(self, where: sa.ColumnElement[bool]) -> Iterator[Submission]:
-        rows = self._connection.execute(sa.select(submissions).where(where)).mappings()
-        return (_submission(row) for row in rows)
+    def _submissions(self, query: sa.Select[Any], **parameters: Any) -> tuple[Submission, ...]:
+        return tuple(map(_submission, self._connection.execute(query, parameters).mappings()))
 
     def _insert(self, table: sa.Table) -> Any:
-        return _INSERT[self._connection.dialect.name](table)
-
-
-def _is_open() -> sa.ColumnElement[bool]:
-    return submissions.c.state.in_(OPEN_STATES)
-
-
-def _is_progress(new: Any) -> sa.ColumnElement[bool]:
-    """Whether an event tells of a later state: events come late, doubled and out of order."""
-
-    def rank(status: Any) -> sa.ColumnElement[int]:
-        return sa.case({str(s): r for s, r in _RANK.items()}, value=status, else_=0)
-
-    forward = rank(new.status) > rank(jobs.c.status)
-    # GitHub queues a job again whose runner died; then another takes it.
-    taken_anew = (new.status == JobStatus.IN_PROGRESS) & (jobs.c.status == JobStatus.IN_PROGRESS)
-    return sa.or_(forward, sa.and_(taken_anew, new.started_at > jobs.c.started_at))
+        return st.INSERT[self._connection.dialect.name](table)
 
 
 def _job(row: RowMapping) -> WorkflowJob:

@@ -72,6 +72,7 @@ deliveries = sa.Table(
     sa.Column("guid", sa.Text, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("deliveries_at", "at"),
+    sqlite_with_rowid=False,  # the guid is kept once, not in the table and again in an index
 )
 
 looks = sa.Table(

@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.bench.handler import handler
+from tests.bench.intake import intake
+from tests.bench.latency import webhook_to_submit
 from tests.bench.passes import passes
+from tests.bench.throughput import throughput
 
 
 def measurements() -> Iterator[dict[str, Any]]:
     yield from passes(repositories=200, jobs=500)
     yield handler(times=20)
+    yield from intake()
+    yield from webhook_to_submit()
+    yield throughput()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ def upgrade() -> None:
     op.create_index("submissions_state", "submissions", ["state", "endpoint", "since"])
     op.create_index("submissions_since", "submissions", ["since"])
     op.create_table(
-        "deliveries", sa.Column("guid", sa.Text, primary_key=True), sa.Column("at", sa.Float, nullable=False)
+        "deliveries",
+        sa.Column("guid", sa.Text, primary_key=True),
+        sa.Column("at", sa.Float, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_index("deliveries_at", "deliveries", ["at"])
     op.create_table(

@@ -1,0 +1,140 @@
+"""The statements of every pass and every delivery, built once: to build one costs more than to run it."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bridge.ledger.tables import deliveries, jobs, submissions
+from bridge.model import (
+    ATTEMPT_STATES,
+    BREAKER_REASONS,
+    FREE_REASONS,
+    OPEN_STATES,
+    PROOF_STATES,
+    JobStatus,
+    State,
+)
+
+Condition = sa.ColumnElement[bool]
+
+INSERT: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""By dialect, the insert that may meet a row."""
+
+IS_OPEN: Condition = submissions.c.state.in_(OPEN_STATES)
+
+_RANK = {JobStatus.QUEUED: 1, JobStatus.IN_PROGRESS: 2, JobStatus.COMPLETED: 3}
+_NOT_COMPLETED: Condition = jobs.c.status != sa.literal_column(f"'{JobStatus.COMPLETED}'")
+"""In the words of the index `jobs_open`: SQLite does not use it for a parameter."""
+
+
+def _relevant(condition: Condition) -> sa.Select[Any]:
+    return sa.select(submissions).where(condition)
+
+
+def _may_have_taken() -> Condition:
+    """Changed after `since`, and may have taken a job that is not known to be completed."""
+    s = submissions.c
+    over = sa.select(jobs.c.id).where(jobs.c.status == JobStatus.COMPLETED)
+    known = over.where(jobs.c.id == s.held_job_id).exists() | over.where(jobs.c.runner_name == s.name).exists()
+    return (s.since > sa.bindparam("since")) & ~known
+
+
+def _held_by_name() -> sa.ScalarSelect[int]:
+    """The job that GitHub says a submission's runner took."""
+    taken = jobs.alias("taken")
+    return sa.select(sa.func.max(taken.c.id)).where(taken.c.runner_name == submissions.c.name).scalar_subquery()
+
+
+def _history() -> sa.Select[Any]:
+    s = submissions.c
+    reason_free = sa.func.coalesce(s.reason, "").in_(FREE_REASONS)
+    counts = s.state.in_(ATTEMPT_STATES) & ~reason_free & (s.since > jobs.c.retried_at)
+    # A runner that took another job tells nothing of its own.
+    held = sa.func.coalesce(s.held_job_id, _held_by_name())
+    ended = sa.case((IS_OPEN | (held != s.job_id), 0.0), else_=s.since)
+    return (
+        sa.select(
+            s.job_id,
+            sa.func.max(s.generation).label("generation"),
+            sa.func.sum(sa.case((counts, 1), else_=0)).label("attempts"),
+            sa.func.max(s.created_at).label("last_claim"),
+            sa.func.max(ended).label("last_end"),
+        )
+        .join_from(submissions, jobs, s.job_id == jobs.c.id)
+        .where(s.job_id.in_(sa.select(jobs.c.id).where(_NOT_COMPLETED)))
+        .group_by(s.job_id)
+    )
+
+
+def _streaks() -> sa.Select[Any]:
+    s, proof = submissions.c, submissions.alias("proof").c
+    works = sa.exists().where(proof.state.in_(PROOF_STATES), proof.endpoint == s.endpoint, proof.since >= s.since)
+    return (
+        sa.select(
+            s.endpoint,
+            sa.func.count().label("failures"),
+            sa.func.min(s.since).label("first"),
+            sa.func.max(s.since).label("last"),
+            sa.func.max(s.reason).label("reason"),
+        )
+        .where(s.state == State.FAILED, s.reason.in_(BREAKER_REASONS), ~works)
+        .group_by(s.endpoint)
+    )
+
+
+OPEN_JOBS = sa.select(jobs).where(_NOT_COMPLETED)
+HELD_JOBS = sa.select(jobs).where(jobs.c.runner_name.in_(sa.select(submissions.c.name).where(IS_OPEN)))
+JOBS_OF_UNKNOWN_ORIGIN = sa.select(jobs).where(
+    _NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED) & jobs.c.fork.is_(None)
+)
+OPEN = _relevant(IS_OPEN)
+ENDED = _relevant(_may_have_taken())
+NAMED = _relevant(submissions.c.name.in_(sa.bindparam("names", expanding=True)))
+HISTORY = _history()
+STREAKS = _streaks()
+KNOWN_DELIVERIES = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(sa.bindparam("guids", expanding=True)))
+
+
+@cache
+def keep_deliveries(dialect: str) -> Any:
+    """Write deliveries, unless they are known."""
+    return INSERT[dialect](deliveries).on_conflict_do_nothing()
+
+
+@cache
+def keep_jobs(dialect: str, *, forward_only: bool) -> Any:
+    """Write jobs over what is known: only later states, or whatever was seen later."""
+    insert = INSERT[dialect](jobs)
+    new = insert.excluded
+    replaced = [c.name for c in jobs.c if c.name not in ("id", "public", "fork", "retried_at")]
+    values = {name: new[name] for name in replaced}
+    # An event does not tell of forks, and a look at a single job tells of neither.
+    values["public"] = sa.or_(new.public, jobs.c.public)
+    values["fork"] = sa.func.coalesce(new.fork, jobs.c.fork)
+    where = _is_progress(new) if forward_only else jobs.c.seen_at <= new.seen_at
+    return insert.on_conflict_do_update(index_elements=["id"], set_=values, where=where)
+
+
+@cache
+def advancing(names: tuple[str, ...]) -> sa.Update:
+    """Write these columns, each as `new_{name}`, of the submission `of` while its state is `was`."""
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}", type_=submissions.c[name].type) for name in names}
+    if "started_at" in values:
+        values["started_at"] = sa.func.coalesce(submissions.c.started_at, values["started_at"])
+    unchanged = (submissions.c.id == sa.bindparam("of")) & (submissions.c.state == sa.bindparam("was"))
+    return sa.update(submissions).where(unchanged).values(values)
+
+
+def _is_progress(new: Any) -> Condition:
+    """Whether an event tells of a later state: events come late, doubled and out of order."""
+
+    def rank(status: Any) -> sa.ColumnElement[int]:
+        return sa.case({str(s): r for s, r in _RANK.items()}, value=status, else_=0)
+
+    forward = rank(new.status) > rank(jobs.c.status)
+    # GitHub queues a job again whose runner died; then another takes it.
+    taken_anew = (new.status == JobStatus.IN_PROGRESS) & (jobs.c.status == JobStatus.IN_PROGRESS)
+    return sa.or_(forward, sa.and_(taken_anew, new.started_at > jobs.c.started_at))
