@@ -9,20 +9,9 @@ from typing import Any, Protocol
 import structlog
 
 from bridge import callback
+from bridge.decision import State, Submission, Sweep, Withdraw
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown
-from bridge.model import (
-    Credentials,
-    JitConfig,
-    Reason,
-    RegistrationToken,
-    Route,
-    Scope,
-    State,
-    Submission,
-    Sweep,
-    Withdraw,
-    WorkerInput,
-)
+from bridge.model import Credentials, JitConfig, Reason, RegistrationToken, Route, Scope, WorkerInput
 from bridge.naming import runner_labels
 
 log = structlog.get_logger()

@@ -1,6 +1,6 @@
 """Whether an endpoint whose workers break down gets another request. Pure."""
 
-from bridge.model import Streak
+from bridge.decision import Streak
 
 OPENS_AT = 3
 """Breakdowns in a row."""

@@ -10,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from bridge.compose import Bridge, composed
+from bridge.decision import Submission
 from bridge.errors import BridgeError, ConfigError
-from bridge.model import JobStatus, Submission
+from bridge.model import JobStatus
 
 RECENT = 86_400.0
 """s that a submission that has ended is still listed."""

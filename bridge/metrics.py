@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from bridge.model import OPEN_STATES, JobStatus, Snapshot
+from bridge.decision import OPEN_STATES, Snapshot
+from bridge.model import JobStatus
 from bridge.reconcile import Report
 
 _WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)

@@ -6,23 +6,19 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from bridge.decision import JobHistory, Look, LookKind, State, Submission
 from bridge.errors import BridgeError
 from bridge.model import (
     Credentials,
     EndpointHealth,
     Event,
-    JobHistory,
     JobStatus,
-    Look,
-    LookKind,
     Repository,
     Request,
     Route,
     Runner,
     Scope,
     Sent,
-    State,
-    Submission,
     WorkflowJob,
 )
 from bridge.routing import match

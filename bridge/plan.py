@@ -10,29 +10,22 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bridge.breaker import probe_at
-from bridge.model import (
+from bridge.decision import (
     OPEN_STATES,
     WAITING_STATES,
     Claim,
-    Credentials,
-    EndpointHealth,
     JobHistory,
-    JobStatus,
     Move,
     Plan,
     Pool,
-    Reason,
-    RequestStatus,
-    Route,
-    Runner,
     Skip,
     Snapshot,
     State,
     Submission,
     Sweep,
     Withdraw,
-    WorkflowJob,
 )
+from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, RequestStatus, Route, Runner, WorkflowJob
 from bridge.naming import asked_at, parse_name, runner_name
 from bridge.routing import Unmatched, match
 from bridge.settle import Sight, settle

@@ -12,24 +12,8 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from bridge.apply import Applier, GitHubHand, Records, RunPodHand
-from bridge.model import (
-    Claim,
-    EndpointHealth,
-    Event,
-    JobHistory,
-    JobStatus,
-    Look,
-    LookKind,
-    Move,
-    Plan,
-    Route,
-    Runner,
-    Scope,
-    Snapshot,
-    Streak,
-    Submission,
-    WorkflowJob,
-)
+from bridge.decision import Claim, JobHistory, Look, LookKind, Move, Plan, Snapshot, Streak, Submission
+from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope, WorkflowJob
 from bridge.observe import DeliveryLogView, GitHubView, Memory, Observation, Observer, RunPodView
 from bridge.plan import plan
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.model import JobStatus, Plan, WorkflowJob
+from bridge.decision import Plan
+from bridge.model import JobStatus, WorkflowJob
 from bridge.reconcile import Decision, Report
 
 

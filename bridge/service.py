@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from bridge.decision import Look, LookKind
 from bridge.errors import AuthError, BridgeError
-from bridge.model import Look, LookKind
 from bridge.reconcile import Report
 
 TOGETHER = 4

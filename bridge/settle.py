@@ -3,19 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bridge.decision import Move, State, Submission, Withdraw
 from bridge.model import (
     BOOT_ALLOWANCE,
     Credentials,
     JobStatus,
-    Move,
     Reason,
     Request,
     RequestStatus,
     Route,
     Runner,
-    State,
-    Submission,
-    Withdraw,
     WorkflowJob,
 )
 

@@ -18,13 +18,12 @@ import bridge.apply
 import bridge.ledger.books
 import bridge.observe
 import bridge.reconcile
+from bridge.decision import OPEN_STATES, WAITING_STATES, State, Submission
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown, Unavailable
 from bridge.ledger import Books, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.tables import meta
 from bridge.model import (
-    OPEN_STATES,
-    WAITING_STATES,
     EndpointHealth,
     JitConfig,
     JobStatus,
@@ -34,8 +33,6 @@ from bridge.model import (
     Route,
     Runner,
     Sent,
-    State,
-    Submission,
     WorkflowJob,
 )
 from bridge.reconcile import Reconciler, Report

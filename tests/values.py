@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from bridge.model import Credentials, JobStatus, Pool, Route, Runner, Snapshot, State, Submission, WorkflowJob
+from bridge.decision import Pool, Snapshot, State, Submission
+from bridge.model import Credentials, JobStatus, Route, Runner, WorkflowJob
 
 NOW = 1_800_000_000.0
 ORG = "orgs/acme"

@@ -11,12 +11,12 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from bridge.decision import State, Submission
 from bridge.errors import ConfigError, Unavailable
 from bridge.ledger.books import CLAIM_LEASE, Books
 from bridge.ledger.database import SCHEMA, connect, migrate
 from bridge.ledger.tables import metadata
 from bridge.ledger.writer import Writer
-from bridge.model import State, Submission
 
 T = TypeVar("T")
 

@@ -9,26 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from bridge.decision import LEASED_STATES, Claim, JobHistory, Look, LookKind, Move, Pool, State, Streak, Submission
 from bridge.ledger import statements as st
 from bridge.ledger.tables import deliveries, jobs, looks, meta, submissions, turns
-from bridge.model import (
-    LEASED_STATES,
-    Claim,
-    Credentials,
-    Event,
-    JobHistory,
-    JobStatus,
-    Look,
-    LookKind,
-    Move,
-    Pool,
-    Reason,
-    Route,
-    State,
-    Streak,
-    Submission,
-    WorkflowJob,
-)
+from bridge.model import Credentials, Event, JobStatus, Reason, Route, WorkflowJob
 
 CLAIM_LEASE = 60.0
 """s that a dispatcher may take from one record to the next, from a claim to its request."""

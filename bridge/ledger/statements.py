@@ -7,16 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from bridge.decision import ATTEMPT_STATES, BREAKER_REASONS, FREE_REASONS, OPEN_STATES, PROOF_STATES, State
 from bridge.ledger.tables import deliveries, jobs, submissions
-from bridge.model import (
-    ATTEMPT_STATES,
-    BREAKER_REASONS,
-    FREE_REASONS,
-    OPEN_STATES,
-    PROOF_STATES,
-    JobStatus,
-    State,
-)
+from bridge.model import JobStatus
 
 Condition = sa.ColumnElement[bool]
 

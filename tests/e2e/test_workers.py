@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from bridge.decision import State
 from bridge.emulator.cloud import worker_image
 from bridge.emulator.github import GitHubEmulator, GitHubState, Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod import WorkerImage
 from bridge.ledger import Ledger
-from bridge.model import State
 from tests.background import until
 from tests.cloud import API_KEY, PAT, Cloud, cloud
 from tests.github import a_github, a_run

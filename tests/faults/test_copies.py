@@ -27,7 +27,7 @@ def test_two_dispatchers_on_one_postgresql_serve_each_job_once(tmp_path: Path, a
 
         made.cloud.github.webhooks.mishap = balanced
         made.queue(30)
-        made.ends()
+        made.assert_all_ends_well()
         assert len(made.cloud.runpod.state.requests) == 30
         for address in addresses:
             assert httpx.get(f"{address}/readyz").status_code == 200, "also the copy that never looks"
@@ -40,9 +40,9 @@ def test_a_copy_takes_over_the_looks_of_one_that_has_died(tmp_path: Path, a_post
         made.cloud.github.webhooks.mishap = lambda _: ()
         with made.dispatcher(url):
             made.queue(2)
-            made.ends()
+            made.assert_all_ends_well()
         made.queue(2)
-        made.ends()
+        made.assert_all_ends_well()
 
 
 def test_two_dispatchers_that_share_nothing_serve_each_job_once(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_two_dispatchers_that_share_nothing_serve_each_job_once(tmp_path: Path) 
         for url in urls:
             copies.enter_context(made.dispatcher(url, webhooks=False))
         made.queue(10)
-        made.ends()
+        made.assert_all_ends_well()
 
 
 def test_a_ledger_deleted_while_jobs_run_is_rebuilt(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_ledger_deleted_while_jobs_run_is_rebuilt(tmp_path: Path) -> None:
         for path in tmp_path.glob("ledger.sqlite3*"):
             path.unlink()
         with made.dispatcher(url):
-            made.ends()
+            made.assert_all_ends_well()
         assert len(made.cloud.runpod.state.requests) == 10
 
 
@@ -80,7 +80,7 @@ def test_a_full_ledger_refuses_deliveries_and_loses_none(tmp_path: Path) -> None
             made.queue(40)
             until(lambda: httpx.get(f"{address}/readyz").status_code == 503)
             most[0] = 2**30
-            made.ends()
+            made.assert_all_ends_well()
     finally:
         sa.event.remove(Engine, "begin", limit)
 
@@ -114,4 +114,4 @@ def test_sigterm_under_load_leaves_nothing_claimed(tmp_path: Path, database_url:
         left = [s for s in made.submissions(database_url) if s.state in ("claimed", "minted", "submitting", "unknown")]
         assert left == []
         with made.dispatcher(database_url):
-            made.ends()
+            made.assert_all_ends_well()

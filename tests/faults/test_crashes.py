@@ -39,7 +39,7 @@ def dispatcher(made: World, url: str, *, fatal: int = 0) -> Iterator[tuple[BaseP
 def lives(made: World, url: str) -> int:
     """Let a dispatcher finish everything; how many fault points it met."""
     with dispatcher(made, url) as (_, pipe):
-        made.ends()
+        made.assert_all_ends_well()
         pipe.send("stop")
         return int(pipe.recv())
 
@@ -70,5 +70,5 @@ def test_every_job_runs_once_wherever_the_dispatcher_dies(fresh: tuple[World, st
         tried["fault points (kill -9)"] += 1
         lives(made, url)
         fatal += 1
-    made.ends()
+    made.assert_all_ends_well()
     assert fatal > 20, "all writes of a job's life are met"

@@ -33,7 +33,7 @@ def test_fifty_jobs_whose_runners_take_each_others_all_run_once(tmp_path: Path, 
     with world(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
         made.github.choose = thieves(seed)  # type: ignore[assignment]
         made.queue(50)
-        made.ends()
+        made.assert_all_ends_well()
 
 
 @pytest.mark.parametrize("seed", seeds(short=1, full=6))
@@ -46,7 +46,7 @@ def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_ur
         made.github.choose = thieves(seed)  # type: ignore[assignment]
         with made.dispatcher(database_url):
             made.queue(50)
-            made.ends()
+            made.assert_all_ends_well()
 
 
 def cancel(made: World, job: Job) -> None:
@@ -59,7 +59,7 @@ def test_jobs_cancelled_while_queued_started_and_busy_leave_nothing(tmp_path: Pa
         until(lambda: sum(job.status == "in_progress" for job in jobs) == 2)
         for job in jobs[:1] + jobs[3:]:
             cancel(made, job)
-        made.ends()
+        made.assert_all_ends_well()
         assert {job.conclusion for job in jobs} == {"success", "cancelled"}
         assert {job.conclusion for job in jobs[3:]} == {"cancelled"}
 
@@ -74,5 +74,5 @@ def test_a_job_announced_before_it_may_start_runs_when_it_may(tmp_path: Path, da
         time.sleep(0.5)
         assert len(requests) <= 4, "one runner at a time waits for it"
         made.github.release(job)
-        made.ends()
+        made.assert_all_ends_well()
         assert job.conclusion == "success"

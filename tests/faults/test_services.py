@@ -57,7 +57,7 @@ def test_every_job_runs_once_though_runpod(tmp_path: Path, database_url: str, wh
     with world(tmp_path) as made, made.dispatcher(database_url):
         made.cloud.runpod.faults.add(RUNPOD[what])
         made.queue(JOBS)
-        made.ends()
+        made.assert_all_ends_well()
 
 
 @pytest.mark.parametrize("what", GITHUB)
@@ -65,21 +65,21 @@ def test_every_job_runs_once_though_github(tmp_path: Path, database_url: str, wh
     with world(tmp_path) as made, made.dispatcher(database_url):
         made.cloud.github.faults.add(GITHUB[what])
         made.queue(JOBS)
-        made.ends()
+        made.assert_all_ends_well()
 
 
 def test_a_request_that_runpod_loses_is_asked_for_again(tmp_path: Path, database_url: str) -> None:
     with world(tmp_path) as made, made.dispatcher(database_url):
         made.cloud.runpod.state.lose_next = 3
         made.queue(JOBS)
-        made.ends()
+        made.assert_all_ends_well()
 
 
 def test_requests_that_are_delivered_twice_run_their_jobs_once(tmp_path: Path, database_url: str) -> None:
     with world(tmp_path, instant={"seconds": 0.3}) as made, made.dispatcher(database_url):
         made.cloud.runpod.state.double_next = JOBS
         made.queue(JOBS)
-        made.ends()
+        made.assert_all_ends_well()
 
 
 class Fated:
@@ -108,7 +108,7 @@ def test_every_job_ends_though_workers_die(tmp_path: Path, fate: Fate, redeliver
             made.deaths = Deaths(3)
         with made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3"):
             made.queue(JOBS)
-            made.ends()
+            made.assert_all_ends_well()
 
 
 class Deaths(dict[int, int]):
@@ -131,7 +131,7 @@ def test_an_endpoint_whose_workers_are_outdated_is_probed_not_flooded(tmp_path: 
         time.sleep(3)
         assert len(made.cloud.runpod.state.requests) < 15, "each probe waits longer than the one before"
         outdated.left = 0
-        made.ends()
+        made.assert_all_ends_well()
 
 
 def test_a_full_endpoint_is_waited_for(tmp_path: Path) -> None:
@@ -141,14 +141,14 @@ def test_a_full_endpoint_is_waited_for(tmp_path: Path) -> None:
         time.sleep(1.5)
         assert len(made.cloud.runpod.state.requests) == 3
         made.cloud.runpod.state.endpoints["ep-1"].workers_max = 3
-        made.ends()
+        made.assert_all_ends_well()
 
 
 def test_a_lost_completed_breeds_no_runners(tmp_path: Path, database_url: str) -> None:
     with world(tmp_path) as made, made.dispatcher(database_url):
         made.cloud.github.webhooks.mishap = lambda d: () if d.action == "completed" else (0.0,)
         made.queue(JOBS)
-        made.ends()
+        made.assert_all_ends_well()
         assert len(made.cloud.runpod.state.requests) == JOBS
 
 
@@ -159,7 +159,7 @@ def test_a_clock_five_minutes_off_is_learnt(tmp_path: Path, off: int) -> None:
         made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3"),
     ):
         made.queue(2)
-        made.ends()
+        made.assert_all_ends_well()
 
 
 def test_tokens_that_end_within_a_pass_are_replaced(tmp_path: Path, database_url: str) -> None:
@@ -168,4 +168,4 @@ def test_tokens_that_end_within_a_pass_are_replaced(tmp_path: Path, database_url
             made.queue(2)
             made.cloud.github.access.revoke()
             time.sleep(0.1)
-        made.ends()
+        made.assert_all_ends_well()

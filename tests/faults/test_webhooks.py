@@ -16,4 +16,4 @@ def test_every_job_runs_once_whatever_becomes_of_its_deliveries(tmp_path: Path, 
     with world(tmp_path) as made, made.dispatcher(database_url):
         made.cloud.github.webhooks.mishap = mixed(seed)
         made.queue(12)
-        made.ends()
+        made.assert_all_ends_well()

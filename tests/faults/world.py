@@ -19,11 +19,11 @@ import bridge.plan
 import bridge.settle
 from bridge import serve
 from bridge.config import load
+from bridge.decision import OPEN_STATES, Submission
 from bridge.emulator.github import GitHubState, Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import TERMINAL
 from bridge.ledger import Ledger
-from bridge.model import OPEN_STATES, Submission
 from tests.background import served, until
 from tests.cloud import Cloud, cloud
 from tests.github import a_github, a_run, a_spec
@@ -78,7 +78,7 @@ class World:
         done = all(job.status == "completed" for job in self.jobs)
         return done and not self.github.runners and all(r.status in TERMINAL for r in requests)
 
-    def ends(self, seconds: float = 60.0) -> None:
+    def assert_all_ends_well(self, seconds: float = 60.0) -> None:
         """Wait for that, and hold it to what must hold whatever went wrong."""
         try:
             until(self.over, seconds)

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from bridge.model import Event, JobStatus, Reason, RequestStatus, State
+from bridge.decision import State
+from bridge.model import Event, JobStatus, Reason, RequestStatus
 from bridge.reconcile import Report
 from tests.copies import Mishap, Process, Store, modelled
 from tests.faults.conftest import FULL, tried

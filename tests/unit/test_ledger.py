@@ -15,22 +15,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import bridge.ledger
+from bridge.decision import Claim, JobHistory, Move, Pool, State, Streak, Submission
 from bridge.errors import ConfigError, Unavailable
 from bridge.ledger import SCHEMA, Books, Ledger, metadata, tables
 from bridge.ledger.database import connect
-from bridge.model import (
-    Claim,
-    Event,
-    JobHistory,
-    JobStatus,
-    Move,
-    Pool,
-    Reason,
-    State,
-    Streak,
-    Submission,
-    WorkflowJob,
-)
+from bridge.model import Event, JobStatus, Reason, WorkflowJob
 from tests.values import NOW, ORG, a_job, a_route
 
 GPU = Pool("gpu", ORG)

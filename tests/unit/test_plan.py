@@ -7,23 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.model import (
-    OPEN_STATES,
-    WAITING_STATES,
-    Credentials,
-    EndpointHealth,
-    JobHistory,
-    JobStatus,
-    Plan,
-    Pool,
-    Reason,
-    Request,
-    RequestStatus,
-    Runner,
-    Snapshot,
-    State,
-    Submission,
-)
+from bridge.decision import OPEN_STATES, WAITING_STATES, JobHistory, Plan, Pool, Snapshot, State, Submission
+from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, Request, RequestStatus, Runner
 from bridge.plan import MAX_ATTEMPTS, SLOW_LANE, plan
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 

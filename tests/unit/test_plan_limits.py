@@ -6,17 +6,8 @@ from typing import Any
 import pytest
 
 from bridge.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
-from bridge.model import (
-    Credentials,
-    EndpointHealth,
-    JobHistory,
-    Plan,
-    Request,
-    RequestStatus,
-    Snapshot,
-    State,
-    Streak,
-)
+from bridge.decision import JobHistory, Plan, Snapshot, State, Streak
+from bridge.model import Credentials, EndpointHealth, Request, RequestStatus
 from bridge.plan import plan
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bridge import service
+from bridge.decision import Plan
 from bridge.errors import AuthError, Unavailable
 from bridge.ledger import Ledger
-from bridge.model import Plan
 from bridge.reconcile import Decision, Report
 from bridge.service import SLOWEST, TOGETHER, Service
 from tests.values import a_snapshot

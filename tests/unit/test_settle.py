@@ -4,19 +4,8 @@ from typing import Any
 
 import pytest
 
-from bridge.model import (
-    Credentials,
-    JobStatus,
-    Move,
-    Reason,
-    Request,
-    RequestStatus,
-    Runner,
-    State,
-    Submission,
-    Withdraw,
-    WorkflowJob,
-)
+from bridge.decision import Move, State, Submission, Withdraw
+from bridge.model import Credentials, JobStatus, Reason, Request, RequestStatus, Runner, WorkflowJob
 from bridge.settle import UNKNOWN_LEASE, Sight, settle
 from tests.values import NOW, a_job, a_route, a_runner, a_submission
 

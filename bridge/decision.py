@@ -1,0 +1,282 @@
+"""The values of the ledger and of the decision: submissions, what a plan is made from, and what it says.
+
+Frozen, without behaviour beyond themselves. Times are Unix seconds (UTC), durations seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bridge.model import Credentials, EndpointHealth, Reason, Request, Route, Runner, WorkflowJob
+
+
+@dataclass(frozen=True, order=True)
+class Pool:
+    """A route at one registration target: its runners can serve each other's jobs."""
+
+    route: str
+    target: str  # orgs/ORG or repos/OWNER/NAME
+
+
+class State(StrEnum):
+    """Where a submission stands. See docs/architecture.md for the arrows."""
+
+    CLAIMED = "claimed"
+    MINTED = "minted"
+    SUBMITTING = "submitting"
+    UNKNOWN = "unknown"
+    SUBMITTED = "submitted"
+    STARTED = "started"
+    BUSY = "busy"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    NO_JOB = "no_job"
+    EXPIRED = "expired"
+    LOST = "lost"
+    RELEASED = "released"
+
+
+WAITING_STATES = frozenset(
+    {State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.STARTED}
+)
+"""States of a submission that holds no job yet: it is supply."""
+
+
+OPEN_STATES = WAITING_STATES | {State.BUSY}
+"""States of a submission that counts against its route's max_workers."""
+
+
+LEASED_STATES = frozenset({State.CLAIMED, State.MINTED, State.SUBMITTING})
+"""States in which a dispatcher is at work, unless it has died."""
+
+
+ATTEMPT_STATES = frozenset({State.FAILED, State.NO_JOB, State.LOST})
+"""Ends that count as an attempt, unless their reason is in FREE_REASONS."""
+
+
+FREE_REASONS = frozenset({Reason.NAME_TAKEN, Reason.CREDENTIAL_EXPIRED, Reason.REGISTRATION_LOST})
+"""Ends that say nothing about the job or its endpoint, and so do not count as an attempt."""
+
+
+BREAKER_REASONS = frozenset({Reason.VERSION_DEPRECATED, Reason.CONFIGURATION_FAILED, Reason.CRASHED})
+"""Ends that say that an endpoint's workers are broken."""
+
+
+PROOF_STATES = frozenset({State.BUSY, State.FINISHED, State.NO_JOB})
+"""States that prove that an endpoint's workers work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One runner asked for, under one name: a row of the ledger.
+
+    Args:
+        id: the ledger's own, 32 hex digits.
+        name: the runner's name, never used again.
+        job_id: the job it was asked for; it may come to hold another.
+        generation: counts the names of that job, from 1.
+        since: Unix seconds, when `state` began.
+        created_at: Unix seconds.
+        lease_until: Unix seconds; until then the dispatcher that wrote `state` is taken to be at work.
+        not_after: Unix seconds; a worker that starts later starts nothing.
+        held_job_id: the job that GitHub says its runner took.
+        result: how that job ended.
+        detail: one line for a person.
+    """
+
+    id: str
+    name: str
+    job_id: int
+    generation: int
+    pool: Pool
+    endpoint: str
+    credentials: Credentials
+    state: State
+    since: float
+    created_at: float
+    lease_until: float
+    not_after: float
+    runner_id: int | None = None
+    request_id: str | None = None
+    started_at: float | None = None
+    held_job_id: int | None = None
+    reason: Reason | None = None
+    result: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobHistory:
+    """What the ledger knows of earlier submissions for one job.
+
+    Args:
+        generation: the highest used.
+        attempts: submissions that count as tried and failed.
+        last_claim: Unix seconds of the newest submission.
+        last_end: Unix seconds when one last ended, 0 if none has.
+    """
+
+    generation: int
+    attempts: int
+    last_claim: float
+    last_end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streak:
+    """Workers of an endpoint that broke down in a row, none of them doing its work in between.
+
+    Args:
+        failures: how many.
+        first: Unix seconds.
+        last: Unix seconds.
+        reason: of one of them.
+    """
+
+    failures: int
+    first: float
+    last: float
+    reason: str
+
+
+class LookKind(StrEnum):
+    """What a look outside was at."""
+
+    RUNNERS = "runners"  # key: a target
+    HEALTH = "health"  # key: an endpoint
+    SCAN = "scan"  # of all repositories
+    DELIVERIES = "deliveries"  # of the App's delivery log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look outside showed, for the dispatchers that did not look.
+
+    Args:
+        kind: at what.
+        key: at which of them, or empty.
+        at: Unix seconds, when it began.
+        value: JSON.
+    """
+
+    kind: LookKind
+    key: str
+    at: float
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """All that a plan is made from.
+
+    Args:
+        at: Unix seconds, when the observation began that this is made from.
+        looked_at: Unix seconds, when the last look at GitHub's runners began, this one or one before.
+        ledger_born: Unix seconds, when the ledger was made.
+        prefix: of our runners' names.
+        organisation: where runners register; None means at each repository.
+        routes: in the order of the configuration.
+        jobs: those not completed, and those that an open submission's runner took.
+        seen_at: by job id, Unix seconds of the look-up or event that told its state.
+        submissions: the open ones, those that ended after `looked_at`, and those whose runner is listed.
+        history: by job id.
+        runners: by target; a target that could not be read is absent.
+        runners_at: by target, Unix seconds, when the look at its runners began.
+        requests: by submission id, for those that RunPod answered for.
+        health: by endpoint id, where it was asked for.
+        streaks: by endpoint id, the breakdowns of its workers in a row.
+    """
+
+    at: float
+    looked_at: float
+    ledger_born: float
+    prefix: str
+    organisation: str | None
+    routes: tuple[Route, ...]
+    jobs: tuple[WorkflowJob, ...]
+    seen_at: Mapping[int, float] = field(default_factory=dict)
+    submissions: tuple[Submission, ...] = ()
+    history: Mapping[int, JobHistory] = field(default_factory=dict)
+    runners: Mapping[str, tuple[Runner, ...]] = field(default_factory=dict)
+    runners_at: Mapping[str, float] = field(default_factory=dict)
+    requests: Mapping[str, Request] = field(default_factory=dict)
+    health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    streaks: Mapping[str, Streak] = field(default_factory=dict)
+
+    def target_of(self, job: WorkflowJob) -> str:
+        """Where a runner for `job` registers: an API path without its leading slash."""
+        return f"orgs/{self.organisation}" if self.organisation else f"repos/{job.repository}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Ask for one runner: claim its name, mint its credential, submit its request."""
+
+    pool: Pool
+    job_id: int
+    name: str
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """Record what was seen of a submission; nothing is called."""
+
+    submission: Submission
+    to: State
+    reason: Reason | None = None
+    held_job_id: int | None = None
+    result: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdraw:
+    """Delete a submission's registration and, only if GitHub agrees, cancel its request.
+
+    Args:
+        to: the state when GitHub agreed; when it refused the runner holds a job, and the state is busy.
+        runner_id: the registration, None if there is none to delete.
+    """
+
+    submission: Submission
+    to: State
+    runner_id: int | None
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Delete a registration of ours that no open submission needs, if GitHub agrees."""
+
+    target: str
+    runner: Runner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skip:
+    """Why a queued job gets no new submission now.
+
+    Args:
+        why: one line for a person.
+        route: the route it matches, if any.
+        nearest: the route that came nearest, for a job that matches none.
+    """
+
+    job_id: int
+    why: str
+    route: str | None = None
+    nearest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do now, and for every queued job that is left alone, why."""
+
+    claims: tuple[Claim, ...] = ()
+    moves: tuple[Move, ...] = ()
+    withdrawals: tuple[Withdraw, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    skips: tuple[Skip, ...] = ()
