@@ -14,7 +14,7 @@ from bridge.decision import Plan
 from bridge.errors import AuthError, Unavailable
 from bridge.ledger import Ledger
 from bridge.reconcile import Decision, Report
-from bridge.service import SLOWEST, TOGETHER, Service
+from bridge.service import GAP, SLOWEST, TOGETHER, Service
 from tests.values import a_snapshot
 
 SOON = 0.02
@@ -258,7 +258,7 @@ def test_a_slow_pass_does_not_hold_up_the_next_event_but_only_so_many_run_at_onc
             copy.outside.gate.clear()
             for number in range(3 * TOGETHER):
                 copy.service.nudge(f"s{number}")
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(1.5 * GAP)
             await until(lambda: copy.outside.in_hand == TOGETHER)
             copy.outside.gate.set()
             await until(lambda: copy.outside.in_hand == 0 and len(copy.outside.nudged) == 3 * TOGETHER)
