@@ -278,9 +278,10 @@ def _ask(
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
         missing: list[tuple[Pool, WorkflowJob]] = []
         for pool, count in pools.items():
-            without, supplied = _split(count, waiting)
+            own = {job_id: s for job_id, s in waiting.items() if s.pool == pool}
+            without, supplied = _split(count, own)
             missing += [(pool, job) for job in without]
-            skips += [_supplied(snapshot, pool, job, waiting.get(job.id), count) for job in supplied]
+            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         missing.sort(key=lambda x: (x[1].created_at, x[1].id))
         live = sum(count.live for count in pools.values())
         limits = _Limit(route.max_workers - live, f"route {route.name} is at its max_workers of {route.max_workers}")
@@ -306,10 +307,10 @@ def _breaker(snapshot: Snapshot, route: Route, now: float) -> _Limit:
     return _Limit(1 - probes if now >= at else 0, why)
 
 
-def _split(count: _Count, waiting: Mapping[int, Submission]) -> tuple[list[WorkflowJob], list[WorkflowJob]]:
+def _split(count: _Count, own: Mapping[int, Submission]) -> tuple[list[WorkflowJob], list[WorkflowJob]]:
     """Which jobs of a pool to ask for, first those without a runner of their own, and which are supplied."""
     missing = max(0, len(count.demand) - count.supply)
-    order = sorted(count.demand, key=lambda j: (j.id in waiting, j.created_at, j.id))
+    order = sorted(count.demand, key=lambda j: (j.id in own, j.created_at, j.id))
     return order[:missing], order[missing:]
 
 

@@ -105,7 +105,7 @@ class Transport:
             RateLimited, Unavailable: see bridge.errors.
         """
         async with self._look_slots:
-            self._refuse_until(self._looks_resume_at, f"{method} {path}", "the rest of the limit is for registrations")
+            self._refuse_until(self._looks_resume_at, f"{method} {path}", "what is left is kept for registrations")
             return await self.read(method, path, headers, body)
 
     async def read(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> httpx.Response:

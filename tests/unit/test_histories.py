@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bridge.decision import State
 from bridge.model import Event, JobStatus, Reason, RequestStatus
 from bridge.reconcile import Report
+from tests.conftest import tried
 from tests.copies import Mishap, Process, Store, modelled
-from tests.faults.conftest import FULL, tried
+from tests.faults.conftest import FULL
 from tests.modelled import World
 
 EXAMPLES, STEPS = (500, 60) if FULL else (60, 50)
