@@ -355,7 +355,8 @@ def test_a_job_does_not_outlive_a_listener_that_was_killed(standin: Installed, t
         until(pids.exists)
         os.killpg(process.pid, signal.SIGKILL)
         until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
-        until(lambda: not list((standin.root / "_work" / "_temp").iterdir()))
+        until(lambda: not list(standin.root.glob("_work/_temp/*")))
+    assert standin.diagnostics("Worker"), "there was one"
 
 
 def test_an_outage_while_listening_is_told_once_and_so_is_its_end(standin: Installed) -> None:
