@@ -16,6 +16,7 @@ test: $(VENV)/.dev
 check: lint types contracts test
 
 lint: $(VENV)/.dev
+	$(BIN)/python -m pip check --disable-pip-version-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/hadolint runner_image/Dockerfile docs/examples/Dockerfile
@@ -64,5 +65,4 @@ $(VENV)/.demo: requirements.lock | $(VENV)/bin/python
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	touch $@
