@@ -172,7 +172,8 @@ class Snapshot:
     """All that a plan is made from.
 
     Args:
-        at: Unix seconds, when the observation began that this is made from.
+        began: Unix seconds, when the observation began that this is made from.
+        at: Unix seconds, when its last part began, the look-up of jobs.
         looked_at: Unix seconds, when the last look at GitHub's runners began, this one or one before.
         ledger_born: Unix seconds, when the ledger was made.
         prefix: of our runners' names.
@@ -189,6 +190,7 @@ class Snapshot:
         streaks: by endpoint id, the breakdowns of its workers in a row.
     """
 
+    began: float
     at: float
     looked_at: float
     ledger_born: float

@@ -24,7 +24,11 @@ from bridge.model import (
 from bridge.routing import match
 
 LOOK_AGAIN = 20.0
-"""s after which a job that nothing was heard of is looked up by itself, between two scans."""
+"""s after which a job that nothing was heard of is looked up by itself, between two scans. The delivery log tells
+what becomes of it, so that the next look-ups come ever later: each when it is twice as old as at the last."""
+
+MOST_AGAIN = 100
+"""Such look-ups at a time: they must leave most of what GitHub allows in a minute to registrations."""
 
 OVERLAP = 120.0
 """s by which two looks at the delivery log overlap: GitHub lists a delivery some time after it was sent."""
@@ -90,9 +94,9 @@ class Observation:
     """What was seen outside.
 
     Args:
-        at: Unix seconds, when the look began.
-        jobs_at: Unix seconds, when the look-up of jobs began: after that of requests, so that a request which
-            RunPod calls done has its job no longer queued.
+        began: Unix seconds, when the look began.
+        at: Unix seconds, when the look-up of jobs began, the last of all: what was seen to have left its job or
+            taken one is then no longer beside that job as queued.
         jobs: as listed or looked up.
         events: deliveries that had not reached us.
         forks: by run id, whether the run comes from a fork.
@@ -101,8 +105,8 @@ class Observation:
         problems: what could not be read, a line each.
     """
 
+    began: float
     at: float
-    jobs_at: float
     jobs: tuple[WorkflowJob, ...] = ()
     events: tuple[Event, ...] = ()
     forks: Mapping[int, bool] = field(default_factory=dict)
@@ -135,27 +139,27 @@ class Observer:
             memory: what the ledger holds.
         """
         problems: list[str] = []
-        at = time.time()
+        began = time.time()
         requests = await self._requests(memory.submissions, problems)
         health = await self._health(memory.submissions, problems)
-        jobs_at = time.time()
-        events = await self._missed(memory, jobs_at, problems)
-        scan = events is None or jobs_at >= memory.looked_at(LookKind.SCAN) + self._scope.full_scan_every
+        events = await self._missed(memory, began, problems)
+        scan = events is None or began >= memory.looked_at(LookKind.SCAN) + self._scope.full_scan_every
         repositories = await self._repositories(problems) if scan or not self._scope.organisation else ()
-        jobs, scanned = await self._jobs(memory, repositories if scan else None, jobs_at, problems)
         runners = await _each(self._targets(repositories), self._github.runners, problems)
+        at = time.time()
+        jobs, scanned = await self._jobs(memory, repositories if scan else None, at, problems)
         told = (*jobs, *(e.job for e in events or () if e.job), *(job for job, _ in memory.jobs.values()))
         return Observation(
+            began=began,
             at=at,
-            jobs_at=jobs_at,
             jobs=jobs,
             events=tuple(events or ()),
             forks=await self._forks(told, problems),
             looks=(
-                *(_runners(target, found, at) for target, found in runners.items()),
-                *(Look(kind=LookKind.HEALTH, key=key, at=at, value=asdict(value)) for key, value in health.items()),
-                *([Look(kind=LookKind.SCAN, key="", at=jobs_at, value=None)] if scanned else []),
-                *([Look(kind=LookKind.DELIVERIES, key="", at=jobs_at, value=None)] if events is not None else []),
+                *(_runners(target, found, began) for target, found in runners.items()),
+                *(Look(kind=LookKind.HEALTH, key=key, at=began, value=asdict(value)) for key, value in health.items()),
+                *([Look(kind=LookKind.SCAN, key="", at=began, value=None)] if scanned else []),
+                *([Look(kind=LookKind.DELIVERIES, key="", at=began, value=None)] if events is not None else []),
             ),
             requests=requests,
             problems=tuple(problems),
@@ -169,14 +173,10 @@ class Observer:
             ended: submissions of whose requests RunPod has told that they ended.
         """
         problems: list[str] = []
-        at = time.time()
-        return Observation(
-            at=at,
-            jobs_at=at,
-            forks=await self._forks(jobs, problems),
-            requests=await self._requests(ended, problems),
-            problems=tuple(problems),
-        )
+        began = time.time()
+        forks = await self._forks(jobs, problems)
+        requests = await self._requests(ended, problems)
+        return Observation(began=began, at=time.time(), forks=forks, requests=requests, problems=tuple(problems))
 
     async def _missed(self, memory: Memory, now: float, problems: list[str]) -> list[Event] | None:
         """Deliveries that failed or never came; None if no log tells, so that all repositories must be asked."""
@@ -223,13 +223,12 @@ class Observer:
         listed = await _each(repositories or (), self._github.open_jobs, problems)
         scanned = repositories is not None and len(problems) == before
         jobs = {job.id: job for found in listed.values() for job in found}
-        unheard = [
-            job
+        unlisted = [
+            (job, seen_at)
             for job, seen_at in memory.jobs.values()
-            if job.id not in jobs
-            and job.status is not JobStatus.COMPLETED
-            and (repositories is not None or at > seen_at + LOOK_AGAIN or memory.ended_since(job.id, seen_at))
+            if job.id not in jobs and job.status is not JobStatus.COMPLETED
         ]
+        unheard = [job for job, _ in unlisted] if repositories is not None else _due(unlisted, memory, at)
         looked_up = await _each(unheard, self._look_up, problems)
         return (*jobs.values(), *looked_up.values()), scanned
 
@@ -262,6 +261,16 @@ class Observer:
         waiting = {s.endpoint for s in submissions if s.state is State.SUBMITTED}
         unseen = {route.endpoint for route in self._scope.routes if route.credentials is not Credentials.JIT}
         return await _each(sorted(waiting | unseen), self._runpod.health, problems)
+
+
+def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, at: float) -> list[WorkflowJob]:
+    """What to look up between two scans: first of all, jobs that a runner's end may have left without one."""
+    ended = [job for job, seen_at in unlisted if memory.ended_since(job.id, seen_at)]
+    unheard = sorted(
+        (seen_at, job.id, job) for job, seen_at in unlisted if at > seen_at + max(LOOK_AGAIN, seen_at - job.created_at)
+    )
+    again = {job.id: job for job in (*ended, *(job for *_, job in unheard[:MOST_AGAIN]))}
+    return list(again.values())
 
 
 def is_served(job: WorkflowJob, scope: Scope) -> bool:

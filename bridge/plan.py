@@ -109,7 +109,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         claims=tuple(_claims(snapshot, asked, own)),
         moves=tuple(sorted(settled.moves, key=lambda m: m.submission.id)),
         withdrawals=tuple(sorted([*settled.withdrawals, *surplus], key=lambda w: w.submission.id)),
-        sweeps=tuple(_sweeps(own, strangers, submissions, now)),
+        sweeps=tuple(_sweeps(snapshot, own, strangers, submissions, now)),
         skips=tuple(sorted([*skips, *supplied], key=lambda s: s.job_id)),
     )
 
@@ -126,7 +126,7 @@ def _settle(snapshot: Snapshot, now: float) -> _Settled:
         sight = Sight(
             job=held.get(submission.name),
             runner=listed.get((target, submission.name)),
-            runners_known=snapshot.runners_at.get(target, 0.0) >= submission.since,
+            runners_known=snapshot.runners_at.get(target, 0.0) >= max(submission.since, snapshot.began),
             request=snapshot.requests.get(submission.id),
             route=routes.get(submission.pool.route),
         )
@@ -364,11 +364,19 @@ def _surplus(
 
 
 def _sweeps(
-    own: Iterable[_Own], strangers: Iterable[_Stranger], submissions: Iterable[Submission], now: float
+    snapshot: Snapshot,
+    own: Iterable[_Own],
+    strangers: Iterable[_Stranger],
+    submissions: Iterable[Submission],
+    now: float,
 ) -> Iterator[Sweep]:
-    """Registrations of ours that nothing needs: their row has ended, or nobody answers for them any more."""
+    """Registrations of ours that nothing needs: their row has ended, or nobody answers for them any more.
+
+    Only of runners listed in this very look: between looks the same ones would be deleted again by every pass.
+    """
     ended = {name for name, row in _explaining(submissions).items() if row.state not in OPEN_STATES}
     stale = {s.runner.id for s in strangers if now >= s.lease_end}
     for each in sorted(own, key=lambda o: (o.target, o.runner.id)):
-        if not each.runner.busy and (each.runner.name in ended or each.runner.id in stale):
+        listed = snapshot.runners_at.get(each.target, 0.0) >= snapshot.began
+        if listed and not each.runner.busy and (each.runner.name in ended or each.runner.id in stale):
             yield Sweep(target=each.target, runner=each.runner)

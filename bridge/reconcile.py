@@ -136,7 +136,7 @@ class Reconciler:
     async def explain(self) -> Decision:
         """Plan on what the ledger holds; nothing is looked up or changed."""
         now = time.time()
-        return await self._ledger.preview(lambda books: self._decide(books, Observation(at=now, jobs_at=now)))
+        return await self._ledger.preview(lambda books: self._decide(books, Observation(began=now, at=now)))
 
     async def _look(self) -> Observation:
         return await self._observer.look(await self._memory())
@@ -177,7 +177,7 @@ class Reconciler:
         """Write down what was seen and plan, within one write transaction."""
         now = time.time()
         books.hear(seen.events)
-        books.merge(seen.jobs, seen.jobs_at)
+        books.merge(seen.jobs, seen.at)
         books.learn_forks(seen.forks)
         books.note(seen.looks)
         snapshot = self._snapshot(books, seen, now)
@@ -197,6 +197,7 @@ class Reconciler:
         oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=looked_at)
         names = [runner.name for listed in runners.values() for runner in listed]
         return Snapshot(
+            began=seen.began,
             at=seen.at,
             looked_at=looked_at,
             ledger_born=books.born(),

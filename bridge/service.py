@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from bridge.decision import Look, LookKind
-from bridge.errors import AuthError, BridgeError
+from bridge.errors import BridgeError
 from bridge.reconcile import Report
 
 TOGETHER = 4
@@ -80,7 +80,7 @@ class Service:
         self._due = asyncio.Event()
         self._nudged: set[str] = set()
         self._troubled = 0
-        self._problems: tuple[str, ...] = ()
+        self._problems: dict[str, tuple[str, ...]] = {}  # by what met them: looks, passes on events, turns
 
     def wake(self) -> None:
         """Something was written down."""
@@ -111,7 +111,7 @@ class Service:
             looked_at = await self._ledger.read(_looked_at)
         except BridgeError as error:
             return {"database": str(error)}
-        return {"database": None, "looks": self._overdue(looked_at), "services": "; ".join(self._problems[:3]) or None}
+        return {"database": None, "looks": self._overdue(looked_at), "services": "; ".join(self._known()[:3]) or None}
 
     def _overdue(self, looked_at: float) -> str | None:
         if not looked_at:
@@ -122,27 +122,31 @@ class Service:
 
     async def _look_until(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            if await self._has_turn():
-                await self._look()
+            in_order = await self._look() if await self._has_turn() else True
+            if in_order:
+                self._met("act")  # a look shows what a pass on events has met; where another copy looks, time does
             wait = self._interval * min(2**self._troubled, SLOWEST) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
             await _first([stop, self._due], wait)
             self._due.clear()
 
-    async def _look(self) -> None:
-        report = await self._one("look", self._passes.run())
-        problems = report.problems if report else ("the last look broke off",)
-        self._changed(problems)
-        self._problems = problems
-        self._troubled = self._troubled + 1 if problems else 0
-        if not problems:
+    async def _look(self) -> bool:
+        """Look; whether all is in order."""
+        report = await self._pass("look", self._passes.run())
+        in_order = report is not None and not report.problems
+        self._troubled = 0 if in_order else self._troubled + 1
+        if in_order:
             self._recorder.looked(time.time())
+        return in_order
 
-    def _changed(self, problems: tuple[str, ...]) -> None:
-        """Log what is out of order when that changes, not at each look."""
-        for problem in set(problems) - set(self._problems):
-            log.warning("out of order", problem=problem)
-        if self._problems and not problems:
-            log.info("in order")
+    async def _has_turn(self) -> bool:
+        """Whether it is for this copy to look: one does at a time, and another when that one has died."""
+        now = time.time()
+        until = now + 3 * self._interval
+        taking = self._ledger.transact(lambda books: books.take_turn("look", self._holder, now, until))
+        taken = await self._tried("turn", taking)
+        if taken is not None:
+            self._met("turn")
+        return bool(taken)
 
     async def _act_until(self, stop: asyncio.Event) -> None:
         slots = asyncio.Semaphore(TOGETHER)
@@ -156,36 +160,41 @@ class Service:
 
     async def _act(self) -> None:
         nudged, self._nudged = frozenset(self._nudged), set()
-        report = await self._one("act", self._passes.act(nudged))
-        if report and report.problems:
-            self._changed((*self._problems, *report.problems))
-            self._problems = report.problems
+        await self._pass("act", self._passes.act(nudged))
 
-    async def _one(self, kind: str, running: Awaitable[Report]) -> Report | None:
-        """One pass, which may fail but not end the loop."""
+    async def _pass(self, kind: str, running: Awaitable[Report]) -> Report | None:
+        report = await self._tried(kind, running)
+        if report is None:
+            self._recorder.failed(kind)
+            return None
+        self._recorder.passed(kind, report)
+        self._met(kind, *report.problems)
+        return report
+
+    async def _tried(self, kind: str, doing: Awaitable[T]) -> T | None:
+        """What came of it; it may fail, but not end the loop."""
         try:
-            report = await running
-        except AuthError as error:
-            log.error("a pass broke off", kind=kind, problem=str(error))
+            return await doing
         except BridgeError as error:
-            log.warning("a pass broke off", kind=kind, problem=str(error))
-        except Exception:
-            log.exception("a pass broke off", kind=kind)
-        else:
-            self._recorder.passed(kind, report)
-            return report
-        self._recorder.failed(kind)
+            self._met(kind, str(error))
+        except Exception as error:
+            log.exception("broke off", kind=kind)
+            self._met(kind, f"the last {kind} broke off: {type(error).__name__}")
         return None
 
-    async def _has_turn(self) -> bool:
-        """Whether it is for this copy to look: one does at a time, and another when that one has died."""
-        now = time.time()
-        until = now + 3 * self._interval
-        try:
-            return await self._ledger.transact(lambda books: books.take_turn("look", self._holder, now, until))
-        except BridgeError as error:
-            self._problems = (str(error),)
-            return False
+    def _met(self, kind: str, *problems: str) -> None:
+        """Keep what is out of order, and log it when that changes, not each time."""
+        before = self._known()
+        self._problems[kind] = problems
+        now = self._known()
+        for problem in now:
+            if problem not in before:
+                log.warning("out of order", problem=problem)
+        if before and not now:
+            log.info("in order")
+
+    def _known(self) -> list[str]:
+        return list(dict.fromkeys(problem for problems in self._problems.values() for problem in problems))
 
 
 def _looked_at(books: Books) -> float:

@@ -39,7 +39,8 @@ class Sight:
     Args:
         job: the job whose `runner_name` is the submission's.
         runner: its registration.
-        runners_known: the runners of its target could be read, so `runner=None` means that there is none.
+        runners_known: the runners of its target were listed in this very look, and after its state began: if
+            `runner` is None there is none, else it is as it was listed.
         request: RunPod's answer, None if it was not asked or did not answer.
         route: the submission's route, None if the configuration no longer has it.
     """
@@ -70,8 +71,10 @@ def settle(submission: Submission, sight: Sight, now: float) -> Move | Withdraw 
             return held
     if sight.runner and sight.runner.busy:
         return None if submission.state is State.BUSY else Move(submission=submission, to=State.BUSY)
+    if sight.request and sight.request.status is RequestStatus.MISSING:
+        return _forgotten(submission, sight)
     if sight.request and sight.request.status not in _RUNS:
-        return _ended(submission, sight.request, sight.runner)
+        return _ended(submission, sight.request)
     return _waiting(submission, sight, now)
 
 
@@ -151,16 +154,17 @@ def _left(state: State) -> State:
     return State.FAILED if state in (State.NO_JOB, State.EXPIRED) else state
 
 
-def _ended(submission: Submission, request: Request, runner: Runner | None) -> Move | Withdraw:
-    if request.status is RequestStatus.MISSING:
-        return Withdraw(
-            submission=submission,
-            to=State.EXPIRED,
-            runner_id=runner.id if runner else submission.runner_id,
-            detail="RunPod no longer knows the request",
-        )
+def _ended(submission: Submission, request: Request) -> Move:
     state, reason, result, detail = outcome(request)
     return Move(submission=submission, to=state, reason=reason, result=result, detail=detail)
+
+
+def _forgotten(submission: Submission, sight: Sight) -> Move | Withdraw | None:
+    detail = "RunPod no longer knows the request"
+    if _provably_idle(submission, sight):
+        return _withdraw(submission, sight, State.EXPIRED, detail)
+    # In a token mode its worker may have registered since the runners were last listed.
+    return Move(submission=submission, to=State.EXPIRED, detail=detail) if sight.runners_known else None
 
 
 def _waiting(submission: Submission, sight: Sight, now: float) -> Move | Withdraw | None:
@@ -170,7 +174,8 @@ def _waiting(submission: Submission, sight: Sight, now: float) -> Move | Withdra
     if state in (State.STARTED, State.BUSY) and _gone(submission, sight):
         return _vanished(submission)
     if state is State.BUSY:
-        return Move(submission=submission, to=State.STARTED, detail="GitHub took its job back") if online else None
+        back = online and sight.runners_known
+        return Move(submission=submission, to=State.STARTED, detail="GitHub took its job back") if back else None
     if state is State.STARTED:
         return _idle(submission, sight, now)
     if online or (sight.request and sight.request.status is RequestStatus.IN_PROGRESS):

@@ -56,6 +56,7 @@ def a_runner(name: str, **given: Any) -> Runner:
 
 def a_snapshot(**given: Any) -> Snapshot:
     defaults: dict[str, Any] = {
+        "began": NOW,
         "at": NOW,
         "looked_at": NOW,
         "ledger_born": NOW - 1_000_000,

@@ -16,7 +16,7 @@ from bridge.errors import ConfigError, Unavailable
 from bridge.ledger.books import CLAIM_LEASE, Books
 from bridge.ledger.database import SCHEMA, connect, migrate
 from bridge.ledger.tables import metadata
-from bridge.ledger.writer import Writer
+from bridge.ledger.writer import OUT_OF_ORDER, Writer
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class Ledger:
         """
         try:
             return await asyncio.wrap_future(self._writer.submit(lambda connection: work(Books(connection))))
-        except sa.exc.OperationalError as error:
+        except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be written: {str(error.orig).splitlines()[0]}") from None
 
     async def preview(self, work: Callable[[Books], T]) -> T:
@@ -109,7 +109,7 @@ class Ledger:
         try:
             with self._engine.connect().execution_options(only_reads=only_reads) as connection:
                 return work(Books(connection))  # the connection's end rolls back what was written
-        except sa.exc.OperationalError as error:
+        except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be read: {str(error.orig).splitlines()[0]}") from None
 
 

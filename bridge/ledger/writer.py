@@ -7,12 +7,15 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 T = TypeVar("T")
 
 MOST_TOGETHER = 256
 """Pieces of work in one transaction."""
+
+OUT_OF_ORDER = (OperationalError, InternalError, InterfaceError)
+"""Errors that are the database's, whatever it was asked. PostgreSQL's InternalError: it lets nobody write."""
 
 
 class _Waiting(NamedTuple):
@@ -61,7 +64,7 @@ class Writer:
                 results = [each.work(connection) for each in together]
         except Exception as error:
             # What is wrong with one piece must not fail the others; a database that is out of order fails all.
-            if len(together) > 1 and not isinstance(error, OperationalError):
+            if len(together) > 1 and not isinstance(error, OUT_OF_ORDER):
                 for each in together:
                     self._commit([each])
                 return

@@ -8,6 +8,7 @@ import asyncio
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -255,4 +256,29 @@ def test_a_runner_that_takes_a_job_just_before_it_is_given_back_keeps_it() -> No
     history.a_dispatcher_looks(0, {}, True)
     states = sorted(row.state for row in history.copies[0].store.rows())
     assert states == [State.BUSY, State.SUBMITTED]
+    history.teardown()
+
+
+@pytest.mark.parametrize("call", range(8))
+def test_runners_that_take_their_jobs_while_a_look_goes_on_are_not_asked_for_again(call: int) -> None:
+    """Just before any one of its calls: what it saw of runners and of jobs need not be of one moment."""
+    history = Histories()
+    history.deploy(copies=1, webhook=False)
+    history.jobs_are_queued(["gpu", "gpu"])
+    history.a_dispatcher_looks(0, {}, False)
+    history.a_dispatcher_looks(0, {call: Mishap.RACE}, False)
+    assert len(history.world.requests) == 2
+    history.teardown()
+
+
+def test_a_worker_that_registers_while_runpod_forgets_its_request_keeps_its_runner() -> None:
+    history = Histories()
+    history.deploy(copies=1, webhook=True)
+    history.jobs_are_queued(["cpu"])
+    history.a_dispatcher_looks(0, {}, False)
+    history.a_dispatcher_looks(0, {}, False)
+    history.a_worker_starts(0)
+    history.a_request_vanishes(0)
+    history.a_dispatcher_acts(0, nudge=True, script={})
+    assert [row.state for row in history.copies[0].store.rows()] == [State.SUBMITTED]
     history.teardown()

@@ -72,6 +72,15 @@ def test_jobs_that_match_no_route_are_left_alone_with_the_reason() -> None:
     assert why(decided, 1) == "no route has any of the labels ubuntu-latest"
 
 
+def test_a_registration_that_nothing_needs_is_deleted_by_a_look_not_again_by_every_pass_on_events() -> None:
+    """Such a pass has only the last look's list, on which the runner stands until the next one."""
+    ended = a_submission(1, State.FAILED, since=NOW - 30)
+    snapshot = a_snapshot(submissions=(ended,), runners={ORG: (a_runner(ended.name, online=False),)})
+    assert [sweep.runner.name for sweep in plan(snapshot, NOW).sweeps] == [ended.name]
+    on_events = replace(snapshot, runners_at={ORG: NOW - 10})
+    assert not plan(on_events, NOW).sweeps
+
+
 def test_without_a_ledger_our_runners_are_supply_until_their_lease_ends_then_swept() -> None:
     """A fresh container finds a runner that it knows nothing of."""
     stranger = a_runner("runpod-1-1", online=False)

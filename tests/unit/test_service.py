@@ -226,6 +226,44 @@ def test_readiness_names_what_is_out_of_order() -> None:
     asyncio.run(main())
 
 
+def test_what_a_pass_on_events_met_is_over_once_all_is_in_order_on_a_copy_that_looks_or_not() -> None:
+    async def main() -> None:
+        looks = Copy()
+        ledger = looks.ledger
+        ledger.holder, ledger.until = "another copy", time.time() + 60
+        async with Copy(ledger).running() as waits, looks.running():
+            for copy in (waits, looks):
+                copy.outside.trouble = "GitHub: POST /x: 502"
+                copy.service.wake()
+                await shows(copy, "services", "POST /x: 502")
+                copy.outside.trouble = None
+                await shows(copy, "services", "None")
+                ledger.until = 0.0  # the other copy has died
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [Unavailable("PostgreSQL is read-only"), RuntimeError("a bug")], ids=str)
+def test_a_turn_that_cannot_be_taken_is_told_and_tried_again(error: Exception) -> None:
+    async def main() -> None:
+        copy = Copy()
+        take, trouble = copy.ledger.take_turn, [error]
+
+        def take_turn(*given: Any) -> bool:
+            if trouble:
+                raise trouble[0]
+            return bool(take(*given))
+
+        copy.ledger.take_turn = take_turn
+        async with copy.running():
+            await shows(copy, "services", "read-only" if isinstance(error, Unavailable) else "the last turn broke off")
+            trouble.clear()
+            await until(lambda: copy.counts.looks)
+            await shows(copy, "services", "None")
+
+    asyncio.run(main())
+
+
 def test_a_look_that_is_overdue_is_told_by_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with Copy(interval=30).running() as copy:

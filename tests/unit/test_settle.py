@@ -139,6 +139,24 @@ def test_a_runner_whose_job_github_took_back_waits_again() -> None:
     assert step(robbed, runner=None, request=a_request(RUNS)) is None
 
 
+def test_what_was_listed_before_does_not_outrank_what_was_recorded_since() -> None:
+    """GitHub refused to delete a runner: it is busy, whatever an older listing says of it."""
+    assert step(a_submission(1, State.BUSY), runner=IDLE, runners_known=False) is None
+
+
+def test_in_token_modes_a_forgotten_request_is_closed_only_when_the_runners_were_listed_since() -> None:
+    """Its worker may have registered meanwhile; nothing is cancelled that GitHub was not asked about."""
+    submission = a_submission(1, State.SUBMITTED, credentials=Credentials.REGISTRATION, runner_id=None)
+    forgotten = a_request(RequestStatus.MISSING)
+    assert step(submission, request=forgotten, runners_known=False) is None
+    closed = settle(submission, seen(request=forgotten), NOW)
+    assert isinstance(closed, Move)
+    assert closed.to is State.EXPIRED
+    given_back = settle(submission, seen(request=forgotten, runner=IDLE), NOW)
+    assert isinstance(given_back, Withdraw)
+    assert given_back.runner_id == IDLE.id
+
+
 def test_a_runner_that_left_and_has_no_request_to_ask_about_is_closed() -> None:
     gone: Runner | None = None
     assert step(a_submission(state=State.BUSY, request_id=None), runner=gone) == (
