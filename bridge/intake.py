@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from bridge.errors import BridgeError
 from bridge.model import Event, WorkflowJob
 
 T = TypeVar("T")
+_Waiting = tuple[Event, "asyncio.Future[None]"]
 
 
 class Books(Protocol):
@@ -33,7 +35,7 @@ class Intake:
     def __init__(self, ledger: Ledger, wake: Callable[[], None]) -> None:
         self._ledger = ledger
         self._wake = wake
-        self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def take(self, guid: str, job: WorkflowJob | None) -> None:
@@ -55,19 +57,26 @@ class Intake:
     async def _write(self) -> None:
         while self._waiting:
             together, self._waiting = self._waiting, []
-            events = [event for event, _ in together]
-            try:
-                fresh = await self._ledger.transact(lambda books, events=events: books.hear(events))  # type: ignore[misc]
-            except Exception as error:
-                self._fail(together, error)
-                continue
-            for _, done in together:
-                if not done.done():
-                    done.set_result(None)
-            if fresh:
-                self._wake()
+            await self._keep(together)
 
-    def _fail(self, together: list[tuple[Event, "asyncio.Future[None]"]], error: Exception) -> None:
+    async def _keep(self, together: "Sequence[_Waiting]") -> None:
+        events = [event for event, _ in together]
+        try:
+            fresh = await self._ledger.transact(lambda books: books.hear(events))
+        except Exception as error:
+            if len(together) > 1 and not isinstance(error, BridgeError):
+                for each in together:  # what is wrong with one must not fail the others
+                    await self._keep([each])
+                return
+            self._fail(together, error)
+            return
+        for _, done in together:
+            if not done.done():
+                done.set_result(None)
+        if fresh:
+            self._wake()
+
+    def _fail(self, together: "Sequence[_Waiting]", error: Exception) -> None:
         for _, done in together:
             if not done.done():
                 done.set_exception(error)

@@ -114,25 +114,23 @@ class _Server:
         return await self._taken(guid, delivery)
 
     async def _taken(self, guid: str, delivery: Delivery) -> tuple[int, str]:
-        if delivery.job is None:
-            return self._heard(delivery)
-        served = self._door.is_served(delivery.job, self._door.scope)
-        try:
-            await self._door.intake.take(guid, delivery.job if served else None)
-        except BridgeError as error:
-            return 503, f"not kept: {error}"
-        if not served:
-            return 202, "ignored: no route takes this job"
-        return 202, "taken"
-
-    def _heard(self, delivery: Delivery) -> tuple[int, str]:
         if delivery.event not in UNDERSTOOD:
             return 202, f"ignored: the event {delivery.event[:64]} is not one the bridge needs"
         if delivery.owner and delivery.owner.lower() != self._door.scope.owner.lower():
             return 202, f"ignored: {delivery.owner} is not the owner that this bridge serves"
+        if delivery.job:
+            return await self._kept(guid, delivery.job)
         if delivery.event != "ping":
             self._door.loop.look()  # there may be other repositories
         return 202, "taken"
+
+    async def _kept(self, guid: str, job: WorkflowJob) -> tuple[int, str]:
+        served = self._door.is_served(job, self._door.scope)
+        try:
+            await self._door.intake.take(guid, job if served else None)
+        except BridgeError as error:
+            return 503, f"not kept: {error}"
+        return 202, "taken" if served else "ignored: no route takes this job"
 
     async def runpod(self, request: Request) -> Response:
         """A request has ended; which, the path says, and its body is not believed but looked up."""

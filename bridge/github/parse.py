@@ -10,8 +10,8 @@ Raw = Mapping[str, Any]
 
 
 def _clean(text: Any) -> str:
-    """A text that any database can hold: PostgreSQL refuses NUL."""
-    return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    """A text that any database can hold: PostgreSQL refuses NUL, and half a surrogate pair is no text."""
+    return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def moment(text: str | None) -> float | None:

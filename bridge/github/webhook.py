@@ -55,7 +55,7 @@ def read(event: str, body: bytes) -> Delivery:
     """
     try:
         raw = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Malformed("not JSON") from None
     if not isinstance(raw, dict):
         raise Malformed("not a JSON object")
@@ -70,20 +70,23 @@ def of_payload(event: str, raw: dict[str, Any]) -> Delivery:
     """
     if event not in UNDERSTOOD:
         return Delivery(event=event, owner=None)
-    if event != "workflow_job":
-        return Delivery(event=event, owner=_owner(raw))
     try:
-        repository = raw["repository"]
-        job = parse.job(raw["workflow_job"], str(repository["full_name"]), {"public": not repository["private"]})
+        return _of_job(raw) if event == "workflow_job" else Delivery(event=event, owner=_owner(event, raw))
     except KeyError as error:
         raise Malformed(f"the field {error.args[0]} is missing") from None
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         raise Malformed("a field is not of the type that GitHub documents") from None
-    return Delivery(event=event, owner=job.repository.partition("/")[0], job=job)
 
 
-def _owner(raw: dict[str, Any]) -> str | None:
-    """The account that an event without a repository is about."""
-    account = (raw.get("installation") or {}).get("account") or raw.get("organization") or {}
-    login = account.get("login") if isinstance(account, dict) else None
-    return str(login) if login else None
+def _of_job(raw: dict[str, Any]) -> Delivery:
+    repository = raw["repository"]
+    job = parse.job(raw["workflow_job"], str(repository["full_name"]), {"public": not repository["private"]})
+    return Delivery(event="workflow_job", owner=job.repository.partition("/")[0], job=job)
+
+
+def _owner(event: str, raw: dict[str, Any]) -> str | None:
+    """The account that an event without a repository is about; an App's ping is about none."""
+    if event != "ping":
+        return str(raw["installation"]["account"]["login"])
+    organisation = raw.get("organization")
+    return str(organisation["login"]) if organisation else None

@@ -148,7 +148,8 @@ def test_what_is_not_ours_is_answered_2xx_with_the_reason_and_counted(served: Se
     assert post(served, hosted).json() == {"outcome": "ignored: no route takes this job"}
     raw: dict[str, Any] = json.loads(hosted)
     raw["repository"]["full_name"] = "stranger/web"
-    assert post(served, json.dumps(raw).encode()).json() == {"outcome": "ignored: no route takes this job"}
+    stranger = post(served, json.dumps(raw).encode())
+    assert stranger.json() == {"outcome": "ignored: stranger is not the owner that this bridge serves"}
     assert served.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
 
 

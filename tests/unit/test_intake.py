@@ -82,6 +82,25 @@ def test_all_that_comes_while_a_commit_is_under_way_shares_the_next_one() -> Non
     driven(drive)
 
 
+def test_one_that_the_database_refuses_does_not_fail_those_that_came_with_it() -> None:
+    async def drive(intake: Intake, kept: Kept, woken: Woken) -> None:
+        hear = kept.hear
+
+        def picky(events: Iterable[Event]) -> int:
+            if any(event.guid == "odd" for event in events):
+                raise ValueError("it cannot be encoded")
+            return hear(events)
+
+        kept.hear = picky  # type: ignore[method-assign]
+        taken = await asyncio.gather(
+            *(intake.take(guid, a_job(1)) for guid in ("a", "odd", "b")), return_exceptions=True
+        )
+        assert [type(each) for each in taken] == [type(None), ValueError, type(None)]
+        assert kept.guids == {"a", "b"}
+
+    driven(drive)
+
+
 def test_a_redelivery_wakes_nobody() -> None:
     async def drive(intake: Intake, kept: Kept, woken: Woken) -> None:
         await intake.take("a", a_job(1))

@@ -132,6 +132,42 @@ def test_a_field_of_another_type_than_documented_is_refused_not_a_breakdown(wron
         told({**payload(), **wrong})
 
 
+@pytest.mark.parametrize(
+    ("event", "raw"),
+    [
+        ("installation", {"installation": "x"}),
+        ("installation", {"installation": {}}),
+        ("installation_repositories", {}),
+        ("ping", {"organization": "acme"}),
+    ],
+)
+def test_an_event_without_a_job_is_refused_too_if_it_does_not_say_whom_it_is_about(
+    event: str, raw: dict[str, Any]
+) -> None:
+    with pytest.raises(Malformed):
+        read(event, json.dumps(raw).encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 200_000,
+        b'{"repository": {"full_name": "a/b", "private": true}, '
+        b'"workflow_job": {"id": 1e999, "run_id": 1, "name": "x", "status": "queued"}}',
+    ],
+)
+def test_hostile_json_is_refused_not_a_breakdown(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        read("workflow_job", body)
+
+
+@pytest.mark.parametrize("name", ["half \ud83d a pair", "a NUL \0"])
+def test_a_name_that_no_database_can_hold_is_mended(name: str) -> None:
+    (job,) = told(payload(name=name, labels=[name], head_branch=name))
+    for text in (job.name, *job.labels, job.head_branch or ""):
+        assert "\0" not in text.encode().decode()
+
+
 @pytest.mark.parametrize("event", ["push", "check_run", ""])
 def test_another_event_is_not_even_read(event: str) -> None:
     assert read(event, b'{"workflow_job": "surprise"}').job is None
@@ -144,7 +180,7 @@ def test_another_event_is_not_even_read(event: str) -> None:
         ("installation_repositories", {"installation": {"account": {"login": "acme"}}}, "acme"),
         ("ping", {"organization": {"login": "acme"}}, "acme"),
         ("ping", {"zen": "..."}, None),
-        ("ping", {"installation": None, "organization": "acme"}, None),
+        ("ping", {"installation": None, "organization": None}, None),
     ],
 )
 def test_whom_an_event_without_a_job_is_about(event: str, raw: dict[str, Any], owner: str | None) -> None:
