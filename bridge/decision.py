@@ -16,7 +16,12 @@ class Pool:
     """A route at one registration target: its runners can serve each other's jobs."""
 
     route: str
-    target: str  # orgs/ORG or repos/OWNER/NAME
+    target: str  # orgs/ORG or repos/owner/name
+
+
+def target_of_repository(repository: str) -> str:
+    """Where a runner for a repository's own jobs registers; GitHub takes its name in any case."""
+    return f"repos/{repository.lower()}"
 
 
 class State(StrEnum):
@@ -209,7 +214,7 @@ class Snapshot:
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""
-        return f"orgs/{self.organisation}" if self.organisation else f"repos/{job.repository}"
+        return f"orgs/{self.organisation}" if self.organisation else target_of_repository(job.repository)
 
 
 @dataclass(frozen=True, kw_only=True)

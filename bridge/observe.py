@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from bridge.decision import JobHistory, Look, LookKind, State, Submission
+from bridge.decision import JobHistory, Look, LookKind, State, Submission, target_of_repository
 from bridge.errors import BridgeError
 from bridge.model import (
     Credentials,
@@ -213,7 +213,7 @@ class Observer:
     def _targets(self, repositories: Iterable[str]) -> list[str]:
         if self._scope.organisation:
             return [f"orgs/{self._scope.organisation}"]
-        return [f"repos/{name}" for name in repositories]
+        return [target_of_repository(name) for name in repositories]
 
     async def _jobs(
         self, memory: Memory, repositories: Iterable[str] | None, at: float, problems: list[str]

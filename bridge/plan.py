@@ -42,6 +42,9 @@ MAY_HAVE_TAKEN = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANC
 _NO_HISTORY = JobHistory(generation=0, attempts=0, last_claim=0.0, last_end=0.0)
 
 
+_Waiting = Mapping[tuple[Pool, int], Submission]
+
+
 class _Own(NamedTuple):
     """A listed runner whose name and label are ours."""
 
@@ -97,7 +100,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     submissions = _after(snapshot, settled.moves)
     own = list(_own_runners(snapshot))
     strangers = list(_strangers(snapshot, own, submissions))
-    waiting = {s.job_id: s for s in submissions if s.state in WAITING_STATES}
+    waiting = _waiting(submissions)
     counts = _supply(snapshot, submissions, strangers, now)
     skips = _demand(snapshot, counts, waiting, now)
     for pool, count in counts.items():
@@ -142,6 +145,12 @@ def _after(snapshot: Snapshot, moves: Iterable[Move]) -> tuple[Submission, ...]:
     """The submissions as they will be. One to be withdrawn stays supply until GitHub has agreed."""
     to = {m.submission.id: m.to for m in moves}
     return tuple(replace(s, state=to[s.id], since=snapshot.at) if s.id in to else s for s in snapshot.submissions)
+
+
+def _waiting(submissions: Iterable[Submission]) -> _Waiting:
+    """The newest runner asked for on a job's behalf that holds none yet."""
+    waiting = sorted((s for s in submissions if s.state in WAITING_STATES), key=lambda s: (s.generation, s.id))
+    return {(s.pool, s.job_id): s for s in waiting}
 
 
 def _own_runners(snapshot: Snapshot) -> Iterator[_Own]:
@@ -208,9 +217,7 @@ def _unseen_requests(
             yield Pool(route.name, target), max(0, unseen)
 
 
-def _demand(
-    snapshot: Snapshot, counts: dict[Pool, _Count], waiting: Mapping[int, Submission], now: float
-) -> list[Skip]:
+def _demand(snapshot: Snapshot, counts: dict[Pool, _Count], waiting: _Waiting, now: float) -> list[Skip]:
     """Put each queued job into its pool, oldest first, or say why not."""
     skips = []
     for job in sorted(snapshot.jobs, key=lambda j: (j.created_at, j.id)):
@@ -219,10 +226,14 @@ def _demand(
         route = match(job.labels, job.repository, snapshot.routes)
         if isinstance(route, Unmatched):
             skips.append(Skip(job_id=job.id, why=route.reason, nearest=route.nearest))
-        elif why := _refused(job, route) or _unreadable(snapshot, job) or _held_back(snapshot, job, waiting, now):
+            continue
+        pool = Pool(route.name, snapshot.target_of(job))
+        asked = (pool, job.id) in waiting
+        why = _refused(job, route) or _unreadable(snapshot, job) or (not asked and _held_back(snapshot, job, now))
+        if why:
             skips.append(Skip(job_id=job.id, why=why, route=route.name))
         else:
-            counts[Pool(route.name, snapshot.target_of(job))].demand.append(job)
+            counts[pool].demand.append(job)
     return skips
 
 
@@ -257,9 +268,7 @@ def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
     return None if target in snapshot.runners else f"GitHub's runners of {target} could not be read"
 
 
-def _held_back(snapshot: Snapshot, job: WorkflowJob, waiting: Mapping[int, Submission], now: float) -> str | None:
-    if job.id in waiting:
-        return None
+def _held_back(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
     history = snapshot.history.get(job.id, _NO_HISTORY)
     if history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
         return "its last runner ended after GitHub was last asked about it"
@@ -269,36 +278,38 @@ def _held_back(snapshot: Snapshot, job: WorkflowJob, waiting: Mapping[int, Submi
 
 
 def _ask(
-    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: Mapping[int, Submission], now: float
+    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: _Waiting, now: float
 ) -> tuple[list[tuple[Pool, WorkflowJob]], list[Skip]]:
     """The jobs to ask a runner for, oldest first up to each route's limits, and why others wait."""
     asked: list[tuple[Pool, WorkflowJob]] = []
     skips: list[Skip] = []
+    endpoints = {route.name: route.endpoint for route in snapshot.routes}
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
         missing: list[tuple[Pool, WorkflowJob]] = []
         for pool, count in pools.items():
-            own = {job_id: s for job_id, s in waiting.items() if s.pool == pool}
+            own = {job_id: s for (of, job_id), s in waiting.items() if of == pool}
             without, supplied = _split(count, own)
             missing += [(pool, job) for job in without]
             skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         missing.sort(key=lambda x: (x[1].created_at, x[1].id))
         live = sum(count.live for count in pools.values())
         limits = _Limit(route.max_workers - live, f"route {route.name} is at its max_workers of {route.max_workers}")
-        limit = min(limits, _breaker(snapshot, route, now), key=lambda each: each.room)
+        ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in asked)
+        limit = min(limits, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
         room = max(0, limit.room)
         asked += missing[:room]
         skips += [Skip(job_id=job.id, why=limit.why, route=route.name) for _, job in missing[room:]]
     return asked, skips
 
 
-def _breaker(snapshot: Snapshot, route: Route, now: float) -> _Limit:
-    """How many requests an endpoint may have whose workers may be broken."""
+def _breaker(snapshot: Snapshot, route: Route, ahead: int, now: float) -> _Limit:
+    """How many requests an endpoint may have whose workers may be broken, with those `ahead` of this route's."""
     streak = snapshot.streaks.get(route.endpoint)
     at = probe_at(streak)
     if streak is None or at is None:
         return _Limit(route.max_workers, "")
-    probes = sum(
+    probes = ahead + sum(
         s.endpoint == route.endpoint and s.state in OPEN_STATES and s.created_at > streak.last
         for s in snapshot.submissions
     )

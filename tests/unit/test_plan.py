@@ -66,6 +66,17 @@ def test_max_workers_holds_over_all_repositories_of_a_route() -> None:
     assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
 
 
+def test_a_repositorys_name_is_the_same_in_any_case() -> None:
+    """Configured by a person, and told by GitHub as its owner wrote it."""
+    snapshot = a_snapshot(
+        organisation=None,
+        jobs=(a_job(1, repository="acme/Web"),),
+        submissions=(a_submission(2, pool=Pool("gpu", "repos/acme/web")),),
+        runners={"repos/acme/web": ()},
+    )
+    assert why(plan(snapshot, NOW), 1) == "already asked for: 1 waiting runners can take it"
+
+
 def test_jobs_that_match_no_route_are_left_alone_with_the_reason() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1, labels=("ubuntu-latest",)),)), NOW)
     assert not decided.claims
@@ -208,11 +219,13 @@ def snapshots(draw: Any) -> Snapshot:
     submissions: list[Submission] = []
     runners: list[Runner] = []
     requests: dict[str, Request] = {}
-    for number, job_id in enumerate(draw(st.lists(st.integers(1, 30), unique=True, max_size=8))):
+    names = st.tuples(st.integers(1, 30), st.integers(1, 2))
+    for number, (job_id, generation) in enumerate(draw(st.lists(names, unique=True, max_size=8))):
         route = draw(st.sampled_from(ROUTES))
         row = a_submission(
             job_id,
             draw(st.sampled_from(list(State))),
+            generation=generation,
             pool=Pool(route.name, ORG),
             endpoint=route.endpoint,
             since=NOW - draw(st.integers(1, 4000)),
@@ -232,8 +245,7 @@ def snapshots(draw: Any) -> Snapshot:
         runners={ORG: tuple(runners)},
         requests=requests,
         history={
-            s.job_id: JobHistory(generation=s.generation, attempts=0, last_claim=s.created_at, last_end=0.0)
-            for s in submissions
+            s.job_id: JobHistory(generation=2, attempts=0, last_claim=s.created_at, last_end=0.0) for s in submissions
         },
     )
 

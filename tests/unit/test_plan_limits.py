@@ -122,6 +122,12 @@ def test_a_broken_endpoint_does_not_hold_up_another() -> None:
     assert names(plan(replace(after(broken()), routes=routes, jobs=jobs), NOW)) == ["runpod-2-1"]
 
 
+def test_routes_that_share_a_broken_endpoint_share_its_probe() -> None:
+    routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu")))
+    jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
+    assert names(plan(replace(after(broken()), routes=routes, jobs=jobs), NOW + SHORTEST)) == ["runpod-1-1"]
+
+
 # --- why a request waits ---
 
 
