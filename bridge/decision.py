@@ -188,7 +188,7 @@ class Snapshot:
         seen_at: by job id, Unix seconds of the look-up or event that told its state.
         submissions: the open ones, those that ended after `looked_at`, and those whose runner is listed.
         history: by job id.
-        runners: by target; a target that could not be read is absent.
+        runners: by target; a target that was not read lately is absent.
         runners_at: by target, Unix seconds, when the look at its runners began.
         requests: by submission id, for those that RunPod answered for.
         health: by endpoint id, where it was asked for.

@@ -265,7 +265,7 @@ def _taken_unseen(snapshot: Snapshot, submissions: Iterable[Submission], demand:
 
 def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
     target = snapshot.target_of(job)
-    return None if target in snapshot.runners else f"GitHub's runners of {target} could not be read"
+    return None if target in snapshot.runners else f"GitHub's runners of {target} have not been read lately"
 
 
 def _held_back(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:

@@ -77,7 +77,7 @@ class Report:
     Args:
         decision: the plan and what it was made from.
         submitted: requests that RunPod accepted.
-        problems: what could not be done, a line each.
+        problems: what could not be done, a line each, however often it was met.
         seconds: the pass took.
     """
 
@@ -169,7 +169,7 @@ class Reconciler:
         return Report(
             decision=decision,
             submitted=tuple(applier.submitted),
-            problems=(*seen.problems, *applier.problems),
+            problems=tuple(dict.fromkeys([*seen.problems, *applier.problems])),
             seconds=time.monotonic() - began,
         )
 

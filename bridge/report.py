@@ -90,7 +90,7 @@ def show(report: Report, *, dry_run: bool) -> None:
         console.print(table)
     console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
     for problem in report.problems:
-        console.print(f"problem: {problem}", style="red", markup=False)
+        console.print(f"problem: {plain(problem)}", style="red", markup=False, soft_wrap=True)
 
 
 def plain(value: object) -> str:

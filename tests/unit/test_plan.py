@@ -198,7 +198,7 @@ def test_a_submission_that_left_after_the_look_began_still_covers_its_job() -> N
 def test_nothing_is_asked_for_while_githubs_runners_cannot_be_read() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), runners={}), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "GitHub's runners of orgs/acme could not be read"
+    assert why(decided, 1) == "GitHub's runners of orgs/acme have not been read lately"
 
 
 # --- properties ---
