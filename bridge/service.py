@@ -103,6 +103,7 @@ class Service:
         finally:
             self._woken.set()
             await acting
+            await self._take_turn(0.0)  # whoever starts next, this one again perhaps, need not wait until it is over
 
     async def ready(self) -> Mapping[str, str | None]:
         """By part, what is out of order with it; None if nothing is."""
@@ -140,9 +141,11 @@ class Service:
 
     async def _has_turn(self) -> bool:
         """Whether it is for this copy to look: one does at a time, and another when that one has died."""
+        return await self._take_turn(3 * self._interval)
+
+    async def _take_turn(self, seconds: float) -> bool:
         now = time.time()
-        until = now + 3 * self._interval
-        taking = self._ledger.transact(lambda books: books.take_turn("look", self._holder, now, until))
+        taking = self._ledger.transact(lambda books: books.take_turn("look", self._holder, now, now + seconds))
         taken = await self._tried("turn", taking)
         if taken is not None:
             self._met("turn")

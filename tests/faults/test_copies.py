@@ -1,5 +1,6 @@
 """Several dispatchers, a ledger that is lost or full, and an end while there is much to do."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from tests.background import until
-from tests.faults.world import world
+from tests.faults.world import WORKERS, world
 from tests.postgres import Postgres
+from tests.services import serving
 
 
 def test_two_dispatchers_on_one_postgresql_serve_each_job_once(tmp_path: Path, a_postgres: Postgres) -> None:
@@ -98,6 +100,7 @@ def _limit(most: list[int]) -> Callable[[Connection], None]:
 def test_sigterm_under_load_leaves_nothing_claimed(tmp_path: Path, database_url: str) -> None:
     """Deliveries pour in while it ends; the next start has nothing left over to clear up."""
     with world(tmp_path, instant={"seconds": 0.05}) as made:
+        made.database_urls.append(database_url)
         stop = threading.Event()
 
         def pour() -> None:
@@ -106,11 +109,16 @@ def test_sigterm_under_load_leaves_nothing_claimed(tmp_path: Path, database_url:
                 time.sleep(0.05)
 
         pouring = threading.Thread(target=pour)
-        with made.dispatcher(database_url):
-            pouring.start()
-            until(lambda: len(made.cloud.runpod.state.requests) > 10)
-        stop.set()
-        pouring.join()
+        variables = {"BRIDGE_DATABASE_URL": database_url, "BRIDGE_MAX_WORKERS": str(WORKERS)}
+        try:
+            with serving(made.cloud, **variables) as service:
+                pouring.start()
+                until(lambda: len(made.cloud.runpod.state.requests) > 10)
+                log = service.stop(signal.SIGTERM)
+        finally:
+            stop.set()
+            pouring.join()
+        assert service.process.returncode == 0, log
         left = [s for s in made.submissions(database_url) if s.state in ("claimed", "minted", "submitting", "unknown")]
         assert left == []
         with made.dispatcher(database_url):

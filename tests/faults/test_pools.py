@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from bridge.decision import State
 from bridge.emulator.github.state import Job, Runner
 from bridge.emulator.jobs import Gate
 from tests.background import until
 from tests.conftest import tried
 from tests.faults.conftest import seeds
 from tests.faults.test_services import Deaths, Fated
-from tests.faults.world import World, world
+from tests.faults.world import HASTY, world
 from tests.github import a_run, a_spec
 from tests.instant import Fate
 
@@ -41,7 +42,7 @@ def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_ur
     """The thief dies with the job it took, and the robbed job's own runner may be among the dead."""
     tried["seeds of dying thieves"] += 1
     fate = Fated(Fate.DIES_DURING, 5)
-    with world(tmp_path, instant={"seconds": 0.1, "fate": fate}, redeliver=False) as made:
+    with world(tmp_path, instant={"seconds": 0.1, "fate": fate}, limits=HASTY, redeliver=False) as made:
         made.deaths = Deaths(5)
         made.github.choose = thieves(seed)  # type: ignore[assignment]
         with made.dispatcher(database_url):
@@ -49,19 +50,23 @@ def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_ur
             made.assert_all_ends_well()
 
 
-def cancel(made: World, job: Job) -> None:
-    made.github.cancel_job(job)
-
-
-def test_jobs_cancelled_while_queued_started_and_busy_leave_nothing(tmp_path: Path, database_url: str) -> None:
+def test_jobs_cancelled_while_queued_and_busy_leave_nothing(tmp_path: Path, database_url: str) -> None:
     with world(tmp_path, instant={"seconds": 1.5}, workers_max=2) as made, made.dispatcher(database_url):
         jobs = made.queue(6)
         until(lambda: sum(job.status == "in_progress" for job in jobs) == 2)
-        for job in jobs[:1] + jobs[3:]:
-            cancel(made, job)
+        made.cancel(*jobs[:1], *jobs[3:])
         made.assert_all_ends_well()
         assert {job.conclusion for job in jobs} == {"success", "cancelled"}
         assert {job.conclusion for job in jobs[3:]} == {"cancelled"}
+
+
+def test_a_job_cancelled_while_its_runner_waits_for_it_leaves_nothing(tmp_path: Path, database_url: str) -> None:
+    with world(tmp_path) as made, made.dispatcher(database_url):
+        run = made.github.add_run("acme/web", a_run(a_spec("held", gate=Gate.MAX_PARALLEL)))
+        until(lambda: [row.state for row in made.submissions(database_url)] == [State.STARTED])
+        made.cancel(*run.jobs.values())
+        made.assert_all_ends_well()
+        assert [row.state for row in made.submissions(database_url)] == [State.NO_JOB]
 
 
 def test_a_job_announced_before_it_may_start_runs_when_it_may(tmp_path: Path, database_url: str) -> None:

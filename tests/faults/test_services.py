@@ -4,12 +4,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod.state import Request
 from tests.background import until
-from tests.faults.world import world
+from tests.faults.world import HASTY, world
 from tests.instant import Fate
 
 ERROR, ACCEPTED, HANG, DROP = (
@@ -33,6 +34,8 @@ RUNPOD = {
     "answers 401": a_fault(RUN, ERROR, status=401),
     "drops the connection": a_fault(RUN, DROP),
     "accepts and answers 500": a_fault(RUN, ACCEPTED, status=500),
+    "accepts and then breaks off": a_fault(RUN, HANG, seconds=0.2),
+    "accepts and then times out": a_fault(RUN, HANG, seconds=11),  # the SDK waits for 10
     "accepts and answers with HTML": a_fault(RUN, ACCEPTED, status=200, body="<html>"),
     "does not tell of requests": a_fault(("GET", "/status/"), ERROR, status=500),
     "does not cancel": a_fault(("POST", "/cancel/"), ERROR, status=500),
@@ -42,6 +45,7 @@ GITHUB = {
     "answers 502": Fault(method="GET", path="/api/v3", kind=ERROR, status=502, times=60),
     "answers mints with 502, though it has made them": a_fault(MINT, ACCEPTED, status=502),
     "drops mints, though it has made them": a_fault(MINT, HANG, seconds=0.2),
+    "refuses runners' names": a_fault(MINT, ERROR, status=409, body='{"message": "Already exists"}'),
     "asks to wait": a_fault(MINT, ERROR, status=403, headers={"retry-after": "1"}, body="secondary rate limit"),
     "asks to wait with looks": Fault(
         method="GET", path="/actions", kind=ERROR, status=429, headers={"retry-after": "1"}, times=5
@@ -100,13 +104,13 @@ class Fated:
 
 @pytest.mark.parametrize("redeliver", [True, False], ids=["delivered again", "failed"])
 @pytest.mark.parametrize("fate", [Fate.DIES_BEFORE, Fate.DIES_DURING, Fate.DIES_AFTER, Fate.CRASHES])
-def test_every_job_ends_though_workers_die(tmp_path: Path, fate: Fate, redeliver: bool) -> None:
+def test_every_job_ends_though_workers_die(tmp_path: Path, database_url: str, fate: Fate, redeliver: bool) -> None:
     """GitHub queues a job again whose runner died: it has run twice then, and was never run twice at a time."""
     instant = {"seconds": 0.2, "fate": Fated(fate, 3)}
-    with world(tmp_path, instant=instant, redeliver=redeliver) as made:
+    with world(tmp_path, instant=instant, limits=HASTY, redeliver=redeliver) as made:
         if fate is Fate.DIES_DURING:
             made.deaths = Deaths(3)
-        with made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3"):
+        with made.dispatcher(database_url):
             made.queue(JOBS)
             made.assert_all_ends_well()
 
@@ -122,10 +126,9 @@ class Deaths(dict[int, int]):
         return self.most
 
 
-def test_an_endpoint_whose_workers_are_outdated_is_probed_not_flooded(tmp_path: Path) -> None:
+def test_an_endpoint_whose_workers_are_outdated_is_probed_not_flooded(tmp_path: Path, database_url: str) -> None:
     outdated = Fated(Fate.DEPRECATED, 10**6)
-    url = f"sqlite:///{tmp_path}/ledger.sqlite3"
-    with world(tmp_path, instant={"fate": outdated}) as made, made.dispatcher(url):
+    with world(tmp_path, instant={"fate": outdated}) as made, made.dispatcher(database_url):
         made.queue(3)
         until(lambda: len(made.cloud.runpod.state.requests) >= 5)
         time.sleep(3)
@@ -134,8 +137,8 @@ def test_an_endpoint_whose_workers_are_outdated_is_probed_not_flooded(tmp_path: 
         made.assert_all_ends_well()
 
 
-def test_a_full_endpoint_is_waited_for(tmp_path: Path) -> None:
-    with world(tmp_path, workers_max=0) as made, made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3"):
+def test_a_full_endpoint_is_waited_for(tmp_path: Path, database_url: str) -> None:
+    with world(tmp_path, workers_max=0) as made, made.dispatcher(database_url):
         made.queue(3)
         until(lambda: len(made.cloud.runpod.state.requests) == 3)
         time.sleep(1.5)
@@ -152,12 +155,25 @@ def test_a_lost_completed_breeds_no_runners(tmp_path: Path, database_url: str) -
         assert len(made.cloud.runpod.state.requests) == JOBS
 
 
+def test_every_job_runs_once_though_github_is_away_for_long(tmp_path: Path, database_url: str) -> None:
+    """Six seconds here are ten minutes by the bridge's shortened patience; jobs end and are queued meanwhile."""
+    with world(tmp_path, instant={"seconds": 0.5}) as made, made.dispatcher(database_url) as address:
+        running = made.queue(3)
+        until(lambda: all(job.status == "in_progress" for job in running))
+        made.cloud.github.webhooks.mishap = lambda _: ()
+        for method in ("GET", "POST", "DELETE"):
+            made.cloud.github.faults.add(Fault(method=method, path="", kind=DROP, times=10**6))
+        made.queue(3)
+        until(lambda: httpx.get(f"{address}/readyz").status_code == 503)
+        time.sleep(6)
+        assert all(job.status == "completed" for job in running)
+        made.cloud.github.faults.clear()
+        made.assert_all_ends_well()
+
+
 @pytest.mark.parametrize("off", [-300, 300])
-def test_a_clock_five_minutes_off_is_learnt(tmp_path: Path, off: int) -> None:
-    with (
-        world(tmp_path, clock=lambda: time.time() + off) as made,
-        made.dispatcher(f"sqlite:///{tmp_path}/ledger.sqlite3"),
-    ):
+def test_a_clock_five_minutes_off_is_learnt(tmp_path: Path, database_url: str, off: int) -> None:
+    with world(tmp_path, clock=lambda: time.time() + off) as made, made.dispatcher(database_url):
         made.queue(2)
         made.assert_all_ends_well()
 

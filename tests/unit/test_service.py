@@ -352,6 +352,17 @@ def test_one_copy_looks_at_a_time_and_another_when_it_has_stopped(tmp_path: Path
     asyncio.run(main())
 
 
+def test_a_service_that_is_started_again_looks_at_once() -> None:
+    async def main() -> None:
+        before = Copy(interval=60)
+        async with before.running():
+            await until(lambda: before.outside.looks)
+        async with Copy(before.ledger, 60).running() as after:
+            await until(lambda: after.outside.looks)
+
+    asyncio.run(main())
+
+
 def test_a_ledger_out_of_order_stops_looks_not_the_service() -> None:
     async def main() -> None:
         copy = Copy()
