@@ -36,7 +36,7 @@ ROUNDS = 40
 
 
 class Histories(RuleBasedStateMachine):
-    """Two dispatchers that share nothing but GitHub and RunPod."""
+    """One dispatcher, or two: with one ledger, or with nothing in common but GitHub and RunPod."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,10 +47,12 @@ class Histories(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.stack.enter_context(modelled(self.world))
 
-    @initialize(copies=st.sampled_from([1, 1, 1, 2]), webhook=st.booleans())
-    def deploy(self, copies: int, webhook: bool) -> None:
+    @initialize(ledgers=st.sampled_from([[0], [0], [0, 0], [0, 1]]), webhook=st.booleans())
+    def deploy(self, ledgers: list[int], webhook: bool) -> None:
+        """A dispatcher per number, which is its ledger's."""
         self.webhook = webhook
-        self.copies = [self._process(Store(self.world)) for _ in range(copies)]
+        stores = [Store(self.world) for _ in set(ledgers)]
+        self.copies = [self._process(stores[number]) for number in ledgers]
 
     def _process(self, store: Store) -> Process:
         return Process(self.loop, self.world, store, webhook=self.webhook)
@@ -180,12 +182,16 @@ class Histories(RuleBasedStateMachine):
 
     @rule(copy=WHICH, loses=st.sampled_from([False, False, False, True]))
     def a_dispatcher_dies(self, copy: int, loses: bool) -> None:
-        """At times with its ledger."""
+        """At times with its ledger, and with those that share it."""
         process = self._copy(copy)
         process.die()
         if loses:
-            process.store.close()
-            self.copies[copy % len(self.copies)] = self._process(Store(self.world))
+            lost, new = process.store, Store(self.world)
+            for number, other in enumerate(self.copies):
+                if other.store is lost:
+                    other.die()
+                    self.copies[number] = self._process(new)
+            lost.close()
 
     # --- time ---
 
@@ -248,7 +254,7 @@ TestHistories.settings = settings(
 def test_a_runner_that_takes_a_job_just_before_it_is_given_back_keeps_it() -> None:
     """One history that chance seldom finds: the world itself refuses to see it cancelled under its worker."""
     history = Histories()
-    history.deploy(copies=1, webhook=False)
+    history.deploy([0], webhook=False)
     for _ in range(2):
         history.jobs_are_queued(["gpu"])
         history.a_dispatcher_looks(0, {}, False)
@@ -263,7 +269,7 @@ def test_a_runner_that_takes_a_job_just_before_it_is_given_back_keeps_it() -> No
 def test_runners_that_take_their_jobs_while_a_look_goes_on_are_not_asked_for_again(call: int) -> None:
     """Just before any one of its calls: what it saw of runners and of jobs need not be of one moment."""
     history = Histories()
-    history.deploy(copies=1, webhook=False)
+    history.deploy([0], webhook=False)
     history.jobs_are_queued(["gpu", "gpu"])
     history.a_dispatcher_looks(0, {}, False)
     history.a_dispatcher_looks(0, {call: Mishap.RACE}, False)
@@ -273,7 +279,7 @@ def test_runners_that_take_their_jobs_while_a_look_goes_on_are_not_asked_for_aga
 
 def test_a_worker_that_registers_while_runpod_forgets_its_request_keeps_its_runner() -> None:
     history = Histories()
-    history.deploy(copies=1, webhook=True)
+    history.deploy([0], webhook=True)
     history.jobs_are_queued(["cpu"])
     history.a_dispatcher_looks(0, {}, False)
     history.a_dispatcher_looks(0, {}, False)
