@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.background import until
 from tests.conftest import tried
 from tests.faults import victim
+from tests.faults.conftest import FULL
 from tests.faults.world import WORKERS, World, world
+from tests.services import SECRET, free_port
 
 JOBS = 2
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -24,8 +27,9 @@ CONTEXT.set_forkserver_preload(["runpod", "tests.faults.victim"])
 def dispatcher(made: World, url: str, *, fatal: int = 0) -> Iterator[tuple[BaseProcess, Connection]]:
     """Passes in a process of their own; nothing of it is left after the block."""
     ours, theirs = CONTEXT.Pipe()
-    given = {"BRIDGE_DATABASE_URL": url, "BRIDGE_MAX_WORKERS": str(WORKERS)}
-    process = CONTEXT.Process(target=victim.run, args=(made.cloud.environment | given, fatal, theirs))
+    given = {"BRIDGE_DATABASE_URL": url, "BRIDGE_MAX_WORKERS": str(WORKERS), "GITHUB_WEBHOOK_SECRET": SECRET}
+    port = urlsplit(made.cloud.github.app.webhook_url or "").port
+    process = CONTEXT.Process(target=victim.run, args=(made.cloud.environment | given, fatal, theirs, port))
     process.start()
     theirs.close()
     try:
@@ -45,28 +49,32 @@ def lives(made: World, url: str) -> int:
 
 
 def dies(made: World, url: str, *, fatal: int) -> bool:
-    """Let a dispatcher die at a fault point; False if it had done everything before."""
+    """Queue jobs, and let a dispatcher die at a fault point; False if it had done everything before."""
     with dispatcher(made, url, fatal=fatal) as (process, _):
+        made.queue(JOBS)
         until(lambda: process.exitcode is not None or made.over())
         process.join(0.3)
         return process.exitcode == -signal.SIGKILL
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, database_url: str) -> Iterator[tuple[World, str]]:
-    with world(tmp_path) as made:
+def fresh(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> Iterator[tuple[World, str]]:
+    """A world with a ledger. `request.param`: the mode of credentials, or `service` for one behind webhooks."""
+    serves = request.param == "service"
+    with world(tmp_path, credentials="jit" if serves else request.param) as made:
         made.database_urls.append(database_url)
+        if serves:
+            made.cloud.github.app.webhook_secret = SECRET
+            made.cloud.github.app.webhook_url = f"http://127.0.0.1:{free_port()}/webhook"
         yield made, database_url
 
 
+@pytest.mark.parametrize("fresh", ["jit", "registration", "service"] if FULL else ["jit"], indirect=True)
 def test_every_job_runs_once_wherever_the_dispatcher_dies(fresh: tuple[World, str]) -> None:
     """One job after the other through the same ledger, each with its dispatcher killed one write later."""
     made, url = fresh
     fatal = 1
-    while True:
-        made.queue(JOBS)
-        if not dies(made, url, fatal=fatal):
-            break
+    while dies(made, url, fatal=fatal):
         tried["fault points (kill -9)"] += 1
         lives(made, url)
         fatal += 1

@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -16,6 +17,7 @@ import bridge.ledger.writer
 import bridge.runpod_api
 from bridge.compose import composed
 from bridge.config import load
+from bridge.serve import listening, serve
 from tests.faults.world import PATIENCE
 
 
@@ -36,15 +38,15 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(variables: dict[str, str], fatal: int, pipe: Connection) -> None:
-    """Run passes until told to stop; then tell how many fault points were met."""
+def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | None) -> None:
+    """Run until told to stop: passes, or with a port the service; then tell how many fault points were met."""
     os.environ.clear()
     os.environ.update(variables)
     for (module, name), value in PATIENCE.items():
         setattr(module, name, value)
     points = Points(fatal)
     _plant(points)
-    asyncio.run(_passes(pipe))
+    asyncio.run(_passes(pipe) if port is None else _service(pipe, port))
     pipe.send(points.passed)
 
 
@@ -53,6 +55,16 @@ async def _passes(pipe: Connection) -> None:
         while not pipe.poll():
             await bridge.reconciler.run()
             await asyncio.sleep(0.02)
+
+
+async def _service(pipe: Connection, port: int) -> None:
+    stop = asyncio.Event()
+    with listening("127.0.0.1", port) as listener:
+        serving = asyncio.create_task(serve(replace(load(None), interval=0.2), listener, stop))
+        while not (pipe.poll() or serving.done()):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.02)
+        stop.set()
+        await serving
 
 
 def _plant(points: Points) -> None:

@@ -32,6 +32,7 @@ from tests.services import CALLBACK_KEY, SECRET, free_port
 PATIENCE = {
     (bridge.ledger.books, "CLAIM_LEASE"): 0.6,
     (bridge.settle, "UNKNOWN_LEASE"): 0.6,
+    (bridge.settle, "BOOT_ALLOWANCE"): 1.0,
     (bridge.plan, "SLOW_LANE"): 0.5,
     (bridge.breaker, "SHORTEST"): 0.3,
     (bridge.breaker, "LONGEST"): 2.0,
@@ -218,8 +219,11 @@ def world(
             cloud(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, **given)
         )
         routes = home / "bridge.toml"
+        # In token modes a request whose answer was lost is waited for that long.
+        queue_timeout = 60 if credentials == "jit" else 5
         routes.write_text(
-            f'[[route]]\nname = "gpu"\nidle_timeout = 5\nqueue_timeout = 60\ncredentials = "{credentials}"\n'
+            f'[[route]]\nname = "gpu"\nidle_timeout = 5\nqueue_timeout = {queue_timeout}\n'
+            f'credentials = "{credentials}"\n'
         )
         made.variables["BRIDGE_CONFIG"] = str(routes)
         yield World(cloud=made)
