@@ -5,6 +5,7 @@ It is imported at the first call: that takes two seconds, and a pass with nothin
 
 import asyncio
 import logging
+import ssl
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,9 @@ from bridge.model import EndpointHealth, Request, RequestStatus, Route, WorkerIn
 
 THREADS = 10
 """Calls in flight: the size of the SDK's connection pool."""
+
+LOOKS = 7
+"""Of them; so that a request never waits behind looks at others."""
 
 PAUSE = 10.0
 """s to wait after a 429 without Retry-After: RunPod counts calls per 10 s."""
@@ -37,6 +41,7 @@ class RunPod:
         self._api_key = api_key
         self._base_url = base_url.rstrip("/")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="runpod")
+        self._looking = asyncio.Semaphore(LOOKS)
         self._making = threading.Lock()
         self._endpoints: dict[str, Any] = {}
         self.calls: Counter[str] = Counter()
@@ -82,7 +87,7 @@ class RunPod:
             return _request(request_id, self._endpoint(endpoint).rp_client.get(f"{endpoint}/status/{request_id}"))
 
         try:
-            return await self._call(f"GET /{endpoint}/status", get, _error)
+            return await self._look(f"GET /{endpoint}/status", get)
         except Rejected as error:
             if error.status != 404:
                 raise
@@ -102,7 +107,11 @@ class RunPod:
 
     async def health(self, endpoint: str) -> EndpointHealth:
         """What the endpoint has queued and running, and its workers."""
-        return await self._call(f"GET /{endpoint}/health", lambda: _health(self._endpoint(endpoint).health()), _error)
+        return await self._look(f"GET /{endpoint}/health", lambda: _health(self._endpoint(endpoint).health()))
+
+    async def _look(self, call: str, work: Callable[[], T]) -> T:
+        async with self._looking:
+            return await self._call(call, work, _error)
 
     async def _call(self, call: str, work: Callable[[], T], named: Callable[[str, Exception], BridgeError]) -> T:
         self.calls[call] += 1
@@ -202,12 +211,17 @@ def _retry_after(error: Exception) -> float:
 
 
 def _refused(error: Exception) -> bool:
-    """Whether the connection was never made, so that nothing can have been accepted."""
+    """Whether nothing was sent, so that nothing can have been accepted."""
     from requests import ConnectionError as NoConnection
     from requests import ConnectTimeout
-    from urllib3.exceptions import NewConnectionError
+    from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
+    from urllib3.exceptions import NewConnectionError, ProxyError
 
-    if isinstance(error, ConnectTimeout):
+    if isinstance(error, (ConnectTimeout, InvalidHeader, InvalidSchema, InvalidURL, MissingSchema)):
         return True
     cause = error.args[0] if isinstance(error, NoConnection) and error.args else None
-    return isinstance(getattr(cause, "reason", None), NewConnectionError)
+    reason = getattr(cause, "reason", None)
+    if isinstance(reason, ProxyError):
+        reason = reason.original_error
+    untrusted = any(isinstance(each, ssl.SSLCertVerificationError) for each in getattr(reason, "args", ()))
+    return untrusted or isinstance(reason, NewConnectionError)

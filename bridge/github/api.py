@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 import httpx
 from cachetools import LRUCache
 
-from bridge.errors import BridgeError, OutcomeUnknown, Rejected, Unavailable
+from bridge.errors import OutcomeUnknown, Rejected
 from bridge.github import parse
 from bridge.github.auth import Auth, Token
 from bridge.github.cache import FlightCache
-from bridge.github.transport import Transport, decoded, refusal, unreadable
+from bridge.github.transport import Transport, refusal, told
 from bridge.model import JitConfig, RegistrationToken, Repository, Runner, WorkflowJob
 
-PAGES_KEPT = 100_000
-"""Answers kept with their ETags."""
+PAGES_KEPT = 20_000
+"""Answers kept with their ETags, each of some 3 KB; a pass over 200 repositories with 500 open runs has 900."""
 
 REGISTRATION_MARGIN = 600.0
 """s of life that a shared registration token must have left."""
@@ -72,7 +72,8 @@ class GitHub:
         self._auth = auth
         self._clock = clock
         # ETags hold per token: https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
-        self._pages: LRUCache[tuple[str, str], _Page] = LRUCache(PAGES_KEPT)
+        self._pages: LRUCache[str, _Page] = LRUCache(PAGES_KEPT)
+        self._pages_are_of = ""
         self._registrations: FlightCache[str, RegistrationToken] = FlightCache(
             lambda token: token.expires_at - REGISTRATION_MARGIN, clock
         )
@@ -81,8 +82,10 @@ class GitHub:
 
     @property
     def calls(self) -> Counter[str]:
-        """Calls made: `total`, and those of them `not_modified`."""
-        return self._transport.calls
+        """Calls made, the App's own among them: `total`, and those of them `not_modified`."""
+        made = Counter(self._transport.calls)
+        made.update(self._auth.calls)
+        return made
 
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         """The repositories of `owner` that can be seen; archived and disabled ones left out."""
@@ -103,13 +106,14 @@ class GitHub:
 
     async def job(self, repository: str, job_id: int) -> WorkflowJob | None:
         """One job, None if GitHub does not know it."""
+        path = f"/repos/{repository}/actions/jobs/{job_id}"
         try:
-            raw = await self._list(f"/repos/{repository}/actions/jobs/{job_id}", lambda raw: [raw])
+            (job,) = await self._list(path, lambda raw: [parse.job(raw, repository, {})])
         except Rejected as error:
             if error.status != 404:
                 raise
             return None
-        return parse.job(raw[0], repository, {})
+        return job
 
     async def is_fork(self, repository: str, run_id: int) -> bool:
         """Whether a run comes from a fork, which never changes; the events of its jobs do not tell."""
@@ -117,7 +121,7 @@ class GitHub:
         async def look() -> bool:
             path = f"/repos/{repository}/actions/runs/{run_id}"
             response = await self._authorised(lambda headers: self._transport.read("GET", path, headers))
-            return _read(response, 200, Unavailable, parse.fork)
+            return told(response, 200, parse.fork)
 
         return await self._forks.get(run_id, look)
 
@@ -150,7 +154,7 @@ class GitHub:
         body = {"name": name, "labels": labels, "runner_group_id": group_id, "work_folder": "_work"}
         path = f"/{target}/actions/runners/generate-jitconfig"
         response = await self._authorised(lambda headers: self._transport.change(path, headers, body))
-        return _read(response, 201, OutcomeUnknown, parse.jit_config)
+        return told(response, 201, parse.jit_config, OutcomeUnknown)
 
     async def registration_token(self, target: str) -> RegistrationToken:
         """A token that registers runners at `target`; shared while it has REGISTRATION_MARGIN left."""
@@ -158,7 +162,7 @@ class GitHub:
         async def mint() -> RegistrationToken:
             path = f"/{target}/actions/runners/registration-token"
             response = await self._authorised(lambda headers: self._transport.read("POST", path, headers))
-            return _read(response, 201, Unavailable, parse.registration_token)
+            return told(response, 201, parse.registration_token)
 
         return await self._registrations.get(target, mint)
 
@@ -201,22 +205,29 @@ class GitHub:
 
     async def _page(self, path: str, read: Callable[[Any], Iterable[Any]], send: Send) -> _Page:
         url = self._transport.url(path)
-        used = ""
+        used, kept = "", None
 
         async def get(headers: dict[str, str]) -> httpx.Response:
-            nonlocal used
-            used = headers["Authorization"]
-            kept = self._pages.get((used, url))
+            nonlocal used, kept
+            used, kept = headers["Authorization"], self._kept(url, headers["Authorization"])
             condition = {"If-None-Match": kept.etag} if kept and kept.etag else {}
             return await send("GET", path, {**headers, **condition})
 
         response = await self._authorised(get)
-        if response.status_code == 304:
-            return self._pages[used, url]
-        items = _read(response, 200, Unavailable, lambda raw: tuple(read(raw)))
+        if response.status_code == 304 and kept:
+            return kept
+        items = told(response, 200, lambda raw: tuple(read(raw)))
         page = _Page(response.headers.get("etag"), items, response.links.get("next", {}).get("url"))
-        self._pages[used, url] = page
+        if used == self._pages_are_of:
+            self._pages[url] = page
         return page
+
+    def _kept(self, url: str, authorization: str) -> _Page | None:
+        """The page that GitHub has given to this token; with another, all are forgotten."""
+        if authorization != self._pages_are_of:
+            self._pages.clear()
+            self._pages_are_of = authorization
+        return self._pages.get(url)
 
     async def _authorised(self, send: Callable[[dict[str, str]], Any]) -> httpx.Response:
         """Send with a token; once more with another if GitHub refuses it."""
@@ -238,13 +249,3 @@ class GitHub:
             await asyncio.sleep(wait)
             response = await send(headers)
         return token, response
-
-
-def _read(response: httpx.Response, status: int, otherwise: type[BridgeError], read: Callable[[Any], T]) -> T:
-    """What a successful answer says; `otherwise` if it cannot be read."""
-    if response.status_code != status:
-        raise refusal(response)
-    try:
-        return read(decoded(response))
-    except (ValueError, KeyError, TypeError):
-        raise otherwise(unreadable(response)) from None

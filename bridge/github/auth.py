@@ -4,6 +4,7 @@ import base64
 import binascii
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,9 +16,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from bridge.errors import AuthError, ConfigError, Unavailable
+from bridge.errors import AuthError, ConfigError
 from bridge.github.cache import FlightCache
-from bridge.github.transport import Transport, decoded, refusal, unreadable
+from bridge.github.transport import Transport, told
 
 REFRESH_EARLY = 300.0
 """s before its end that a token is no longer handed out; up to a minute more, by chance."""
@@ -44,6 +45,7 @@ class Auth(Protocol):
     """Where access tokens come from."""
 
     app: bool  # tokens are an App installation's
+    calls: Counter[str]  # made for them
 
     async def token(self) -> Token: ...
     def evict(self, token: Token) -> None: ...
@@ -59,6 +61,7 @@ class PatAuth:
     app = False
 
     def __init__(self, token: str) -> None:
+        self.calls: Counter[str] = Counter()
         self._token = Token(value=token)
 
     async def token(self) -> Token:
@@ -130,6 +133,7 @@ class AppAuth:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = Transport(http, api_url, clock=clock)
+        self.calls = self._transport.calls
         self._issuer = issuer
         self._key = key
         self._owner = owner
@@ -148,25 +152,31 @@ class AppAuth:
         self._tokens.evict(self._owner, token)
 
     async def as_app(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        """Call with the App's own JWT; a clock that GitHub finds wrong is learnt, once."""
+        """Call with the App's own JWT; a clock that GitHub finds wrong is learnt, once.
+
+        Raises:
+            AuthError: GitHub does not take the JWT.
+            RateLimited, Unavailable: see bridge.errors.
+        """
         response = await self._transport.read(method, path, self._bearer(), body)
         if response.status_code == 401 and _about_time(response):
             self._skew = parsedate_to_datetime(response.headers["date"]).timestamp() - self._clock()
             response = await self._transport.read(method, path, self._bearer(), body)
+        if response.status_code == 401:
+            raise AuthError(
+                f"GitHub: the App {self._issuer} was refused; is GITHUB_APP_CLIENT_ID right, and the key this App's?"
+            )
         return response
 
     async def _mint(self) -> Token:
         installation = await self._installation()
         body = {"permissions": self._permissions} if self._permissions else {}
         response = await self.as_app("POST", f"/app/installations/{installation}/access_tokens", body)
-        if response.status_code != 201:
-            raise refusal(response)
-        try:
-            raw = decoded(response)
-            expires_at = datetime.fromisoformat(raw["expires_at"]).timestamp()
-            value = str(raw["token"])
-        except (ValueError, KeyError, TypeError):
-            raise Unavailable(unreadable(response)) from None
+        if response.status_code == 404:
+            raise AuthError(
+                f"GitHub: the App has no installation {installation}; mend GITHUB_APP_INSTALLATION_ID, or leave it out"
+            )
+        value, expires_at = told(response, 201, _token)
         early = REFRESH_EARLY + random.uniform(0, 60)  # noqa: S311 - jitter
         return Token(
             value=value,
@@ -183,13 +193,10 @@ class AppAuth:
     async def _find_installation(self) -> int:
         for kind in ("orgs", "users"):
             response = await self.as_app("GET", f"/{kind}/{self._owner}/installation")
-            if response.status_code == 200:
-                try:
-                    return int(decoded(response)["id"])
-                except (ValueError, KeyError, TypeError):
-                    raise Unavailable(unreadable(response)) from None
             if response.status_code != 404:
-                raise refusal(response)
+                return told(response, 200, lambda raw: int(raw["id"]))
+        if (await self.as_app("GET", "/app")).status_code == 404:
+            raise AuthError(f"GitHub: there is no App {self._issuer}; mend GITHUB_APP_CLIENT_ID")
         raise AuthError(f"GitHub: the App {self._issuer} is not installed on {self._owner}; install it there")
 
     def _bearer(self) -> dict[str, str]:
@@ -197,6 +204,11 @@ class AppAuth:
         # exp at GitHub's ceiling of 600 s fails when its clock is behind ours.
         claims = {"iss": self._issuer, "iat": now - 60, "exp": now + 540}
         return {"Authorization": f"Bearer {jwt.encode(claims, self._key.key, algorithm='RS256')}"}
+
+
+def _token(raw: Mapping[str, Any]) -> tuple[str, float]:
+    """The token in an answer, and its end in Unix seconds."""
+    return str(raw["token"]), datetime.fromisoformat(raw["expires_at"]).timestamp()
 
 
 def _about_time(response: httpx.Response) -> bool:

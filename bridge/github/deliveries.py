@@ -7,11 +7,11 @@ https://docs.github.com/rest/apps/webhooks
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bridge.errors import Rejected, Unavailable
+from bridge.errors import Rejected
 from bridge.github import webhook
 from bridge.github.auth import AppAuth
 from bridge.github.parse import moment
-from bridge.github.transport import decoded, refusal, unreadable
+from bridge.github.transport import told
 from bridge.model import Sent, WorkflowJob
 
 PAGES = 50
@@ -56,12 +56,7 @@ class DeliveryLog:
         path = "/app/hook/deliveries?per_page=100"
         for _ in range(PAGES):
             response = await self._auth.as_app("GET", path)
-            if response.status_code != 200:
-                raise refusal(response)
-            try:
-                page = list(_sent(decoded(response)))
-            except (ValueError, KeyError, TypeError):
-                raise Unavailable(unreadable(response)) from None
+            page = told(response, 200, lambda raw: list(_sent(raw)))
             found += [sent for sent in page if sent.at >= at and sent.event == "workflow_job"]
             path = response.links.get("next", {}).get("url", "")
             if not path or not page or page[-1].at < at:
@@ -77,14 +72,7 @@ class DeliveryLog:
             return None
 
     async def _get(self, path: str) -> Mapping[str, Any]:
-        response = await self._auth.as_app("GET", path)
-        if response.status_code != 200:
-            raise refusal(response)
-        try:
-            raw = decoded(response)
-        except ValueError:
-            raise Unavailable(unreadable(response)) from None
-        return raw if isinstance(raw, dict) else {}
+        return told(await self._auth.as_app("GET", path), 200, dict)
 
 
 def _sent(raw: Iterable[Mapping[str, Any]]) -> Iterator[Sent]:

@@ -5,7 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -43,6 +43,7 @@ _HEADERS = {
     "X-GitHub-Api-Version": "2022-11-28",
     "User-Agent": f"runpod-actions-bridge/{__version__}",
 }
+T = TypeVar("T")
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -67,7 +68,8 @@ def retry_at(response: httpx.Response, strikes: int, now: float) -> float | None
     if after.isdecimal():
         return now + int(after)
     if response.headers.get("x-ratelimit-remaining") == "0":
-        return float(response.headers.get("x-ratelimit-reset", now + 60))
+        reset = response.headers.get("x-ratelimit-reset", "")
+        return float(reset) if reset.isdecimal() else now + 60.0
     # A secondary limit may come as 403 with calls remaining: only its message tells.
     if response.status_code == 429 or "rate limit" in response.text.lower():
         return now + 60.0 * 2.0 ** min(strikes, 4)
@@ -92,6 +94,7 @@ class Transport:
         self._resume_at = 0.0
         self._looks_resume_at = 0.0
         self._strikes = 0
+        self._limited_at = 0.0
         self.calls: Counter[str] = Counter(total=0, not_modified=0)
 
     def url(self, path: str) -> str:
@@ -151,12 +154,13 @@ class Transport:
     async def _send(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> httpx.Response:
         async with self._slots:
             self._refuse_until(self._resume_at, f"{method} {path}", "GitHub asked to wait")
+            sent_at = self._clock()
             response = await self._http.request(
                 method, self.url(path), headers={**_HEADERS, **headers}, json=body, follow_redirects=True
             )
             self._count(response)
         if response.status_code in (403, 429):
-            self._note_limit(method, path, response)
+            self._note_limit(method, path, response, sent_at)
         elif response.status_code < 400:
             self._strikes = 0
         return response
@@ -174,11 +178,13 @@ class Transport:
         if self._clock() < until:
             raise RateLimited(f"GitHub: {call}: not sent, {why} until {_utc(until)}", retry_at=until)
 
-    def _note_limit(self, method: str, path: str, response: httpx.Response) -> None:
-        until = retry_at(response, self._strikes, self._clock())
+    def _note_limit(self, method: str, path: str, response: httpx.Response, sent_at: float) -> None:
+        # Calls that were under way when a limit was met meet the same one, not the next.
+        strikes = max(0, self._strikes - (sent_at < self._limited_at))
+        until = retry_at(response, strikes, self._clock())
         if until is None:
             return
-        self._strikes += 1
+        self._strikes, self._limited_at = strikes + 1, self._clock()
         self._resume_at = max(self._resume_at, until)
         raise RateLimited(
             f"{_line(method, path, response)}, a rate limit; waiting until {_utc(self._resume_at)}",
@@ -200,18 +206,31 @@ def refusal(response: httpx.Response) -> BridgeError:
     return Rejected(line, status=status)
 
 
-def decoded(response: httpx.Response) -> Any:
-    """The JSON of a successful answer; raises ValueError for anything else, such as a proxy's HTML."""
-    value = response.json()
-    if not isinstance(value, dict | list):
-        raise ValueError("neither an object nor an array")
-    return value
+def told(
+    response: httpx.Response, status: int, read: Callable[[Any], T], otherwise: type[BridgeError] = Unavailable
+) -> T:
+    """What a successful answer says.
 
+    Args:
+        response: of whatever status.
+        status: of success.
+        read: takes the answer's JSON.
+        otherwise: the error for one that cannot be read, such as a proxy's HTML.
 
-def unreadable(response: httpx.Response) -> str:
-    """One line about an answer that is not what the API promises; its body stays untold."""
-    kind = response.headers.get("content-type", "no content type")
-    return f"{_line(response.request.method, response.request.url.path, response)}, unreadable ({kind})"
+    Raises:
+        BridgeError: `otherwise`, or what an answer of another status stands for.
+    """
+    if response.status_code != status:
+        raise refusal(response)
+    try:
+        value = response.json()
+        if not isinstance(value, dict | list):
+            raise ValueError("neither an object nor an array")
+        return read(value)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        kind = response.headers.get("content-type", "no content type")  # its body stays untold
+        line = _line(response.request.method, response.request.url.path, response)
+        raise otherwise(f"{line}, unreadable ({kind})") from None
 
 
 def _line(method: str, path: str, response: httpx.Response) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
@@ -281,6 +282,28 @@ def test_no_call_is_made_before_the_time_that_a_rate_limit_names(
     driven(a_github(), drive)
 
 
+def test_a_limit_that_many_calls_meet_at_once_is_waited_for_once() -> None:
+    """A burst of registrations under way together: a minute, not a minute doubled for each of them."""
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        await github.runners("orgs/acme")
+        limit = {
+            "kind": FaultKind.ERROR,
+            "status": 403,
+            "body": '{"message": "You have exceeded a secondary rate limit."}',
+        }
+        emulator.faults.add(Fault(method="POST", path="generate-jitconfig", times=12, **limit))  # type: ignore[arg-type]
+        mints = (
+            github.generate_jit_config("orgs/acme", name=f"runpod-{n}-1", labels=["gpu"], group_id=1) for n in range(12)
+        )
+        answers = await asyncio.gather(*mints, return_exceptions=True)
+        waits = [answer.retry_at - time.time() for answer in answers if isinstance(answer, RateLimited)]
+        assert len(waits) == 12
+        assert max(waits) <= 61
+
+    driven(a_github(), drive)
+
+
 def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
     """A runner that a job waits for goes before everything that is only looked at."""
     calls = 100
@@ -299,6 +322,71 @@ def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
         assert emulator.calls.total() == looked + 3
 
     driven(a_github(), drive, rate_limit=calls)
+
+
+def test_every_call_that_github_sees_is_counted() -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        await github.runners("orgs/acme")
+        await github.runners("orgs/acme")
+        assert github.calls["total"] == emulator.calls.total() == 4, "the installation and its token among them"
+        assert github.calls["not_modified"] == 1
+
+    driven(a_github(), drive)
+
+
+ODD = {
+    "a job without fields": ("/jobs/7$", "{}", lambda github: github.job("acme/web", 7)),
+    "a job of another status": (
+        "/jobs/7$",
+        '{"id": 7, "run_id": 1, "name": "x", "status": "dancing"}',
+        lambda github: github.job("acme/web", 7),
+    ),
+    "runs that are none": ("/runs$", '{"workflow_runs": ["x"]}', lambda github: github.open_jobs("acme/web")),
+    "runners that are none": ("/runners$", '{"runners": {"id": 1}}', lambda github: github.runners("orgs/acme")),
+    "a token that is none": (TOKENS, "[]", lambda github: github.runners("orgs/acme")),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_answer_that_is_not_what_github_documents_is_a_problem_not_a_breakdown(what: str) -> None:
+    path, body, look = ODD[what]
+    method, status = ("POST", 201) if path is TOKENS else ("GET", 200)
+    odd = Fault(method=method, path=path, kind=FaultKind.ERROR, status=status, body=body, times=2)
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        try:
+            await look(github)
+        finally:
+            await asyncio.sleep(0.05)  # for what was under way beside it
+
+    error = failing(drive, odd)
+    assert isinstance(error, Unavailable)
+    assert "unreadable" in str(error)
+
+
+def test_a_reset_that_is_no_time_is_waited_for_a_minute() -> None:
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}
+    limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers)
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        await github.runners("orgs/acme")
+
+    error = failing(drive, limit)
+    assert isinstance(error, RateLimited)
+    assert error.retry_at == pytest.approx(time.time() + 60, abs=2)
+
+
+def test_what_was_kept_for_a_token_is_forgotten_with_it() -> None:
+    """ETags hold per token: the pages of those that have ended would only fill the memory."""
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        for _ in range(3):
+            await github.open_jobs("acme/web")
+            kept = len(github._pages)
+            emulator.access.revoke()
+        assert kept == 2
+
+    driven(a_github(), drive)
 
 
 # --- who we are ---
@@ -371,6 +459,33 @@ def test_an_app_that_is_not_installed_is_told_where_to_install_it() -> None:
             stranger = AppAuth(http, api_url=emulator.api_url, issuer="4242", key=key, owner="other")
             with pytest.raises(AuthError, match="the App 4242 is not installed on other; install it there"):
                 await stranger.token()
+
+    asyncio.run(main())
+
+
+async def _told_as(emulator: GitHubEmulator, **given: Any) -> str:
+    """What an App is told that asks for a token."""
+    async with http_client() as http:
+        app = emulator.app
+        known = {"issuer": app.client_id, "key": AppKey.load(app.pem), "owner": app.owner}
+        with pytest.raises(AuthError) as refused:
+            await AppAuth(http, api_url=emulator.api_url, **{**known, **given}).token()
+        return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"issuer": "Iv23nobody"}, "GITHUB_APP_CLIENT_ID"),
+        ({"key": AppKey(rsa.generate_private_key(65537, 2048))}, "the key this App's"),
+        ({"installation_id": 404}, "mend GITHUB_APP_INSTALLATION_ID"),
+    ],
+    ids=["another App's id", "another App's key", "another installation"],
+)
+def test_an_app_that_github_does_not_know_is_told_which_setting_to_mend(given: dict[str, Any], said: str) -> None:
+    async def main() -> None:
+        async with github_emulator(a_github(), an_app()) as emulator:
+            assert said in await _told_as(emulator, **given)
 
     asyncio.run(main())
 

@@ -1,0 +1,151 @@
+"""The bridge's RunPod client: what it takes for refused, what it cannot know, and what goes first."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from bridge.emulator.faults import Fault, FaultKind
+from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, runpod_emulator
+from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
+from bridge.model import RequestStatus
+from bridge.runpod_api import RunPod
+from tests.background import served
+from tests.services import free_port
+from tests.values import a_route
+
+KEY = "rp_key"
+ROUTE = a_route(endpoint="ep")
+
+
+@pytest.fixture
+def emulator() -> Iterator[RunPodEmulator]:
+    with served(lambda: runpod_emulator(RunPodState({"ep": EndpointConfig()}), api_key=KEY, images=None)) as made:
+        yield made
+
+
+def driven(url: str, drive: Callable[[RunPod], Awaitable[Any]], api_key: str = KEY) -> Any:
+    async def main() -> Any:
+        client = RunPod(api_key=api_key, base_url=url)
+        try:
+            return await drive(client)
+        finally:
+            client.close()
+
+    return asyncio.run(main())
+
+
+async def submit(client: RunPod) -> str:
+    return await client.submit(ROUTE, {"mode": "jit"}, None)
+
+
+def test_a_request_is_submitted_looked_up_and_cancelled(emulator: RunPodEmulator) -> None:
+    async def drive(client: RunPod) -> None:
+        request = await submit(client)
+        assert (await client.status("ep", request)).status is RequestStatus.IN_QUEUE
+        assert (await client.health("ep")).in_queue == 1
+        await client.cancel("ep", request)
+        assert (await client.status("ep", request)).status is RequestStatus.CANCELLED
+        await client.cancel("ep", request)
+        assert (await client.status("ep", "gone")).status is RequestStatus.MISSING
+
+    driven(emulator.base_url, drive)
+
+
+ERROR, ACCEPTED = FaultKind.ERROR, FaultKind.ACCEPT_THEN_ERROR
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        ({"kind": ERROR, "status": 401}, AuthError),
+        ({"kind": ERROR, "status": 403}, AuthError),
+        ({"kind": ERROR, "status": 404}, Rejected),
+        ({"kind": ERROR, "status": 429}, RateLimited),
+        ({"kind": ERROR, "status": 500}, OutcomeUnknown),
+        ({"kind": ERROR, "status": 200, "body": "<html>"}, OutcomeUnknown),
+        ({"kind": ERROR, "status": 200, "body": "{}"}, OutcomeUnknown),
+        ({"kind": ACCEPTED, "status": 502}, OutcomeUnknown),
+        ({"kind": FaultKind.DROP}, OutcomeUnknown),
+    ],
+    ids=lambda value: str(value.get("status", value["kind"])) if isinstance(value, dict) else value.__name__,
+)
+def test_a_request_whose_answer_is_not_its_id_is_refused_or_unknown(
+    emulator: RunPodEmulator, fault: dict[str, Any], named: type[BridgeError]
+) -> None:
+    emulator.faults.add(Fault(method="POST", path="/run$", **fault))
+    with pytest.raises(named) as error:
+        driven(emulator.base_url, submit)
+    assert KEY not in str(error.value)
+
+
+@contextmanager
+def untrusted(folder: Path) -> Iterator[str]:
+    """Where a server listens whose certificate nobody vouches for."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    key = rsa.generate_private_key(65537, 2048)
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    pem = folder / "server.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    @asynccontextmanager
+    async def listening() -> AsyncIterator[int]:
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", ssl=context)
+        async with server:
+            yield int(server.sockets[0].getsockname()[1])
+
+    with served(listening) as port:
+        yield f"https://127.0.0.1:{port}"
+
+
+def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
+    with untrusted(tmp_path) as url, pytest.raises(Unavailable):
+        driven(url, submit)
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "rp_key\n"])
+def test_a_key_that_no_header_can_hold_sends_nothing(emulator: RunPodEmulator, key: str) -> None:
+    with pytest.raises(Unavailable):
+        driven(emulator.base_url, submit, api_key=key)
+    assert not emulator.state.requests
+
+
+def test_nobody_there_means_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable):
+        driven(f"http://127.0.0.1:{free_port()}", submit)
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(Unavailable):
+        driven("http://runpod.example", submit)
+
+
+def test_a_request_does_not_wait_behind_looks_at_others(emulator: RunPodEmulator) -> None:
+    """RunPod is slow to tell of requests, and many are asked about."""
+    slow = Fault(method="GET", path="/status/", kind=FaultKind.DELAY, seconds=0.5, times=1000)
+
+    async def drive(client: RunPod) -> None:
+        await client.prepare("ep")
+        emulator.faults.add(slow)
+        looks = [asyncio.create_task(client.status("ep", f"r{n}")) for n in range(40)]
+        await asyncio.sleep(0.1)
+        await submit(client)
+        assert sum(look.done() for look in looks) < 20
+        for look in looks:
+            look.cancel()
+
+    driven(emulator.base_url, drive)
