@@ -102,8 +102,8 @@ class World:
         """GitHub gives a queued job to a runner."""
         assert job.status is JobStatus.QUEUED
         runner = self.runners[worker.runner_id]
-        holding = [self.runners[w.runner_id].name for w in self.workers if self.runners[w.runner_id].busy]
-        assert len(holding) == len({j.runner_name for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS})
+        busy = {r.name for r in self.runners.values() if r.busy}
+        assert busy == {j.runner_name for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS}
         self.executions.setdefault(job.id, []).append(runner.id)
         self.runners[runner.id] = replace(runner, busy=True)
         self._change(
