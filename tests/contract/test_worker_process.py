@@ -1,6 +1,7 @@
 """The end of the runner's programs, however they and what they started behave."""
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from runner_image import process
 from runner_image.process import Process, adopt_orphans
 
-MARK = "86399"  # s; long, and easy to find among the machine's processes
+MARK = f"86399.{os.getpid()}"  # s; long, and easy to find among the machine's processes
 
 
 def sleepers() -> list[psutil.Process]:
