@@ -14,7 +14,7 @@ from typing import Any
 if __name__ == "__main__":  # as a program its own folder is on the path, but not the one that holds bridge
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bridge.model import Reason
+from bridge.model import Reason, WorkerAnswer
 from runner_image import fitness
 from runner_image.account import SUDOERS, refuse_exposed_keys, runner_account, shield
 from runner_image.events import Events
@@ -50,26 +50,26 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
     reporter = Reporter(_to_runpod(request)) if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT") else None
     emit = Events(masker, reporter, request=request.get("id"))
     try:
-        return await _served(request, masker, emit)
+        return dict(masker.masked(await _served(request, masker, emit)))
     except Failure as failure:
-        emit("failed", reason=failure.reason, detail=failure.detail)
-        return {"outcome": failure.reason.value, "error": masker.mask(str(failure))}
+        return _failed(failure, masker, emit)
     except asyncio.CancelledError:
         # The SDK would send no answer, and take the next request in a worker that is to be fresh.
         emit("stopped", detail="RunPod stopped the request")
         raise SystemExit(0) from None
     except Exception as error:
-        emit("failed", reason=Reason.CRASHED, detail=repr(error))
-        return {
-            "outcome": Reason.CRASHED.value,
-            "error": masker.mask(f"{Reason.CRASHED}: {type(error).__name__}: {error}"),
-        }
+        return _failed(Failure(Reason.CRASHED, f"{type(error).__name__}: {error}"), masker, emit)
     finally:
         if reporter:
             await unbroken(reporter.close())
 
 
-async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> dict[str, Any]:
+def _failed(failure: Failure, masker: Masker, emit: Events) -> dict[str, Any]:
+    emit("failed", reason=failure.reason, detail=failure.detail)
+    return {"outcome": failure.reason.value, "error": masker.mask(str(failure))}
+
+
+async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> WorkerAnswer:
     """Run the session in a task of its own, so that SIGTERM can end it and still answer."""
     parsed = parse(request.get("input"), os.environ)
     emit.bind(submission=parsed.submission, runner=parsed.name)
@@ -99,7 +99,7 @@ async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> d
         loop.remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, sdk_handler)
     emit("done", **answer)
-    return dict(answer)
+    return answer
 
 
 def _to_runpod(request: Mapping[str, Any]) -> Send:

@@ -1,7 +1,6 @@
 """The input of a request -> what to run. Whatever cannot work is refused in one line before anything starts."""
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -160,7 +159,7 @@ def _needed(value: object, key: str) -> str:
 def _jit_config(value: str) -> str:
     try:
         files = json.loads(base64.b64decode(value, validate=True))
-    except (binascii.Error, ValueError):
+    except (ValueError, RecursionError):
         files = None
     if not isinstance(files, dict):
         raise _bad("jit_config", "is not the base64 of a JSON object; send encoded_jit_config as GitHub gave it")

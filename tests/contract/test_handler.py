@@ -1,6 +1,7 @@
 """The worker's handler with the runner stand-in at the GitHub emulator: every end a request can have."""
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from tests.runners import Installed, installed
 
 PAT = "ghp_thepersonaltoken"
 LABELS = ["self-hosted", "linux", "x64", "runpod", "gpu"]
+RUNNING = "echo '2026-09-16 15:14:46Z: Running job: {0}'"
+ENDED = "echo '2026-09-16 15:14:46Z: Job {0} completed with result: Succeeded'"
 
 
 @dataclass(kw_only=True)
@@ -195,6 +198,45 @@ def test_no_token_and_no_key_reaches_a_step_a_command_line_or_the_log(
             assert secret not in text
 
 
+def test_a_secret_in_the_runners_own_words_is_masked_in_log_and_answer(
+    worker: Worker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = "deploy rpa_theworkerskey"
+    worker.lacks_runner(f"echo 'key: rpa_theworkerskey'; {RUNNING.format(name)}; {ENDED.format(name)}")
+    answer = worker.handle(**worker.jit())
+    assert answer["job"] == "deploy ***"
+    log = capfd.readouterr().out
+    assert "key: ***" in log.splitlines()
+    assert "rpa_theworkerskey" not in log
+
+
+def test_a_secret_in_the_reason_of_a_failure_is_masked_in_log_and_answer(
+    worker: Worker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker.lacks_runner("echo 'cannot use rpa_theworkerskey'; exit 9")
+    answer = worker.handle(**worker.tokens("registration"))
+    assert answer["error"] == "configuration_failed: config.sh ended with code 9: cannot use ***"
+    assert "rpa_theworkerskey" not in capfd.readouterr().out
+
+
+def test_a_secret_in_an_unforeseen_error_is_masked_in_log_and_answer(
+    worker: Worker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("it's 'quote\"umläut'")
+
+    worker.patch.setenv("RUNPOD_API_KEY", 'quote"umläut')
+    worker.patch.setattr(session, "forget_job", fail)
+    assert worker.handle(**worker.jit())["error"] == "crashed: RuntimeError: it's '***'"
+    (failed,) = [json.loads(line) for line in capfd.readouterr().out.splitlines() if '"failed"' in line]
+    assert failed["detail"] == "RuntimeError: it's '***'"
+
+
+def test_input_that_is_nested_beyond_reading_is_one_line(worker: Worker) -> None:
+    error = worker.handle(jit_config=base64.b64encode(b"[" * 100_000).decode())["error"]
+    assert error.startswith("bad_input: jit_config: is not the base64 of a JSON object")
+
+
 def test_each_event_is_one_json_line_and_the_runners_own_lines_pass(
     worker: Worker, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,7 +350,7 @@ def test_a_listener_that_fails_before_a_job_is_started_again_a_few_times(worker:
 
 
 def test_a_listener_that_fails_after_it_took_a_job_is_not_started_again(worker: Worker) -> None:
-    worker.lacks_runner("echo x >> starts; echo '2026-09-16 15:14:46Z: Running job: build'; exit 2")
+    worker.lacks_runner(f"echo x >> starts; {RUNNING.format('build')}; exit 2")
     answer = worker.handle(**worker.jit())
     assert answer["error"].startswith("crashed: ")
     assert (worker.standin.root / "starts").read_text() == "x\n"
@@ -327,8 +369,7 @@ def test_a_job_over_its_limit_is_ended_with_all_its_processes(worker: Worker) ->
 
 def test_a_runner_that_hears_no_signal_is_killed(worker: Worker) -> None:
     worker.patch.setattr(process, "INTERRUPT_GRACE", 0.5)
-    line = "2026-09-16 15:14:46Z: Running job: build"
-    worker.lacks_runner(f"trap '' INT TERM; echo '{line}'; while :; do sleep 1; done")
+    worker.lacks_runner(f"trap '' INT TERM; {RUNNING.format('build')}; while :; do sleep 1; done")
     answer = worker.handle(**worker.jit(job_timeout=0.2))
     assert answer["error"].startswith("timed_out: ")
     assert processes_in(worker.standin.root) == []
@@ -337,10 +378,7 @@ def test_a_runner_that_hears_no_signal_is_killed(worker: Worker) -> None:
 def test_a_runner_that_stays_after_its_job_does_not_spoil_it(worker: Worker) -> None:
     worker.patch.setattr(session, "EXIT_LIMIT", 0.2)
     worker.patch.setattr(process, "INTERRUPT_GRACE", 0.2)
-    stamp = "2026-09-16 15:14:46Z"
-    worker.lacks_runner(
-        f"echo '{stamp}: Running job: b'; echo '{stamp}: Job b completed with result: Succeeded'; sleep 60"
-    )
+    worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 60")
     answer = worker.handle(**worker.jit())
     assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
 

@@ -50,6 +50,35 @@ def test_every_form_of_a_secret_is_masked() -> None:
         assert masker.mask(f"before {text} after") == f"before {MASK} after"
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        base64.b64encode(PEM.encode()).decode(),
+        base64.encodebytes(PEM.encode()).decode(),
+        PEM.replace("\n", "\\n"),
+        PEM.replace("\n", "\r\n"),
+        PEM.replace("\n", "\u00a0\n"),
+    ],
+)
+def test_a_keys_lines_are_masked_however_it_was_given(given: str) -> None:
+    assert Masker([given]).mask("before KLMNOPQRSTUVW after") == f"before {MASK} after"
+
+
+def test_blanks_around_a_secret_hide_it_from_no_mask() -> None:
+    assert Masker(["AABBCCDDEE\u00a0\n"]).mask("token AABBCCDDEE") == f"token {MASK}"
+
+
+@pytest.mark.parametrize("odd", ["\ud800abcdef", "\udcff/actions", base64.b64encode(b"[" * 100_000).decode()])
+def test_a_secret_can_be_any_text(odd: str) -> None:
+    assert Masker([odd]).mask(f"before {odd} after") == f"before {MASK} after"
+
+
+def test_every_text_within_a_value_is_masked() -> None:
+    value = {"job": 'say "hi" to', "labels": ["a", 'say "hi" to'], "seconds": {"job": 1.5}, "exit_code": None}
+    masked = {"job": MASK, "labels": ["a", MASK], "seconds": {"job": 1.5}, "exit_code": None}
+    assert Masker(['say "hi" to']).masked(value) == masked
+
+
 def test_a_longer_secret_is_masked_before_a_part_of_it() -> None:
     assert Masker(["secret", "secret-and-more"]).mask("secret-and-more") == MASK
 
