@@ -82,13 +82,19 @@ async def _github(request: RunnerRequest, environment: Mapping[str, str]) -> "As
         if request.mode is Credentials.PAT:
             yield GitHub(http, PatAuth(request.secret or ""), api_url=api_url)
             return
-        installation = environment.get("GITHUB_APP_INSTALLATION_ID")
         auth = AppAuth(
             http,
             api_url=api_url,
             issuer=environment.get("GITHUB_APP_CLIENT_ID") or environment.get("GITHUB_APP_ID", ""),
             key=AppKey.load(environment.get("GITHUB_APP_PRIVATE_KEY", "")),
             owner=urlsplit(request.url or "").path.strip("/").partition("/")[0],
-            installation_id=int(installation) if installation else None,
+            installation_id=_installation(environment.get("GITHUB_APP_INSTALLATION_ID")),
         )
         yield GitHub(http, auth, api_url=api_url)
+
+
+def _installation(given: str | None) -> int | None:
+    try:
+        return int(given) if given else None
+    except ValueError:
+        raise ConfigError("GITHUB_APP_INSTALLATION_ID: must be a number; without it it is looked up") from None

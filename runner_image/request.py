@@ -1,6 +1,7 @@
 """The input of a request -> what to run. Whatever cannot work is refused in one line before anything starts."""
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -20,6 +21,10 @@ IDLE_TIMEOUT = 300.0
 
 MAX_NAME, MAX_LABEL, MAX_LABELS = 64, 256, 100
 
+MAX_VARIABLE = 131_071
+"""Bytes of one environment variable with its name: Linux's MAX_ARG_STRLEN without the NUL, linux/binfmts.h."""
+
+_WORD = re.compile(r"[!-~]+")
 _PATH = re.compile(r"/(?P<owner>[A-Za-z0-9-]+)(?:/(?P<name>[A-Za-z0-9._-]+))?/?")
 _API = "https://api.github.com"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -40,7 +45,7 @@ class RunnerRequest:
         idle_timeout: s.
         not_after: Unix seconds, None for no limit.
         submission: the bridge's id.
-        job_input: every other key of the input, for the job.
+        job_input: every other key of the input, for the job, as JSON.
     """
 
     mode: Credentials
@@ -53,7 +58,7 @@ class RunnerRequest:
     idle_timeout: float
     not_after: float | None
     submission: str | None
-    job_input: Mapping[str, Any]
+    job_input: str
 
     @property
     def target(self) -> str:
@@ -84,7 +89,7 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
         idle_timeout=_seconds(given, "idle_timeout", IDLE_TIMEOUT),
         not_after=_seconds(given, "not_after", 0.0) or None,
         submission=_text(given, "submission", MAX_LABEL),
-        job_input={key: value for key, value in raw.items() if key not in WorkerInput.__annotations__},
+        job_input=_job_input(raw),
     )
 
 
@@ -105,9 +110,10 @@ def _text(given: Mapping[str, Any], key: str, longest: int) -> str | None:
 
 def _seconds(given: Mapping[str, Any], key: str, default: float) -> float:
     value = given.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
-        raise _bad(key, "must be a number of seconds")
-    return float(value)
+    with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+        if not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value) and value >= 0:
+            return float(value)
+    raise _bad(key, "must be a number of seconds")
 
 
 def _labels(value: Any) -> tuple[str, ...]:
@@ -140,20 +146,43 @@ def _mode(given: Mapping[str, Any], environment: Mapping[str, str]) -> Credentia
 def _secret(mode: Credentials, given: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
     match mode:
         case Credentials.JIT:
-            return _jit_config(_needed(given.get("jit_config"), "jit_config"))
+            return _jit_config(_token(given.get("jit_config"), "jit_config"))
         case Credentials.REGISTRATION:
-            return _needed(given.get("registration_token"), "registration_token")
+            return _token(given.get("registration_token"), "registration_token")
+        case Credentials.PAT if given.get("github_pat") or not environment.get("GITHUB_PAT"):
+            return _token(given.get("github_pat"), "github_pat")
         case Credentials.PAT:
-            return _needed(given.get("github_pat") or environment.get("GITHUB_PAT"), "github_pat")
+            return _token(environment["GITHUB_PAT"], "GITHUB_PAT", Reason.CONFIGURATION_FAILED)
         case Credentials.APP:
-            _needed(environment.get("GITHUB_APP_PRIVATE_KEY"), "GITHUB_APP_PRIVATE_KEY")
+            if not environment.get("GITHUB_APP_PRIVATE_KEY"):
+                raise _bad("GITHUB_APP_PRIVATE_KEY", "missing")
             return None
 
 
-def _needed(value: object, key: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _bad(key, "missing, or not a text")
-    return value
+def _token(value: object, key: str, reason: Reason = Reason.BAD_INPUT) -> str:
+    """A secret without the blanks around it, which come with copying."""
+    token = value.strip() if isinstance(value, str) else ""
+    if not token:
+        raise Failure(reason, f"{key}: missing, or not a text")
+    if not _WORD.fullmatch(token):
+        raise Failure(reason, f"{key}: holds what no credential of GitHub's does; copy it again")
+    _refuse_long(key, "ACTIONS_RUNNER_INPUT_JITCONFIG", token)
+    return token
+
+
+def _job_input(raw: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps({key: value for key, value in raw.items() if key not in WorkerInput.__annotations__})
+    except RecursionError:
+        raise _bad("input", "is nested too deeply") from None
+    _refuse_long("input", "JOB_INPUT", text)
+    return text
+
+
+def _refuse_long(key: str, variable: str, value: str) -> None:
+    room = MAX_VARIABLE - len(f"{variable}=")
+    if len(value) > room:
+        raise _bad(key, f"is {len(value)} bytes long; at most {room} fit into {variable}")
 
 
 def _jit_config(value: str) -> str:

@@ -232,9 +232,11 @@ def test_a_secret_in_an_unforeseen_error_is_masked_in_log_and_answer(
     assert failed["detail"] == "RuntimeError: it's '***'"
 
 
-def test_input_that_is_nested_beyond_reading_is_one_line(worker: Worker) -> None:
-    error = worker.handle(jit_config=base64.b64encode(b"[" * 100_000).decode())["error"]
+def test_input_that_is_beyond_reading_is_one_line(worker: Worker) -> None:
+    error = worker.handle(jit_config=base64.b64encode(b"[" * 50_000).decode())["error"]
     assert error.startswith("bad_input: jit_config: is not the base64 of a JSON object")
+    error = worker.handle(registration_token="\ud800abcdef", runner_url=f"{worker.github.url}/acme")["error"]
+    assert error.startswith("bad_input: registration_token: ")
 
 
 def test_each_event_is_one_json_line_and_the_runners_own_lines_pass(
@@ -291,6 +293,12 @@ def test_credentials_that_github_refuses_are_a_matter_of_configuration(worker: W
     answer = worker.handle(**worker.tokens(mode))
     assert answer["error"].startswith("configuration_failed: ")
     assert "403" in answer["error"]
+
+
+def test_an_installation_that_is_no_number_is_a_matter_of_configuration(worker: Worker) -> None:
+    worker.patch.setenv("GITHUB_APP_INSTALLATION_ID", "abc")
+    answer = worker.handle(**worker.tokens("app"))
+    assert answer["error"].startswith("configuration_failed: GITHUB_APP_INSTALLATION_ID: must be a number")
 
 
 def test_a_version_that_github_no_longer_accepts_is_reported(worker: Worker) -> None:

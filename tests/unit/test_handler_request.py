@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -12,6 +13,13 @@ from runner_image.request import RunnerRequest, parse
 
 JIT = base64.b64encode(json.dumps({".runner": "e30=", ".credentials": "e30="}).encode()).decode()
 URL = "https://github.com/acme"
+
+
+def nested(depth: int) -> object:
+    value: object = None
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 def parsed(given: object, **environment: str) -> RunnerRequest:
@@ -52,8 +60,30 @@ def test_what_is_left_out_has_the_documented_default() -> None:
 
 
 def test_every_other_key_is_the_jobs() -> None:
-    request = parsed({"jit_config": JIT, "dataset": "mnist", "nested": {"a": [1, None]}, "mode": "jit"})
-    assert request.job_input == {"dataset": "mnist", "nested": {"a": [1, None]}}
+    own = {"dataset": "m'n\"ist\n", "nested": {"a": [1, None]}}
+    assert json.loads(parsed({"jit_config": JIT, "mode": "jit", **own}).job_input) == own
+
+
+@pytest.mark.parametrize("blanks", ["{} ", "\u00a0{}\u00a0", "{}\r\n"])
+def test_blanks_around_a_credential_are_left_out(blanks: str) -> None:
+    pat = blanks.format("ghp_x")
+    assert parsed({"github_pat": pat, "github_org": "acme"}).secret == "ghp_x"
+    assert parsed({"github_org": "acme"}, GITHUB_PAT=pat).secret == "ghp_x"
+    assert parsed({"jit_config": blanks.format(JIT)}).secret == JIT
+
+
+def test_a_credential_of_the_endpoint_that_cannot_be_one_is_a_matter_of_configuration() -> None:
+    with pytest.raises(Failure, match=r"GITHUB_PAT: holds what no credential of GitHub's does") as refused:
+        parsed({"github_org": "acme"}, GITHUB_PAT="ghp_\u00e4")
+    assert refused.value.reason is Reason.CONFIGURATION_FAILED
+
+
+def test_what_the_kernel_takes_as_one_variable_is_the_limit_of_a_jobs_input() -> None:
+    room = 128 * 1024 - len('JOB_INPUT={"data": ""}') - 1
+    fits = parsed({"jit_config": JIT, "data": "x" * room})
+    subprocess.run(["true"], env={"JOB_INPUT": fits.job_input}, check=True)
+    with pytest.raises(Failure, match="input: is 131062 bytes long; at most 131061 fit into JOB_INPUT"):
+        parsed({"jit_config": JIT, "data": "x" * (room + 1)})
 
 
 @pytest.mark.parametrize(
@@ -82,6 +112,14 @@ def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, target:
         ({"jit_config": "%%%"}, "jit_config: is not the base64 of a JSON object"),
         ({"jit_config": "aGVsbG8="}, "jit_config: is not the base64 of a JSON object"),
         ({"jit_config": 7}, "jit_config: missing, or not a text"),
+        ({"jit_config": "[" * 100_000}, "jit_config: is not the base64 of a JSON object"),
+        ({"jit_config": "e30=" * 50_000}, "jit_config: is 200000 bytes long; at most"),
+        ({"jit_config": JIT, "nested": nested(100_000)}, "input: is nested too deeply"),
+        ({"registration_token": "A\0B", "runner_url": URL}, "registration_token: holds what no credential"),
+        ({"registration_token": "\ud800AB", "runner_url": URL}, "registration_token: holds what no credential"),
+        ({"registration_token": "A B", "runner_url": URL}, "registration_token: holds what no credential"),
+        ({"registration_token": " ", "runner_url": URL}, "registration_token: missing, or not a text"),
+        ({"github_pat": "ghp_\u00e4", "github_org": "acme"}, "github_pat: holds what no credential"),
         ({"registration_token": "A"}, "runner_url: missing; send it, or github_org"),
         ({"registration_token": "A", "runner_url": "http://github.com/acme"}, "runner_url: must start with https://"),
         ({"registration_token": "A", "runner_url": "https://github.com"}, "runner_url: must be https://HOST/"),
@@ -95,6 +133,7 @@ def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, target:
         ({"jit_config": JIT, "runner_labels": ["a,b"]}, "runner_labels: each must be a text of one line"),
         ({"jit_config": JIT, "runner_labels": ["x" * 300]}, "runner_labels: xxxxxxxxxxxxxxxxxxxx... is 300 characters"),
         ({"jit_config": JIT, "job_timeout": "6h"}, "job_timeout: must be a number of seconds"),
+        ({"jit_config": JIT, "job_timeout": 10**400}, "job_timeout: must be a number of seconds"),
         ({"jit_config": JIT, "job_timeout": -1}, "job_timeout: must be a number of seconds"),
         ({"jit_config": JIT, "idle_timeout": float("nan")}, "idle_timeout: must be a number of seconds"),
         ({"jit_config": JIT, "not_after": True}, "not_after: must be a number of seconds"),
