@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from bridge.errors import AuthError, BridgeError, ConfigError
 from bridge.model import Credentials, Reason
 from runner_image.failure import Failure
-from runner_image.request import RunnerRequest
+from runner_image.request import API, RunnerRequest
 
 if TYPE_CHECKING:
     from bridge.github.api import GitHub
@@ -73,11 +73,11 @@ async def delete_registration(request: RunnerRequest, environment: Mapping[str, 
 @asynccontextmanager
 async def _github(request: RunnerRequest, environment: Mapping[str, str]) -> "AsyncIterator[GitHub]":
     """GitHub's client; imported here because jit and registration modes start faster without it."""
-    from bridge.github.api import GitHub, api_url_of
+    from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth, AppKey, PatAuth
     from bridge.github.transport import http_client
 
-    api_url = environment.get("GITHUB_API_URL") or api_url_of(request.url or "")
+    api_url = environment.get("GITHUB_API_URL") or API
     async with http_client() as http:
         if request.mode is Credentials.PAT:
             yield GitHub(http, PatAuth(request.secret or ""), api_url=api_url)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from bridge.model import Credentials, Reason, WorkerInput
 from runner_image.failure import Failure
@@ -25,8 +25,10 @@ MAX_VARIABLE = 131_071
 """Bytes of one environment variable with its name: Linux's MAX_ARG_STRLEN without the NUL, linux/binfmts.h."""
 
 _WORD = re.compile(r"[!-~]+")
-_PATH = re.compile(r"/(?P<owner>[A-Za-z0-9-]+)(?:/(?P<name>[A-Za-z0-9._-]+))?/?")
-_API = "https://api.github.com"
+API = "https://api.github.com"
+
+_OWNER = re.compile(r"[A-Za-z0-9-]+")
+_PATH = re.compile(rf"/{_OWNER.pattern}(?:/(?!\.\.?/?$)[A-Za-z0-9._-]+)?/?")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -81,7 +83,7 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
     return RunnerRequest(
         mode=mode,
         secret=_secret(mode, given, environment),
-        url=None if mode is Credentials.JIT else _url(mode, given, environment),
+        url=None if mode is Credentials.JIT else _url(given, environment),
         name=name,
         labels=_labels(given.get("runner_labels", ["runpod", name])),
         group=_text(given, "runner_group", MAX_LABEL),
@@ -195,28 +197,48 @@ def _jit_config(value: str) -> str:
     return value
 
 
-def _url(mode: Credentials, given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    url = _text(given, "runner_url", 2048) or _url_of_organisation(given, environment)
-    parts = urlsplit(url)
-    if not _PATH.fullmatch(parts.path) or parts.query or parts.fragment or parts.username:
+def _url(given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    parts = _split(_text(given, "runner_url", 2048) or _url_of_organisation(given, environment))
+    if parts is None or not _PATH.fullmatch(parts.path) or parts.query or parts.fragment:
         raise _bad("runner_url", "must be https://HOST/ORGANISATION or https://HOST/OWNER/REPOSITORY")
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise _bad("runner_url", "must start with https://")
-    if mode in (Credentials.APP, Credentials.PAT) and "github_pat" not in given:
-        _refuse_stranger(parts.netloc, environment)
-    return url.rstrip("/")
+    _refuse_stranger(parts.netloc, environment)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL with a host and no name or password, its host in lower case; None for any other."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return None
+    return parts._replace(netloc=parts.netloc.lower()) if usable else None
 
 
 def _refuse_stranger(host: str, environment: Mapping[str, str]) -> None:
-    """The endpoint's own credentials go to the host that the endpoint names, not to one that a request names."""
-    api = urlsplit(environment.get("GITHUB_API_URL") or _API).netloc
+    """Credentials and jobs' code go to the host that the endpoint names, not to one that a request names."""
+    api = _api(environment).netloc
     if host not in (api, api.removeprefix("api.")):
         raise _bad("runner_url", f"{host} is not this endpoint's GitHub; set GITHUB_API_URL on the endpoint for it")
 
 
+def _api(environment: Mapping[str, str]) -> SplitResult:
+    api = _split(environment.get("GITHUB_API_URL") or API)
+    if api is None:
+        raise Failure(Reason.CONFIGURATION_FAILED, "GITHUB_API_URL: must be a URL such as https://HOST/api/v3")
+    return api
+
+
 def _url_of_organisation(given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    organisation = _text(given, "github_org", MAX_NAME) or environment.get("GITHUB_ORG")
+    organisation = _text(given, "github_org", MAX_NAME)
+    if organisation and not _OWNER.fullmatch(organisation):
+        raise _bad("github_org", "must be an organisation's name alone; send runner_url for a repository")
+    organisation = organisation or environment.get("GITHUB_ORG")
     if not organisation:
         raise _bad("runner_url", "missing; send it, or github_org")
-    api = urlsplit(environment.get("GITHUB_API_URL") or _API)
+    if not _OWNER.fullmatch(organisation):
+        raise Failure(Reason.CONFIGURATION_FAILED, "GITHUB_ORG: must be an organisation's name alone")
+    api = _api(environment)
     return f"{api.scheme}://{api.netloc.removeprefix('api.')}/{organisation}"

@@ -341,6 +341,13 @@ def test_bad_input_starts_nothing_and_names_the_field(worker: Worker) -> None:
     assert not (worker.standin.root / "started").exists()
 
 
+def test_a_url_that_is_not_githubs_starts_nothing(worker: Worker) -> None:
+    worker.lacks_runner("touch started")
+    answer = worker.handle(**worker.tokens("registration", runner_url="https://evil.example/acme"))
+    assert answer["error"].startswith("bad_input: runner_url: evil.example is not this endpoint's GitHub")
+    assert not (worker.standin.root / "started").exists()
+
+
 def test_a_missing_runner_is_a_matter_of_configuration(worker: Worker) -> None:
     worker.patch.setenv("RUNNER_DIR", str(worker.standin.root / "nowhere"))
     answer = worker.handle(**worker.jit())

@@ -87,16 +87,18 @@ def test_what_the_kernel_takes_as_one_variable_is_the_limit_of_a_jobs_input() ->
 
 
 @pytest.mark.parametrize(
-    ("url", "target"),
+    ("url", "api_url", "target"),
     [
-        ("https://github.com/acme", "orgs/acme"),
-        ("https://github.com/acme/web/", "repos/acme/web"),
-        ("https://ghes.example:8443/acme/web.js", "repos/acme/web.js"),
-        ("http://127.0.0.1:4000/acme", "orgs/acme"),
+        ("https://github.com/acme", "", "orgs/acme"),
+        ("https://github.com/acme/web/", "", "repos/acme/web"),
+        ("https://GitHub.com/acme", "", "orgs/acme"),
+        ("https://acme.ghe.com/acme", "https://api.acme.ghe.com", "orgs/acme"),
+        ("https://ghes.example:8443/acme/web.js", "https://ghes.example:8443/api/v3", "repos/acme/web.js"),
+        ("http://127.0.0.1:4000/acme", "http://127.0.0.1:4000/api/v3", "orgs/acme"),
     ],
 )
-def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, target: str) -> None:
-    assert parsed({"registration_token": "A", "runner_url": url}).target == target
+def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, api_url: str, target: str) -> None:
+    assert parsed({"registration_token": "A", "runner_url": url}, GITHUB_API_URL=api_url).target == target
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,16 @@ def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, target:
         ({"registration_token": "A", "runner_url": "https://github.com"}, "runner_url: must be https://HOST/"),
         ({"registration_token": "A", "runner_url": "https://github.com/a/b/c"}, "runner_url: must be https://HOST/"),
         ({"registration_token": "A", "runner_url": "https://x@github.com/a"}, "runner_url: must be https://HOST/"),
-        ({"registration_token": "A", "github_org": "a b"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https://github.com/a/.."}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https://github.com/a?b"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https://@github.com/a"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https:///acme"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https://[bad/acme"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https://github.com:0/a"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "https://github.com:99999/a"}, "runner_url: must be https://HOST/"),
+        ({"registration_token": "A", "runner_url": "http://127.0.0.1:1/a"}, "runner_url: 127.0.0.1:1 is not this"),
+        ({"registration_token": "A", "github_org": "a b"}, "github_org: must be an organisation's name alone"),
+        ({"registration_token": "A", "github_org": "acme/web"}, "github_org: must be an organisation's name alone"),
         ({"jit_config": JIT, "runner_name": "x" * 65}, "runner_name: is 65 characters long; at most 64"),
         ({"jit_config": JIT, "runner_name": "a\nb"}, "runner_name: must be a text of one line"),
         ({"jit_config": JIT, "runner_labels": "gpu"}, "runner_labels: must be a list of 1 to 100 labels"),
@@ -146,10 +157,35 @@ def test_what_cannot_work_is_refused_in_one_line(given: object, line: str) -> No
     assert refused.value.detail.startswith(line)
 
 
-def test_the_endpoints_own_key_goes_to_no_host_that_a_request_names() -> None:
-    evil = {"runner_url": "https://evil.example/acme"}
-    for environment in ({"GITHUB_PAT": "ghp_env"}, {"GITHUB_APP_PRIVATE_KEY": "PEM"}):
-        with pytest.raises(Failure, match=r"evil\.example is not this endpoint's GitHub"):
-            parse(evil, environment)
-        allowed = environment | {"GITHUB_API_URL": "https://evil.example/api/v3"}
-        assert parse(evil, allowed).target == "orgs/acme"
+@pytest.mark.parametrize(
+    ("given", "environment"),
+    [
+        ({}, {"GITHUB_PAT": "ghp_env"}),
+        ({}, {"GITHUB_APP_PRIVATE_KEY": "PEM"}),
+        ({"github_pat": "ghp_x"}, {}),
+        ({"registration_token": "A"}, {}),
+    ],
+)
+def test_a_runner_registers_at_no_host_that_only_a_request_names(
+    given: dict[str, Any], environment: dict[str, str]
+) -> None:
+    evil = {"runner_url": "https://evil.example/acme", **given}
+    with pytest.raises(Failure, match=r"evil\.example is not this endpoint's GitHub") as refused:
+        parse(evil, environment)
+    assert refused.value.reason is Reason.BAD_INPUT
+    allowed = environment | {"GITHUB_API_URL": "https://evil.example/api/v3"}
+    assert parse(evil, allowed).target == "orgs/acme"
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"GITHUB_ORG": "acme/web"}, "GITHUB_ORG: must be an organisation's name alone"),
+        ({"GITHUB_ORG": "acme", "GITHUB_API_URL": "https://[bad"}, "GITHUB_API_URL: must be a URL such as"),
+        ({"GITHUB_ORG": "acme", "GITHUB_API_URL": "ghes.example"}, "GITHUB_API_URL: must be a URL such as"),
+    ],
+)
+def test_an_endpoint_that_is_set_up_wrongly_blames_its_own_variable(environment: dict[str, str], line: str) -> None:
+    with pytest.raises(Failure, match=line) as refused:
+        parse({"github_pat": "ghp_x"}, environment)
+    assert refused.value.reason is Reason.CONFIGURATION_FAILED
