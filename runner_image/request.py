@@ -79,14 +79,16 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
         raise _bad("input", f"must be a JSON object, not {type(raw).__name__}")
     given = {key: value for key, value in raw.items() if value is not None}
     mode = _mode(given, environment)
-    name = _text(given, "runner_name", MAX_NAME) or environment.get("RUNPOD_POD_ID") or "serverless-runpod-runner"
+    name = _argument(given, "runner_name", MAX_NAME) or environment.get("RUNPOD_POD_ID") or "serverless-runpod-runner"
+    if "," in name and "runner_labels" not in given:
+        raise _bad("runner_name", "is the runner's label too, and so without commas; or send runner_labels")
     return RunnerRequest(
         mode=mode,
         secret=_secret(mode, given, environment),
         url=None if mode is Credentials.JIT else _url(given, environment),
         name=name,
         labels=_labels(given.get("runner_labels", ["runpod", name])),
-        group=_text(given, "runner_group", MAX_LABEL),
+        group=_argument(given, "runner_group", MAX_LABEL),
         job_timeout=_seconds(given, "job_timeout", JOB_TIMEOUT),
         idle_timeout=_seconds(given, "idle_timeout", IDLE_TIMEOUT),
         not_after=_seconds(given, "not_after", 0.0) or None,
@@ -110,6 +112,13 @@ def _text(given: Mapping[str, Any], key: str, longest: int) -> str | None:
     return value
 
 
+def _argument(given: Mapping[str, Any], key: str, longest: int) -> str | None:
+    value = _text(given, key, longest)
+    if value and value.startswith("-"):
+        raise _bad(key, "must not start with -, which config.sh takes for an option")
+    return value
+
+
 def _seconds(given: Mapping[str, Any], key: str, default: float) -> float:
     value = given.get(key, default)
     with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
@@ -124,6 +133,8 @@ def _labels(value: Any) -> tuple[str, ...]:
     for label in value:
         if not isinstance(label, str) or not label or not label.isprintable() or "," in label:
             raise _bad("runner_labels", "each must be a text of one line without commas")
+        if label.startswith("-"):
+            raise _bad("runner_labels", "none may start with -, which config.sh takes for an option")
         if len(label) > MAX_LABEL:
             raise _bad("runner_labels", f"{label[:20]}... is {len(label)} characters long; at most {MAX_LABEL}")
     return tuple(value)

@@ -59,6 +59,10 @@ def test_what_is_left_out_has_the_documented_default() -> None:
     assert parsed({"jit_config": JIT}, RUNPOD_POD_ID="pod-7").labels == ("runpod", "pod-7")
 
 
+def test_a_name_with_a_comma_needs_labels_of_its_own() -> None:
+    assert parsed({"jit_config": JIT, "runner_name": "a,b", "runner_labels": ["gpu"]}).name == "a,b"
+
+
 def test_every_other_key_is_the_jobs() -> None:
     own = {"dataset": "m'n\"ist\n", "nested": {"a": [1, None]}}
     assert json.loads(parsed({"jit_config": JIT, "mode": "jit", **own}).job_input) == own
@@ -139,6 +143,10 @@ def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, api_url
         ({"registration_token": "A", "github_org": "acme/web"}, "github_org: must be an organisation's name alone"),
         ({"jit_config": JIT, "runner_name": "x" * 65}, "runner_name: is 65 characters long; at most 64"),
         ({"jit_config": JIT, "runner_name": "a\nb"}, "runner_name: must be a text of one line"),
+        ({"jit_config": JIT, "runner_name": "a,b"}, "runner_name: is the runner's label too, and so without commas"),
+        ({"jit_config": JIT, "runner_name": "--replace"}, "runner_name: must not start with -"),
+        ({"jit_config": JIT, "runner_group": "--replace"}, "runner_group: must not start with -"),
+        ({"jit_config": JIT, "runner_labels": ["--replace"]}, "runner_labels: none may start with -"),
         ({"jit_config": JIT, "runner_labels": "gpu"}, "runner_labels: must be a list of 1 to 100 labels"),
         ({"jit_config": JIT, "runner_labels": []}, "runner_labels: must be a list of 1 to 100 labels"),
         ({"jit_config": JIT, "runner_labels": ["a,b"]}, "runner_labels: each must be a text of one line"),
