@@ -22,7 +22,7 @@ from runner_image.failure import Failure
 from runner_image.masking import Masker
 from runner_image.process import adopt_orphans, unbroken
 from runner_image.progress import Reporter, Send
-from runner_image.request import parse
+from runner_image.request import names, parse
 from runner_image.session import Session
 
 ANSWER_LIMIT = 10.0
@@ -48,7 +48,7 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
     masker = Masker([*(os.environ.get(name) for name in SECRETS), *_secrets(request.get("input"))])
     # Set by RunPod, and so absent in a local trial.
     reporter = Reporter(_to_runpod(request)) if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT") else None
-    emit = Events(masker, reporter, request=request.get("id"))
+    emit = Events(masker, reporter, request=request.get("id"), **names(request.get("input")))
     try:
         return dict(masker.masked(await _served(request, masker, emit)))
     except Failure as failure:

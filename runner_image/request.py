@@ -91,10 +91,17 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
         group=_argument(given, "runner_group", MAX_LABEL),
         job_timeout=_seconds(given, "job_timeout", JOB_TIMEOUT),
         idle_timeout=_seconds(given, "idle_timeout", IDLE_TIMEOUT),
-        not_after=_seconds(given, "not_after", 0.0) or None,
+        not_after=_seconds(given, "not_after", 0.0) if "not_after" in given else None,
         submission=_text(given, "submission", MAX_LABEL),
         job_input=_job_input(raw),
     )
+
+
+def names(raw: object) -> dict[str, str]:
+    """Under which names the log is to show an input, valid or not."""
+    given = raw if isinstance(raw, Mapping) else {}
+    known = {"submission": given.get("submission"), "runner": given.get("runner_name")}
+    return {name: value[:MAX_LABEL] for name, value in known.items() if isinstance(value, str)}
 
 
 def _bad(key: str, mend: str) -> Failure:

@@ -93,7 +93,7 @@ class Session:
             Failure: any end but `completed` and `no_job`.
             asyncio.CancelledError: the request was stopped; everything has been cleaned up.
         """
-        if self._request.not_after and time.time() > self._request.not_after:
+        if self._request.not_after is not None and time.time() > self._request.not_after:
             return self._answer(Reason.NO_JOB)
         reason = Reason.STOPPED
         try:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -327,9 +326,10 @@ def test_a_runner_that_no_job_comes_for_leaves(worker: Worker, mode: str) -> Non
     assert processes_in(worker.standin.root) == []
 
 
-def test_a_request_that_comes_too_late_starts_nothing(worker: Worker) -> None:
+@pytest.mark.parametrize("not_after", [0, 1_700_000_000])
+def test_a_request_that_comes_too_late_starts_nothing(worker: Worker, not_after: float) -> None:
     worker.lacks_runner("touch started")
-    answer = worker.handle(**worker.jit(not_after=time.time() - 1))
+    answer = worker.handle(**worker.jit(not_after=not_after))
     assert answer["outcome"] == "no_job"
     assert not (worker.standin.root / "started").exists()
 
@@ -339,6 +339,14 @@ def test_bad_input_starts_nothing_and_names_the_field(worker: Worker) -> None:
     answer = worker.handle(jit_config="%%%")
     assert answer["error"].startswith("bad_input: jit_config: ")
     assert not (worker.standin.root / "started").exists()
+
+
+def test_the_log_names_a_refused_request_as_far_as_it_can(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
+    for given in ({"submission": "s-1", "runner_name": "r-1"}, {"submission": 7, "runner_name": ["r"]}):
+        worker.handle(jit_config="%%%", **given)
+    named, unnamed = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert (named["request"], named["submission"], named["runner"]) == ("req-1", "s-1", "r-1")
+    assert unnamed.keys() == {"at", "event", "request", "reason", "detail"}
 
 
 def test_a_url_that_is_not_githubs_starts_nothing(worker: Worker) -> None:

@@ -59,6 +59,11 @@ def test_what_is_left_out_has_the_documented_default() -> None:
     assert parsed({"jit_config": JIT}, RUNPOD_POD_ID="pod-7").labels == ("runpod", "pod-7")
 
 
+@pytest.mark.parametrize(("given", "limit"), [({}, None), ({"not_after": None}, None), ({"not_after": 0}, 0.0)])
+def test_only_a_request_without_a_limit_may_start_at_any_time(given: dict[str, Any], limit: float | None) -> None:
+    assert parsed({"jit_config": JIT, **given}).not_after == limit
+
+
 def test_a_name_with_a_comma_needs_labels_of_its_own() -> None:
     assert parsed({"jit_config": JIT, "runner_name": "a,b", "runner_labels": ["gpu"]}).name == "a,b"
 
