@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-# Names that jobs rely on, and RunPod's facts about the machine. No key, token or webhook URL matches.
+# Names that jobs rely on, and RunPod's facts about the machine. No webhook URL matches.
 _ALLOWED = re.compile(
     r"""
       PATH | HOME | USER | LOGNAME | SHELL | LANG | LANGUAGE | LC_\w+ | TZ | TERM | TMPDIR | HOSTNAME
@@ -16,6 +16,7 @@ _ALLOWED = re.compile(
     """,
     re.VERBOSE,
 )
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 def runner_environment(environment: Mapping[str, str], job_input: str) -> dict[str, str]:
@@ -25,10 +26,14 @@ def runner_environment(environment: Mapping[str, str], job_input: str) -> dict[s
         environment: the worker's.
         job_input: of the request, JSON; reaches the job as `JOB_INPUT`.
     """
-    allowed = {name: value for name, value in environment.items() if _ALLOWED.fullmatch(name)}
+    allowed = {name: value for name, value in environment.items() if _passes(name)}
     return {
         **allowed,
         "JOB_INPUT": job_input,
         # Tells a deprecated runner from one that cannot connect: code 7 instead of 1.
         "ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE": "1",
     }
+
+
+def _passes(name: str) -> bool:
+    return bool(_ALLOWED.fullmatch(name)) and not _SECRET.search(name)
