@@ -20,6 +20,7 @@ DRAIN = 2.0
 """s to wait for the end of output when a step has left a process that holds it open."""
 
 LONGEST_LINE = 64 * 1024
+"""Bytes."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -125,19 +126,25 @@ class Process:
 
 
 async def _read(pipe: int, on_line: Callable[[str], None]) -> None:
-    """Call `on_line` with each line; one of over LONGEST_LINE comes in pieces."""
+    """Call `on_line` with each line."""
     stream, pending = asyncio.StreamReader(), b""
     protocol = asyncio.StreamReaderProtocol(stream)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(pipe, "rb"))
     with contextlib.closing(transport):
         while chunk := await stream.read(LONGEST_LINE):
             *lines, pending = (pending + chunk).split(b"\n")
-            if len(pending) > LONGEST_LINE:
-                lines, pending = [*lines, pending], b""
+            pending = pending[: LONGEST_LINE + 1]
             for line in lines:
-                on_line(line.decode(errors="replace").rstrip("\r"))
+                on_line(_text(line))
     if pending:
-        on_line(pending.decode(errors="replace"))
+        on_line(_text(pending))
+
+
+def _text(line: bytes) -> str:
+    """A line as text; an over-long one up to a blank, for no mask would know half a secret."""
+    if len(line) > LONGEST_LINE:
+        line = line[: line.rfind(b" ", 0, LONGEST_LINE) + 1]
+    return line.decode(errors="replace").rstrip("\r")
 
 
 def _kill_descendants(spared: set[int]) -> None:

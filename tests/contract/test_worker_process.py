@@ -55,6 +55,13 @@ def test_a_program_ends_with_its_code_and_all_its_lines(tmp_path: Path) -> None:
     assert (code, lines) == (7, ["one", "two", "three"])
 
 
+def test_of_an_over_long_line_the_beginning_is_told_up_to_a_blank(tmp_path: Path) -> None:
+    """A secret that was cut in two would be masked in neither half."""
+    script = "x=$(printf '%01000d' 0); printf 'one two '; for i in {1..200}; do printf $x; done; echo; echo three; "
+    _, lines, _ = ran(f"{script} for i in {{1..66}}; do printf $x; done; echo ' four'; printf five", tmp_path)
+    assert lines == ["one two ", "three", "", "five"]
+
+
 def test_a_process_that_holds_the_output_does_not_hold_the_end(tmp_path: Path) -> None:
     """In Python before 3.12.5 asyncio's own pipe makes the exit wait for its last writer."""
     code, lines, _ = ran(f"echo line; setsid sleep {MARK} & sleep 0.3; exit 3", tmp_path)
