@@ -70,6 +70,11 @@ class Worker:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
+    def configures_slowly(self) -> None:
+        """Let config.sh hang once it has registered."""
+        path = self.standin.root / "config.sh"
+        path.write_text('#!/bin/sh\n./bin/Runner.Listener configure "$@"\nsleep 60\n')
+
 
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
@@ -372,6 +377,13 @@ def test_a_listener_that_fails_before_a_job_is_started_again_a_few_times(worker:
     assert (worker.standin.root / "starts").read_text() == "x\n" * (1 + session.RESTARTS)
 
 
+def test_a_listener_that_is_started_again_has_no_more_time_to_wait_for_a_job(worker: Worker) -> None:
+    worker.patch.setattr(session, "RESTART_WAIT", 0.01)
+    worker.patch.setattr(session, "WORKER_GRACE", 1.0)
+    worker.lacks_runner("sleep 0.6; exit 2")
+    assert worker.handle(**worker.jit(idle_timeout=0))["outcome"] == "no_job"
+
+
 def test_a_listener_that_fails_after_it_took_a_job_is_not_started_again(worker: Worker) -> None:
     worker.lacks_runner(f"echo x >> starts; {RUNNING.format('build')}; exit 2")
     answer = worker.handle(**worker.jit())
@@ -421,6 +433,27 @@ def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
     assert job.conclusion == "cancelled"
     assert processes_in(worker.standin.root) == []
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("mode", ["app", "pat"])
+def test_a_worker_that_is_told_to_stop_while_it_registers_leaves_no_registration(worker: Worker, mode: str) -> None:
+    worker.patch.setattr(os, "_exit", lambda _: None)
+    worker.configures_slowly()
+
+    def terminate() -> None:
+        until((worker.standin.root / ".credentials_rsaparams").exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert worker.handle(terminate, **worker.tokens(mode))["error"].startswith("stopped: ")
+    assert worker.github.state.runners == {}
+
+
+def test_a_configuration_that_takes_too_long_leaves_no_registration(worker: Worker) -> None:
+    worker.patch.setattr(session, "CONFIGURE_LIMIT", 1.0)
+    worker.configures_slowly()
+    answer = worker.handle(**worker.tokens("pat"))
+    assert answer["error"] == "configuration_failed: config.sh took over 1 s"
+    assert worker.github.state.runners == {}
 
 
 def test_a_stopped_request_ends_the_job_and_the_process(worker: Worker) -> None:
