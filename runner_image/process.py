@@ -19,10 +19,14 @@ INTERRUPT_GRACE = 20.0
 DRAIN = 2.0
 """s to wait for the end of output when a step has left a process that holds it open."""
 
+REAP_EVERY = 1.0
+"""s between two looks for orphans that have ended: each keeps its process id until then."""
+
 LONGEST_LINE = 64 * 1024
 """Bytes."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 T = TypeVar("T")
 
@@ -48,6 +52,7 @@ class Process:
         self._process = process
         self._before = before
         self._reading = reading
+        self._reaping = asyncio.ensure_future(_reap({*before, process.pid}))
 
     @classmethod
     async def start(
@@ -115,14 +120,30 @@ class Process:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._process.wait()), INTERRUPT_GRACE)
         self._signal(signal.SIGKILL)
+        self._reaping.cancel()
         await self._process.wait()  # before the rest: what it leaves becomes this process's own only by its end
         await asyncio.to_thread(_kill_descendants, self._before)
         self._reading.cancel()
-        await asyncio.wait([self._reading])
+        await asyncio.wait([self._reading, self._reaping])
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+async def _reap(spared: set[int]) -> None:
+    while True:
+        await asyncio.sleep(REAP_EVERY)
+        _reap_once(spared)
+
+
+def _reap_once(spared: set[int]) -> None:
+    """Reap orphans that have ended. asyncio and the SDK wait for the spared children, whose codes must not be taken."""
+    with contextlib.suppress(ChildProcessError):
+        if os.waitid(os.P_ALL, 0, _ENDED):  # asking costs less than the search
+            for child in psutil.Process().children():
+                if child.pid not in spared:
+                    os.waitpid(child.pid, os.WNOHANG)
 
 
 async def _read(pipe: int, on_line: Callable[[str], None]) -> None:
