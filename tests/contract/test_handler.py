@@ -138,6 +138,14 @@ def test_a_request_in_a_token_mode_registers_its_runner_and_runs_one_job(worker:
     assert (job.executions, worker.github.state.runners) == (["r-7"], {})
 
 
+def test_a_runner_takes_one_job_and_no_update(worker: Worker) -> None:
+    worker.lacks_runner('echo "$@" >> asked')
+    worker.handle(**worker.tokens("registration"))
+    configure, run = (worker.standin.root / "asked").read_text().splitlines()
+    assert configure.startswith("configure --unattended --ephemeral --disableupdate --url ")
+    assert run == "run --once"
+
+
 def test_a_request_as_before_the_bridge_needs_an_organisation_alone(worker: Worker) -> None:
     worker.patch.delenv("GITHUB_APP_PRIVATE_KEY")
     worker.patch.setenv("RUNPOD_POD_ID", "pod-1")
@@ -305,6 +313,11 @@ def test_an_installation_that_is_no_number_is_a_matter_of_configuration(worker: 
     assert answer["error"].startswith("configuration_failed: GITHUB_APP_INSTALLATION_ID: must be a number")
 
 
+def test_a_version_that_only_the_exit_code_tells_of_is_reported(worker: Worker) -> None:
+    worker.lacks_runner('[ "$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE" = 1 ] && exit 7; exit 1')
+    assert worker.handle(**worker.jit())["error"].startswith("version_deprecated: ")
+
+
 def test_a_version_that_github_no_longer_accepts_is_reported(worker: Worker) -> None:
     worker.github.state.oldest_version = (3, 0, 0)
     assert worker.handle(**worker.jit())["error"].startswith("version_deprecated: ")
@@ -329,6 +342,12 @@ def test_a_runner_that_no_job_comes_for_leaves(worker: Worker, mode: str) -> Non
     assert (answer["outcome"], answer["job"]) == ("no_job", None)
     assert len(worker.github.state.runners) == (0 if mode in ("app", "pat") else 1)
     assert processes_in(worker.standin.root) == []
+
+
+def test_a_job_that_comes_after_the_bridges_own_limit_is_still_run(worker: Worker) -> None:
+    worker.patch.setattr(session, "WORKER_GRACE", 30.0)
+    worker.lacks_runner(f"sleep 0.5; {RUNNING.format('b')}; {ENDED.format('b')}")
+    assert worker.handle(**worker.jit(idle_timeout=0))["outcome"] == "completed"
 
 
 @pytest.mark.parametrize("not_after", [0, 1_700_000_000])
@@ -374,7 +393,7 @@ def test_a_listener_that_fails_before_a_job_is_started_again_a_few_times(worker:
     worker.lacks_runner(f"echo x >> starts; exit {code}")
     answer = worker.handle(**worker.jit())
     assert answer["error"] == f"crashed: the runner ended with code {code}"
-    assert (worker.standin.root / "starts").read_text() == "x\n" * (1 + session.RESTARTS)
+    assert (worker.standin.root / "starts").read_text() == "x\n" * 4
 
 
 def test_a_listener_that_is_started_again_has_no_more_time_to_wait_for_a_job(worker: Worker) -> None:
@@ -418,6 +437,12 @@ def test_a_runner_that_stays_after_its_job_does_not_spoil_it(worker: Worker) -> 
     assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
 
 
+def test_a_runner_is_not_hurried_when_its_job_has_ended(worker: Worker) -> None:
+    worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 1; exit 0")
+    answer = worker.handle(**worker.jit(job_timeout=0.3))
+    assert (answer["outcome"], answer["exit_code"]) == ("completed", 0)
+
+
 def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
     left: list[int] = []
     worker.patch.setattr(os, "_exit", left.append)
@@ -430,6 +455,7 @@ def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
     before = signal.getsignal(signal.SIGTERM)
     answer = worker.handle(terminate, **worker.jit())
     assert answer["error"].startswith("stopped: ")
+    assert left == [], "the answer is sent first"
     assert job.conclusion == "cancelled"
     assert processes_in(worker.standin.root) == []
     assert signal.getsignal(signal.SIGTERM) == before
@@ -454,6 +480,22 @@ def test_a_configuration_that_takes_too_long_leaves_no_registration(worker: Work
     answer = worker.handle(**worker.tokens("pat"))
     assert answer["error"] == "configuration_failed: config.sh took over 1 s"
     assert worker.github.state.runners == {}
+
+
+def test_a_worker_that_was_told_to_stop_leaves_when_it_has_had_time_to_answer(worker: Worker) -> None:
+    left: list[int] = []
+    worker.patch.setattr(os, "_exit", left.append)
+    worker.patch.setattr(handler, "ANSWER_LIMIT", 0.2)
+    worker.lacks_runner("sleep 60")
+
+    async def terminated() -> None:
+        asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGTERM)
+        await handler.handle({"id": "req-1", "input": worker.jit()})
+        assert left == []
+        await asyncio.sleep(0.4)
+
+    asyncio.run(terminated())
+    assert left == [128 + signal.SIGTERM]
 
 
 def test_a_stopped_request_ends_the_job_and_the_process(worker: Worker) -> None:
