@@ -6,7 +6,7 @@ from pathlib import Path
 from runner_image.masking import Masker
 
 LONGEST = 20_000_000
-"""Bytes kept of one log, its end."""
+"""Bytes kept of one log, its end, from a whole line on: no mask would know half a secret."""
 
 
 def keep(root: Path, directory: Path, masker: Masker) -> int:
@@ -33,7 +33,9 @@ def keep(root: Path, directory: Path, masker: Masker) -> int:
 def _copy(source: Path, target: Path, masker: Masker) -> None:
     # A job may have put a link in the log's place, to a file that only the worker can read.
     with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123 - a descriptor
-        file.seek(max(0, os.fstat(file.fileno()).st_size - LONGEST))
+        if (skipped := os.fstat(file.fileno()).st_size - LONGEST) > 0:
+            file.seek(skipped - 1)
+            file.readline()
         text = file.read().decode(errors="replace")
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file_kept:  # noqa: PTH123 - a descriptor

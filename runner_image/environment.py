@@ -1,11 +1,9 @@
 """The environment of the runner and so of every step: an allowlist, because the worker's own holds secrets."""
 
-import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
-# Names that jobs rely on, and RunPod's facts about the machine. No key, token or webhook URL matches.
+# Names that jobs rely on, and RunPod's facts about the machine. No webhook URL matches.
 _ALLOWED = re.compile(
     r"""
       PATH | HOME | USER | LOGNAME | SHELL | LANG | LANGUAGE | LC_\w+ | TZ | TERM | TMPDIR | HOSTNAME
@@ -18,19 +16,24 @@ _ALLOWED = re.compile(
     """,
     re.VERBOSE,
 )
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
-def runner_environment(environment: Mapping[str, str], job_input: Mapping[str, Any]) -> dict[str, str]:
+def runner_environment(environment: Mapping[str, str], job_input: str) -> dict[str, str]:
     """What the runner and its steps may know.
 
     Args:
         environment: the worker's.
-        job_input: of the request; reaches the job as the JSON in `JOB_INPUT`.
+        job_input: of the request, JSON; reaches the job as `JOB_INPUT`.
     """
-    allowed = {name: value for name, value in environment.items() if _ALLOWED.fullmatch(name)}
+    allowed = {name: value for name, value in environment.items() if _passes(name)}
     return {
         **allowed,
-        "JOB_INPUT": json.dumps(job_input),
+        "JOB_INPUT": job_input,
         # Tells a deprecated runner from one that cannot connect: code 7 instead of 1.
         "ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE": "1",
     }
+
+
+def _passes(name: str) -> bool:
+    return bool(_ALLOWED.fullmatch(name)) and not _SECRET.search(name)

@@ -34,7 +34,7 @@ class Events:
         self._write({"at": round(time.time(), 3), "event": event, **self._known, **fields})
         if self._reporter and event in _PROGRESS:
             told = {"state": _PROGRESS[event], "runner_name": self._known.get("runner"), **fields}
-            self._reporter.tell(json.loads(self._masker.mask(json.dumps(told))))
+            self._reporter.tell(self._masker.masked(told))
 
     def _write(self, line: Mapping[str, object]) -> None:
-        print(self._masker.mask(json.dumps(line)), flush=True)
+        print(json.dumps(self._masker.masked(line)), flush=True)

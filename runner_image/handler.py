@@ -14,7 +14,7 @@ from typing import Any
 if __name__ == "__main__":  # as a program its own folder is on the path, but not the one that holds bridge
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bridge.model import Reason
+from bridge.model import Reason, WorkerAnswer
 from runner_image import fitness
 from runner_image.account import SUDOERS, refuse_exposed_keys, runner_account, shield
 from runner_image.events import Events
@@ -22,7 +22,7 @@ from runner_image.failure import Failure
 from runner_image.masking import Masker
 from runner_image.process import adopt_orphans, unbroken
 from runner_image.progress import Reporter, Send
-from runner_image.request import parse
+from runner_image.request import names, parse
 from runner_image.session import Session
 
 ANSWER_LIMIT = 10.0
@@ -48,28 +48,28 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
     masker = Masker([*(os.environ.get(name) for name in SECRETS), *_secrets(request.get("input"))])
     # Set by RunPod, and so absent in a local trial.
     reporter = Reporter(_to_runpod(request)) if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT") else None
-    emit = Events(masker, reporter, request=request.get("id"))
+    emit = Events(masker, reporter, request=request.get("id"), **names(request.get("input")))
     try:
-        return await _served(request, masker, emit)
+        return dict(masker.masked(await _served(request, masker, emit)))
     except Failure as failure:
-        emit("failed", reason=failure.reason, detail=failure.detail)
-        return {"outcome": failure.reason.value, "error": masker.mask(str(failure))}
+        return _failed(failure, masker, emit)
     except asyncio.CancelledError:
         # The SDK would send no answer, and take the next request in a worker that is to be fresh.
         emit("stopped", detail="RunPod stopped the request")
         raise SystemExit(0) from None
     except Exception as error:
-        emit("failed", reason=Reason.CRASHED, detail=repr(error))
-        return {
-            "outcome": Reason.CRASHED.value,
-            "error": masker.mask(f"{Reason.CRASHED}: {type(error).__name__}: {error}"),
-        }
+        return _failed(Failure(Reason.CRASHED, f"{type(error).__name__}: {error}"), masker, emit)
     finally:
         if reporter:
             await unbroken(reporter.close())
 
 
-async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> dict[str, Any]:
+def _failed(failure: Failure, masker: Masker, emit: Events) -> dict[str, Any]:
+    emit("failed", reason=failure.reason, detail=failure.detail)
+    return {"outcome": failure.reason.value, "error": masker.mask(str(failure))}
+
+
+async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> WorkerAnswer:
     """Run the session in a task of its own, so that SIGTERM can end it and still answer."""
     parsed = parse(request.get("input"), os.environ)
     emit.bind(submission=parsed.submission, runner=parsed.name)
@@ -99,7 +99,7 @@ async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> d
         loop.remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, sdk_handler)
     emit("done", **answer)
-    return dict(answer)
+    return answer
 
 
 def _to_runpod(request: Mapping[str, Any]) -> Send:

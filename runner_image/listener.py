@@ -31,7 +31,7 @@ _TROUBLE = (
         Reason.REGISTRATION_LOST,
     ),
     (re.compile(_ERROR + r"The runner no longer exists on the server"), Reason.REGISTRATION_LOST),
-    (re.compile(_ERROR + r"Registration \S+ was not found"), Reason.REGISTRATION_LOST),
+    (re.compile(_ERROR + r"(?:Runner connect error: )?Registration \S+ was not found"), Reason.REGISTRATION_LOST),
 )
 
 

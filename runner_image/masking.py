@@ -1,10 +1,11 @@
 """Secrets never leave in a log line or an answer."""
 
 import base64
-import binascii
+import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 MASK = "***"
 
@@ -26,10 +27,11 @@ class Masker:
             self.learn(secret)
 
     def learn(self, secret: str | None) -> None:
-        """Mask `secret` from now on: whole, its lines, its base64, and the files within a JIT config."""
+        """Mask `secret` from now on: whole, its lines, its base64, the lines of a key and the files of a JIT config."""
         if not secret:
             return
-        forms = {secret, *secret.splitlines(), base64.b64encode(secret.encode()).decode(), *_files(secret)}
+        encoded = base64.b64encode(secret.encode(errors="surrogatepass")).decode()
+        forms = {secret, encoded, *_lines(secret), *_lines(_key(secret)), *_files(secret)}
         self._secrets = sorted({*self._secrets, *(f for f in forms if len(f) >= _SHORTEST)}, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
@@ -38,11 +40,32 @@ class Masker:
             text = text.replace(secret, MASK)
         return _TOKENS.sub(MASK, text)
 
+    def masked(self, value: Any) -> Any:
+        """A JSON value with every text in it masked: before it is written, for an escape of JSON hides a secret."""
+        if isinstance(value, str):
+            return self.mask(value)
+        if isinstance(value, Mapping):
+            return {key: self.masked(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.masked(each) for each in value]
+        return value
+
+
+def _lines(text: str) -> Iterable[str]:
+    return (line.strip() for line in text.replace("\\n", "\n").splitlines())
+
+
+def _key(secret: str) -> str:
+    """The PEM that this is the base64 of; empty for any other secret."""
+    with contextlib.suppress(ValueError):
+        text = base64.b64decode(secret).decode()
+        return text if text.startswith("-----BEGIN") else ""
+    return ""
+
 
 def _files(secret: str) -> Iterable[str]:
     """The base64 of each file within a JIT config; nothing for any other secret."""
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         files = json.loads(base64.b64decode(secret, validate=True))
-    except (binascii.Error, ValueError):
-        return []
-    return [value for value in files.values() if isinstance(value, str)] if isinstance(files, dict) else []
+        return [value for value in files.values() if isinstance(value, str)] if isinstance(files, dict) else []
+    return []

@@ -19,9 +19,14 @@ INTERRUPT_GRACE = 20.0
 DRAIN = 2.0
 """s to wait for the end of output when a step has left a process that holds it open."""
 
+REAP_EVERY = 1.0
+"""s between two looks for orphans that have ended: each keeps its process id until then."""
+
 LONGEST_LINE = 64 * 1024
+"""Bytes."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 T = TypeVar("T")
 
@@ -47,6 +52,7 @@ class Process:
         self._process = process
         self._before = before
         self._reading = reading
+        self._reaping = asyncio.ensure_future(_reap({*before, process.pid}))
 
     @classmethod
     async def start(
@@ -114,30 +120,52 @@ class Process:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._process.wait()), INTERRUPT_GRACE)
         self._signal(signal.SIGKILL)
+        self._reaping.cancel()
         await self._process.wait()  # before the rest: what it leaves becomes this process's own only by its end
         await asyncio.to_thread(_kill_descendants, self._before)
         self._reading.cancel()
-        await asyncio.wait([self._reading])
+        await asyncio.wait([self._reading, self._reaping])
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
+async def _reap(spared: set[int]) -> None:
+    while True:
+        await asyncio.sleep(REAP_EVERY)
+        _reap_once(spared)
+
+
+def _reap_once(spared: set[int]) -> None:
+    """Reap orphans that have ended. asyncio and the SDK wait for the spared children, whose codes must not be taken."""
+    with contextlib.suppress(ChildProcessError):
+        if os.waitid(os.P_ALL, 0, _ENDED):  # asking costs less than the search
+            for child in psutil.Process().children():
+                if child.pid not in spared:
+                    os.waitpid(child.pid, os.WNOHANG)
+
+
 async def _read(pipe: int, on_line: Callable[[str], None]) -> None:
-    """Call `on_line` with each line; one of over LONGEST_LINE comes in pieces."""
+    """Call `on_line` with each line."""
     stream, pending = asyncio.StreamReader(), b""
     protocol = asyncio.StreamReaderProtocol(stream)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(pipe, "rb"))
     with contextlib.closing(transport):
         while chunk := await stream.read(LONGEST_LINE):
             *lines, pending = (pending + chunk).split(b"\n")
-            if len(pending) > LONGEST_LINE:
-                lines, pending = [*lines, pending], b""
+            pending = pending[: LONGEST_LINE + 1]
             for line in lines:
-                on_line(line.decode(errors="replace").rstrip("\r"))
+                on_line(_text(line))
     if pending:
-        on_line(pending.decode(errors="replace"))
+        on_line(_text(pending))
+
+
+def _text(line: bytes) -> str:
+    """A line as text; an over-long one up to a blank, for no mask would know half a secret."""
+    if len(line) > LONGEST_LINE:
+        line = line[: line.rfind(b" ", 0, LONGEST_LINE) + 1]
+    return line.decode(errors="replace").rstrip("\r")
 
 
 def _kill_descendants(spared: set[int]) -> None:

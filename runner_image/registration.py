@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from bridge.errors import AuthError, BridgeError, ConfigError
 from bridge.model import Credentials, Reason
 from runner_image.failure import Failure
-from runner_image.request import RunnerRequest
+from runner_image.request import API, RunnerRequest
 
 if TYPE_CHECKING:
     from bridge.github.api import GitHub
@@ -73,22 +73,28 @@ async def delete_registration(request: RunnerRequest, environment: Mapping[str, 
 @asynccontextmanager
 async def _github(request: RunnerRequest, environment: Mapping[str, str]) -> "AsyncIterator[GitHub]":
     """GitHub's client; imported here because jit and registration modes start faster without it."""
-    from bridge.github.api import GitHub, api_url_of
+    from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth, AppKey, PatAuth
     from bridge.github.transport import http_client
 
-    api_url = environment.get("GITHUB_API_URL") or api_url_of(request.url or "")
+    api_url = environment.get("GITHUB_API_URL") or API
     async with http_client() as http:
         if request.mode is Credentials.PAT:
             yield GitHub(http, PatAuth(request.secret or ""), api_url=api_url)
             return
-        installation = environment.get("GITHUB_APP_INSTALLATION_ID")
         auth = AppAuth(
             http,
             api_url=api_url,
             issuer=environment.get("GITHUB_APP_CLIENT_ID") or environment.get("GITHUB_APP_ID", ""),
             key=AppKey.load(environment.get("GITHUB_APP_PRIVATE_KEY", "")),
             owner=urlsplit(request.url or "").path.strip("/").partition("/")[0],
-            installation_id=int(installation) if installation else None,
+            installation_id=_installation(environment.get("GITHUB_APP_INSTALLATION_ID")),
         )
         yield GitHub(http, auth, api_url=api_url)
+
+
+def _installation(given: str | None) -> int | None:
+    try:
+        return int(given) if given else None
+    except ValueError:
+        raise ConfigError("GITHUB_APP_INSTALLATION_ID: must be a number; without it it is looked up") from None

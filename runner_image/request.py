@@ -1,14 +1,14 @@
 """The input of a request -> what to run. Whatever cannot work is refused in one line before anything starts."""
 
 import base64
-import binascii
+import contextlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from bridge.model import Credentials, Reason, WorkerInput
 from runner_image.failure import Failure
@@ -21,8 +21,14 @@ IDLE_TIMEOUT = 300.0
 
 MAX_NAME, MAX_LABEL, MAX_LABELS = 64, 256, 100
 
-_PATH = re.compile(r"/(?P<owner>[A-Za-z0-9-]+)(?:/(?P<name>[A-Za-z0-9._-]+))?/?")
-_API = "https://api.github.com"
+MAX_VARIABLE = 131_071
+"""Bytes of one environment variable with its name: Linux's MAX_ARG_STRLEN without the NUL, linux/binfmts.h."""
+
+_WORD = re.compile(r"[!-~]+")
+API = "https://api.github.com"
+
+_OWNER = re.compile(r"[A-Za-z0-9-]+")
+_PATH = re.compile(rf"/{_OWNER.pattern}(?:/(?!\.\.?/?$)[A-Za-z0-9._-]+)?/?")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -41,7 +47,7 @@ class RunnerRequest:
         idle_timeout: s.
         not_after: Unix seconds, None for no limit.
         submission: the bridge's id.
-        job_input: every other key of the input, for the job.
+        job_input: every other key of the input, for the job, as JSON.
     """
 
     mode: Credentials
@@ -54,7 +60,7 @@ class RunnerRequest:
     idle_timeout: float
     not_after: float | None
     submission: str | None
-    job_input: Mapping[str, Any]
+    job_input: str
 
     @property
     def target(self) -> str:
@@ -73,20 +79,29 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
         raise _bad("input", f"must be a JSON object, not {type(raw).__name__}")
     given = {key: value for key, value in raw.items() if value is not None}
     mode = _mode(given, environment)
-    name = _text(given, "runner_name", MAX_NAME) or environment.get("RUNPOD_POD_ID") or "serverless-runpod-runner"
+    name = _argument(given, "runner_name", MAX_NAME) or environment.get("RUNPOD_POD_ID") or "serverless-runpod-runner"
+    if "," in name and "runner_labels" not in given:
+        raise _bad("runner_name", "is the runner's label too, and so without commas; or send runner_labels")
     return RunnerRequest(
         mode=mode,
         secret=_secret(mode, given, environment),
-        url=None if mode is Credentials.JIT else _url(mode, given, environment),
+        url=None if mode is Credentials.JIT else _url(given, environment),
         name=name,
         labels=_labels(given.get("runner_labels", ["runpod", name])),
-        group=_text(given, "runner_group", MAX_LABEL),
+        group=_argument(given, "runner_group", MAX_LABEL),
         job_timeout=_seconds(given, "job_timeout", JOB_TIMEOUT),
         idle_timeout=_seconds(given, "idle_timeout", IDLE_TIMEOUT),
-        not_after=_seconds(given, "not_after", 0.0) or None,
+        not_after=_seconds(given, "not_after", 0.0) if "not_after" in given else None,
         submission=_text(given, "submission", MAX_LABEL),
-        job_input={key: value for key, value in raw.items() if key not in WorkerInput.__annotations__},
+        job_input=_job_input(raw),
     )
+
+
+def names(raw: object) -> dict[str, str]:
+    """Under which names the log is to show an input, valid or not."""
+    given = raw if isinstance(raw, Mapping) else {}
+    known = {"submission": given.get("submission"), "runner": given.get("runner_name")}
+    return {name: value[:MAX_LABEL] for name, value in known.items() if isinstance(value, str)}
 
 
 def _bad(key: str, mend: str) -> Failure:
@@ -104,11 +119,19 @@ def _text(given: Mapping[str, Any], key: str, longest: int) -> str | None:
     return value
 
 
+def _argument(given: Mapping[str, Any], key: str, longest: int) -> str | None:
+    value = _text(given, key, longest)
+    if value and value.startswith("-"):
+        raise _bad(key, "must not start with -, which config.sh takes for an option")
+    return value
+
+
 def _seconds(given: Mapping[str, Any], key: str, default: float) -> float:
     value = given.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
-        raise _bad(key, "must be a number of seconds")
-    return float(value)
+    with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+        if not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value) and value >= 0:
+            return float(value)
+    raise _bad(key, "must be a number of seconds")
 
 
 def _labels(value: Any) -> tuple[str, ...]:
@@ -117,6 +140,8 @@ def _labels(value: Any) -> tuple[str, ...]:
     for label in value:
         if not isinstance(label, str) or not label or not label.isprintable() or "," in label:
             raise _bad("runner_labels", "each must be a text of one line without commas")
+        if label.startswith("-"):
+            raise _bad("runner_labels", "none may start with -, which config.sh takes for an option")
         if len(label) > MAX_LABEL:
             raise _bad("runner_labels", f"{label[:20]}... is {len(label)} characters long; at most {MAX_LABEL}")
     return tuple(value)
@@ -141,54 +166,97 @@ def _mode(given: Mapping[str, Any], environment: Mapping[str, str]) -> Credentia
 def _secret(mode: Credentials, given: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
     match mode:
         case Credentials.JIT:
-            return _jit_config(_needed(given.get("jit_config"), "jit_config"))
+            return _jit_config(_token(given.get("jit_config"), "jit_config"))
         case Credentials.REGISTRATION:
-            return _needed(given.get("registration_token"), "registration_token")
+            return _token(given.get("registration_token"), "registration_token")
+        case Credentials.PAT if given.get("github_pat") or not environment.get("GITHUB_PAT"):
+            return _token(given.get("github_pat"), "github_pat")
         case Credentials.PAT:
-            return _needed(given.get("github_pat") or environment.get("GITHUB_PAT"), "github_pat")
+            return _token(environment["GITHUB_PAT"], "GITHUB_PAT", Reason.CONFIGURATION_FAILED)
         case Credentials.APP:
-            _needed(environment.get("GITHUB_APP_PRIVATE_KEY"), "GITHUB_APP_PRIVATE_KEY")
+            if not environment.get("GITHUB_APP_PRIVATE_KEY"):
+                raise _bad("GITHUB_APP_PRIVATE_KEY", "missing")
             return None
 
 
-def _needed(value: object, key: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _bad(key, "missing, or not a text")
-    return value
+def _token(value: object, key: str, reason: Reason = Reason.BAD_INPUT) -> str:
+    """A secret without the blanks around it, which come with copying."""
+    token = value.strip() if isinstance(value, str) else ""
+    if not token:
+        raise Failure(reason, f"{key}: missing, or not a text")
+    if not _WORD.fullmatch(token):
+        raise Failure(reason, f"{key}: holds what no credential of GitHub's does; copy it again")
+    _refuse_long(key, "ACTIONS_RUNNER_INPUT_JITCONFIG", token)
+    return token
+
+
+def _job_input(raw: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps({key: value for key, value in raw.items() if key not in WorkerInput.__annotations__})
+    except RecursionError:
+        raise _bad("input", "is nested too deeply") from None
+    _refuse_long("input", "JOB_INPUT", text)
+    return text
+
+
+def _refuse_long(key: str, variable: str, value: str) -> None:
+    room = MAX_VARIABLE - len(f"{variable}=")
+    if len(value) > room:
+        raise _bad(key, f"is {len(value)} bytes long; at most {room} fit into {variable}")
 
 
 def _jit_config(value: str) -> str:
     try:
         files = json.loads(base64.b64decode(value, validate=True))
-    except (binascii.Error, ValueError):
+    except (ValueError, RecursionError):
         files = None
     if not isinstance(files, dict):
         raise _bad("jit_config", "is not the base64 of a JSON object; send encoded_jit_config as GitHub gave it")
     return value
 
 
-def _url(mode: Credentials, given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    url = _text(given, "runner_url", 2048) or _url_of_organisation(given, environment)
-    parts = urlsplit(url)
-    if not _PATH.fullmatch(parts.path) or parts.query or parts.fragment or parts.username:
+def _url(given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    parts = _split(_text(given, "runner_url", 2048) or _url_of_organisation(given, environment))
+    if parts is None or not _PATH.fullmatch(parts.path) or parts.query or parts.fragment:
         raise _bad("runner_url", "must be https://HOST/ORGANISATION or https://HOST/OWNER/REPOSITORY")
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise _bad("runner_url", "must start with https://")
-    if mode in (Credentials.APP, Credentials.PAT) and "github_pat" not in given:
-        _refuse_stranger(parts.netloc, environment)
-    return url.rstrip("/")
+    _refuse_stranger(parts.netloc, environment)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL with a host and no name or password, its host in lower case; None for any other."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return None
+    return parts._replace(netloc=parts.netloc.lower()) if usable else None
 
 
 def _refuse_stranger(host: str, environment: Mapping[str, str]) -> None:
-    """The endpoint's own credentials go to the host that the endpoint names, not to one that a request names."""
-    api = urlsplit(environment.get("GITHUB_API_URL") or _API).netloc
+    """Credentials and jobs' code go to the host that the endpoint names, not to one that a request names."""
+    api = _api(environment).netloc
     if host not in (api, api.removeprefix("api.")):
         raise _bad("runner_url", f"{host} is not this endpoint's GitHub; set GITHUB_API_URL on the endpoint for it")
 
 
+def _api(environment: Mapping[str, str]) -> SplitResult:
+    api = _split(environment.get("GITHUB_API_URL") or API)
+    if api is None:
+        raise Failure(Reason.CONFIGURATION_FAILED, "GITHUB_API_URL: must be a URL such as https://HOST/api/v3")
+    return api
+
+
 def _url_of_organisation(given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    organisation = _text(given, "github_org", MAX_NAME) or environment.get("GITHUB_ORG")
+    organisation = _text(given, "github_org", MAX_NAME)
+    if organisation and not _OWNER.fullmatch(organisation):
+        raise _bad("github_org", "must be an organisation's name alone; send runner_url for a repository")
+    organisation = organisation or environment.get("GITHUB_ORG")
     if not organisation:
         raise _bad("runner_url", "missing; send it, or github_org")
-    api = urlsplit(environment.get("GITHUB_API_URL") or _API)
+    if not _OWNER.fullmatch(organisation):
+        raise Failure(Reason.CONFIGURATION_FAILED, "GITHUB_ORG: must be an organisation's name alone")
+    api = _api(environment)
     return f"{api.scheme}://{api.netloc.removeprefix('api.')}/{organisation}"

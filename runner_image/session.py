@@ -93,7 +93,7 @@ class Session:
             Failure: any end but `completed` and `no_job`.
             asyncio.CancelledError: the request was stopped; everything has been cleaned up.
         """
-        if self._request.not_after and time.time() > self._request.not_after:
+        if self._request.not_after is not None and time.time() > self._request.not_after:
             return self._answer(Reason.NO_JOB)
         reason = Reason.STOPPED
         try:
@@ -125,8 +125,10 @@ class Session:
         token = await registration_token(self._request, self._worker_environment)
         self._masker.learn(token)
         lines: list[str] = []
-        code = await self._configure({"ACTIONS_RUNNER_INPUT_TOKEN": token}, lines.append)
-        self._runner_id = registered_id(self._root)
+        try:
+            code = await self._configure({"ACTIONS_RUNNER_INPUT_TOKEN": token}, lines.append)
+        finally:  # it may have registered before it was ended
+            self._runner_id = registered_id(self._root)
         if code:
             raise config_failure(lines, code)
         return {}
@@ -146,10 +148,11 @@ class Session:
             await unbroken(process.stop())
 
     async def _listened(self, secret: Mapping[str, str]) -> tuple[Reason, str]:
-        """Start the Listener until it has run a job, or will not."""
+        """Start the Listener until it has run a job, or will not; all starts share one limit for idling."""
+        idle_until = asyncio.get_running_loop().time() + self._request.idle_timeout + WORKER_GRACE
         for restart in range(RESTARTS + 1):
             self._clock.enter("listen")
-            reason, detail = await self._listened_once(secret)
+            reason, detail = await self._listened_once(secret, idle_until)
             fruitless = self._exit_code in RESTARTABLE and self._progress.job is None and reason is Reason.CRASHED
             if not fruitless or restart == RESTARTS:
                 break
@@ -157,12 +160,12 @@ class Session:
             await asyncio.sleep(RESTART_WAIT * 2**restart)
         return reason, detail
 
-    async def _listened_once(self, secret: Mapping[str, str]) -> tuple[Reason, str]:
+    async def _listened_once(self, secret: Mapping[str, str], idle_until: float) -> tuple[Reason, str]:
         self._progress = Progress(version=self._progress.version)
         process = await self._start(["./bin/Runner.Listener", "run", "--once"], secret, self._heard)
         self._emit("listener started", pid=process.pid)
         try:
-            async with asyncio.timeout(self._request.idle_timeout + WORKER_GRACE) as self._limit:
+            async with asyncio.timeout_at(idle_until) as self._limit:
                 self._exit_code = await process.wait()
         except TimeoutError:
             return self._overdue()

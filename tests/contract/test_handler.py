@@ -1,11 +1,11 @@
 """The worker's handler with the runner stand-in at the GitHub emulator: every end a request can have."""
 
 import asyncio
+import base64
 import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from tests.runners import Installed, installed
 
 PAT = "ghp_thepersonaltoken"
 LABELS = ["self-hosted", "linux", "x64", "runpod", "gpu"]
+RUNNING = "echo '2026-09-16 15:14:46Z: Running job: {0}'"
+ENDED = "echo '2026-09-16 15:14:46Z: Job {0} completed with result: Succeeded'"
 
 
 @dataclass(kw_only=True)
@@ -67,6 +69,11 @@ class Worker:
         path.unlink()
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
+
+    def configures_slowly(self) -> None:
+        """Let config.sh hang once it has registered."""
+        path = self.standin.root / "config.sh"
+        path.write_text('#!/bin/sh\n./bin/Runner.Listener configure "$@"\nsleep 60\n')
 
 
 @pytest.fixture
@@ -129,6 +136,14 @@ def test_a_request_in_a_token_mode_registers_its_runner_and_runs_one_job(worker:
     answer = worker.handle(**worker.tokens(mode, runner_name="r-7"))
     assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
     assert (job.executions, worker.github.state.runners) == (["r-7"], {})
+
+
+def test_a_runner_takes_one_job_and_no_update(worker: Worker) -> None:
+    worker.lacks_runner('echo "$@" >> asked')
+    worker.handle(**worker.tokens("registration"))
+    configure, run = (worker.standin.root / "asked").read_text().splitlines()
+    assert configure.startswith("configure --unattended --ephemeral --disableupdate --url ")
+    assert run == "run --once"
 
 
 def test_a_request_as_before_the_bridge_needs_an_organisation_alone(worker: Worker) -> None:
@@ -195,6 +210,47 @@ def test_no_token_and_no_key_reaches_a_step_a_command_line_or_the_log(
             assert secret not in text
 
 
+def test_a_secret_in_the_runners_own_words_is_masked_in_log_and_answer(
+    worker: Worker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = "deploy rpa_theworkerskey"
+    worker.lacks_runner(f"echo 'key: rpa_theworkerskey'; {RUNNING.format(name)}; {ENDED.format(name)}")
+    answer = worker.handle(**worker.jit())
+    assert answer["job"] == "deploy ***"
+    log = capfd.readouterr().out
+    assert "key: ***" in log.splitlines()
+    assert "rpa_theworkerskey" not in log
+
+
+def test_a_secret_in_the_reason_of_a_failure_is_masked_in_log_and_answer(
+    worker: Worker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker.lacks_runner("echo 'cannot use rpa_theworkerskey'; exit 9")
+    answer = worker.handle(**worker.tokens("registration"))
+    assert answer["error"] == "configuration_failed: config.sh ended with code 9: cannot use ***"
+    assert "rpa_theworkerskey" not in capfd.readouterr().out
+
+
+def test_a_secret_in_an_unforeseen_error_is_masked_in_log_and_answer(
+    worker: Worker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("it's 'quote\"umläut'")
+
+    worker.patch.setenv("RUNPOD_API_KEY", 'quote"umläut')
+    worker.patch.setattr(session, "forget_job", fail)
+    assert worker.handle(**worker.jit())["error"] == "crashed: RuntimeError: it's '***'"
+    (failed,) = [json.loads(line) for line in capfd.readouterr().out.splitlines() if '"failed"' in line]
+    assert failed["detail"] == "RuntimeError: it's '***'"
+
+
+def test_input_that_is_beyond_reading_is_one_line(worker: Worker) -> None:
+    error = worker.handle(jit_config=base64.b64encode(b"[" * 50_000).decode())["error"]
+    assert error.startswith("bad_input: jit_config: is not the base64 of a JSON object")
+    error = worker.handle(registration_token="\ud800abcdef", runner_url=f"{worker.github.url}/acme")["error"]
+    assert error.startswith("bad_input: registration_token: ")
+
+
 def test_each_event_is_one_json_line_and_the_runners_own_lines_pass(
     worker: Worker, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -251,6 +307,17 @@ def test_credentials_that_github_refuses_are_a_matter_of_configuration(worker: W
     assert "403" in answer["error"]
 
 
+def test_an_installation_that_is_no_number_is_a_matter_of_configuration(worker: Worker) -> None:
+    worker.patch.setenv("GITHUB_APP_INSTALLATION_ID", "abc")
+    answer = worker.handle(**worker.tokens("app"))
+    assert answer["error"].startswith("configuration_failed: GITHUB_APP_INSTALLATION_ID: must be a number")
+
+
+def test_a_version_that_only_the_exit_code_tells_of_is_reported(worker: Worker) -> None:
+    worker.lacks_runner('[ "$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE" = 1 ] && exit 7; exit 1')
+    assert worker.handle(**worker.jit())["error"].startswith("version_deprecated: ")
+
+
 def test_a_version_that_github_no_longer_accepts_is_reported(worker: Worker) -> None:
     worker.github.state.oldest_version = (3, 0, 0)
     assert worker.handle(**worker.jit())["error"].startswith("version_deprecated: ")
@@ -277,9 +344,16 @@ def test_a_runner_that_no_job_comes_for_leaves(worker: Worker, mode: str) -> Non
     assert processes_in(worker.standin.root) == []
 
 
-def test_a_request_that_comes_too_late_starts_nothing(worker: Worker) -> None:
+def test_a_job_that_comes_after_the_bridges_own_limit_is_still_run(worker: Worker) -> None:
+    worker.patch.setattr(session, "WORKER_GRACE", 30.0)
+    worker.lacks_runner(f"sleep 0.5; {RUNNING.format('b')}; {ENDED.format('b')}")
+    assert worker.handle(**worker.jit(idle_timeout=0))["outcome"] == "completed"
+
+
+@pytest.mark.parametrize("not_after", [0, 1_700_000_000])
+def test_a_request_that_comes_too_late_starts_nothing(worker: Worker, not_after: float) -> None:
     worker.lacks_runner("touch started")
-    answer = worker.handle(**worker.jit(not_after=time.time() - 1))
+    answer = worker.handle(**worker.jit(not_after=not_after))
     assert answer["outcome"] == "no_job"
     assert not (worker.standin.root / "started").exists()
 
@@ -288,6 +362,21 @@ def test_bad_input_starts_nothing_and_names_the_field(worker: Worker) -> None:
     worker.lacks_runner("touch started")
     answer = worker.handle(jit_config="%%%")
     assert answer["error"].startswith("bad_input: jit_config: ")
+    assert not (worker.standin.root / "started").exists()
+
+
+def test_the_log_names_a_refused_request_as_far_as_it_can(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
+    for given in ({"submission": "s-1", "runner_name": "r-1"}, {"submission": 7, "runner_name": ["r"]}):
+        worker.handle(jit_config="%%%", **given)
+    named, unnamed = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert (named["request"], named["submission"], named["runner"]) == ("req-1", "s-1", "r-1")
+    assert unnamed.keys() == {"at", "event", "request", "reason", "detail"}
+
+
+def test_a_url_that_is_not_githubs_starts_nothing(worker: Worker) -> None:
+    worker.lacks_runner("touch started")
+    answer = worker.handle(**worker.tokens("registration", runner_url="https://evil.example/acme"))
+    assert answer["error"].startswith("bad_input: runner_url: evil.example is not this endpoint's GitHub")
     assert not (worker.standin.root / "started").exists()
 
 
@@ -304,11 +393,18 @@ def test_a_listener_that_fails_before_a_job_is_started_again_a_few_times(worker:
     worker.lacks_runner(f"echo x >> starts; exit {code}")
     answer = worker.handle(**worker.jit())
     assert answer["error"] == f"crashed: the runner ended with code {code}"
-    assert (worker.standin.root / "starts").read_text() == "x\n" * (1 + session.RESTARTS)
+    assert (worker.standin.root / "starts").read_text() == "x\n" * 4
+
+
+def test_a_listener_that_is_started_again_has_no_more_time_to_wait_for_a_job(worker: Worker) -> None:
+    worker.patch.setattr(session, "RESTART_WAIT", 0.01)
+    worker.patch.setattr(session, "WORKER_GRACE", 1.0)
+    worker.lacks_runner("sleep 0.6; exit 2")
+    assert worker.handle(**worker.jit(idle_timeout=0))["outcome"] == "no_job"
 
 
 def test_a_listener_that_fails_after_it_took_a_job_is_not_started_again(worker: Worker) -> None:
-    worker.lacks_runner("echo x >> starts; echo '2026-09-16 15:14:46Z: Running job: build'; exit 2")
+    worker.lacks_runner(f"echo x >> starts; {RUNNING.format('build')}; exit 2")
     answer = worker.handle(**worker.jit())
     assert answer["error"].startswith("crashed: ")
     assert (worker.standin.root / "starts").read_text() == "x\n"
@@ -327,8 +423,7 @@ def test_a_job_over_its_limit_is_ended_with_all_its_processes(worker: Worker) ->
 
 def test_a_runner_that_hears_no_signal_is_killed(worker: Worker) -> None:
     worker.patch.setattr(process, "INTERRUPT_GRACE", 0.5)
-    line = "2026-09-16 15:14:46Z: Running job: build"
-    worker.lacks_runner(f"trap '' INT TERM; echo '{line}'; while :; do sleep 1; done")
+    worker.lacks_runner(f"trap '' INT TERM; {RUNNING.format('build')}; while :; do sleep 1; done")
     answer = worker.handle(**worker.jit(job_timeout=0.2))
     assert answer["error"].startswith("timed_out: ")
     assert processes_in(worker.standin.root) == []
@@ -337,12 +432,15 @@ def test_a_runner_that_hears_no_signal_is_killed(worker: Worker) -> None:
 def test_a_runner_that_stays_after_its_job_does_not_spoil_it(worker: Worker) -> None:
     worker.patch.setattr(session, "EXIT_LIMIT", 0.2)
     worker.patch.setattr(process, "INTERRUPT_GRACE", 0.2)
-    stamp = "2026-09-16 15:14:46Z"
-    worker.lacks_runner(
-        f"echo '{stamp}: Running job: b'; echo '{stamp}: Job b completed with result: Succeeded'; sleep 60"
-    )
+    worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 60")
     answer = worker.handle(**worker.jit())
     assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
+
+
+def test_a_runner_is_not_hurried_when_its_job_has_ended(worker: Worker) -> None:
+    worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 1; exit 0")
+    answer = worker.handle(**worker.jit(job_timeout=0.3))
+    assert (answer["outcome"], answer["exit_code"]) == ("completed", 0)
 
 
 def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
@@ -357,9 +455,47 @@ def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
     before = signal.getsignal(signal.SIGTERM)
     answer = worker.handle(terminate, **worker.jit())
     assert answer["error"].startswith("stopped: ")
+    assert left == [], "the answer is sent first"
     assert job.conclusion == "cancelled"
     assert processes_in(worker.standin.root) == []
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("mode", ["app", "pat"])
+def test_a_worker_that_is_told_to_stop_while_it_registers_leaves_no_registration(worker: Worker, mode: str) -> None:
+    worker.patch.setattr(os, "_exit", lambda _: None)
+    worker.configures_slowly()
+
+    def terminate() -> None:
+        until((worker.standin.root / ".credentials_rsaparams").exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert worker.handle(terminate, **worker.tokens(mode))["error"].startswith("stopped: ")
+    assert worker.github.state.runners == {}
+
+
+def test_a_configuration_that_takes_too_long_leaves_no_registration(worker: Worker) -> None:
+    worker.patch.setattr(session, "CONFIGURE_LIMIT", 1.0)
+    worker.configures_slowly()
+    answer = worker.handle(**worker.tokens("pat"))
+    assert answer["error"] == "configuration_failed: config.sh took over 1 s"
+    assert worker.github.state.runners == {}
+
+
+def test_a_worker_that_was_told_to_stop_leaves_when_it_has_had_time_to_answer(worker: Worker) -> None:
+    left: list[int] = []
+    worker.patch.setattr(os, "_exit", left.append)
+    worker.patch.setattr(handler, "ANSWER_LIMIT", 0.2)
+    worker.lacks_runner("sleep 60")
+
+    async def terminated() -> None:
+        asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGTERM)
+        await handler.handle({"id": "req-1", "input": worker.jit()})
+        assert left == []
+        await asyncio.sleep(0.4)
+
+    asyncio.run(terminated())
+    assert left == [128 + signal.SIGTERM]
 
 
 def test_a_stopped_request_ends_the_job_and_the_process(worker: Worker) -> None:

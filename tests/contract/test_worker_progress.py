@@ -1,4 +1,4 @@
-"""What `/status` shows of a real worker of the real SDK while its job runs, and once it has ended."""
+"""Real workers of the real SDK: what `/status` shows of one, and that each serves one request."""
 
 from pathlib import Path
 
@@ -24,3 +24,10 @@ def test_status_shows_where_a_worker_stands_and_then_its_answer(tmp_path: Path) 
         go.touch()
         until(lambda: request.status == "COMPLETED")
         assert request.output["result"] == "Succeeded"
+
+
+def test_every_request_has_a_worker_of_its_own(tmp_path: Path) -> None:
+    with cloud(tmp_path / "home", image=lambda github: worker_image(github.api_url), workers_max=1) as made:
+        first, second = [made.runpod.state.submit("ep-1", {"input": {"mode": "magic"}}) for _ in range(2)]
+        until(lambda: second.status == "FAILED")
+        assert first.workers != second.workers

@@ -75,8 +75,13 @@ def test_a_job_cannot_have_another_file_kept_in_place_of_a_log(root: Path, tmp_p
     assert diagnostics.keep(tmp_path / "linked", tmp_path / "again", Masker([])) == 0
 
 
-def test_of_a_long_log_the_end_is_kept(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnostics, "LONGEST", 4)
-    (root / "_diag" / "Worker_1.log").write_text("0123456789")
-    diagnostics.keep(root, tmp_path / "kept", Masker([]))
-    assert (tmp_path / "kept" / "Worker_1.log").read_text() == "6789"
+@pytest.mark.parametrize(
+    ("longest", "kept"), [(20, "x\n***\nend\n"), (18, "***\nend\n"), (17, "end\n"), (4, "end\n"), (3, "")]
+)
+def test_of_a_long_log_the_end_is_kept_from_a_whole_line_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int, kept: str
+) -> None:
+    monkeypatch.setattr(diagnostics, "LONGEST", longest)
+    (root / "_diag" / "Worker_1.log").write_text("x\ntoken hunter2\nend\n")
+    diagnostics.keep(root, tmp_path / "kept", Masker(["token hunter2"]))
+    assert (tmp_path / "kept" / "Worker_1.log").read_text() == kept

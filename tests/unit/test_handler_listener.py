@@ -10,6 +10,10 @@ from runner_image.listener import Progress, conclude
 T = "2026-09-16 15:14:46Z: "
 LISTENING = f"{T}Listening for Jobs"
 RUNNING = f"{T}Running job: build (1, x)"
+LOST = (
+    "2026-04-09 10:14:15Z: Runner connect error: Registration de0841aa-6ee5-4a4e-b5ad-7a3c8e1c4a0e was not found.. "
+    "Retrying until reconnected."
+)  # https://github.com/actions/runner/issues/4191
 CONNECTED = ["√ Connected to GitHub", "Current runner version: '2.338.0'", LISTENING]
 
 
@@ -63,7 +67,7 @@ def test_every_result_is_a_completed_request(result: str) -> None:
             0,
             Reason.REGISTRATION_LOST,
         ),
-        ([*CONNECTED, "Registration 1f0a was not found."], 0, Reason.REGISTRATION_LOST),
+        ([*CONNECTED, LOST], 0, Reason.REGISTRATION_LOST),
     ],
 )
 def test_an_end_without_a_result_has_its_reason(lines: list[str], code: int, reason: Reason) -> None:
@@ -89,7 +93,6 @@ def test_lines_within_a_line_are_no_lines() -> None:
 
 
 def test_waiting_is_hopeless_only_when_the_registration_is_gone() -> None:
-    lost = "Registration 1f0a was not found."
-    assert after(*CONNECTED, lost).hopeless
-    assert not after(*CONNECTED, RUNNING, lost).hopeless
+    assert after(*CONNECTED, LOST).hopeless
+    assert not after(*CONNECTED, RUNNING, LOST).hopeless
     assert not after(*CONNECTED).hopeless

@@ -108,3 +108,17 @@ def test_every_line_of_the_log_names_the_request_and_progress_is_masked(capsys: 
     for line in others:
         assert (line["request"], line["submission"], line["runner"]) == ("req-1", "s-1", "r-1")
     assert others[0]["job"] == "deploy ***"
+
+
+def test_a_secret_that_json_would_escape_is_masked_too(capsys: pytest.CaptureFixture[str]) -> None:
+    async def run() -> list[Mapping[str, Any]]:
+        status = Status(expected=1)
+        status.may_arrive.set()
+        reporter = Reporter(status.send)
+        Events(Masker(['quote"umläut']), reporter)("job started", job='deploy quote"umläut')
+        await status.all_arrived.wait()
+        await reporter.close()
+        return status.told
+
+    assert [message["job"] for message in asyncio.run(run())] == ["deploy ***"]
+    assert json.loads(capsys.readouterr().out)["job"] == "deploy ***"

@@ -17,11 +17,12 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabcdefghij\nKLMNOPQRSTUVW\n-----END R
         *("GITHUB_PAT", "GITHUB_APP_PRIVATE_KEY", "GITHUB_APP_ID", "GITHUB_TOKEN", "GITHUB_ORG"),
         *("RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "RUNPOD_WEBHOOK_GET_JOB", "RUNPOD_WEBHOOK_PING", "RUNPOD_SECRET_x"),
         *("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "ACTIONS_RUNNER_INPUT_TOKEN", "ACTIONS_RUNNER_INPUT_JITCONFIG"),
+        *("NVIDIA_API_KEY", "NV_API_KEY", "CUDA_TOKEN", "NCCL_SECRET", "DOTNET_PASSWORD", "LC_token", "NV_KEY_FILE"),
         *("LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "PATH2"),
     ],
 )
 def test_what_is_not_allowed_reaches_no_step(name: str) -> None:
-    assert name not in runner_environment({name: "secret"}, {})
+    assert name not in runner_environment({name: "secret"}, "{}")
 
 
 @pytest.mark.parametrize(
@@ -33,12 +34,7 @@ def test_what_is_not_allowed_reaches_no_step(name: str) -> None:
     ],
 )
 def test_what_jobs_rely_on_reaches_them(name: str) -> None:
-    assert runner_environment({name: "value"}, {})[name] == "value"
-
-
-def test_a_job_gets_its_input_as_json() -> None:
-    given = {"dataset": "m'n\"ist\n", "n": [1, None]}
-    assert json.loads(runner_environment({}, given)["JOB_INPUT"]) == given
+    assert runner_environment({name: "value"}, "{}")[name] == "value"
 
 
 def test_every_form_of_a_secret_is_masked() -> None:
@@ -48,6 +44,35 @@ def test_every_form_of_a_secret_is_masked() -> None:
     encoded = base64.b64encode(b"AABBCCDDEE").decode()
     for text in ("AABBCCDDEE", PEM, "KLMNOPQRSTUVW", jit, inner, encoded, "ghs_123.abc-DEF_x", "github_pat_11AA_x"):
         assert masker.mask(f"before {text} after") == f"before {MASK} after"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        base64.b64encode(PEM.encode()).decode(),
+        base64.encodebytes(PEM.encode()).decode(),
+        PEM.replace("\n", "\\n"),
+        PEM.replace("\n", "\r\n"),
+        PEM.replace("\n", "\u00a0\n"),
+    ],
+)
+def test_a_keys_lines_are_masked_however_it_was_given(given: str) -> None:
+    assert Masker([given]).mask("before KLMNOPQRSTUVW after") == f"before {MASK} after"
+
+
+def test_blanks_around_a_secret_hide_it_from_no_mask() -> None:
+    assert Masker(["AABBCCDDEE\u00a0\n"]).mask("token AABBCCDDEE") == f"token {MASK}"
+
+
+@pytest.mark.parametrize("odd", ["\ud800abcdef", "\udcff/actions", base64.b64encode(b"[" * 100_000).decode()])
+def test_a_secret_can_be_any_text(odd: str) -> None:
+    assert Masker([odd]).mask(f"before {odd} after") == f"before {MASK} after"
+
+
+def test_every_text_within_a_value_is_masked() -> None:
+    value = {"job": 'say "hi" to', "labels": ["a", 'say "hi" to'], "seconds": {"job": 1.5}, "exit_code": None}
+    masked = {"job": MASK, "labels": ["a", MASK], "seconds": {"job": 1.5}, "exit_code": None}
+    assert Masker(['say "hi" to']).masked(value) == masked
 
 
 def test_a_longer_secret_is_masked_before_a_part_of_it() -> None:
