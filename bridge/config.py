@@ -5,95 +5,41 @@ bridge.toml has no key for them. What cannot work is refused with one line that 
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-import httpx
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge import database_url
 from bridge.errors import ConfigError
 from bridge.model import IMPLIED_LABELS, JIT_LIFETIME, Credentials, Route
-
-MAX_POLICY = 7 * 86_400.0
-"""s; RunPod's limit on executionTimeout and ttl."""
+from bridge.setting_types import (
+    MAX_POLICY,
+    AppId,
+    ClientId,
+    DatabaseUrl,
+    EndpointId,
+    Label,
+    Labels,
+    Owner,
+    Prefix,
+    PrivateKey,
+    PublicDatabaseUrl,
+    Repositories,
+    RepositoryName,
+    RouteName,
+    Seconds,
+    Token,
+    Url,
+    WebhookSecrets,
+)
 
 SHORTEST_KEY = 16
 """Characters."""
-
-
-def _listed(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _like(pattern: str, wanted: str) -> AfterValidator:
-    """Refuses in words what is not wholly of a pattern."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {wanted}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _address(value: str) -> str:
-    try:
-        host = httpx.URL(value).host
-        host.encode("idna")  # as the resolver will
-        fine = host and urlsplit(value).port != 0 and re.fullmatch(r"https?://[^/\s]+(/\S*)?", value)
-    except (ValueError, httpx.InvalidURL):  # ValueError: half an IPv6 address, a port out of range, a host of dots
-        fine = None
-    if not fine:
-        raise ValueError("must be an address such as https://HOST/PATH")
-    return value
-
-
-def _stripped(value: object) -> object:
-    """Without what surrounds it, such as the newline of the file that it was kept in; nothing is None."""
-    return value.strip() or None if isinstance(value, str) else value
-
-
-def _printable(value: object) -> object:
-    value = _stripped(value)
-    if isinstance(value, str) and not value.isprintable():
-        raise ValueError("must be printable characters; copy it anew")
-    return value
-
-
-def _ascii(value: object) -> object:
-    value = _printable(value)
-    if isinstance(value, str) and not value.isascii():
-        raise ValueError("must be printable ASCII characters; copy it anew")
-    return value
-
-
-def _without_password(url: str) -> str:
-    if database_url.passwords(database_url.parse(url)):
-        raise ValueError("must hold no password; set BRIDGE_DATABASE_URL, or leave it to PGPASSWORD or ~/.pgpass")
-    return url
-
-
-Owner = Annotated[str, _like(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}", "the name of an organisation, such as acme")]
-Label = Annotated[str, _like(r"[^,\s][^,]{0,255}", "a label of at most 256 characters, without a comma")]
-RepositoryName = Annotated[str, _like(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", "owner/name, such as acme/web")]
-Labels = Annotated[list[Label], NoDecode, BeforeValidator(_listed)]
-Repositories = Annotated[list[RepositoryName], NoDecode, BeforeValidator(_listed)]
-Seconds = Annotated[float, Field(ge=5, le=MAX_POLICY, allow_inf_nan=False)]
-EndpointId = Annotated[str, _like(r"[A-Za-z0-9_-]+", "an endpoint's id of letters, digits, - and _")]
-Prefix = Annotated[
-    str,
-    _like(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?", "at most 24 of a-z, 0-9 and -, with no - at either end"),
-]
-RouteName = Annotated[str, _like(r"[A-Za-z0-9_.-]+", "of letters, digits, dots, - and _")]
-Url = Annotated[str, AfterValidator(_address)]
-Token = Annotated[SecretStr | None, BeforeValidator(_ascii)]
 
 
 class Environment(BaseSettings):
@@ -116,9 +62,9 @@ class Environment(BaseSettings):
     github_org: Owner | None = None
     github_repositories: Repositories = []
     github_api_url: Url = "https://api.github.com"
-    github_app_client_id: Annotated[str | None, BeforeValidator(_ascii)] = None
-    github_app_id: Annotated[str, _like(r"[0-9]+", "a number")] | None = None
-    github_app_private_key: Annotated[SecretStr | None, BeforeValidator(_stripped)] = None
+    github_app_client_id: ClientId = None
+    github_app_id: AppId | None = None
+    github_app_private_key: PrivateKey = None
     github_app_private_key_file: Path | None = None
     github_app_installation_id: Annotated[int, Field(gt=0)] | None = None
     github_pat: Token = None
@@ -129,7 +75,7 @@ class Environment(BaseSettings):
     bridge_labels: Labels = ["runpod", "gpu"]
     bridge_max_workers: Annotated[int, Field(ge=1)] = 3
     bridge_prefix: Prefix = "runpod"
-    bridge_database_url: Annotated[str | None, BeforeValidator(_stripped)] = None
+    bridge_database_url: DatabaseUrl = None
     bridge_interval: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 30.0
     bridge_full_scan_every: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 600.0
     bridge_retention_days: Annotated[float, Field(ge=1, le=3650, allow_inf_nan=False)] = 14.0
@@ -137,7 +83,7 @@ class Environment(BaseSettings):
     bridge_allow_forks: bool = False
     bridge_public_url: Url | None = None
     bridge_callback_key: Token = None
-    github_webhook_secret: Annotated[SecretStr | None, BeforeValidator(_printable)] = None
+    github_webhook_secret: WebhookSecrets = None
 
 
 class _Table(BaseModel):
@@ -167,7 +113,7 @@ class BridgeTable(_Table):
     """`[bridge]` in bridge.toml."""
 
     prefix: str | None = None
-    database_url: Annotated[str, AfterValidator(_without_password)] | None = None
+    database_url: PublicDatabaseUrl | None = None
     labels: list[Label] | None = None
     max_workers: int | None = None
     interval: float | None = None
