@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import httpx
 
-    from bridge.config import Config
-    from bridge.github.auth import AppAuth, PatAuth
+    from bridge.config import App, Config
+    from bridge.github.auth import AppAuth, AppKey, PatAuth
     from bridge.ledger import Ledger
     from bridge.model import Scope
     from bridge.reconcile import Reconciler
@@ -90,7 +90,7 @@ def _scope(settings: "Config") -> "Scope":
 
 def _auth(settings: "Config", http: "httpx.AsyncClient") -> "AppAuth | PatAuth":
     from bridge.config import Pat
-    from bridge.github.auth import AppAuth, AppKey, PatAuth
+    from bridge.github.auth import AppAuth, PatAuth
 
     if isinstance(settings.github, Pat):
         return PatAuth(settings.github.token)
@@ -98,7 +98,19 @@ def _auth(settings: "Config", http: "httpx.AsyncClient") -> "AppAuth | PatAuth":
         http,
         api_url=settings.github_api_url,
         issuer=settings.github.issuer,
-        key=AppKey.load(settings.github.private_key),
+        key=_key(settings.github),
         owner=settings.owner,
         installation_id=settings.github.installation_id,
     )
+
+
+def _key(app: "App") -> "AppKey":
+    """The App's key; what is wrong with it is said of the setting that it came from."""
+    from bridge.errors import ConfigError
+    from bridge.github.auth import AppKey
+
+    try:
+        return AppKey.load(app.private_key)
+    except ConfigError as error:
+        _, _, why = str(error).partition(": ")
+        raise ConfigError(f"{app.private_key_setting}: {why}") from None

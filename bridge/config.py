@@ -11,34 +11,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from bridge import database_url
 from bridge.errors import ConfigError
-from bridge.model import JIT_LIFETIME, Credentials, Route
-
-MAX_POLICY = 7 * 86_400.0
-"""s; RunPod's limit on executionTimeout and ttl."""
+from bridge.model import IMPLIED_LABELS, JIT_LIFETIME, Credentials, Route
+from bridge.setting_types import (
+    MAX_POLICY,
+    AppId,
+    ClientId,
+    DatabaseUrl,
+    EndpointId,
+    Label,
+    Labels,
+    Owner,
+    Prefix,
+    PrivateKey,
+    PublicDatabaseUrl,
+    Repositories,
+    RepositoryName,
+    RouteName,
+    Seconds,
+    Token,
+    Url,
+    WebhookSecrets,
+)
 
 SHORTEST_KEY = 16
 """Characters."""
-
-_OWNER = r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$"
-_REPOSITORY = r"^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$"
-_LABEL = r"^[^,\s][^,]{0,255}$"
-
-
-def _listed(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-Label = Annotated[str, Field(pattern=_LABEL)]
-RepositoryName = Annotated[str, Field(pattern=_REPOSITORY)]
-Labels = Annotated[list[Label], NoDecode, BeforeValidator(_listed)]
-Repositories = Annotated[list[RepositoryName], NoDecode, BeforeValidator(_listed)]
-Seconds = Annotated[float, Field(ge=5, le=MAX_POLICY, allow_inf_nan=False)]
-EndpointId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-Url = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
 
 
 class Environment(BaseSettings):
@@ -58,31 +59,31 @@ class Environment(BaseSettings):
         """Let the environment win over the file, which comes as arguments."""
         return env_settings, init_settings
 
-    github_org: Annotated[str, Field(pattern=_OWNER)] | None = None
+    github_org: Owner | None = None
     github_repositories: Repositories = []
     github_api_url: Url = "https://api.github.com"
-    github_app_client_id: str | None = None
-    github_app_id: Annotated[str, Field(pattern=r"^\d+$")] | None = None
-    github_app_private_key: SecretStr | None = None
+    github_app_client_id: ClientId = None
+    github_app_id: AppId | None = None
+    github_app_private_key: PrivateKey = None
     github_app_private_key_file: Path | None = None
     github_app_installation_id: Annotated[int, Field(gt=0)] | None = None
-    github_pat: SecretStr | None = None
-    runpod_api_key: SecretStr | None = None
+    github_pat: Token = None
+    runpod_api_key: Token = None
     runpod_endpoint_id: EndpointId | None = None
     runpod_endpoint_base_url: Url = "https://api.runpod.ai/v2"
     bridge_config: Path | None = None
     bridge_labels: Labels = ["runpod", "gpu"]
     bridge_max_workers: Annotated[int, Field(ge=1)] = 3
-    bridge_prefix: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?$")] = "runpod"
-    bridge_database_url: str | None = None
+    bridge_prefix: Prefix = "runpod"
+    bridge_database_url: DatabaseUrl = None
     bridge_interval: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 30.0
     bridge_full_scan_every: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 600.0
     bridge_retention_days: Annotated[float, Field(ge=1, le=3650, allow_inf_nan=False)] = 14.0
     bridge_allow_public_repositories: bool = False
     bridge_allow_forks: bool = False
     bridge_public_url: Url | None = None
-    bridge_callback_key: SecretStr | None = None
-    github_webhook_secret: SecretStr | None = None
+    bridge_callback_key: Token = None
+    github_webhook_secret: WebhookSecrets = None
 
 
 class _Table(BaseModel):
@@ -112,7 +113,7 @@ class BridgeTable(_Table):
     """`[bridge]` in bridge.toml."""
 
     prefix: str | None = None
-    database_url: str | None = None
+    database_url: PublicDatabaseUrl | None = None
     labels: list[Label] | None = None
     max_workers: int | None = None
     interval: float | None = None
@@ -126,7 +127,7 @@ class BridgeTable(_Table):
 class RouteTable(_Table):
     """`[[route]]` in bridge.toml. What it leaves out comes from the environment's one route."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    name: RouteName
     labels: Annotated[list[Label], Field(min_length=1, max_length=96)] | None = None
     endpoint: EndpointId | None = None
     max_workers: Annotated[int, Field(ge=1)] | None = None
@@ -156,6 +157,7 @@ class App:
 
     issuer: str  # client id, or app id
     private_key: str = field(repr=False)  # PEM
+    private_key_setting: str = "GITHUB_APP_PRIVATE_KEY"  # that it came from
     installation_id: int | None
 
 
@@ -202,7 +204,9 @@ class Config:
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown."""
         own = self.github.token if isinstance(self.github, Pat) else self.github.private_key
-        return own, self.runpod_api_key, *self.webhook_secrets, *([self.callback_key] if self.callback_key else [])
+        database = database_url.passwords(database_url.parse(self.database_url))
+        callback = [self.callback_key] if self.callback_key else []
+        return own, self.runpod_api_key, *self.webhook_secrets, *callback, *database
 
 
 def load(path: Path | None) -> Config:
@@ -222,14 +226,14 @@ def load(path: Path | None) -> Config:
     return Config(
         owner=owner,
         organisation=organisation,
-        repositories=tuple(env.github_repositories),
+        repositories=_once(env.github_repositories),
         github_api_url=env.github_api_url.rstrip("/"),
         github=_credentials(env),
         runpod_api_key=_runpod_api_key(env),
         runpod_base_url=env.runpod_endpoint_base_url,
         prefix=env.bridge_prefix,
-        database_url=env.bridge_database_url or _default_database(),
-        routes=_routes(file.route or [RouteTable(name="default")], env),
+        database_url=_database(env),
+        routes=_routes(file.route or [RouteTable(name="default")], env, owner),
         interval=env.bridge_interval,
         full_scan_every=env.bridge_full_scan_every,
         retention=env.bridge_retention_days * 86_400,
@@ -253,9 +257,12 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
 
 def _file(path: Path) -> File:
     try:
-        return File.model_validate(tomllib.loads(path.read_text()))
+        text = path.expanduser().read_text(encoding="utf-8-sig")
+        return File.model_validate(tomllib.loads(text))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except RuntimeError:
+        raise ConfigError(f"{path}: cannot be read: there is no such user") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
@@ -282,7 +289,16 @@ def _first(error: ValidationError, *, upper: bool = False) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"{where}: no such setting; remove it or mend its spelling"
-    return f"{where.upper() if upper else where}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    why = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"]
+    return f"{where.upper() if upper else where}: {why[0].lower()}{why[1:]}"
+
+
+def _once(names: list[str]) -> tuple[str, ...]:
+    """Repositories' names, each in its first spelling."""
+    spelling: dict[str, str] = {}
+    for name in names:
+        spelling.setdefault(name.lower(), name)
+    return tuple(spelling.values())
 
 
 def _owner(env: Environment) -> tuple[str, str | None]:
@@ -296,14 +312,19 @@ def _owner(env: Environment) -> tuple[str, str | None]:
         raise ConfigError("GITHUB_ORG: missing; set it, or GITHUB_REPOSITORIES=owner/name,...")
     if len({o.lower() for o in owners}) > 1:
         raise ConfigError(f"GITHUB_REPOSITORIES: two owners ({', '.join(sorted(owners))}); run one bridge per owner")
-    return owners.pop(), None
+    return env.github_repositories[0].split("/")[0], None
 
 
 def _credentials(env: Environment) -> App | Pat:
     issuer = env.github_app_client_id or env.github_app_id
-    key = _private_key(env)
+    setting, key = _private_key(env)
     if issuer and key:
-        return App(issuer=issuer, private_key=key, installation_id=env.github_app_installation_id)
+        return App(
+            issuer=issuer,
+            private_key=key,
+            private_key_setting=setting,
+            installation_id=env.github_app_installation_id,
+        )
     if issuer:
         raise ConfigError("GITHUB_APP_PRIVATE_KEY: missing; set it, or GITHUB_APP_PRIVATE_KEY_FILE")
     if key:
@@ -316,17 +337,28 @@ def _credentials(env: Environment) -> App | Pat:
     )
 
 
-def _private_key(env: Environment) -> str | None:
+def _private_key(env: Environment) -> tuple[str, str | None]:
+    """The setting that the App's key comes from, and the key."""
     if env.github_app_private_key:
-        return env.github_app_private_key.get_secret_value()
+        return "GITHUB_APP_PRIVATE_KEY", env.github_app_private_key.get_secret_value()
     path = env.github_app_private_key_file
-    if not path:
-        return None
+    return "GITHUB_APP_PRIVATE_KEY_FILE", _key_of(path) if path else None
+
+
+def _key_of(path: Path) -> str:
+    """What a key's file holds. An error leaves its path out: it may be the key itself, in the wrong place."""
     try:
-        return path.expanduser().read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not text"
-        raise ConfigError(f"GITHUB_APP_PRIVATE_KEY_FILE: cannot read {path}: {why}") from None
+        key = path.expanduser().read_text(encoding="utf-8-sig").strip()
+        why = "the file is empty"
+    except OSError as error:
+        key, why = "", f"cannot be read: {error.strerror}"
+    except RuntimeError:
+        key, why = "", "cannot be read: there is no such user"
+    except ValueError:  # not UTF-8, or a NUL in the path
+        key, why = "", "not a text file"
+    if not key:
+        raise ConfigError(f"GITHUB_APP_PRIVATE_KEY_FILE: {why}; give the path of the App's PEM")
+    return key
 
 
 def _runpod_api_key(env: Environment) -> str:
@@ -354,18 +386,44 @@ def _webhook_secrets(env: Environment) -> tuple[str, ...]:
     return tuple(part.strip() for part in given.split(",") if part.strip())
 
 
+def _database(env: Environment) -> str:
+    url = env.bridge_database_url or _default_database()
+    database_url.parse(url)
+    return url
+
+
 def _default_database() -> str:
     # https://specifications.freedesktop.org/basedir-spec/latest/#variables
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError:
+        raise ConfigError("BRIDGE_DATABASE_URL: missing; set it, there is no home directory for a ledger") from None
     return f"sqlite:///{Path(state) / 'runpod-actions-bridge' / 'ledger.sqlite3'}"
 
 
-def _routes(tables: list[RouteTable], env: Environment) -> tuple[Route, ...]:
+def _routes(tables: list[RouteTable], env: Environment, owner: str) -> tuple[Route, ...]:
     names = [table.name for table in tables]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ConfigError(f"route.name: {twice} is used twice; give each route its own name")
+    for table in tables:
+        _refuse_strangers(table, owner)
     return tuple(_route(table, env) for table in tables)
+
+
+def _refuse_strangers(table: RouteTable, owner: str) -> None:
+    stranger = next((name for name in table.repositories if name.split("/")[0].lower() != owner.lower()), None)
+    if stranger:
+        raise ConfigError(f"route {table.name}: repositories: {stranger} is not {owner}'s; run one bridge per owner")
+
+
+def _labels(table: RouteTable, env: Environment) -> frozenset[str]:
+    """A route's own labels: GitHub's are implied."""
+    labels = frozenset(label.lower() for label in table.labels or env.bridge_labels) - frozenset(IMPLIED_LABELS)
+    if not labels:
+        where = f"route {table.name}: labels" if table.labels else "BRIDGE_LABELS"
+        raise ConfigError(f"{where}: no label is left; give one beside {', '.join(IMPLIED_LABELS)}, which are implied")
+    return labels
 
 
 def _either(own: bool | None, common: bool) -> bool:
@@ -378,7 +436,7 @@ def _route(table: RouteTable, env: Environment) -> Route:
         raise ConfigError(f"RUNPOD_ENDPOINT_ID: missing; set it, or `endpoint` in route {table.name}")
     route = Route(
         name=table.name,
-        labels=frozenset(label.lower() for label in table.labels or env.bridge_labels),
+        labels=_labels(table, env),
         endpoint=endpoint,
         max_workers=table.max_workers or env.bridge_max_workers,
         credentials=table.credentials,

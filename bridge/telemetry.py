@@ -39,12 +39,13 @@ def configure_logging(secrets: Iterable[str]) -> None:
     Args:
         secrets: values that must not appear.
     """
-    person = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer()
+    person = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer = person if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,  # before the masking: an error's text may hold a secret
             Masking(secrets),
             renderer,
         ],

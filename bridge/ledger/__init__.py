@@ -4,17 +4,17 @@ SQLAlchemy Core over SQLite or PostgreSQL. Writes go through one thread and shar
 """
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from bridge.decision import State, Submission
 from bridge.errors import ConfigError, Unavailable
 from bridge.ledger.books import CLAIM_LEASE, Books
-from bridge.ledger.database import SCHEMA, connect, migrate
+from bridge.ledger.database import SCHEMA, connect, is_current, is_there, migrate
 from bridge.ledger.tables import metadata
 from bridge.ledger.writer import OUT_OF_ORDER, Writer
 
@@ -39,30 +39,34 @@ class Ledger:
             ConfigError: the database cannot be opened, or is of a newer bridge.
         """
         engine = connect(url)
-        try:
-            with engine.connect() as connection:
-                migrate(connection)
-            return cls(engine)
-        except ConfigError:
-            engine.dispose()
-            raise
-        except sa.exc.DBAPIError as error:
-            engine.dispose()
-            why = str(error.orig).splitlines()[0]
-            raise ConfigError(f"BRIDGE_DATABASE_URL: cannot open the ledger: {why}") from None
+        with _opening(engine) as connection:
+            migrate(connection)
+        return cls(engine)
 
     @classmethod
     def open_to_look(cls, url: str) -> Self:
-        """Open the ledger without making or migrating it; where there is no file of it, an empty one in memory."""
-        parsed = sa.make_url(url)
-        if parsed.get_backend_name() != "sqlite" or (parsed.database and Path(parsed.database).exists()):
-            return cls.open(url)
+        """Open the ledger without making or migrating it; where there is none, an empty one in memory.
+
+        Args:
+            url: as of `open`.
+
+        Raises:
+            ConfigError: the database cannot be opened, or is of an older or a newer bridge.
+        """
+        if not is_there(url):
+            return cls.open("sqlite://")
+        engine = connect(url, as_it_is=True)
+        with _opening(engine, only_reads=True) as connection:
+            current = is_current(connection)
+        if current:
+            return cls(engine)
+        engine.dispose()
         return cls.open("sqlite://")
 
     @property
     def url(self) -> str:
-        """Where it is, without a password."""
-        return self._engine.url.render_as_string(hide_password=True)
+        """Where it is, without a password; its options may hold one, too."""
+        return self._engine.url.set(query={}).render_as_string(hide_password=True)
 
     def close(self) -> None:
         """Finish what is being written, and close every connection."""
@@ -111,6 +115,21 @@ class Ledger:
                 return work(Books(connection))  # the connection's end rolls back what was written
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be read: {str(error.orig).splitlines()[0]}") from None
+
+
+@contextlib.contextmanager
+def _opening(engine: Engine, *, only_reads: bool = False) -> Iterator[Connection]:
+    """The first connection; where it cannot be had or used, a ConfigError."""
+    try:
+        with engine.connect().execution_options(only_reads=only_reads) as connection:
+            yield connection
+    except ConfigError:
+        engine.dispose()
+        raise
+    except sa.exc.DBAPIError as error:
+        engine.dispose()
+        why = str(error.orig).splitlines()[0]
+        raise ConfigError(f"BRIDGE_DATABASE_URL: cannot open the ledger: {why}") from None
 
 
 __all__ = ["CLAIM_LEASE", "SCHEMA", "Books", "Ledger", "metadata"]

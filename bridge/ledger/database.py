@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 
+from bridge.database_url import FORMS, parse
 from bridge.errors import ConfigError
 from bridge.ledger.tables import meta
 
@@ -21,43 +22,74 @@ _MENDS = {
 }
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, *, as_it_is: bool = False) -> Engine:
     """An engine whose transactions are serialised by the database, unless they only read.
 
     Args:
         url: SQLAlchemy's, of SQLite or PostgreSQL.
+        as_it_is: leave SQLite's file and its directory as they are.
 
     Raises:
-        ConfigError: it is neither, or its driver is missing.
+        ConfigError: it is neither, its driver is missing, or its file can have no directory.
     """
+    parsed = parse(url)
     try:
-        parsed = sa.make_url(url)
-        return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
-    except sa.exc.ArgumentError:
-        raise ConfigError(
-            "BRIDGE_DATABASE_URL: not a database URL; sqlite:///PATH or postgresql+psycopg://..."
-        ) from None
+        return _sqlite(parsed, as_it_is) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    except (sa.exc.ArgumentError, ValueError):  # its options, too, are read only here
+        raise ConfigError(f"BRIDGE_DATABASE_URL: not a database URL; {FORMS}") from None
     except ModuleNotFoundError:
         raise ConfigError(f"BRIDGE_DATABASE_URL: no driver; {_MENDS[parsed.get_backend_name()]}") from None
 
 
-def _sqlite(url: URL) -> Engine:
+def is_there(url: str) -> bool:
+    """Whether there is a database to look at; SQLite makes one where there is none.
+
+    Raises:
+        ConfigError: it is no database's URL, or its file cannot be looked for.
+    """
+    parsed = parse(url)
+    if parsed.get_backend_name() != "sqlite":
+        return True
+    try:
+        return bool(parsed.database) and Path(str(parsed.database)).exists()
+    except OSError as error:
+        raise _no_place(str(parsed.database), error) from None
+
+
+def _no_place(path: str, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"BRIDGE_DATABASE_URL: cannot use {path}: {error.strerror}; give a file that the bridge may write"
+    )
+
+
+def _sqlite(url: URL, as_it_is: bool) -> Engine:
     in_memory = url.database in (None, "", ":memory:")
-    if not in_memory:
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     pool = sa.pool.StaticPool if in_memory else None
     engine = sa.create_engine(url, poolclass=pool, connect_args={"timeout": 30, "check_same_thread": False})
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
+    if not in_memory and not as_it_is:
+        _make_directory(str(url.database))
+        sa.event.listen(engine, "connect", _write_ahead)
     return engine
+
+
+def _make_directory(path: str) -> None:
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_place(path, error) from None
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     # SQLAlchemy, not sqlite3, begins transactions:
     # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes-with-the-sqlite3-or-aiosqlite-driver
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _write_ahead(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -67,10 +99,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql(url: URL) -> Engine:
-    if url.get_backend_name() != "postgresql":
-        raise ConfigError(f"BRIDGE_DATABASE_URL: {url.get_backend_name()} is not supported; use SQLite or PostgreSQL")
-    driver = url.set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(driver, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
     sa.event.listen(engine, "begin", _begin_postgresql)
     return engine
 
@@ -102,12 +131,33 @@ def migrate(connection: Connection) -> None:
             ScriptDirectory.from_config(config).get_revision(found)
         command.upgrade(config, "head")
     except CommandError:
-        raise ConfigError(
-            f"BRIDGE_DATABASE_URL: the ledger's schema {found} is newer than this bridge's {SCHEMA}: upgrade the bridge"
-        ) from None
+        raise _newer(found) from None
     if not connection.execute(sa.select(meta.c.born)).first():
         connection.execute(sa.insert(meta).values(born=time.time()))
     connection.commit()
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether there is a schema, which then is this bridge's; nothing is changed.
+
+    Raises:
+        ConfigError: it is of an older or a newer bridge.
+    """
+    found = _revision(connection)
+    if found and found < SCHEMA:
+        raise ConfigError(
+            f"BRIDGE_DATABASE_URL: the ledger's schema {found} is older than this bridge's {SCHEMA}: "
+            "run a pass without --dry-run, which upgrades it"
+        )
+    if found and found != SCHEMA:
+        raise _newer(found)
+    return found is not None
+
+
+def _newer(found: str | None) -> ConfigError:
+    return ConfigError(
+        f"BRIDGE_DATABASE_URL: the ledger's schema {found} is newer than this bridge's {SCHEMA}: upgrade the bridge"
+    )
 
 
 def _revision(connection: Connection) -> str | None:

@@ -78,7 +78,7 @@ deliveries = sa.Table(
 looks = sa.Table(
     "looks",
     metadata,
-    sa.Column("kind", sa.Text, primary_key=True),  # one of bridge.ledger.books.Look
+    sa.Column("kind", sa.Text, primary_key=True),  # one of bridge.decision.LookKind
     sa.Column("key", sa.Text, primary_key=True),  # a target, an endpoint, or nothing
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("value", sa.JSON, nullable=False),

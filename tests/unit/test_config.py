@@ -1,11 +1,13 @@
 """Settings: what works, and what is refused with which line."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.compose import composed
 from bridge.config import App, Config, Environment, File, Pat, load
 from bridge.errors import ConfigError
 from bridge.model import Credentials
@@ -68,7 +70,12 @@ def test_an_app_comes_before_a_pat(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         GITHUB_APP_PRIVATE_KEY_FILE=str(key),
         GITHUB_APP_INSTALLATION_ID="7",
     )
-    assert config.github == App(issuer="Iv1.abc", private_key="PEM", installation_id=7)
+    assert config.github == App(
+        issuer="Iv1.abc",
+        private_key="PEM",
+        private_key_setting="GITHUB_APP_PRIVATE_KEY_FILE",
+        installation_id=7,
+    )
 
 
 def test_the_file_gives_routes_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -118,7 +125,15 @@ def test_the_file_gives_routes_and_the_environment_wins(monkeypatch: pytest.Monk
         ),
         (
             {"GITHUB_APP_PRIVATE_KEY_FILE": "/no/such/key"},
-            "GITHUB_APP_PRIVATE_KEY_FILE: cannot read /no/such/key: No such file or directory",
+            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: No such file or directory; give the path of the App's PEM",
+        ),
+        (
+            {"GITHUB_APP_PRIVATE_KEY_FILE": "~nosuchuser/key.pem"},
+            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: there is no such user; give the path of the App's PEM",
+        ),
+        (
+            {"GITHUB_APP_PRIVATE_KEY_FILE": "/dev/null"},
+            "GITHUB_APP_PRIVATE_KEY_FILE: the file is empty; give the path of the App's PEM",
         ),
     ],
 )
@@ -140,12 +155,199 @@ def test_what_is_missing_or_contradicts_is_named(
         ({"GITHUB_APP_INSTALLATION_ID": "seven"}, "GITHUB_APP_INSTALLATION_ID"),
         ({"GITHUB_REPOSITORIES": "acme"}, "GITHUB_REPOSITORIES"),
         ({"RUNPOD_ENDPOINT_ID": "ep/../1"}, "RUNPOD_ENDPOINT_ID"),
+        ({"BRIDGE_DATABASE_URL": "garbage"}, "BRIDGE_DATABASE_URL"),
     ],
 )
 def test_an_impossible_value_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], key: str
 ) -> None:
     assert refused(monkeypatch, **variables).startswith(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("GITHUB_ORG", "a cme", "the name of an organisation, such as acme"),
+        ("GITHUB_REPOSITORIES", "acme", "owner/name, such as acme/web"),
+        ("GITHUB_API_URL", "api.github.com", "an address such as https://HOST/PATH"),
+        ("GITHUB_APP_ID", "Iv1.abc", "a number"),
+        ("RUNPOD_ENDPOINT_ID", "ep/../1", "an endpoint's id of letters, digits, - and _"),
+        ("BRIDGE_PREFIX", "-x", "at most 24 of a-z, 0-9 and -, with no - at either end"),
+        ("BRIDGE_LABELS", "x" * 300, "a label of at most 256 characters, without a comma"),
+    ],
+)
+def test_what_a_value_must_be_is_said_in_words(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, wanted: str
+) -> None:
+    assert (
+        refused(monkeypatch, **{key: value}).removeprefix(f"{key}.0:").removeprefix(f"{key}:") == f" must be {wanted}"
+    )
+
+
+@pytest.mark.parametrize("key", ["GITHUB_API_URL", "RUNPOD_ENDPOINT_BASE_URL", "BRIDGE_PUBLIC_URL"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://[::1",
+        "http://[::1]x",
+        "http://h:99999",
+        "http://h:0",
+        "http://h:x",
+        "http://a..b",
+        "http://@",
+        "ftp://h",
+    ],
+)
+def test_an_address_that_leads_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, key: str, address: str) -> None:
+    assert refused(monkeypatch, **{key: address}) == f"{key}: must be an address such as https://HOST/PATH"
+
+
+@pytest.mark.parametrize("address", ["http://[::1]:8080/api/v3", "https://api.runpod.ai/v2", "http://localhost:1"])
+def test_an_address_is_kept_as_it_was_given(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    assert loaded(monkeypatch, GITHUB_API_URL=address).github_api_url == address
+
+
+def test_a_key_given_as_its_files_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("-----BEGIN RSA PRIVATE KEY-----\nMIIsecret\n", "MIIsecret", "MIIsecret" * 500):
+        assert "MIIsecret" not in refused(monkeypatch, GITHUB_APP_PRIVATE_KEY_FILE=key)
+
+
+def test_a_key_file_that_holds_no_key_is_named_not_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text("no key")
+    file = loaded(monkeypatch, GITHUB_APP_CLIENT_ID="Iv1.abc", GITHUB_APP_PRIVATE_KEY_FILE=str(path))
+    variable = loaded(monkeypatch, GITHUB_APP_CLIENT_ID="Iv1.abc", GITHUB_APP_PRIVATE_KEY="no key")
+    assert put_together(file).startswith("GITHUB_APP_PRIVATE_KEY_FILE: not an RSA private key; ")
+    assert put_together(variable).startswith("GITHUB_APP_PRIVATE_KEY: not an RSA private key; ")
+
+
+def put_together(config: Config) -> str:
+    """Why a bridge of these settings cannot be put together."""
+
+    async def main() -> None:
+        async with composed(config, dry_run=True):
+            pass
+
+    with pytest.raises(ConfigError) as caught:
+        asyncio.run(main())
+    return str(caught.value)
+
+
+def test_files_may_begin_with_a_byte_order_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("\ufeffPEM", encoding="utf-8")
+    path = toml(tmp_path, f"\ufeff[github]\napp_private_key_file = '{key}'\napp_id = 1")
+    assert loaded(monkeypatch, path).secrets()[0] == "PEM"
+
+
+SECRETS = {
+    "GITHUB_PAT": "GITHUB_APP_CLIENT_ID: missing; ",
+    "RUNPOD_API_KEY": "RUNPOD_API_KEY: missing; ",
+    "BRIDGE_CALLBACK_KEY": "BRIDGE_CALLBACK_KEY: missing; ",
+    "GITHUB_APP_CLIENT_ID": "GITHUB_APP_CLIENT_ID: missing; ",
+    "GITHUB_APP_PRIVATE_KEY": "GITHUB_APP_PRIVATE_KEY: missing; ",
+}
+OTHERS = {
+    "BRIDGE_CALLBACK_KEY": {"BRIDGE_PUBLIC_URL": "https://bridge"},
+    "GITHUB_APP_CLIENT_ID": {"GITHUB_APP_PRIVATE_KEY": "PEM"},
+    "GITHUB_APP_PRIVATE_KEY": {"GITHUB_APP_CLIENT_ID": "Iv1.abc"},
+}
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_blank_secret_is_missing(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    assert refused(monkeypatch, **OTHERS.get(key, {}), **{key: " \n"}).startswith(SECRETS[key])
+
+
+@pytest.mark.parametrize("key", [*SECRETS, "GITHUB_WEBHOOK_SECRET"])
+def test_what_surrounds_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    others = {"BRIDGE_CALLBACK_KEY": "k" * 16, "BRIDGE_PUBLIC_URL": "https://bridge"} | OTHERS.get(key, {})
+    config = loaded(monkeypatch, **others | {key: f" {'s' * 16}\n"})
+    assert f"'{'s' * 16}'" in str([getattr(config.github, "issuer", ""), *config.secrets()])
+
+
+@pytest.mark.parametrize("key", ["GITHUB_PAT", "RUNPOD_API_KEY", "BRIDGE_CALLBACK_KEY", "GITHUB_APP_CLIENT_ID"])
+@pytest.mark.parametrize("value", ["sécret", "sec\nret", "sec\x7fret", "sec\udcffret"])
+def test_a_secret_that_no_header_can_carry_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    line = refused(monkeypatch, **{key: value})
+    assert line.startswith(f"{key}: must be printable")
+    assert "ret" not in line
+
+
+def test_a_webhook_secret_may_be_of_any_printable_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch, GITHUB_WEBHOOK_SECRET="schlüssel, zweiter").webhook_secrets == ("schlüssel", "zweiter")
+    assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET="a\nb").startswith("GITHUB_WEBHOOK_SECRET: must be printable")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://bridge:db_secret@host/db",
+        "postgresql://host/db?password=db_secret",
+        "postgresql:///?sslpassword=db_secret",
+    ],
+)
+def test_a_databases_password_comes_from_the_environment_and_is_masked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    assert loaded(monkeypatch, BRIDGE_DATABASE_URL=url).secrets()[-1] == "db_secret"
+    monkeypatch.delenv("BRIDGE_DATABASE_URL")
+    line = refused(monkeypatch, toml(tmp_path, f"[bridge]\ndatabase_url = '{url}'"))
+    assert "bridge.toml: bridge.database_url: must hold no password; set BRIDGE_DATABASE_URL" in line
+    assert "db_secret" not in line
+
+
+def test_a_machine_without_a_home_directory_is_told_to_name_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert refused(monkeypatch).startswith("BRIDGE_DATABASE_URL: missing; set it")
+    assert loaded(monkeypatch, BRIDGE_DATABASE_URL="sqlite://").database_url == "sqlite://"
+
+
+@pytest.mark.parametrize("through", ["option", "variable"])
+def test_the_files_path_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, through: str) -> None:
+    toml(tmp_path, "[bridge]\nprefix = 'filed'")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = "~/bridge.toml"
+    config = loaded(monkeypatch, Path(path)) if through == "option" else loaded(monkeypatch, BRIDGE_CONFIG=path)
+    assert config.prefix == "filed"
+    assert (
+        refused(monkeypatch, Path("~nosuchuser/b.toml")) == "~nosuchuser/b.toml: cannot be read: there is no such user"
+    )
+
+
+def test_a_repository_in_two_spellings_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loaded(monkeypatch, GITHUB_ORG="", GITHUB_REPOSITORIES="Acme/Web,acme/api,acme/web")
+    assert (config.owner, config.repositories) == ("Acme", ("Acme/Web", "acme/api"))
+
+
+def test_a_route_for_anothers_repository_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = toml(tmp_path, "[[route]]\nname = 'a'\nrepositories = ['Acme/web', 'other/x']")
+    assert refused(monkeypatch, path) == "route a: repositories: other/x is not acme's; run one bridge per owner"
+
+
+def test_implied_labels_that_a_route_writes_out_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = toml(
+        tmp_path, "[[route]]\nname = 'a'\nlabels = ['Self-Hosted', 'Linux', 'X64', 'A100']\n[[route]]\nname = 'b'"
+    )
+    written, common = loaded(monkeypatch, path, BRIDGE_LABELS="self-hosted,gpu").routes
+    assert (written.labels, common.labels) == ({"a100"}, {"gpu"})
+
+
+@pytest.mark.parametrize("labels", [",", " ", "self-hosted, LINUX"])
+def test_labels_that_leave_none_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: str) -> None:
+    why = "no label is left; give one beside self-hosted, linux, x64, which are implied"
+    assert refused(monkeypatch, BRIDGE_LABELS=labels) == f"BRIDGE_LABELS: {why}"
+    monkeypatch.delenv("BRIDGE_LABELS")
+    assert refused(monkeypatch, toml(tmp_path, "[bridge]\nlabels = []")) == f"BRIDGE_LABELS: {why}"
+    path = toml(tmp_path, "[[route]]\nname = 'a'\nlabels = ['x64']")
+    assert refused(monkeypatch, path) == f"route a: labels: {why}"
 
 
 @pytest.mark.parametrize(

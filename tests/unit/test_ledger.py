@@ -2,7 +2,7 @@
 
 import asyncio
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from bridge.errors import ConfigError, Unavailable
 from bridge.ledger import SCHEMA, Books, Ledger, metadata, tables
 from bridge.ledger.database import connect
 from bridge.model import Event, JobStatus, Reason, WorkflowJob
+from tests.postgres import Postgres
 from tests.values import NOW, ORG, a_job, a_route
 
 GPU = Pool("gpu", ORG)
@@ -142,6 +143,67 @@ def test_a_dry_run_makes_no_file(file_url: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def contents(url: str) -> list[str]:
+    """Every table of a database, without touching a file of it."""
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        tables = sa.inspect(connection).get_table_names()
+    engine.dispose()
+    return tables
+
+
+def upgraded(url: str, revision: str, *statements: str) -> None:
+    """Make the ledger of an earlier bridge."""
+    engine = connect(url)
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(bridge.ledger.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        for statement in statements:
+            connection.execute(sa.text(statement), {"no": False})
+        connection.commit()
+    engine.dispose()
+
+
+def test_a_dry_run_makes_no_table_in_a_database_without_a_ledger(url: str) -> None:
+    connect(url).dispose()  # makes the directory
+    if url.startswith("sqlite"):
+        Path(str(sa.make_url(url).database)).touch()
+    ledger = Ledger.open_to_look(url)
+    assert asyncio.run(ledger.read(lambda books: books.open_submissions())) == ()
+    ledger.close()
+    assert contents(url) == []
+
+
+def test_a_dry_run_changes_no_byte_of_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    path.touch()
+    ledger = Ledger.open_to_look(f"sqlite:///{path}")
+    asyncio.run(ledger.preview(claimed))
+    ledger.close()
+    assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [(path.name, 0)]
+
+
+def test_a_dry_run_plans_on_the_ledger_that_there_is(url: str) -> None:
+    ledger = Ledger.open(url)
+    row = asyncio.run(ledger.transact(claimed))
+    ledger.close()
+    looking = Ledger.open_to_look(url)
+    assert asyncio.run(looking.read(lambda books: books.open_submissions())) == (row,)
+    looking.close()
+
+
+def test_a_dry_run_refuses_the_ledger_of_an_earlier_bridge_and_leaves_it_as_it_was(url: str) -> None:
+    upgraded(url, "0001")
+    before = contents(url)
+    with pytest.raises(ConfigError, match="schema 0001 is older than this bridge's 0002: run a pass without --dry-run"):
+        Ledger.open_to_look(url)
+    assert contents(url) == before
+    Ledger.open(url).close()
+    Ledger.open_to_look(url).close()
+
+
 def _claim_in_a_process(url: str, name: str) -> None:
     """Claim the job unless another process has: read, decide and write in one transaction."""
 
@@ -186,6 +248,8 @@ def test_a_ledger_of_a_newer_bridge_is_refused(url: str) -> None:
     engine.dispose()
     with pytest.raises(ConfigError, match="schema 9999 is newer"):
         Ledger.open(url)
+    with pytest.raises(ConfigError, match="schema 9999 is newer"):
+        Ledger.open_to_look(url)
 
 
 def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
@@ -193,6 +257,71 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     broken.write_text("this is no database, it only has its name " * 100)
     with pytest.raises(ConfigError, match="BRIDGE_DATABASE_URL: cannot open the ledger"):
         Ledger.open(f"sqlite:///{broken}")
+
+
+@pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_to_look])
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("garbage", "not a database URL; give sqlite:///PATH or "),
+        ("postgresql://bridge:secret/db", "not a database URL; "),
+        ("postgresql://bridge:p@secret@host/db", "one @ too many; "),
+        ("postgresql://bridge@host/db?port=secret", "not a database URL; "),
+        ("sqlite:///ledger\nsecret", "not a database URL; "),
+        ("sqlite+aiosqlite://", "sqlite+aiosqlite is not supported; "),
+        ("mysql://bridge:secret@host/db", "mysql is not supported; "),
+        ("sqlite:////proc", "cannot open the ledger: "),
+    ],
+)
+def test_what_is_no_ledgers_address_is_refused_in_one_line_without_its_password(
+    opened: Callable[[str], Ledger], url: str, why: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        opened(url)
+    assert str(caught.value).startswith(f"BRIDGE_DATABASE_URL: {why}")
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("opened", "path", "why"),
+    [
+        (Ledger.open, "/dev/null/ledger", "File exists"),
+        (Ledger.open, "/dev/null/state/ledger", "Not a directory"),
+        (Ledger.open, "/proc/state/ledger", "No such file or directory"),
+        (Ledger.open, f"/tmp/{LONG}/ledger", "File name too long"),
+        (Ledger.open_to_look, f"/tmp/{LONG}", "File name too long"),
+    ],
+)
+def test_a_place_where_no_ledger_can_be_is_named_with_the_mend(
+    opened: Callable[[str], Ledger], path: str, why: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        opened(f"sqlite:///{path}")
+    assert str(caught.value) == (
+        f"BRIDGE_DATABASE_URL: cannot use {path}: {why}; give a file that the bridge may write"
+    )
+
+
+def test_the_ledgers_address_is_shown_without_a_password(a_postgres: Postgres) -> None:
+    url = sa.make_url(a_postgres.database())
+    ledger = Ledger.open(url.update_query_dict({"password": "secret"}).render_as_string(hide_password=False))
+    assert ledger.url.startswith("postgresql+psycopg://")
+    assert "secret" not in ledger.url
+    ledger.close()
+
+
+def test_what_was_written_outlives_a_power_cut(file_url: str) -> None:
+    ledger = Ledger.open(file_url)
+    for opened in (ledger, Ledger.open_to_look(file_url)):
+        synchronous = asyncio.run(
+            opened.transact(lambda books: books._connection.exec_driver_sql("PRAGMA synchronous").scalar())
+        )
+        assert synchronous == 2, "FULL"
+        opened.close()
 
 
 def test_a_full_ledger_is_named_and_loses_nothing(file_url: str) -> None:
@@ -386,22 +515,13 @@ def test_what_ended_long_ago_is_forgotten_but_no_name_of_an_open_job(ledger: Led
 
 
 def test_a_ledger_of_the_first_bridge_is_migrated_with_all_that_it_holds(url: str) -> None:
-    engine = connect(url)
-    with engine.connect() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(bridge.ledger.__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.execute(sa.text("INSERT INTO meta (born) VALUES (5)"))
-        connection.execute(
-            sa.text(
-                "INSERT INTO jobs (id, run_id, repository, name, labels, status, created_at, public, fork, seen_at) "
-                "VALUES (7, 1, 'acme/web', 'build', '[\"gpu\"]', 'queued', 1, :no, :no, 1)"
-            ),
-            {"no": False},
-        )
-        connection.commit()
-    engine.dispose()
+    upgraded(
+        url,
+        "0001",
+        "INSERT INTO meta (born) VALUES (5)",
+        "INSERT INTO jobs (id, run_id, repository, name, labels, status, created_at, public, fork, seen_at) "
+        "VALUES (7, 1, 'acme/web', 'build', '[\"gpu\"]', 'queued', 1, :no, :no, 1)",
+    )
     ledger = Ledger.open(url)
     ((job, _),) = asyncio.run(ledger.read(lambda books: books.jobs())).values()
     assert (job.id, job.labels, job.fork) == (7, ("gpu",), False)
