@@ -155,7 +155,7 @@ def _run(jobs: object, job: str, context: Context) -> list[str]:
         )
         assignment.checkout.mkdir(parents=True)
         path = Path(directory) / "workflow.yml"
-        path.write_text(json.dumps({"on": context.event, "jobs": jobs}))
+        path.write_bytes(act.document({"on": context.event, "jobs": jobs}))
         command = act.command(str(find_act()), job, path, assignment, "")
         done = subprocess.run(
             command,

@@ -139,7 +139,7 @@ def test_a_failing_step_fails_the_job_and_ends_it_there(standin: Installed) -> N
 
 def test_outputs_reach_the_server_whatever_is_in_them(standin: Installed) -> None:
     _, jit = standin.mint()
-    hostile = "a 'b' \"c\" ${{ github.sha }} $HOME `id` \\n"
+    hostile = "a 'b' \"c\" ${{ github.sha }} $HOME `id` \\n é \N{ROCKET}"
     step = {"id": "s", "env": {"V": hostile.replace("${{", "${{ '${{' }}")}, "run": 'echo "v=$V" >> $GITHUB_OUTPUT'}
     job = standin.queue(step, outputs={"v": "${{ steps.s.outputs.v }}"})
     standin.listen(**jit)
@@ -226,6 +226,16 @@ def test_checkout_gives_the_commit_and_all_that_it_tracks(standin: Installed, wo
     assert job.conclusion == "success", job.log
     assert f"kept\ntracked all the same\n{sha}\nmain\n" in job.log
     assert f"{sha} refs/heads/main acme/web {sha} .\n" in job.log
+
+
+def test_a_job_cannot_push_into_the_repository_that_it_was_cloned_from(standin: Installed, workspace: Path) -> None:
+    _, jit = standin.mint()
+    before = git(workspace, "for-each-ref")
+    job = of_commit(standin, workspace, CHECKOUT, "! git push origin HEAD:refs/heads/pushed; git config -l")
+    standin.listen(**jit)
+    assert job.conclusion == "success", job.log
+    assert git(workspace, "for-each-ref") == before
+    assert str(workspace) not in job.log
 
 
 def test_a_commit_that_does_not_exist_fails_the_job(standin: Installed, workspace: Path) -> None:

@@ -27,7 +27,11 @@ def commit(tmp_path: Path) -> Commit:
         folder = root / ".github" / "workflows"
         folder.mkdir(parents=True)
         for name, workflow in workflows.items():
-            text = workflow if isinstance(workflow, str) else json.dumps({"on": "push", "jobs": workflow})
+            text = (
+                workflow
+                if isinstance(workflow, str)
+                else json.dumps({"on": "push", "jobs": workflow}, ensure_ascii=False)
+            )
             (folder / f"{name}.yml").write_text(text)
         git(root, "init", "--quiet", "--initial-branch", "main")
         git(root, "add", ".")
@@ -192,7 +196,7 @@ def test_a_dynamic_matrix_is_evaluated(commit: Commit) -> None:
     assert names(commit(ci={"a": job})) == ["a (main)", "a (2)"]
 
 
-HOSTILE = 'it\'s "q" $(touch /tmp/x) `id` }} \n::error::x \\ é'
+HOSTILE = 'it\'s "q" $(touch /tmp/x) `id` }} \n::error::x \\ é \N{ROCKET}'
 
 
 def test_hostile_values_stay_values(commit: Commit) -> None:

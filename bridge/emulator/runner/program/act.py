@@ -35,6 +35,11 @@ def with_summary(workflow: Mapping[str, object], job: str) -> tuple[dict[str, ob
     return {**workflow, "jobs": jobs}, key
 
 
+def document(workflow: object) -> bytes:
+    """A workflow as JSON that is YAML, too: in that, an escaped surrogate pair is no character."""
+    return json.dumps(workflow, ensure_ascii=False).encode("ascii", "backslashreplace")
+
+
 def command(act: str, job: str, workflow: Path, assignment: Assignment, tracking: str) -> list[str]:
     """The command line that runs `job` of the file `workflow` on this machine, without network or Docker."""
     nothing = ("env", "secret", "var", "input")  # else act reads the repository's own .env, .secrets, ...
