@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 for command in (jobs, submissions, retry):
     app.command()(command)
+
+STOPPED = 128 + signal.SIGINT
+"""The exit status of a command that a signal ended."""
 
 Repo = Annotated[Path | None, typer.Option(help="A local git repository. Default: a sample with one workflow.")]
 Event = Annotated[str, typer.Option(help="What triggers the workflows.")]
@@ -38,7 +41,8 @@ def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
 
     with _repository(repo) as path, _one_line():
         queue = trivial(jobs) if jobs else pushed(path, event)
-        raise typer.Exit(asyncio.run(run_demo(queue, workers=workers, limit=limit, as_json=as_json)))
+        ran = run_demo(queue, workers=workers, limit=limit, as_json=as_json)
+        raise typer.Exit(asyncio.run(_stoppable(ran)))
 
 
 @app.command()
@@ -60,7 +64,7 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
         typer.Option(metavar="URL", help="Send GitHub's events there, such as http://127.0.0.1:8080/webhook."),
     ] = None,
 ) -> None:
-    """Serve GitHub and RunPod until SIGINT, and print the settings that point the bridge at them."""
+    """Serve GitHub and RunPod until a signal, and print the settings that point the bridge at them."""
     from bridge.emulator.cloud import cloud, github_state
     from bridge.emulator.runpod import EndpointConfig
 
@@ -84,10 +88,23 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
         asyncio.run(serve(path))
 
 
+async def _stoppable(work: Coroutine[Any, Any, int]) -> int:
+    """The exit status of `work`. A signal ends it, once, and all that it started."""
+    task, told = asyncio.create_task(work), asyncio.create_task(_told_to_stop().wait())
+    await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return STOPPED
+
+
 def _told_to_stop() -> asyncio.Event:
-    """Set at SIGINT or SIGTERM, also where a shell had a background job ignore them."""
+    """Set at SIGINT or SIGTERM, also where a shell had a background job ignore them, and at SIGHUP without nohup."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    for number in (signal.SIGINT, signal.SIGTERM, *hang_up):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
 

@@ -185,6 +185,26 @@ def test_a_bridge_that_is_killed_twice_loses_no_job_and_runs_none_twice(tmp_path
     assert document["counts"]["requests"] >= 4
 
 
+def test_a_demo_that_is_told_to_stop_leaves_nothing_behind_however_often_it_is_told(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge", "demo", "--jobs", "1", "--json"],
+        cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        until(lambda: len(children(process)) >= 2)  # the bridge, and a worker
+        started = children(process)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not any(child.is_running() for child in started)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("bridge-")] == []
+
+
+def children(demo: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return psutil.Process(demo.pid).children(recursive=True)
+
+
 def test_a_folder_that_is_no_repository_is_refused_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bridge", "demo", "--repo", tmp_path],
