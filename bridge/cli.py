@@ -39,7 +39,7 @@ def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
     """Run a repository's workflows through the bridge, with GitHub and RunPod emulated on this machine."""
     from bridge.demo import pushed, run_demo, trivial
 
-    with _repository(repo) as path, _one_line():
+    with _one_line(), _repository(repo) as path:
         queue = trivial(jobs) if jobs else pushed(path, event)
         ran = run_demo(queue, workers=workers, limit=limit, as_json=as_json)
         raise typer.Exit(asyncio.run(_stoppable(ran)))
@@ -65,6 +65,7 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     ] = None,
 ) -> None:
     """Serve GitHub and RunPod until a signal, and print the settings that point the bridge at them."""
+    from bridge.demo import forgiving, pushed
     from bridge.emulator.cloud import cloud, github_state
     from bridge.emulator.runpod import EndpointConfig
 
@@ -72,19 +73,19 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     given: dict[str, Any] = {"github_port": github_port, "runpod_port": runpod_port, "webhook_url": _url(webhook)}
 
     async def serve(path: Path) -> None:
-        state = github_state()
+        state, queue = github_state(), pushed(path, event)
         async with cloud(state, config, **given) as served:
             if synthetic:
                 _fill(state, synthetic)
             else:
-                await _push(state, path, event)
+                await queue(state)
             stop = _told_to_stop()
             _print_exports(served)
             while auto_push and not await _within(auto_push, stop):
-                await _push(state, path, event)
+                await forgiving(queue)(state)
             await stop.wait()
 
-    with _repository(repo) as path, _one_line():
+    with _one_line(), _repository(repo) as path:
         asyncio.run(serve(path))
 
 
@@ -118,9 +119,10 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
 @contextlib.contextmanager
 def _repository(path: Path | None) -> Iterator[Path]:
     from bridge.emulator.cloud import sample_repository
+    from bridge.emulator.workflows import top_level
 
     if path:
-        yield path.resolve()
+        yield top_level(path)
         return
     with sample_repository() as sample:
         yield sample
@@ -138,17 +140,6 @@ def _one_line() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-async def _push(state: "GitHubState", path: Path, event: str) -> None:
-    from bridge.emulator.cloud import repository_name
-    from bridge.emulator.workflows import runs_of
-
-    name = repository_name(path)
-    if name not in state.repositories:
-        state.add_repository(name)
-    for spec in await asyncio.to_thread(runs_of, path, event, full_name=name):
-        state.add_run(name, spec, path)
-
-
 def _fill(state: "GitHubState", synthetic: str) -> None:
     from bridge.emulator.synthetic import fill
 
@@ -159,11 +150,19 @@ def _fill(state: "GitHubState", synthetic: str) -> None:
 
 
 def _url(webhook: str | None) -> str | None:
-    from urllib.parse import urlsplit
-
-    if webhook and (urlsplit(webhook).scheme not in ("http", "https") or not urlsplit(webhook).netloc):
+    if webhook and not _is_url(webhook):
         raise typer.BadParameter("must be a URL such as http://127.0.0.1:8080/webhook", param_hint="--webhook")
     return webhook
+
+
+def _is_url(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def _print_exports(served: "Cloud") -> None:

@@ -19,6 +19,7 @@ from bridge.emulator.github.state import GitHubState, Job
 from bridge.emulator.runpod import EndpointConfig
 from bridge.emulator.runpod.state import TERMINAL, Request
 from bridge.emulator.synthetic import fill
+from bridge.emulator.workflow_jobs import WorkflowError
 from bridge.emulator.workflows import runs_of
 
 if TYPE_CHECKING:
@@ -166,11 +167,27 @@ def pushed(path: Path, event: str) -> Queue:
 
     async def queue(state: GitHubState) -> None:
         name = repository_name(path)
-        state.add_repository(name)
-        for spec in await asyncio.to_thread(runs_of, path, event, full_name=name):
+        if name not in state.repositories:
+            state.add_repository(name)
+        specs = await asyncio.to_thread(runs_of, path, event, full_name=name)
+        if not specs:
+            print(f"bridge: {path} has no workflow that {event} triggers", file=sys.stderr)
+        for spec in specs:
             state.add_run(name, spec, path)
 
     return queue
+
+
+def forgiving(queue: Queue) -> Queue:
+    """The same, where a workflow that is wrong is only reported: somebody may be about to mend it."""
+
+    async def queue_or_report(state: GitHubState) -> None:
+        try:
+            await queue(state)
+        except WorkflowError as error:
+            print(f"bridge: {error}", file=sys.stderr)
+
+    return queue_or_report
 
 
 def trivial(jobs: int) -> Queue:

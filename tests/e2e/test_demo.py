@@ -1,11 +1,14 @@
 """`python -m bridge demo` and `emulate`, as a newcomer runs them."""
 
+import asyncio
 import contextlib
 import functools
 import json
 import os
+import re
 import shlex
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +24,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typer.testing import CliRunner
 
+from bridge.cli import app
+from bridge.demo import forgiving, pushed
+from bridge.emulator.cloud import github_state
 from bridge.emulator.serving import serving
 from tests.background import served, until
 from tests.cloud import ROOT
@@ -267,8 +274,8 @@ def test_events_are_sent_to_the_address_that_is_asked_for(tmp_path: Path) -> Non
         got.append((request.headers["x-hub-signature-256"], await request.body()))
         return Response()
 
-    app = Starlette(routes=[Route("/webhook", take, methods=["POST"])])
-    with served(lambda: serving(app)) as url:
+    receiver = Starlette(routes=[Route("/webhook", take, methods=["POST"])])
+    with served(lambda: serving(receiver)) as url:
         arguments = ("--webhook", f"{url}/webhook", "--auto-push", "0.5", "--cold-start", "60")
         with emulated(tmp_path, *arguments) as variables:
             until(lambda: got)
@@ -280,13 +287,34 @@ def test_events_are_sent_to_the_address_that_is_asked_for(tmp_path: Path) -> Non
             assert len(variables["BRIDGE_CALLBACK_KEY"]) >= 32
 
 
-def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "bridge", "emulate", "--webhook", "localhost:8080"],
-        cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
+@pytest.mark.parametrize("address", ["localhost:8080", "http://127.0.0.1:99999/x", "http:///x"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    done = CliRunner().invoke(app, ["emulate", "--webhook", address])
+    assert (done.exit_code, done.stdout) == (2, "")
     assert "--webhook" in done.stderr
+
+
+def test_a_port_that_is_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(app, ["emulate", "--github-port", str(port)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert re.fullmatch(rf"bridge: .*127\.0\.0\.1:{port}.*\n", done.stderr)
+
+
+def test_nothing_to_run_is_said_and_a_workflow_that_is_being_edited_ends_nothing(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = github_state()
+    asyncio.run(pushed(repository, "schedule")(state))
+    assert capsys.readouterr().err == f"bridge: {repository} has no workflow that schedule triggers\n"
+    (repository / ".github" / "workflows" / "odd.yaml").write_text("on: [")
+    subprocess.run(
+        ["git", "-C", repository, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x"], check=True
+    )
+    asyncio.run(forgiving(pushed(repository, "push"))(state))
+    assert re.fullmatch(r"bridge: .*odd\.yaml: line 1: .*\n", capsys.readouterr().err)
+    assert not state.runs
 
 
 def test_new_runs_are_pushed_as_often_as_asked(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.emulator.jobs import JobResult, JobSpec
 from bridge.emulator.workflow_jobs import WorkflowError
-from bridge.emulator.workflows import runs_of, triggers
+from bridge.emulator.workflows import runs_of, top_level, triggers
 
 Commit = Callable[..., Path]
 STEPS = [{"run": "true"}]
@@ -120,6 +120,28 @@ def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:
         runs_of(tmp_path)
 
 
+def test_a_repository_without_commits_is_named_in_one_line(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    with pytest.raises(WorkflowError, match=rf"\A{tmp_path}: it has no commit\Z"):
+        runs_of(tmp_path)
+
+
+def test_a_commit_without_a_branch_has_runs_too(commit: Commit) -> None:
+    root = commit(ci={"a": {"runs-on": "x", "steps": STEPS}})
+    git(root, "checkout", "--quiet", "--detach")
+    (run,) = runs_of(root)
+    assert run.branch == "detached"
+    assert the_job(root).message({})["ref"] == "refs/heads/detached"  # type: ignore[index]
+
+
+def test_a_folder_of_a_repository_stands_for_the_repository(commit: Commit, tmp_path: Path) -> None:
+    root = commit(ci={"a": {"runs-on": "x", "steps": STEPS}})
+    assert top_level(root / ".github") == root
+    git(tmp_path, "clone", "--quiet", "--bare", str(root), "bare")
+    assert top_level(tmp_path / "bare") == tmp_path / "bare"
+    assert names(tmp_path / "bare") == names(root / ".github") == ["a"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -128,11 +150,44 @@ def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:
         "- a",
         "on: push\njobs: {a: {needs: b, runs-on: x, steps: []}}",
         "on: push\njobs: {a: {needs: b, runs-on: x}, b: {needs: a, runs-on: x}}",
+        "on: push\nenv:\njobs: {a: {runs-on: x, steps: []}}",
+        "on: push\ndefaults:\njobs: {a: {runs-on: x, steps: []}}",
+        "on: push\ndefaults: {run: }\njobs: {a: {runs-on: x, steps: []}}",
+        "on: push\njobs: {}",
+        "on: push\njobs: {1: {runs-on: x, steps: []}}",
+        "on: push\njobs: {a: }",
+        "on: push\njobs: {a: text}",
+        "on: push\njobs: {a: {steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, env: , steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, steps: }}",
+        "on: push\njobs: {a: {runs-on: x, steps: [x]}}",
+        "on: push\njobs: {a: {runs-on: x, steps: [{uses: actions/checkout@v4, with: x}]}}",
+        "on: push\njobs: {a: {runs-on: x, strategy: x, steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, strategy: {matrix: }, steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, needs: , steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, needs: [[a]], steps: []}}",
+        "on: {push: text}\njobs: {a: {runs-on: x, steps: []}}",
+        "on: {push: {branches: }}\njobs: {a: {runs-on: x, steps: []}}",
+        "on: {push: {branches: [1]}}\njobs: {a: {runs-on: x, steps: []}}",
+        'on: {push: {branches: ["release/["]}}\njobs: {a: {runs-on: x, steps: []}}',
     ],
 )
-def test_a_workflow_that_github_would_refuse_is_named(commit: Commit, text: str) -> None:
-    with pytest.raises(WorkflowError, match=r"\.github/workflows/broken\.yml: "):
+def test_a_workflow_that_github_would_refuse_is_named_in_one_line(commit: Commit, text: str) -> None:
+    with pytest.raises(WorkflowError, match=r"\A\.github/workflows/broken\.yml: .+\Z"):
         runs_of(commit(broken=text))
+
+
+def test_a_workflow_that_is_not_utf_8_is_named(commit: Commit) -> None:
+    root = commit(broken="on: push")
+    (root / ".github" / "workflows" / "broken.yml").write_bytes("on: push # é".encode("latin-1"))
+    git(root, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x")
+    with pytest.raises(WorkflowError, match=r"broken\.yml: it is not UTF-8"):
+        runs_of(root)
+
+
+def test_empty_mappings_are_no_fault(commit: Commit) -> None:
+    job = "{runs-on: x, env: {}, defaults: {}, strategy: {}, outputs: {}, needs: [], steps: []}"
+    assert the_job(commit(ci=f"on: {{push: {{}}}}\nenv: {{}}\ndefaults: {{}}\njobs: {{a: {job}}}")).unsupported is None
 
 
 def test_yaml_is_read_as_github_reads_it(commit: Commit) -> None:
