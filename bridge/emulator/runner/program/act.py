@@ -30,7 +30,8 @@ def with_summary(workflow: Mapping[str, object], job: str) -> tuple[dict[str, ob
         "runs-on": "self-hosted",
         "needs": job,
         "if": "${{ always() }}",
-        "steps": [{"env": {"NEEDS": "${{ toJSON(needs) }}"}, "run": "printf '%s\\n' \"$NEEDS\""}],
+        # A here-document: a variable must not be longer than 128 KB. No line of JSON is its end.
+        "steps": [{"run": "cat <<'NEEDS'\n${{ toJSON(needs) }}\nNEEDS\n"}],
     }
     return {**workflow, "jobs": jobs}, key
 
