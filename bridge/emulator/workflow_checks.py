@@ -12,11 +12,14 @@ _WORKFLOW: Mapping[str, Kinds] = {"env": Mapping, "defaults": Mapping}
 _JOB: Mapping[str, Kinds] = {
     "defaults": Mapping,
     "env": Mapping,
+    "continue-on-error": (bool, str),
     "needs": (str, list),
     "outputs": Mapping,
     "steps": list,
     "strategy": Mapping,
+    "timeout-minutes": (int, float, str),
 }
+_STRATEGY: Mapping[str, Kinds] = {"matrix": (Mapping, str), "max-parallel": (int, str), "fail-fast": (bool, str)}
 _STEP: Mapping[str, Kinds] = {"env": (Mapping, str), "with": Mapping}
 _FILTERS = ("branches", "branches-ignore", "tags", "tags-ignore")
 
@@ -29,15 +32,27 @@ def check(workflow: Mapping[str, Any]) -> None:
     """
     _check_kinds(workflow, _WORKFLOW, "")
     _check_kinds(workflow.get("defaults", {}), {"run": Mapping}, "defaults: ")
-    _check_push(workflow.get("on"))
+    on = workflow.get("on")
+    if isinstance(on, Mapping):
+        _check_push(on.get("push"))
+        _check_inputs(on.get("workflow_dispatch"))
     for job_id, job in workflow["jobs"].items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", str(job_id)):
             raise WorkflowError(f"'{job_id}' is no name for a job")
         _check_job(job, f"job {job_id}: ")
 
 
-def _check_push(on: object) -> None:
-    push = on.get("push") if isinstance(on, Mapping) else None
+def _check_inputs(dispatch: object) -> None:
+    if dispatch is None:
+        return
+    if not isinstance(dispatch, Mapping):
+        raise WorkflowError("workflow_dispatch: it is no mapping")
+    inputs = dispatch.get("inputs") or {}
+    if not isinstance(inputs, Mapping) or not all(isinstance(each, Mapping | None) for each in inputs.values()):
+        raise WorkflowError("workflow_dispatch: inputs is of a wrong kind")
+
+
+def _check_push(push: object) -> None:
     if push is None:
         return
     if not isinstance(push, Mapping):
@@ -52,7 +67,7 @@ def _check_job(job: object, where: str) -> None:
         raise WorkflowError(f"{where}it is empty, or no mapping")
     _check_kinds(job, _JOB, where)
     _check_kinds(job.get("defaults", {}), {"run": Mapping}, f"{where}defaults: ")
-    _check_kinds(job.get("strategy", {}), {"matrix": (Mapping, str)}, f"{where}strategy: ")
+    _check_kinds(job.get("strategy", {}), _STRATEGY, f"{where}strategy: ")
     _check_texts(job.get("needs", ()), f"{where}needs")
     if "uses" not in job and job.get("runs-on") in (None, "", []):
         raise WorkflowError(f"{where}it has no runs-on")

@@ -3,12 +3,13 @@
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bridge.emulator.expressions import Context
+from bridge.emulator.expressions import Context, Unevaluable, variants
 from bridge.emulator.jobs import RunSpec
 from bridge.emulator.workflow_checks import check
 from bridge.emulator.workflow_jobs import WorkflowError, job_specs
@@ -73,17 +74,39 @@ def _run(path: str, text: str, context: Context, branch: str) -> RunSpec | None:
         check(workflow)
         if not triggers(workflow.get("on"), context.event, branch):
             return None
+        context = replace(context, workflow=str(workflow.get("name", path)), inputs=_inputs(workflow["on"], context))
         jobs = job_specs(workflow, context)
+        concurrency = _concurrency(workflow.get("concurrency"), context)
     except WorkflowError as error:
         raise WorkflowError(f"{path}: {error}") from error
     return RunSpec(
-        workflow=str(workflow.get("name", path)),
+        workflow=context.workflow,
         path=path,
         event=context.event,
         sha=context.sha,
         branch=branch,
         jobs=jobs,
+        concurrency=concurrency,
     )
+
+
+def _inputs(on: object, context: Context) -> Mapping[str, object]:
+    """What a workflow that is dispatched by hand declares; each input then has its default."""
+    if context.event != "workflow_dispatch" or not isinstance(on, Mapping):
+        return {}
+    return (on[context.event] or {}).get("inputs") or {}
+
+
+def _concurrency(given: object, context: Context) -> str | None:
+    """The group of a run, evaluated."""
+    group = given.get("group") if isinstance(given, Mapping) else given
+    if not isinstance(group, str) or "${{" not in group:
+        return None if group is None else str(group)
+    try:
+        (found,) = variants(group, {}, None, context)
+    except Unevaluable as error:
+        raise WorkflowError(f"concurrency cannot be evaluated: {error}") from error
+    return found.name
 
 
 def _read(text: str) -> Mapping[str, Any]:

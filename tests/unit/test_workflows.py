@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.emulator.jobs import JobResult, JobSpec
+from bridge.emulator.jobs import JobResult, JobSpec, Strategy
 from bridge.emulator.workflow_jobs import WorkflowError
 from bridge.emulator.workflows import runs_of, top_level, triggers
 
@@ -284,6 +284,10 @@ def test_a_long_name_is_cut_as_github_cuts_it(commit: Commit) -> None:
     [
         ({"uses": "./.github/workflows/x.yml"}, "reusable workflow"),
         ({"container": "debian"}, "container"),
+        ({"concurrency": "x"}, "concurrency group"),
+        ({"timeout-minutes": "${{ 'long' }}"}, "timeout-minutes is no number"),
+        ({"strategy": {"max-parallel": "${{ 1 }}"}}, "max-parallel or fail-fast"),
+        ({"steps": [{"run": "echo ${{ strategy.job-index }}"}]}, "it uses strategy.job-index"),
         ({"services": {"db": {"image": "postgres"}}}, "service containers"),
         ({"steps": [{"uses": "actions/setup-python@v5"}]}, r"uses actions/setup-python@v5"),
         ({"steps": [{"uses": "actions/checkout@v4", "with": {"repository": "o/r"}}]}, "checks out something else"),
@@ -336,14 +340,51 @@ def test_settings_of_the_whole_workflow_reach_the_job(commit: Commit) -> None:
         on: push
         env: {A: 1, B: 2}
         defaults: {run: {shell: sh, working-directory: src}}
-        jobs: {a: {runs-on: gpu, env: {B: 3}, defaults: {run: {shell: bash}}, concurrency: x, steps: []}}
+        jobs: {a: {runs-on: gpu, env: {B: 3}, defaults: {run: {shell: bash}}, timeout-minutes: 1, steps: []}}
         """
     )
     job = sent(the_job(root))
     assert job["env"] == {"A": 1, "B": 3}
     assert job["defaults"] == {"run": {"shell": "bash", "working-directory": "src"}}
     assert job["runs-on"] == "self-hosted"
-    assert "concurrency" not in job
+    assert "timeout-minutes" not in job, "the runner's own clock ends it"
+
+
+def test_what_github_itself_sees_to_is_in_the_jobs(commit: Commit) -> None:
+    job = {"runs-on": {"group": "big", "labels": "x"}, "timeout-minutes": 5, "continue-on-error": True, "steps": STEPS}
+    risky = "${{ matrix.v == 2 }}"
+    strategy = {"matrix": {"v": [1, 2]}, "max-parallel": 1, "fail-fast": False}
+    matrix = {**job, "continue-on-error": risky, "timeout-minutes": "${{ matrix.v }}", "strategy": strategy}
+    one, first, second = jobs_of(commit(ci={"one": job, "m": matrix})).values()
+    assert (one.group, one.timeout, one.tolerated, one.strategy) == ("big", 5, True, None)
+    assert [(each.timeout, each.tolerated) for each in (first, second)] == [(1, False), (2, True)]
+    assert first.strategy == second.strategy == Strategy(job_id="m", max_parallel=1, fail_fast=False)
+
+
+def test_a_matrix_of_more_than_256_jobs_is_refused(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.emulator.workflow_jobs.MAX_MATRIX", 2)
+    job = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
+    with pytest.raises(WorkflowError, match="job a: its matrix makes 3 jobs"):
+        runs_of(commit(ci={"a": job}))
+
+
+def test_a_workflow_that_is_dispatched_by_hand_gets_the_defaults_of_its_inputs(commit: Commit) -> None:
+    inputs = "{inputs: {size: {default: small}, deep: {type: boolean, default: true}}}"
+    name = "${{ inputs.size }}-${{ inputs.deep }}"
+    concurrency = "${{ github.workflow }}-${{ inputs.size }}"
+    root = commit(
+        ci=f"""
+        name: W
+        on: {{workflow_dispatch: {inputs}}}
+        concurrency: {{group: "{concurrency}", cancel-in-progress: true}}
+        jobs: {{a: {{name: "{name}", runs-on: x, if: inputs.deep, steps: []}}, b: {{runs-on: x, if: "!inputs.deep"}}}}
+        """
+    )
+    (run,) = runs_of(root, "workflow_dispatch")
+    a, b = run.jobs
+    assert (run.concurrency, a.name, b.message({})) == ("W-small", "small-true", None)
+    message: Any = a.message({})
+    assert message["workflow"]["on"]["workflow_dispatch"]["inputs"]["size"] == {"default": "small"}
 
 
 @pytest.mark.parametrize(
@@ -378,6 +419,38 @@ def test_a_condition_decides_whether_the_job_is_queued(
         }
     )
     assert (jobs_of(root)["b"].message({"a": a}) is not None) is runs
+
+
+@pytest.mark.parametrize(
+    ("condition", "a", "b", "runs"),
+    [
+        (None, FAILURE, SUCCESS, False),
+        (None, SKIPPED, SUCCESS, False),
+        ("success()", FAILURE, SUCCESS, False),
+        ("failure()", FAILURE, SKIPPED, True),
+        ("failure()", SUCCESS, SUCCESS, False),
+        ("always() && needs.a.result == ''", FAILURE, SUCCESS, True),
+    ],
+)
+def test_a_condition_looks_at_all_that_came_before(
+    commit: Commit, condition: object, a: JobResult, b: JobResult, runs: bool
+) -> None:
+    job = {"runs-on": "x", "steps": STEPS}
+    given = {} if condition is None else {"if": condition}
+    root = commit(ci={"a": job, "b": {**job, "needs": "a", "if": "always()"}, "c": {**job, "needs": ["b"], **given}})
+    assert (jobs_of(root)["c"].message({"a": a, "b": b}) is not None) is runs
+
+
+def test_a_condition_is_evaluated_once_for_a_whole_matrix(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", lambda condition, *_: not asked.append(condition))
+    matrix = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
+    root = commit(ci={"a": {**matrix, "if": "one"}, "b": {**matrix, "needs": "a", "if": "two"}})
+    jobs = jobs_of(root)
+    assert asked == ["one"], "before anything is served"
+    results = {key: SUCCESS for key in jobs if key.startswith("a/")}
+    assert all(job.message(results) for job in jobs.values())
+    assert asked == ["one", "two"]
 
 
 def test_a_condition_sees_outputs_as_they_are(commit: Commit) -> None:
