@@ -27,8 +27,9 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from bridge.cli import app
-from bridge.demo import forgiving, pushed
+from bridge.demo import forgiving, pushed, run_demo
 from bridge.emulator.cloud import github_state
+from bridge.emulator.github import GitHubState
 from bridge.emulator.serving import serving
 from tests.background import served, until
 from tests.cloud import ROOT
@@ -60,6 +61,8 @@ jobs:
   third: {needs: second, if: failure(), runs-on: runpod, steps: [run: test ! -e owned]}
   contained: {runs-on: runpod, container: ubuntu, steps: [run: echo]}
   theirs: {runs-on: [self-hosted, windows], steps: [run: echo]}
+  after-theirs: {needs: theirs, runs-on: runpod, steps: [run: echo]}
+  not-today: {if: "false", runs-on: runpod, steps: [run: echo]}
 """
 
 
@@ -122,12 +125,33 @@ def test_any_repositorys_workflows_run_whatever_they_are_called(tmp_path: Path, 
     assert conclusions(document) == {
         f"a {first}": "success", f"b {first}": "success", f"c {first}": "success",
         "second": "failure",  # its first step comes before the checkout
-        "third": "success", "theirs": None,
+        "third": "success", "theirs": None, "not-today": "skipped",
     }  # fmt: skip
-    (unsupported,) = document["unsupported"]
-    assert unsupported["name"] == "contained"
-    assert "container" in unsupported["reason"]
+    assert document["unsupported"] == [
+        {"name": "contained", "reason": "it runs in a container"},
+        {"name": "after-theirs", "reason": "it needs 'theirs', which did not run here"},
+    ]
+    assert document["counts"]["matched_jobs"] == 5
     assert list(tmp_path.rglob("owned")) == []
+
+
+def test_a_failure_of_the_bridges_last_pass_is_told_and_is_none_of_the_demos(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = json.dumps({"jobs": [], "problems": ["it stood in the way"]})
+    start = asyncio.create_subprocess_exec
+
+    async def a_bridge_that_fails(*_: object, **given: Any) -> asyncio.subprocess.Process:
+        return await start("sh", "-c", 'echo "$0"; exit 1', passed, **given)
+
+    async def nothing(_state: GitHubState) -> None:
+        """Queue no job."""
+
+    monkeypatch.setattr("bridge.demo.asyncio.create_subprocess_exec", a_bridge_that_fails)
+    assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False)) == 0
+    out, err = capsys.readouterr()
+    assert err == "bridge: it stood in the way\n"
+    assert "0 calls to GitHub" in out
 
 
 def bridge_of(demo: "subprocess.Popen[str]") -> psutil.Process | None:
