@@ -1,6 +1,7 @@
 """The GitHub emulator, driven by githubkit: a client generated from GitHub's own description."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -151,6 +152,60 @@ def test_a_token_that_has_spent_its_calls_is_limited() -> None:
         assert limited.value.response.headers["x-ratelimit-remaining"] == "0"
 
     driven(a_github(), drive, rate_limit=1)
+
+
+def test_a_limited_token_may_call_again_when_its_hour_is_over() -> None:
+    state = a_github(clock=(clock := Clock()), limits=Limits(installation_token=10_000))
+    clock.now = time.time()  # as the client has it, for its JWT
+
+    async def drive(_: GitHubEmulator, github: Any) -> None:
+        listed = await github.rest.apps.async_list_repos_accessible_to_installation()
+        resets_at = int(listed.headers["x-ratelimit-reset"])
+        clock.now += 1800
+        with pytest.raises(RequestFailed) as limited:
+            await github.rest.apps.async_list_repos_accessible_to_installation()
+        assert int(limited.value.response.headers["x-ratelimit-reset"]) == resets_at
+        clock.now = resets_at
+        again = await github.rest.apps.async_list_repos_accessible_to_installation()
+        assert int(again.headers["x-ratelimit-reset"]) == resets_at + 3600
+
+    driven(state, drive, rate_limit=1)
+
+
+def test_a_token_reaches_its_own_owner_and_of_that_what_it_was_narrowed_to() -> None:
+    state = a_github()
+    for name in ("acme/api", "other/web"):
+        state.add_repository(name)
+    state.add_organisation("other")
+    elsewhere = state.add_run("other/web", a_run())
+
+    async def drive(emulator: GitHubEmulator, github: Any) -> None:
+        runs = "repos/other/web/actions/runs"
+        for path in (runs, f"{runs}/{elsewhere.id}/jobs", "orgs/other/repos", "orgs/other/actions/runners"):
+            assert await status(github, path) == 404
+        app = AppAuthStrategy(emulator.app.client_id, emulator.app.pem)
+        async with client(app, emulator) as minting:
+            mint = minting.rest.apps.async_create_installation_access_token
+            narrow = (await mint(emulator.app.installation_id, repositories=["api"])).parsed_data.token
+            for wrong in ({"repositories": ["nonesuch"]}, {"repository_ids": [1]}, {"permissions": {"actions": "all"}}):
+                path = f"/app/installations/{emulator.app.installation_id}/access_tokens"
+                with pytest.raises(RequestFailed) as refused:
+                    await minting.arequest("POST", path, json=wrong)
+                assert status_of(refused) == 422
+        async with client(TokenAuthStrategy(narrow), emulator) as narrowed:
+            listed = await narrowed.rest.apps.async_list_repos_accessible_to_installation()
+            assert [r.full_name for r in listed.parsed_data.repositories] == ["acme/api"]
+            assert await status(narrowed, "repos/acme/web/actions/runs") == 404
+            assert await status(narrowed, "repos/acme/api/actions/runs") == 200
+
+    driven(state, drive)
+
+
+async def status(github: Any, path: str) -> int:
+    try:
+        return int((await github.arequest("GET", f"/{path}")).status_code)
+    except RequestFailed as failure:
+        return int(failure.response.status_code)
 
 
 def test_what_the_product_never_calls_is_not_emulated() -> None:
