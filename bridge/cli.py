@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 for command in (jobs, submissions, retry):
     app.command()(command)
+
+STOPPED = 128 + signal.SIGINT
+"""The exit status of a command that a signal ended."""
 
 Repo = Annotated[Path | None, typer.Option(help="A local git repository. Default: a sample with one workflow.")]
 Event = Annotated[str, typer.Option(help="What triggers the workflows.")]
@@ -36,9 +39,10 @@ def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
     """Run a repository's workflows through the bridge, with GitHub and RunPod emulated on this machine."""
     from bridge.demo import pushed, run_demo, trivial
 
-    with _repository(repo) as path, _one_line():
+    with _one_line(), _repository(repo) as path:
         queue = trivial(jobs) if jobs else pushed(path, event)
-        raise typer.Exit(asyncio.run(run_demo(queue, workers=workers, limit=limit, as_json=as_json)))
+        ran = run_demo(queue, workers=workers, limit=limit, as_json=as_json)
+        raise typer.Exit(asyncio.run(_stoppable(ran)))
 
 
 @app.command()
@@ -60,7 +64,8 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
         typer.Option(metavar="URL", help="Send GitHub's events there, such as http://127.0.0.1:8080/webhook."),
     ] = None,
 ) -> None:
-    """Serve GitHub and RunPod until SIGINT, and print the settings that point the bridge at them."""
+    """Serve GitHub and RunPod until a signal, and print the settings that point the bridge at them."""
+    from bridge.demo import forgiving, pushed
     from bridge.emulator.cloud import cloud, github_state
     from bridge.emulator.runpod import EndpointConfig
 
@@ -68,26 +73,39 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     given: dict[str, Any] = {"github_port": github_port, "runpod_port": runpod_port, "webhook_url": _url(webhook)}
 
     async def serve(path: Path) -> None:
-        state = github_state()
+        state, queue = github_state(), pushed(path, event)
         async with cloud(state, config, **given) as served:
             if synthetic:
                 _fill(state, synthetic)
             else:
-                await _push(state, path, event)
+                await queue(state)
             stop = _told_to_stop()
             _print_exports(served)
             while auto_push and not await _within(auto_push, stop):
-                await _push(state, path, event)
+                await forgiving(queue)(state)
             await stop.wait()
 
-    with _repository(repo) as path, _one_line():
+    with _one_line(), _repository(repo) as path:
         asyncio.run(serve(path))
 
 
+async def _stoppable(work: Coroutine[Any, Any, int]) -> int:
+    """The exit status of `work`. A signal ends it, once, and all that it started."""
+    task, told = asyncio.create_task(work), asyncio.create_task(_told_to_stop().wait())
+    await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return STOPPED
+
+
 def _told_to_stop() -> asyncio.Event:
-    """Set at SIGINT or SIGTERM, also where a shell had a background job ignore them."""
+    """Set at SIGINT or SIGTERM, also where a shell had a background job ignore them, and at SIGHUP without nohup."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    for number in (signal.SIGINT, signal.SIGTERM, *hang_up):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
 
@@ -101,9 +119,10 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
 @contextlib.contextmanager
 def _repository(path: Path | None) -> Iterator[Path]:
     from bridge.emulator.cloud import sample_repository
+    from bridge.emulator.workflows import top_level
 
     if path:
-        yield path.resolve()
+        yield top_level(path)
         return
     with sample_repository() as sample:
         yield sample
@@ -121,17 +140,6 @@ def _one_line() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-async def _push(state: "GitHubState", path: Path, event: str) -> None:
-    from bridge.emulator.cloud import repository_name
-    from bridge.emulator.workflows import runs_of
-
-    name = repository_name(path)
-    if name not in state.repositories:
-        state.add_repository(name)
-    for spec in await asyncio.to_thread(runs_of, path, event, full_name=name):
-        state.add_run(name, spec, path)
-
-
 def _fill(state: "GitHubState", synthetic: str) -> None:
     from bridge.emulator.synthetic import fill
 
@@ -142,11 +150,19 @@ def _fill(state: "GitHubState", synthetic: str) -> None:
 
 
 def _url(webhook: str | None) -> str | None:
-    from urllib.parse import urlsplit
-
-    if webhook and (urlsplit(webhook).scheme not in ("http", "https") or not urlsplit(webhook).netloc):
+    if webhook and not _is_url(webhook):
         raise typer.BadParameter("must be a URL such as http://127.0.0.1:8080/webhook", param_hint="--webhook")
     return webhook
+
+
+def _is_url(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def _print_exports(served: "Cloud") -> None:

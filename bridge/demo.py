@@ -19,6 +19,7 @@ from bridge.emulator.github.state import GitHubState, Job
 from bridge.emulator.runpod import EndpointConfig
 from bridge.emulator.runpod.state import TERMINAL, Request
 from bridge.emulator.synthetic import fill
+from bridge.emulator.workflow_jobs import WorkflowError
 from bridge.emulator.workflows import runs_of
 
 if TYPE_CHECKING:
@@ -45,15 +46,17 @@ class Demo:
         workers: the bridge's cap, and the endpoint's.
         routes: what the bridge's passes said: by job id, the route, None for a job that it leaves alone.
         passes: how many there were.
+        problems: what they could not do, each once.
     """
 
     cloud: Cloud
     workers: int
     routes: dict[int, str | None] = field(default_factory=dict)
     passes: int = 0
+    problems: dict[str, None] = field(default_factory=dict)
 
     def jobs(self) -> list[Job]:
-        """Every job that GitHub has queued, oldest first."""
+        """Every job that GitHub has queued or skipped, oldest first."""
         return sorted(self.cloud.github.state.jobs.values(), key=lambda job: job.id)
 
     def matched(self) -> list[Job]:
@@ -63,9 +66,13 @@ class Demo:
     def unsupported(self) -> Iterator[dict[str, str]]:
         """Jobs that cannot run here, and why."""
         for run in self.cloud.github.state.runs.values():
+            ended = run.results()
             for spec in run.spec.jobs:
+                missing = next((need for need in spec.needs if need not in ended), None)
                 if spec.unsupported:
                     yield {"name": spec.name, "reason": spec.unsupported}
+                elif missing and spec.key not in run.jobs:
+                    yield {"name": spec.name, "reason": f"it needs '{missing}', which did not run here"}
 
     def request_of(self, job: Job) -> Request | None:
         """The request whose runner ran a job."""
@@ -126,10 +133,9 @@ class Demo:
             table.add_column(column, overflow="fold")
         for job in self.jobs():
             request = self.request_of(job)
-            route = self.routes.get(job.id, "?")
             cells = (
                 job.spec.name,
-                route or "none: left alone",
+                self._route(job),
                 request.id if request else "-",
                 job.executions[-1] if job.executions else "-",
                 _seconds(job.created_at, job.started_at if job.executions else None),
@@ -138,6 +144,11 @@ class Demo:
             )
             table.add_row(*map(Text, cells))
         return table
+
+    def _route(self, job: Job) -> str:
+        if job.conclusion == "skipped":
+            return "-"
+        return self.routes.get(job.id, "?") or "none: left alone"
 
 
 def _client_calls(calls: Counter[str]) -> dict[str, int]:
@@ -166,11 +177,27 @@ def pushed(path: Path, event: str) -> Queue:
 
     async def queue(state: GitHubState) -> None:
         name = repository_name(path)
-        state.add_repository(name)
-        for spec in await asyncio.to_thread(runs_of, path, event, full_name=name):
+        if name not in state.repositories:
+            state.add_repository(name)
+        specs = await asyncio.to_thread(runs_of, path, event, full_name=name)
+        if not specs:
+            print(f"bridge: {path} has no workflow that {event} triggers", file=sys.stderr)
+        for spec in specs:
             state.add_run(name, spec, path)
 
     return queue
+
+
+def forgiving(queue: Queue) -> Queue:
+    """The same, where a workflow that is wrong is only reported: somebody may be about to mend it."""
+
+    async def queue_or_report(state: GitHubState) -> None:
+        try:
+            await queue(state)
+        except WorkflowError as error:
+            print(f"bridge: {error}", file=sys.stderr)
+
+    return queue_or_report
 
 
 def trivial(jobs: int) -> Queue:
@@ -224,39 +251,38 @@ async def _follow(demo: Demo, limit: float, *, as_json: bool) -> bool:
         finally:
             live.stop()
             bridge.cancel()
-            status = await bridge
-        if demo.over() and status in (0, -signal.SIGKILL):  # killed when there was nothing left to do
+            await bridge
+        for problem in demo.problems:
+            print(f"bridge: {problem}", file=sys.stderr)
+        if demo.over():
             return True
         log.seek(0)
         print(log.read(), demo.cloud.runpod.scaler.logs(), sep="\n", file=sys.stderr)
+        why = "the bridge gave up" if time.monotonic() < deadline else f"{limit:g} s were not enough"
+        print(f"bridge: not all jobs have ended: {why}", file=sys.stderr)
         return False
 
 
-async def _keep_bridge(demo: Demo, log: int) -> int:
-    """Run the bridge until cancelled, and start it again when it dies, as a service manager would.
-
-    Returns:
-        Its exit status: the one it was stopped with, or that of its last death.
-    """
+async def _keep_bridge(demo: Demo, log: int) -> None:
+    """Run the bridge until cancelled, and start it again when it dies, as a service manager would."""
     for _ in range(RESTARTS + 1):
         starting = asyncio.create_task(_start_bridge(demo, log))
         try:
             bridge = await asyncio.shield(starting)
             await _read_passes(demo, bridge)
-            status = await bridge.wait()
-            if status == REFUSED:
-                return status
+            if await bridge.wait() == REFUSED:
+                return
             await asyncio.sleep(RESTART_AFTER)
         except asyncio.CancelledError:
-            return await _stopped(demo, await starting)
-    return status
+            await _stop(demo, await starting)
+            return
 
 
-async def _stopped(demo: Demo, bridge: asyncio.subprocess.Process) -> int:
+async def _stop(demo: Demo, bridge: asyncio.subprocess.Process) -> None:
     if bridge.returncode is None:
         bridge.send_signal(signal.SIGTERM)
     await _read_passes(demo, bridge)
-    return await bridge.wait()
+    await bridge.wait()
 
 
 async def _start_bridge(demo: Demo, log: int) -> asyncio.subprocess.Process:
@@ -281,8 +307,10 @@ async def _read_passes(demo: Demo, bridge: asyncio.subprocess.Process) -> None:
     async for line in bridge.stdout:
         if not line.endswith(b"\n"):
             return  # killed in the middle of it
-        for job in json.loads(line)["jobs"]:
+        told = json.loads(line)
+        for job in told["jobs"]:
             demo.routes[job["id"]] = job["route"]
+        demo.problems |= dict.fromkeys(told["problems"])
         demo.passes += 1
 
 
@@ -300,5 +328,5 @@ def _print(demo: Demo, *, as_json: bool) -> None:
     counts = demo.document()["counts"]
     console.print(
         f"{counts['matched_jobs']} jobs matched, {counts['requests']} requests, "
-        f"{counts['workers_started']} workers started, {sum(counts['github_calls'].values())} calls to GitHub"
+        f"{counts['workers_started']} workers started, {demo.cloud.github.calls.total()} calls to GitHub"
     )

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bridge.emulator.act import find_act
 from bridge.emulator.jobs import JobResult
@@ -41,12 +42,29 @@ class Context:
         ref: such as refs/heads/main.
         sha: 40 hex digits.
         repository: owner/name.
+        workflow: the workflow's name.
+        inputs: what its `on.workflow_dispatch` declares, for that event.
     """
 
     event: str
     ref: str
     sha: str
     repository: str
+    workflow: str = ""
+    inputs: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def on(self) -> object:
+        """What a generated workflow is triggered by."""
+        return {self.event: {"inputs": self.inputs}} if self.inputs else self.event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A job that ended, and the jobs that it needed."""
+
+    result: JobResult
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +73,12 @@ class Variant:
 
     Args:
         name: its `name`, evaluated.
-        runs_on: its `runs-on`, evaluated.
+        settings: such as `runs-on`, evaluated.
         matrix: empty without one.
     """
 
     name: str
-    runs_on: object
+    settings: Mapping[str, Any]
     matrix: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -75,18 +93,18 @@ def literal(value: object) -> object:
     return value
 
 
-def variants(name: str, runs_on: object, strategy: object, context: Context) -> tuple[Variant, ...]:
+def variants(name: str, settings: Mapping[str, object], strategy: object, context: Context) -> tuple[Variant, ...]:
     """A job's variants, in the order of its matrix.
 
     Args:
         name: may hold expressions.
-        runs_on: text, list or mapping; may hold expressions.
+        settings: JSON values by name, such as `runs-on`; may hold expressions.
         strategy: as in the workflow, None without one.
 
     Raises:
         Unevaluable: one of them is wrong.
     """
-    leaves = list(_leaves(runs_on))
+    leaves = list(_leaves(settings))
     probes = {f"PROBE_{index}": _as_json(leaf) for index, leaf in enumerate(leaves)}
     job = {
         "runs-on": _HOST,
@@ -99,22 +117,23 @@ def variants(name: str, runs_on: object, strategy: object, context: Context) -> 
         ],
     }
     lines = _run({_PROBE: job}, _PROBE, context)
-    return tuple(_variant(json.loads(line), runs_on, leaves) for line in _printed(lines))
+    return tuple(_variant(json.loads(line), settings, leaves) for line in _printed(lines))
 
 
-def holds(condition: object, needs: Mapping[str, JobResult], context: Context) -> bool:
-    """Whether a job's `if` lets it run after its needs.
+def holds(condition: object, needs: Sequence[str], before: Mapping[str, Ended], context: Context) -> bool:
+    """Whether a job's `if` lets it run.
 
     Args:
         condition: as in the workflow.
-        needs: how the jobs that it needs ended, by key.
+        needs: keys of the jobs that it needs.
+        before: how they ended, and all that they needed in turn, by key.
 
     Raises:
         Unevaluable: it is wrong.
     """
     decision = {"runs-on": _HOST, "needs": list(needs), "if": condition, "steps": [{"run": ":"}]}
-    key = "_" + max(needs, key=len, default="")
-    jobs, summary = act.with_summary({"jobs": {**stubs(needs), key: decision}}, key)
+    key = "_" + max(before, key=len, default="")
+    jobs, summary = act.with_summary({"jobs": {**stubs(before), key: decision}}, key)
     log = act.Log(key, summary)
     errors = "".join(log.read(line) for line in _run(jobs["jobs"], summary, context))
     if not log.printed:
@@ -122,18 +141,19 @@ def holds(condition: object, needs: Mapping[str, JobResult], context: Context) -
     return log.outcome()["result"] != "Skipped"
 
 
-def stubs(needs: Mapping[str, JobResult]) -> dict[str, object]:
+def stubs(before: Mapping[str, Ended]) -> dict[str, object]:
     """Jobs that end as these did, with the same outputs.
 
     act knows no cancelled one: it is told as skipped, for which `success()` and `failure()` are false, too.
     """
-    return {key: _stub(result) for key, result in needs.items()}
+    return {key: _stub(ended.result, ended.needs) for key, ended in before.items()}
 
 
-def _stub(result: JobResult) -> dict[str, object]:
+def _stub(result: JobResult, needs: Sequence[str]) -> dict[str, object]:
     return {
         "runs-on": _HOST,
-        "if": result.conclusion in ("success", "failure"),
+        "needs": list(needs),
+        "if": "${{ always() }}" if result.conclusion in ("success", "failure") else False,
         "outputs": literal(result.outputs),
         "steps": [{"run": "exit 1" if result.conclusion == "failure" else ":"}],
     }
@@ -155,8 +175,12 @@ def _run(jobs: object, job: str, context: Context) -> list[str]:
         )
         assignment.checkout.mkdir(parents=True)
         path = Path(directory) / "workflow.yml"
-        path.write_text(json.dumps({"on": context.event, "jobs": jobs}))
-        command = act.command(str(find_act()), job, path, assignment, "")
+        path.write_bytes(act.document({"name": literal(context.workflow), "on": context.on, "jobs": jobs}))
+        return _logged(act.command(str(find_act()), job, path, assignment, ""), directory)
+
+
+def _logged(command: Sequence[str], directory: str) -> list[str]:
+    try:
         done = subprocess.run(
             command,
             cwd=directory,
@@ -168,7 +192,9 @@ def _run(jobs: object, job: str, context: Context) -> list[str]:
             timeout=TIMEOUT,
             check=False,
         )
-        return done.stdout.splitlines()
+    except subprocess.TimeoutExpired:
+        raise Unevaluable(f"it takes longer than {TIMEOUT:g} s") from None
+    return done.stdout.splitlines()
 
 
 def _printed(lines: Sequence[str]) -> list[str]:
@@ -187,14 +213,14 @@ def _number(act_name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _variant(printed: Mapping[str, str], runs_on: object, leaves: Sequence[str]) -> Variant:
+def _variant(printed: Mapping[str, str], settings: Mapping[str, object], leaves: Sequence[str]) -> Variant:
     values = iter(
         json.loads(printed[f"PROBE_{index}"]) if _WHOLE.fullmatch(leaf) else printed[f"PROBE_{index}"]
         for index, leaf in enumerate(leaves)
     )
     return Variant(
         name=printed["PROBE_NAME"],
-        runs_on=_replaced(runs_on, values),
+        settings={key: _replaced(value, values) for key, value in settings.items()},
         matrix=json.loads(printed["PROBE_MATRIX"]) or {},
     )
 

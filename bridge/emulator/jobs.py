@@ -26,6 +26,21 @@ class JobResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """What the jobs of one matrix have in common.
+
+    Args:
+        job_id: of the job in the workflow that they are variants of.
+        max_parallel: how many of them may run at a time; None for all.
+        fail_fast: whether the others are cancelled when one fails.
+    """
+
+    job_id: str
+    max_parallel: int | None = None
+    fail_fast: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """A job of a run, before it is queued.
 
@@ -33,19 +48,27 @@ class JobSpec:
         key: unique in its run; what `needs` of other jobs name.
         name: the display name, matrix values included.
         labels: its `runs-on`.
+        group: the runner group that it asks for; None for any.
         needs: keys of the jobs that must end before this one is queued.
-        message: given the results of `needs` by key, what the runner is sent: a JSON object, or None when
-            the job's condition skips it.
+        message: given the results of all that ended before by key, what the runner is sent: a JSON object, or None
+            when the job's condition skips it.
         gate: what holds it back until it is released.
+        strategy: of its matrix; None without one.
+        timeout: minutes that it may run; None for as many as the runner allows.
+        tolerated: whether its failure counts as success for the run and for the jobs that need it.
         unsupported: why this job cannot run here, if it cannot; it is then never queued.
     """
 
     key: str
     name: str
     labels: tuple[str, ...]
+    group: str | None = None
     needs: tuple[str, ...] = ()
     message: Callable[[Mapping[str, JobResult]], Mapping[str, object] | None]
     gate: Gate | None = None
+    strategy: Strategy | None = None
+    timeout: float | None = None
+    tolerated: bool = False
     unsupported: str | None = None
 
 
@@ -61,6 +84,7 @@ class RunSpec:
         branch: the branch of that commit.
         jobs: in the order of the file, matrix expanded.
         fork: the commit is a stranger's, of a pull request from a fork.
+        concurrency: its concurrency group; None without one.
     """
 
     workflow: str
@@ -70,3 +94,4 @@ class RunSpec:
     branch: str
     jobs: tuple[JobSpec, ...]
     fork: bool = False
+    concurrency: str | None = None

@@ -1,23 +1,33 @@
 """The jobs of one workflow as the GitHub emulator takes them."""
 
 import graphlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from bridge.emulator.expressions import Context, Unevaluable, Variant, holds, literal, stubs, variants
-from bridge.emulator.jobs import JobResult, JobSpec
+from bridge.emulator.expressions import Context, Ended, Unevaluable, Variant, holds, literal, stubs, variants
+from bridge.emulator.jobs import JobResult, JobSpec, Strategy
 
 MAX_NAME = 100
 """Characters that GitHub leaves of a name with matrix values."""
 
-_MESSAGE_KEYS = frozenset({"continue-on-error", "env", "outputs", "steps", "timeout-minutes"})
+MAX_MATRIX = 256
+"""Jobs that GitHub makes of a matrix."""
+
+_MESSAGE_KEYS = frozenset({"env", "outputs", "steps"})
 """Keys of a job that its runner is told; the others were dealt with before it was queued."""
+
+_EVALUATED = ("runs-on", "timeout-minutes", "continue-on-error")
+"""Keys of a job that may hold expressions, beside its name."""
 
 _FOREIGN_CHECKOUT = frozenset({"repository", "ref", "ssh-key"})
 _NEEDS = re.compile(r"\$\{\{[^}]*\bneeds\b")
+_UNKNOWN_CONTEXTS = re.compile(
+    r"\bstrategy\.(?:job-index|job-total|max-parallel|fail-fast)\b|toJSON\(\s*strategy\b|\bgithub\.event\.inputs\b"
+)
 
 Job = Mapping[str, Any]
 """A job as the workflow has it."""
@@ -35,10 +45,47 @@ class _Planned:
     id: str
     job: Job
     variant: Variant
-    needs: Mapping[str, tuple[str, ...]]  # by job id, the keys of its variants
+    before: Mapping[str, "_Earlier"]  # by job id, what it needs and what that needs in turn
+    condition: "_Condition"
     workflow: Mapping[str, Any]
     context: Context
     unsupported: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Earlier:
+    """A job that another comes after."""
+
+    keys: tuple[str, ...]  # of its variants
+    needs: tuple[str, ...]
+
+    def ended(self, results: Mapping[str, JobResult]) -> Ended:
+        """How all its variants ended."""
+        return Ended(result=_combined([results[key] for key in self.keys]), needs=self.needs)
+
+
+class _Condition:
+    """The `if` of a job. Its variants share it, so that act evaluates it but once for them all."""
+
+    def __init__(self, job: Job, context: Context) -> None:
+        self._job = job
+        self._context = context
+        self._before: Mapping[str, Ended] | None = None
+        self._answer: bool | None = None
+
+    def holds(self, before: Mapping[str, Ended]) -> bool | None:
+        """Whether the job is to run after these; None if that cannot be evaluated."""
+        if self._before != before:
+            self._before, self._answer = before, self._evaluate(before)
+        return self._answer
+
+    def _evaluate(self, before: Mapping[str, Ended]) -> bool | None:
+        if "if" not in self._job:
+            return all(ended.result.conclusion == "success" for ended in before.values())
+        try:
+            return holds(self._job["if"], _needs(self._job), before, self._context)
+        except Unevaluable:
+            return None
 
 
 def job_specs(workflow: Mapping[str, Any], context: Context) -> tuple[JobSpec, ...]:
@@ -69,57 +116,81 @@ def _plan(
 ) -> Iterator[_Planned]:
     job: Job = workflow["jobs"][job_id]
     unsupported = _unsupported(job) or _unsupported_need(job, planned)
-    found: tuple[Variant, ...] = (Variant(name=_display_name(job_id, job), runs_on=job.get("runs-on")),)
+    found: tuple[Variant, ...] = (Variant(name=_display_name(job_id, job), settings=_settings(job)),)
     if not unsupported:
         try:
             found = _variants(job_id, job, context)
         except Unevaluable as error:
             unsupported = f"it cannot be evaluated: {error}"
+    condition = _Condition(job, context)
+    if not unsupported and not _needs(job):
+        condition.holds({})  # now, rather than while the emulator serves
     for number, variant in enumerate(found, 1):
         yield _Planned(
             key=f"{job_id}/{number}" if len(found) > 1 else job_id,
             id=job_id,
             job=job,
             variant=variant,
-            needs={need: tuple(each.key for each in planned[need]) for need in _needs(job)},
+            before=_before(job, planned),
+            condition=condition,
             workflow=workflow,
             context=context,
             unsupported=unsupported,
         )
 
 
+def _before(job: Job, planned: Mapping[str, tuple[_Planned, ...]]) -> Mapping[str, _Earlier]:
+    """All that a job comes after, whatever is needed by others first."""
+    found: dict[str, _Earlier] = {}
+    for need in _needs(job):
+        variants_of = planned[need]
+        found |= variants_of[0].before
+        found[need] = _Earlier(keys=tuple(each.key for each in variants_of), needs=_needs(variants_of[0].job))
+    return found
+
+
 def _spec(planned: _Planned) -> JobSpec:
+    settings = planned.variant.settings
+    needs = _needs(planned.job)
     return JobSpec(
         key=planned.key,
         name=re.sub(r"[\r\n]+", " ", planned.variant.name),  # runners print it in one line
-        labels=_labels(planned.variant.runs_on),
-        needs=tuple(key for keys in planned.needs.values() for key in keys),
+        labels=_labels(settings.get("runs-on")),
+        group=_group(settings.get("runs-on")),
+        needs=tuple(key for need in needs for key in planned.before[need].keys),
         message=partial(_message, planned),
+        strategy=_strategy(planned.id, planned.job.get("strategy")),
+        timeout=None if planned.unsupported else _minutes(settings),
+        tolerated=settings.get("continue-on-error") is True,
         unsupported=planned.unsupported,
     )
 
 
+def _strategy(job_id: str, strategy: Mapping[str, Any] | None) -> Strategy | None:
+    if not strategy or "matrix" not in strategy:
+        return None
+    return Strategy(
+        job_id=job_id,
+        max_parallel=strategy.get("max-parallel"),
+        fail_fast=strategy.get("fail-fast", True),
+    )
+
+
 def _message(planned: _Planned, results: Mapping[str, JobResult]) -> Mapping[str, object] | None:
-    needs = {need: _combined([results[key] for key in keys]) for need, keys in planned.needs.items()}
-    condition: object = "${{ always() }}"
-    try:
-        if not _is_wanted(planned, needs):
-            return None
-    except Unevaluable:  # its runner fails it, and says why
-        condition = planned.job["if"]
+    before = {job_id: earlier.ended(results) for job_id, earlier in planned.before.items()}
+    holds = planned.condition.holds(before)
+    if holds is False:
+        return None
+    # One that cannot be evaluated is left to the runner, which fails the job and says why.
+    condition: object = planned.job["if"] if holds is None else "${{ always() }}"
+    needs = {need: Ended(result=before[need].result) for need in _needs(planned.job)}
     jobs = {**stubs(needs), planned.id: _only_job(planned) | {"if": condition}}
     return {
-        "workflow": {"name": planned.workflow.get("name", ""), "on": planned.context.event, "jobs": jobs},
+        "workflow": {"name": literal(planned.context.workflow), "on": planned.context.on, "jobs": jobs},
         "job": planned.id,
         "event": planned.context.event,
         "ref": planned.context.ref,
     }
-
-
-def _is_wanted(planned: _Planned, needs: Mapping[str, JobResult]) -> bool:
-    if "if" in planned.job:
-        return holds(planned.job["if"], needs, planned.context)
-    return all(result.conclusion == "success" for result in needs.values())
 
 
 def _only_job(planned: _Planned) -> dict[str, object]:
@@ -132,7 +203,7 @@ def _only_job(planned: _Planned) -> dict[str, object]:
         **{key: value for key, value in job.items() if key in _MESSAGE_KEYS},
         "env": {**workflow.get("env", {}), **job.get("env", {})},
         "defaults": {"run": {**workflow.get("defaults", {}).get("run", {}), **job.get("defaults", {}).get("run", {})}},
-        "needs": list(planned.needs),
+        "needs": list(_needs(job)),
         "runs-on": "self-hosted",
         **({"strategy": {"matrix": {"include": [literal(matrix)]}}} if matrix else {}),
     }
@@ -147,19 +218,32 @@ def _combined(results: Sequence[JobResult]) -> JobResult:
 
 
 def _variants(job_id: str, job: Job, context: Context) -> tuple[Variant, ...]:
-    name, runs_on, strategy = _display_name(job_id, job), job.get("runs-on"), job.get("strategy")
-    matrix = (strategy or {}).get("matrix")
-    if matrix is None and "${{" not in f"{name}{runs_on}":
-        return (Variant(name=name, runs_on=runs_on),)
-    found = variants(name, runs_on, {"matrix": matrix} if matrix else None, context)
+    name, settings, matrix = _display_name(job_id, job), _settings(job), (job.get("strategy") or {}).get("matrix")
+    if matrix is None and "${{" not in f"{name}{settings}":
+        _minutes(settings)
+        return (Variant(name=name, settings=settings),)
+    found = variants(name, settings, {"matrix": matrix} if matrix else None, context)
     if matrix is not None and not all(variant.matrix for variant in found):
         raise Unevaluable("its matrix is empty")
+    if len(found) > MAX_MATRIX:
+        raise WorkflowError(f"job {job_id}: its matrix makes {len(found)} jobs, more than {MAX_MATRIX}")
+    for each in found:
+        _minutes(each.settings)
     if matrix is None or "${{" in name:
         return found
-    return tuple(
-        Variant(name=_with_values(name, each.matrix, matrix), runs_on=each.runs_on, matrix=each.matrix)
-        for each in found
-    )
+    return tuple(replace(each, name=_with_values(name, each.matrix, matrix)) for each in found)
+
+
+def _minutes(settings: Mapping[str, Any]) -> float | None:
+    timeout = settings.get("timeout-minutes")
+    try:
+        return None if timeout is None else float(timeout)
+    except (TypeError, ValueError):
+        raise Unevaluable(f"its timeout-minutes is no number: {timeout}") from None
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    return {key: job[key] for key in _EVALUATED if key in job}
 
 
 def _display_name(job_id: str, job: Job) -> str:
@@ -205,6 +289,11 @@ def _labels(runs_on: object) -> tuple[str, ...]:
     return () if runs_on is None else (str(runs_on),)
 
 
+def _group(runs_on: object) -> str | None:
+    group = runs_on.get("group") if isinstance(runs_on, Mapping) else None
+    return None if group is None else str(group)
+
+
 def _needs(job: Job) -> tuple[str, ...]:
     needs = job.get("needs", ())
     return (needs,) if isinstance(needs, str) else tuple(needs)
@@ -218,9 +307,15 @@ def _unsupported(job: Job) -> str | None:
         return "it runs in a container"
     if "services" in job:
         return "it needs service containers"
-    matrix = (job.get("strategy") or {}).get("matrix")
-    if _NEEDS.search(f"{matrix}{job.get('runs-on')}{job.get('name')}"):
-        return "its matrix, name or runs-on depends on the outputs of another job"
+    if "concurrency" in job:
+        return "it waits for its concurrency group"
+    strategy = job.get("strategy") or {}
+    if _NEEDS.search(f"{strategy.get('matrix')}{_settings(job)}{job.get('name')}"):
+        return "its matrix, name, runs-on, timeout or continue-on-error depends on the outputs of another job"
+    if "${{" in f"{strategy.get('max-parallel')}{strategy.get('fail-fast')}":
+        return "its max-parallel or fail-fast is an expression"
+    if unknown := _UNKNOWN_CONTEXTS.search(json.dumps(job)):
+        return f"it uses {unknown[0]}"
     return next((reason for step in job.get("steps", ()) if (reason := _unsupported_step(step))), None)
 
 

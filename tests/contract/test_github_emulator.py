@@ -1,7 +1,9 @@
 """The GitHub emulator, driven by githubkit: a client generated from GitHub's own description."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from githubkit.cache import MemCacheStrategy
 from githubkit.exception import RequestFailed
 
 from bridge.emulator.github import App, GitHubEmulator, GitHubState, Limits, github_emulator
-from bridge.emulator.github.state import Refused
+from bridge.emulator.github.state import Job, Refused
+from bridge.emulator.jobs import Gate, JobResult, JobSpec, Strategy
 from tests.github import GPU, a_github, a_run, a_spec, an_app
 
 
@@ -151,6 +154,60 @@ def test_a_token_that_has_spent_its_calls_is_limited() -> None:
     driven(a_github(), drive, rate_limit=1)
 
 
+def test_a_limited_token_may_call_again_when_its_hour_is_over() -> None:
+    state = a_github(clock=(clock := Clock()), limits=Limits(installation_token=10_000))
+    clock.now = time.time()  # as the client has it, for its JWT
+
+    async def drive(_: GitHubEmulator, github: Any) -> None:
+        listed = await github.rest.apps.async_list_repos_accessible_to_installation()
+        resets_at = int(listed.headers["x-ratelimit-reset"])
+        clock.now += 1800
+        with pytest.raises(RequestFailed) as limited:
+            await github.rest.apps.async_list_repos_accessible_to_installation()
+        assert int(limited.value.response.headers["x-ratelimit-reset"]) == resets_at
+        clock.now = resets_at
+        again = await github.rest.apps.async_list_repos_accessible_to_installation()
+        assert int(again.headers["x-ratelimit-reset"]) == resets_at + 3600
+
+    driven(state, drive, rate_limit=1)
+
+
+def test_a_token_reaches_its_own_owner_and_of_that_what_it_was_narrowed_to() -> None:
+    state = a_github()
+    for name in ("acme/api", "other/web"):
+        state.add_repository(name)
+    state.add_organisation("other")
+    elsewhere = state.add_run("other/web", a_run())
+
+    async def drive(emulator: GitHubEmulator, github: Any) -> None:
+        runs = "repos/other/web/actions/runs"
+        for path in (runs, f"{runs}/{elsewhere.id}/jobs", "orgs/other/repos", "orgs/other/actions/runners"):
+            assert await status(github, path) == 404
+        app = AppAuthStrategy(emulator.app.client_id, emulator.app.pem)
+        async with client(app, emulator) as minting:
+            mint = minting.rest.apps.async_create_installation_access_token
+            narrow = (await mint(emulator.app.installation_id, repositories=["api"])).parsed_data.token
+            for wrong in ({"repositories": ["nonesuch"]}, {"repository_ids": [1]}, {"permissions": {"actions": "all"}}):
+                path = f"/app/installations/{emulator.app.installation_id}/access_tokens"
+                with pytest.raises(RequestFailed) as refused:
+                    await minting.arequest("POST", path, json=wrong)
+                assert status_of(refused) == 422
+        async with client(TokenAuthStrategy(narrow), emulator) as narrowed:
+            listed = await narrowed.rest.apps.async_list_repos_accessible_to_installation()
+            assert [r.full_name for r in listed.parsed_data.repositories] == ["acme/api"]
+            assert await status(narrowed, "repos/acme/web/actions/runs") == 404
+            assert await status(narrowed, "repos/acme/api/actions/runs") == 200
+
+    driven(state, drive)
+
+
+async def status(github: Any, path: str) -> int:
+    try:
+        return int((await github.arequest("GET", f"/{path}")).status_code)
+    except RequestFailed as failure:
+        return int(failure.response.status_code)
+
+
 def test_what_the_product_never_calls_is_not_emulated() -> None:
     async def drive(_: GitHubEmulator, github: Any) -> None:
         with pytest.raises(RequestFailed) as refused:
@@ -262,4 +319,99 @@ def test_a_skipped_job_frees_those_that_need_it() -> None:
     state = a_github()
     skipped = a_spec("skipped", message=lambda _needs: None)
     run = state.add_run("acme/web", a_run(skipped, a_spec("after", needs=("skipped",))))
-    assert list(run.jobs) == ["after"]
+    shown = [(key, job.status, job.conclusion, job.executions) for key, job in run.jobs.items()]
+    assert shown == [("skipped", "completed", "skipped", []), ("after", "queued", None, [])]
+    assert state.add_run("acme/web", a_run(skipped)).conclusion == "skipped"
+
+
+def end(state: GitHubState, job: Job, result: str) -> None:
+    """Have a runner that serves it run a job to this end."""
+    runner = state.add_runner("orgs/acme", f"r-{job.id}", job.spec.labels)
+    state.open_session(runner, "2.338.0")
+    assert state.assigned(runner) is job
+    state.acquire(runner, job.id)
+    state.complete(runner, job.id, result, {}, "")
+
+
+def variants(**given: Any) -> list[JobSpec]:
+    strategy = Strategy(job_id="m", **given)
+    return [a_spec(f"m/{number}", labels=(str(number),), strategy=strategy) for number in (1, 2, 3)]
+
+
+def test_no_more_jobs_of_a_matrix_run_at_a_time_than_it_allows() -> None:
+    state = a_github()
+    run = state.add_run("acme/web", a_run(*variants(max_parallel=1), a_spec("other")))
+    one, two, three, other = run.jobs.values()
+    assert [job.status for job in run.jobs.values()] == ["queued"] * 4
+    assert [job.gate for job in run.jobs.values()] == [None, Gate.MAX_PARALLEL, Gate.MAX_PARALLEL, None]
+    end(state, one, "Succeeded")
+    assert (two.gate, three.gate) == (None, Gate.MAX_PARALLEL)
+    state.cancel_job(two)
+    end(state, three, "Succeeded")
+    end(state, other, "Succeeded")
+    assert run.status == "completed"
+
+
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_a_failure_cancels_the_rest_of_its_matrix_unless_told_not_to(fail_fast: bool) -> None:
+    state = a_github()
+    run = state.add_run("acme/web", a_run(*variants(max_parallel=2, fail_fast=fail_fast), a_spec("other")))
+    failing, running, waiting, other = run.jobs.values()
+    state.assigned(runner := listening(state, "r", ("2",)))
+    state.acquire(runner, running.id)
+    end(state, failing, "Failed")
+    assert running.cancelled is fail_fast
+    assert (waiting.conclusion, waiting.gate) == (("cancelled", Gate.MAX_PARALLEL) if fail_fast else (None, None))
+    assert other.status == "queued"
+
+
+def test_a_failure_that_is_tolerated_counts_as_success() -> None:
+    state = a_github()
+    seen: list[str] = []
+
+    def message(results: Mapping[str, JobResult]) -> Mapping[str, object] | None:
+        seen.append(results["first"].conclusion)
+        return None
+
+    run = state.add_run("acme/web", a_run(a_spec("first", tolerated=True), a_spec(needs=("first",), message=message)))
+    end(state, run.jobs["first"], "Failed")
+    assert (run.jobs["first"].conclusion, seen, run.conclusion) == ("failure", ["success"], "success")
+
+
+def test_a_job_goes_only_to_runners_of_the_group_that_it_asks_for() -> None:
+    state = a_github()
+    state.groups[2] = "Big"
+    (job,) = state.add_run("acme/web", a_run(a_spec(labels=("gpu",), group="big"))).jobs.values()
+    listening(state, "elsewhere")
+    runner = state.add_runner("orgs/acme", "there", ("other",), group_id=2)
+    state.open_session(runner, "2.338.0")
+    state.tick()
+    assert job.runner is None
+    runner = state.add_runner("orgs/acme", "right", ("gpu",), group_id=2)
+    state.open_session(runner, "2.338.0")
+    assert state.assigned(runner) is job
+
+
+def test_a_job_whose_runners_keep_dying_fails() -> None:
+    state = a_github(clock=(clock := Clock()), limits=Limits(heartbeat=30, requeues=2))
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    for number in range(3):
+        assert job.conclusion is None
+        state.assigned(runner := listening(state, f"r{number}"))
+        state.acquire(runner, job.id)
+        clock.now += 31
+        state.tick()
+    assert (job.conclusion, job.executions) == ("failure", ["r0", "r1", "r2"])
+
+
+def test_a_run_whose_concurrency_group_is_taken_says_that_it_cannot_run_here() -> None:
+    state = a_github()
+    spec = replace(a_run(), concurrency="deploy")
+    first = state.add_run("acme/web", spec)
+    second = state.add_run("acme/web", replace(spec, concurrency="Deploy"))
+    assert (list(second.jobs), second.spec.jobs[0].unsupported) == (
+        [],
+        "another run holds its concurrency group Deploy",
+    )
+    end(state, first.jobs["build"], "Succeeded")
+    assert list(state.add_run("acme/web", spec).jobs) == ["build"]

@@ -121,6 +121,19 @@ def test_a_job_cancelled_while_queued_had_runner_0() -> None:
     told(state, drive)
 
 
+def test_a_skipped_job_is_listed_and_told_completed_without_having_been_queued() -> None:
+    state = a_github()
+
+    async def drive(emulator: GitHubEmulator, heard: Receiver) -> None:
+        queue(state, message=lambda _results: None)
+        await sent(emulator)
+        (ended,) = heard.events()
+        assert (ended.action, ended.workflow_job.conclusion) == ("completed", "skipped")
+        assert (ended.workflow_job.runner_id, ended.workflow_job.runner_name) == (0, "")
+
+    told(state, drive)
+
+
 def test_a_gate_is_announced_waiting_and_then_queued() -> None:
     state = a_github()
 

@@ -139,11 +139,19 @@ def test_a_failing_step_fails_the_job_and_ends_it_there(standin: Installed) -> N
 
 def test_outputs_reach_the_server_whatever_is_in_them(standin: Installed) -> None:
     _, jit = standin.mint()
-    hostile = "a 'b' \"c\" ${{ github.sha }} $HOME `id` \\n"
+    hostile = "a 'b' \"c\" ${{ github.sha }} $HOME `id` \\n é \N{ROCKET}"
     step = {"id": "s", "env": {"V": hostile.replace("${{", "${{ '${{' }}")}, "run": 'echo "v=$V" >> $GITHUB_OUTPUT'}
     job = standin.queue(step, outputs={"v": "${{ steps.s.outputs.v }}"})
     standin.listen(**jit)
     assert job.outputs == {"v": hostile}
+
+
+def test_outputs_may_be_longer_than_a_variable(standin: Installed) -> None:
+    _, jit = standin.mint()
+    step = {"id": "s", "run": "echo v=$(head -c 200000 /dev/zero | tr '\\0' x) >> $GITHUB_OUTPUT"}
+    job = standin.queue(step, outputs={"v": "${{ steps.s.outputs.v }}"})
+    standin.listen(**jit)
+    assert (job.conclusion, len(job.outputs["v"])) == ("success", 200_000)
 
 
 def test_a_workflow_that_cannot_be_run_fails_and_says_why(standin: Installed) -> None:
@@ -228,6 +236,16 @@ def test_checkout_gives_the_commit_and_all_that_it_tracks(standin: Installed, wo
     assert f"{sha} refs/heads/main acme/web {sha} .\n" in job.log
 
 
+def test_a_job_cannot_push_into_the_repository_that_it_was_cloned_from(standin: Installed, workspace: Path) -> None:
+    _, jit = standin.mint()
+    before = git(workspace, "for-each-ref")
+    job = of_commit(standin, workspace, CHECKOUT, "! git push origin HEAD:refs/heads/pushed; git config -l")
+    standin.listen(**jit)
+    assert job.conclusion == "success", job.log
+    assert git(workspace, "for-each-ref") == before
+    assert str(workspace) not in job.log
+
+
 def test_a_commit_that_does_not_exist_fails_the_job(standin: Installed, workspace: Path) -> None:
     _, jit = standin.mint()
     job = standin.queue(CHECKOUT, workspace=workspace)
@@ -309,6 +327,15 @@ def test_a_cancelled_job_is_ended_with_all_its_processes(standin: Installed, tmp
     assert re.search(rf"^{TIME}: Job build completed with result: Canceled$", output, re.MULTILINE)
     assert "cleared up" in job.log
     until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+
+
+def test_a_job_that_takes_longer_than_it_may_is_cancelled(standin: Installed) -> None:
+    _, jit = standin.mint()
+    spec = replace(a_job("sleep 64"), timeout=0.01)
+    (job,) = standin.github.state.add_run("acme/web", a_run(spec)).jobs.values()
+    done = standin.listen(**jit)
+    assert (done.returncode, job.conclusion) == (0, "cancelled")
+    assert "completed with result: Canceled" in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

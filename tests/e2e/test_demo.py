@@ -1,11 +1,14 @@
 """`python -m bridge demo` and `emulate`, as a newcomer runs them."""
 
+import asyncio
 import contextlib
 import functools
 import json
 import os
+import re
 import shlex
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +24,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typer.testing import CliRunner
 
+from bridge.cli import app
+from bridge.demo import forgiving, pushed, run_demo
+from bridge.emulator.cloud import github_state
+from bridge.emulator.github import GitHubState
 from bridge.emulator.serving import serving
 from tests.background import served, until
 from tests.cloud import ROOT
@@ -53,6 +61,8 @@ jobs:
   third: {needs: second, if: failure(), runs-on: runpod, steps: [run: test ! -e owned]}
   contained: {runs-on: runpod, container: ubuntu, steps: [run: echo]}
   theirs: {runs-on: [self-hosted, windows], steps: [run: echo]}
+  after-theirs: {needs: theirs, runs-on: runpod, steps: [run: echo]}
+  not-today: {if: "false", runs-on: runpod, steps: [run: echo]}
 """
 
 
@@ -115,12 +125,33 @@ def test_any_repositorys_workflows_run_whatever_they_are_called(tmp_path: Path, 
     assert conclusions(document) == {
         f"a {first}": "success", f"b {first}": "success", f"c {first}": "success",
         "second": "failure",  # its first step comes before the checkout
-        "third": "success", "theirs": None,
+        "third": "success", "theirs": None, "not-today": "skipped",
     }  # fmt: skip
-    (unsupported,) = document["unsupported"]
-    assert unsupported["name"] == "contained"
-    assert "container" in unsupported["reason"]
+    assert document["unsupported"] == [
+        {"name": "contained", "reason": "it runs in a container"},
+        {"name": "after-theirs", "reason": "it needs 'theirs', which did not run here"},
+    ]
+    assert document["counts"]["matched_jobs"] == 5
     assert list(tmp_path.rglob("owned")) == []
+
+
+def test_a_failure_of_the_bridges_last_pass_is_told_and_is_none_of_the_demos(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = json.dumps({"jobs": [], "problems": ["it stood in the way"]})
+    start = asyncio.create_subprocess_exec
+
+    async def a_bridge_that_fails(*_: object, **given: Any) -> asyncio.subprocess.Process:
+        return await start("sh", "-c", 'echo "$0"; exit 1', passed, **given)
+
+    async def nothing(_state: GitHubState) -> None:
+        """Queue no job."""
+
+    monkeypatch.setattr("bridge.demo.asyncio.create_subprocess_exec", a_bridge_that_fails)
+    assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False)) == 0
+    out, err = capsys.readouterr()
+    assert err == "bridge: it stood in the way\n"
+    assert "0 calls to GitHub" in out
 
 
 def bridge_of(demo: "subprocess.Popen[str]") -> psutil.Process | None:
@@ -185,6 +216,26 @@ def test_a_bridge_that_is_killed_twice_loses_no_job_and_runs_none_twice(tmp_path
     assert document["counts"]["requests"] >= 4
 
 
+def test_a_demo_that_is_told_to_stop_leaves_nothing_behind_however_often_it_is_told(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge", "demo", "--jobs", "1", "--json"],
+        cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        until(lambda: len(children(process)) >= 2)  # the bridge, and a worker
+        started = children(process)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not any(child.is_running() for child in started)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("bridge-")] == []
+
+
+def children(demo: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return psutil.Process(demo.pid).children(recursive=True)
+
+
 def test_a_folder_that_is_no_repository_is_refused_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bridge", "demo", "--repo", tmp_path],
@@ -247,8 +298,8 @@ def test_events_are_sent_to_the_address_that_is_asked_for(tmp_path: Path) -> Non
         got.append((request.headers["x-hub-signature-256"], await request.body()))
         return Response()
 
-    app = Starlette(routes=[Route("/webhook", take, methods=["POST"])])
-    with served(lambda: serving(app)) as url:
+    receiver = Starlette(routes=[Route("/webhook", take, methods=["POST"])])
+    with served(lambda: serving(receiver)) as url:
         arguments = ("--webhook", f"{url}/webhook", "--auto-push", "0.5", "--cold-start", "60")
         with emulated(tmp_path, *arguments) as variables:
             until(lambda: got)
@@ -260,13 +311,34 @@ def test_events_are_sent_to_the_address_that_is_asked_for(tmp_path: Path) -> Non
             assert len(variables["BRIDGE_CALLBACK_KEY"]) >= 32
 
 
-def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "bridge", "emulate", "--webhook", "localhost:8080"],
-        cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
+@pytest.mark.parametrize("address", ["localhost:8080", "http://127.0.0.1:99999/x", "http:///x"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    done = CliRunner().invoke(app, ["emulate", "--webhook", address])
+    assert (done.exit_code, done.stdout) == (2, "")
     assert "--webhook" in done.stderr
+
+
+def test_a_port_that_is_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(app, ["emulate", "--github-port", str(port)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert re.fullmatch(rf"bridge: .*127\.0\.0\.1:{port}.*\n", done.stderr)
+
+
+def test_nothing_to_run_is_said_and_a_workflow_that_is_being_edited_ends_nothing(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = github_state()
+    asyncio.run(pushed(repository, "schedule")(state))
+    assert capsys.readouterr().err == f"bridge: {repository} has no workflow that schedule triggers\n"
+    (repository / ".github" / "workflows" / "odd.yaml").write_text("on: [")
+    subprocess.run(
+        ["git", "-C", repository, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x"], check=True
+    )
+    asyncio.run(forgiving(pushed(repository, "push"))(state))
+    assert re.fullmatch(r"bridge: .*odd\.yaml: line 1: .*\n", capsys.readouterr().err)
+    assert not state.runs
 
 
 def test_new_runs_are_pushed_as_often_as_asked(tmp_path: Path) -> None:

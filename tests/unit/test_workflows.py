@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bridge.emulator.jobs import JobResult, JobSpec
+from bridge.emulator.jobs import JobResult, JobSpec, Strategy
 from bridge.emulator.workflow_jobs import WorkflowError
-from bridge.emulator.workflows import runs_of, triggers
+from bridge.emulator.workflows import runs_of, top_level, triggers
 
 Commit = Callable[..., Path]
 STEPS = [{"run": "true"}]
@@ -27,7 +27,11 @@ def commit(tmp_path: Path) -> Commit:
         folder = root / ".github" / "workflows"
         folder.mkdir(parents=True)
         for name, workflow in workflows.items():
-            text = workflow if isinstance(workflow, str) else json.dumps({"on": "push", "jobs": workflow})
+            text = (
+                workflow
+                if isinstance(workflow, str)
+                else json.dumps({"on": "push", "jobs": workflow}, ensure_ascii=False)
+            )
             (folder / f"{name}.yml").write_text(text)
         git(root, "init", "--quiet", "--initial-branch", "main")
         git(root, "add", ".")
@@ -116,6 +120,28 @@ def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:
         runs_of(tmp_path)
 
 
+def test_a_repository_without_commits_is_named_in_one_line(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    with pytest.raises(WorkflowError, match=rf"\A{tmp_path}: it has no commit\Z"):
+        runs_of(tmp_path)
+
+
+def test_a_commit_without_a_branch_has_runs_too(commit: Commit) -> None:
+    root = commit(ci={"a": {"runs-on": "x", "steps": STEPS}})
+    git(root, "checkout", "--quiet", "--detach")
+    (run,) = runs_of(root)
+    assert run.branch == "detached"
+    assert the_job(root).message({})["ref"] == "refs/heads/detached"  # type: ignore[index]
+
+
+def test_a_folder_of_a_repository_stands_for_the_repository(commit: Commit, tmp_path: Path) -> None:
+    root = commit(ci={"a": {"runs-on": "x", "steps": STEPS}})
+    assert top_level(root / ".github") == root
+    git(tmp_path, "clone", "--quiet", "--bare", str(root), "bare")
+    assert top_level(tmp_path / "bare") == tmp_path / "bare"
+    assert names(tmp_path / "bare") == names(root / ".github") == ["a"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -124,11 +150,44 @@ def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:
         "- a",
         "on: push\njobs: {a: {needs: b, runs-on: x, steps: []}}",
         "on: push\njobs: {a: {needs: b, runs-on: x}, b: {needs: a, runs-on: x}}",
+        "on: push\nenv:\njobs: {a: {runs-on: x, steps: []}}",
+        "on: push\ndefaults:\njobs: {a: {runs-on: x, steps: []}}",
+        "on: push\ndefaults: {run: }\njobs: {a: {runs-on: x, steps: []}}",
+        "on: push\njobs: {}",
+        "on: push\njobs: {1: {runs-on: x, steps: []}}",
+        "on: push\njobs: {a: }",
+        "on: push\njobs: {a: text}",
+        "on: push\njobs: {a: {steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, env: , steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, steps: }}",
+        "on: push\njobs: {a: {runs-on: x, steps: [x]}}",
+        "on: push\njobs: {a: {runs-on: x, steps: [{uses: actions/checkout@v4, with: x}]}}",
+        "on: push\njobs: {a: {runs-on: x, strategy: x, steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, strategy: {matrix: }, steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, needs: , steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, needs: [[a]], steps: []}}",
+        "on: {push: text}\njobs: {a: {runs-on: x, steps: []}}",
+        "on: {push: {branches: }}\njobs: {a: {runs-on: x, steps: []}}",
+        "on: {push: {branches: [1]}}\njobs: {a: {runs-on: x, steps: []}}",
+        'on: {push: {branches: ["release/["]}}\njobs: {a: {runs-on: x, steps: []}}',
     ],
 )
-def test_a_workflow_that_github_would_refuse_is_named(commit: Commit, text: str) -> None:
-    with pytest.raises(WorkflowError, match=r"\.github/workflows/broken\.yml: "):
+def test_a_workflow_that_github_would_refuse_is_named_in_one_line(commit: Commit, text: str) -> None:
+    with pytest.raises(WorkflowError, match=r"\A\.github/workflows/broken\.yml: .+\Z"):
         runs_of(commit(broken=text))
+
+
+def test_a_workflow_that_is_not_utf_8_is_named(commit: Commit) -> None:
+    root = commit(broken="on: push")
+    (root / ".github" / "workflows" / "broken.yml").write_bytes("on: push # é".encode("latin-1"))
+    git(root, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x")
+    with pytest.raises(WorkflowError, match=r"broken\.yml: it is not UTF-8"):
+        runs_of(root)
+
+
+def test_empty_mappings_are_no_fault(commit: Commit) -> None:
+    job = "{runs-on: x, env: {}, defaults: {}, strategy: {}, outputs: {}, needs: [], steps: []}"
+    assert the_job(commit(ci=f"on: {{push: {{}}}}\nenv: {{}}\ndefaults: {{}}\njobs: {{a: {job}}}")).unsupported is None
 
 
 def test_yaml_is_read_as_github_reads_it(commit: Commit) -> None:
@@ -192,7 +251,7 @@ def test_a_dynamic_matrix_is_evaluated(commit: Commit) -> None:
     assert names(commit(ci={"a": job})) == ["a (main)", "a (2)"]
 
 
-HOSTILE = 'it\'s "q" $(touch /tmp/x) `id` }} \n::error::x \\ é'
+HOSTILE = 'it\'s "q" $(touch /tmp/x) `id` }} \n::error::x \\ é \N{ROCKET}'
 
 
 def test_hostile_values_stay_values(commit: Commit) -> None:
@@ -225,6 +284,10 @@ def test_a_long_name_is_cut_as_github_cuts_it(commit: Commit) -> None:
     [
         ({"uses": "./.github/workflows/x.yml"}, "reusable workflow"),
         ({"container": "debian"}, "container"),
+        ({"concurrency": "x"}, "concurrency group"),
+        ({"timeout-minutes": "${{ 'long' }}"}, "timeout-minutes is no number"),
+        ({"strategy": {"max-parallel": "${{ 1 }}"}}, "max-parallel or fail-fast"),
+        ({"steps": [{"run": "echo ${{ strategy.job-index }}"}]}, "it uses strategy.job-index"),
         ({"services": {"db": {"image": "postgres"}}}, "service containers"),
         ({"steps": [{"uses": "actions/setup-python@v5"}]}, r"uses actions/setup-python@v5"),
         ({"steps": [{"uses": "actions/checkout@v4", "with": {"repository": "o/r"}}]}, "checks out something else"),
@@ -277,14 +340,51 @@ def test_settings_of_the_whole_workflow_reach_the_job(commit: Commit) -> None:
         on: push
         env: {A: 1, B: 2}
         defaults: {run: {shell: sh, working-directory: src}}
-        jobs: {a: {runs-on: gpu, env: {B: 3}, defaults: {run: {shell: bash}}, concurrency: x, steps: []}}
+        jobs: {a: {runs-on: gpu, env: {B: 3}, defaults: {run: {shell: bash}}, timeout-minutes: 1, steps: []}}
         """
     )
     job = sent(the_job(root))
     assert job["env"] == {"A": 1, "B": 3}
     assert job["defaults"] == {"run": {"shell": "bash", "working-directory": "src"}}
     assert job["runs-on"] == "self-hosted"
-    assert "concurrency" not in job
+    assert "timeout-minutes" not in job, "the runner's own clock ends it"
+
+
+def test_what_github_itself_sees_to_is_in_the_jobs(commit: Commit) -> None:
+    job = {"runs-on": {"group": "big", "labels": "x"}, "timeout-minutes": 5, "continue-on-error": True, "steps": STEPS}
+    risky = "${{ matrix.v == 2 }}"
+    strategy = {"matrix": {"v": [1, 2]}, "max-parallel": 1, "fail-fast": False}
+    matrix = {**job, "continue-on-error": risky, "timeout-minutes": "${{ matrix.v }}", "strategy": strategy}
+    one, first, second = jobs_of(commit(ci={"one": job, "m": matrix})).values()
+    assert (one.group, one.timeout, one.tolerated, one.strategy) == ("big", 5, True, None)
+    assert [(each.timeout, each.tolerated) for each in (first, second)] == [(1, False), (2, True)]
+    assert first.strategy == second.strategy == Strategy(job_id="m", max_parallel=1, fail_fast=False)
+
+
+def test_a_matrix_of_more_than_256_jobs_is_refused(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.emulator.workflow_jobs.MAX_MATRIX", 2)
+    job = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
+    with pytest.raises(WorkflowError, match="job a: its matrix makes 3 jobs"):
+        runs_of(commit(ci={"a": job}))
+
+
+def test_a_workflow_that_is_dispatched_by_hand_gets_the_defaults_of_its_inputs(commit: Commit) -> None:
+    inputs = "{inputs: {size: {default: small}, deep: {type: boolean, default: true}}}"
+    name = "${{ inputs.size }}-${{ inputs.deep }}"
+    concurrency = "${{ github.workflow }}-${{ inputs.size }}"
+    root = commit(
+        ci=f"""
+        name: W
+        on: {{workflow_dispatch: {inputs}}}
+        concurrency: {{group: "{concurrency}", cancel-in-progress: true}}
+        jobs: {{a: {{name: "{name}", runs-on: x, if: inputs.deep, steps: []}}, b: {{runs-on: x, if: "!inputs.deep"}}}}
+        """
+    )
+    (run,) = runs_of(root, "workflow_dispatch")
+    a, b = run.jobs
+    assert (run.concurrency, a.name, b.message({})) == ("W-small", "small-true", None)
+    message: Any = a.message({})
+    assert message["workflow"]["on"]["workflow_dispatch"]["inputs"]["size"] == {"default": "small"}
 
 
 @pytest.mark.parametrize(
@@ -319,6 +419,38 @@ def test_a_condition_decides_whether_the_job_is_queued(
         }
     )
     assert (jobs_of(root)["b"].message({"a": a}) is not None) is runs
+
+
+@pytest.mark.parametrize(
+    ("condition", "a", "b", "runs"),
+    [
+        (None, FAILURE, SUCCESS, False),
+        (None, SKIPPED, SUCCESS, False),
+        ("success()", FAILURE, SUCCESS, False),
+        ("failure()", FAILURE, SKIPPED, True),
+        ("failure()", SUCCESS, SUCCESS, False),
+        ("always() && needs.a.result == ''", FAILURE, SUCCESS, True),
+    ],
+)
+def test_a_condition_looks_at_all_that_came_before(
+    commit: Commit, condition: object, a: JobResult, b: JobResult, runs: bool
+) -> None:
+    job = {"runs-on": "x", "steps": STEPS}
+    given = {} if condition is None else {"if": condition}
+    root = commit(ci={"a": job, "b": {**job, "needs": "a", "if": "always()"}, "c": {**job, "needs": ["b"], **given}})
+    assert (jobs_of(root)["c"].message({"a": a, "b": b}) is not None) is runs
+
+
+def test_a_condition_is_evaluated_once_for_a_whole_matrix(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", lambda condition, *_: not asked.append(condition))
+    matrix = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
+    root = commit(ci={"a": {**matrix, "if": "one"}, "b": {**matrix, "needs": "a", "if": "two"}})
+    jobs = jobs_of(root)
+    assert asked == ["one"], "before anything is served"
+    results = {key: SUCCESS for key in jobs if key.startswith("a/")}
+    assert all(job.message(results) for job in jobs.values())
+    assert asked == ["one", "two"]
 
 
 def test_a_condition_sees_outputs_as_they_are(commit: Commit) -> None:

@@ -1,7 +1,7 @@
 """Who may call: the App by its JWT, an installation by its token, a person by a PAT."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import jwt
@@ -51,10 +51,23 @@ class App:
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What a token may do, until when (Unix seconds)."""
+    """What a token may do, until when (Unix seconds).
+
+    Args:
+        owner: whose repositories and runners it reaches; None for anybody's.
+        repositories: names of those that it was narrowed to; None for all of that owner's.
+    """
 
     permissions: Mapping[str, str]
     expires_at: float
+    owner: str | None = None
+    repositories: frozenset[str] | None = None
+
+    def reaches(self, owner: str, repository: str | None = None) -> bool:
+        """Whether GitHub would let it know of these."""
+        if self.owner not in (None, owner):
+            return False
+        return repository is None or self.repositories is None or repository in self.repositories
 
 
 class Access:
@@ -101,14 +114,28 @@ class Access:
         if claims["iat"] > now:
             raise Refused(401, "'Issued at' claim ('iat') must be an Integer representing a time in the past")
 
-    def issue(self, permissions: Mapping[str, str] | None) -> tuple[str, Grant]:
-        """A new installation token; it may be narrower than the installation."""
+    def issue(
+        self, permissions: Mapping[str, str] | None, repositories: Collection[str] | None = None
+    ) -> tuple[str, Grant]:
+        """A new installation token; it may be narrower than the installation.
+
+        Args:
+            permissions: levels by name; None for the installation's.
+            repositories: names of the installation's repositories; None for all.
+        """
         wanted = dict(permissions or self.app.permissions)
         for name, level in wanted.items():
+            if level not in _STRENGTH:
+                raise Refused(422, f"'{level}' is not a permitted value for '{name}'.")
             if _STRENGTH[level] > _STRENGTH.get(self.app.permissions.get(name, ""), 0):
                 raise Refused(422, "The permissions requested are not granted to this installation.")
         token = f"ghs_{secrets.token_urlsafe(30).replace('-', 'x').replace('_', 'y')}"
-        self._grants[token] = Grant(permissions=wanted, expires_at=self._clock() + self._life)
+        self._grants[token] = Grant(
+            permissions=wanted,
+            expires_at=self._clock() + self._life,
+            owner=self.app.owner,
+            repositories=None if repositories is None else frozenset(repositories),
+        )
         return token, self._grants[token]
 
     def check_token(self, bearer: str) -> Grant:

@@ -36,17 +36,19 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How patient GitHub is, in s.
+    """How patient GitHub is, in s, and how often.
 
     Args:
         pickup: until an assigned job that its runner has not taken is queued again.
         heartbeat: until a silent runner is held to be dead.
+        requeues: of a job whose runners died; after them it fails.
         registration_token: life of one.
         installation_token: life of one.
     """
 
     pickup: float = 60.0
     heartbeat: float = 30.0
+    requeues: int = 3
     registration_token: float = 3600.0
     installation_token: float = 3600.0
 
@@ -67,7 +69,7 @@ class Repository:
 
 @dataclass(kw_only=True, eq=False)
 class Job:
-    """A queued job and what became of it. `executions` holds the name of every runner that ran it."""
+    """A job, queued or skipped, and what became of it. `executions` holds the name of every runner that ran it."""
 
     id: int
     run_id: int
@@ -95,8 +97,9 @@ class Job:
         return frozenset(label.lower() for label in self.spec.labels)
 
     def result(self) -> JobResult:
-        """How it ended, for the jobs that need it."""
-        return JobResult(conclusion=self.conclusion or "", outputs=self.outputs)
+        """How it ended, for its run and the jobs that need it."""
+        forgiven = self.spec.tolerated and self.conclusion == "failure"
+        return JobResult(conclusion="success" if forgiven else self.conclusion or "", outputs=self.outputs)
 
 
 @dataclass(kw_only=True)
@@ -108,13 +111,12 @@ class Run:
     workspace: Path | None
     created_at: float
     jobs: dict[str, Job] = field(default_factory=dict)
-    skipped: dict[str, JobResult] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
         """queued, waiting, in_progress or completed."""
         statuses = {job.status for job in self.jobs.values()}
-        whole = len(self.jobs) == len(self.runnable()) - len(self.skipped)
+        whole = len(self.jobs) == len(self.runnable())
         if whole and statuses <= {"completed"}:
             return "completed"
         if statuses & {"completed", "in_progress"}:
@@ -126,7 +128,8 @@ class Run:
         """Of the whole run: failure if any job failed."""
         if self.status != "completed":
             return None
-        return "failure" if any(j.conclusion == "failure" for j in self.jobs.values()) else "success"
+        found = {result.conclusion for result in self.results().values()}
+        return next((each for each in ("failure", "cancelled", "success", "skipped") if each in found), "success")
 
     def runnable(self) -> list[JobSpec]:
         """The jobs that this machine can run."""
@@ -134,8 +137,7 @@ class Run:
 
     def results(self) -> dict[str, JobResult]:
         """What is known of ended jobs, by key."""
-        ended = {key: job.result() for key, job in self.jobs.items() if job.status == "completed"}
-        return {**self.skipped, **ended}
+        return {key: job.result() for key, job in self.jobs.items() if job.status == "completed"}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -145,6 +147,7 @@ class Runner:
     target: str
     labels: tuple[str, ...]
     group_id: int
+    group: str
     ephemeral: bool
     credential: str
     version: str = ""
@@ -161,7 +164,8 @@ class Runner:
     def serves(self, job: Job) -> bool:
         """Whether GitHub would give it this job."""
         in_scope = self.target in (f"orgs/{job.repository.split('/')[0]}", f"repos/{job.repository}")
-        return in_scope and job.demands <= self.offers
+        in_group = job.spec.group is None or job.spec.group.lower() == self.group.lower()
+        return in_scope and in_group and job.demands <= self.offers
 
 
 Choice = Callable[[Job, Sequence[Runner]], Runner]

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 from itertools import islice
 from typing import Any
@@ -26,7 +27,18 @@ RUNS_LISTED = 1000
 CURSOR = "v1_"
 """Before a cursor's id, as GitHub has it."""
 
+RATE_WINDOW = 3600
+"""s until a token's calls are counted anew."""
+
 Answer = tuple[int, Any]
+
+
+@dataclass(kw_only=True)
+class _Window:
+    """What a token has used of its rate limit, until when (Unix seconds)."""
+
+    resets_at: int
+    used: int = 0
 
 
 class Rest:
@@ -53,7 +65,7 @@ class Rest:
         self._base_url = base_url
         self._rate_limit = rate_limit
         self._deliveries = deliveries
-        self._used: Counter[str] = Counter()
+        self._windows: dict[str, _Window] = {}
         self.calls: Counter[str] = Counter()
         self.not_modified = 0
 
@@ -110,11 +122,24 @@ class Rest:
         if request.path_params["id"] != self._access.app.installation_id:
             raise Refused(404, "Not Found")
         body = json.loads(await request.body() or "{}")
-        token, grant = self._access.issue(body.get("permissions"))
+        token, grant = self._access.issue(body.get("permissions"), self._narrowed(body))
         return 201, {"token": token, "expires_at": iso(grant.expires_at), "permissions": grant.permissions}
 
+    def _narrowed(self, body: dict[str, Any]) -> list[str] | None:
+        """The names of the repositories that a token is asked for; None for all."""
+        installed = {r.name: r.id for r in self._state.repositories.values() if r.owner == self._access.app.owner}
+        names, ids = body.get("repositories"), body.get("repository_ids")
+        if not names and not ids:
+            return None
+        if set(names or ()) - installed.keys() or set(ids or ()) - set(installed.values()):
+            raise Refused(422, "There is at least one repository that does not exist or is not accessible.")
+        return [
+            name for name, repository_id in installed.items() if name in (names or ()) or repository_id in (ids or ())
+        ]
+
     async def _repositories(self, request: Request) -> Answer:
-        found = [r for r in self._state.repositories.values() if r.owner == self._access.app.owner]
+        grant, owner = self._access.check_token(_bearer(request)), self._access.app.owner
+        found = [r for r in self._state.repositories.values() if r.owner == owner and grant.reaches(owner, r.name)]
         page = self._paged(request, found)
         listed = [shapes.full_repository(self._state, r, self._api) for r in page]
         return 200, {"total_count": len(found), "repositories": listed}
@@ -256,6 +281,10 @@ class Rest:
     def _by_token(self, method: str, path: str, needs: tuple[str, str], answer: Any) -> Route:
         async def checked(request: Request) -> Answer:
             grant: Grant = self._access.check_token(_bearer(request))
+            if not grant.reaches(
+                request.path_params.get("owner", self._access.app.owner), request.path_params.get("repo")
+            ):
+                raise Refused(404, "Not Found")
             if not allows(grant, *needs):
                 request.state.needs = "=".join(needs)
                 raise Refused(403, "Resource not accessible by integration")
@@ -265,9 +294,18 @@ class Rest:
         return self._route(method, path, checked)
 
     def _spend(self, token: str) -> None:
-        if self._used[token] >= self._rate_limit:
+        window = self._window(token)
+        if window.used >= self._rate_limit:
             raise Refused(403, "API rate limit exceeded for installation")
-        self._used[token] += 1
+        window.used += 1
+
+    def _window(self, token: str) -> "_Window":
+        """The token's present hour; the next one begins with the first call after it."""
+        now = self._state.clock()
+        window = self._windows.get(token)
+        if window is None or now >= window.resets_at:
+            window = self._windows[token] = _Window(resets_at=int(now) + RATE_WINDOW)
+        return window
 
     def _route(self, method: str, path: str, answer: Any) -> Route:
         call = f"{method} {path}".replace(":int}", "}")
@@ -293,20 +331,20 @@ class Rest:
             etag = f'W/"{digest}"'
             if request.headers.get("if-none-match") == etag:
                 self.not_modified += 1
-                self._used[_bearer(request)] -= 1
+                self._window(_bearer(request)).used -= 1
                 return Response(status_code=304, headers=self._headers(request, etag))
         return Response(content, status, self._headers(request, etag), media_type="application/json")
 
     def _headers(self, request: Request, etag: str) -> dict[str, str]:
-        used = self._used[_bearer(request)]
+        window = self._window(_bearer(request))
         headers = {
             **({"etag": etag} if etag else {}),
             "date": formatdate(self._state.clock(), usegmt=True),
             "x-github-request-id": f"EMU:{self._state.next_id()}",
             "x-ratelimit-limit": str(self._rate_limit),
-            "x-ratelimit-remaining": str(max(0, self._rate_limit - used)),
-            "x-ratelimit-reset": str(int(self._state.clock()) + 3600),
-            "x-ratelimit-used": str(used),
+            "x-ratelimit-remaining": str(max(0, self._rate_limit - window.used)),
+            "x-ratelimit-reset": str(window.resets_at),
+            "x-ratelimit-used": str(window.used),
         }
         if link := getattr(request.state, "link", None):
             headers["link"] = link

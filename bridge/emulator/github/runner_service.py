@@ -104,6 +104,7 @@ class RunnerService:
                 "workspace": str(run.workspace) if run.workspace else None,
                 "repository": run.repository,
                 "sha": run.spec.sha,
+                "timeout_minutes": job.spec.timeout,
                 "message": message,
             }
         )

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bridge.emulator.github.model import (
@@ -22,7 +23,7 @@ from bridge.emulator.github.model import (
     jit_config,
     longest_waiting,
 )
-from bridge.emulator.jobs import Gate, JobResult, JobSpec, RunSpec
+from bridge.emulator.jobs import Gate, JobSpec, RunSpec, Strategy
 
 __all__ = ["GitHubState", "Job", "Limits", "Refused", "Repository", "Run", "Runner", "iso", "jit_config"]
 
@@ -83,7 +84,13 @@ class GitHubState:
         return made
 
     def add_run(self, repository: str, spec: RunSpec, workspace: Path | None = None) -> Run:
-        """Queue a run: its jobs that need no other, at once."""
+        """Queue a run: its jobs that need no other, at once.
+
+        It would wait for, or cancel, an open run of its concurrency group: neither is emulated, and its jobs say so.
+        """
+        if spec.concurrency is not None and self._is_taken(repository, spec.concurrency):
+            waits = f"another run holds its concurrency group {spec.concurrency}"
+            spec = replace(spec, jobs=tuple(replace(job, unsupported=job.unsupported or waits) for job in spec.jobs))
         run = Run(
             id=self.next_id(),
             number=len(self.runs) + 1,
@@ -95,6 +102,10 @@ class GitHubState:
         self.runs[run.id] = self._runs_of[repository][run.id] = self._open_runs[repository][run.id] = run
         self._queue_ready(run)
         return run
+
+    def _is_taken(self, repository: str, concurrency: str) -> bool:
+        names = (run.spec.concurrency for run in self._open_runs[repository].values())
+        return any(name is not None and name.lower() == concurrency.lower() for name in names)
 
     def release(self, job: Job) -> None:
         """Open a job's gate. After a review GitHub announces the job as queued, a second time if it did so before."""
@@ -149,6 +160,7 @@ class GitHubState:
             target=target,
             labels=tuple(labels),
             group_id=group_id,
+            group=self.groups[group_id],
             ephemeral=ephemeral,
             credential=secrets.token_urlsafe(24),
         )
@@ -263,13 +275,14 @@ class GitHubState:
 
     def _assign(self) -> None:
         idle = [r for r in list(self._idle.values()) if r.job is None and self.online(r)]
-        hopeless: set[tuple[str, frozenset[str]]] = set()
+        hopeless: set[tuple[str, str | None, frozenset[str]]] = set()
         for job in list(self._queued.values()) if idle else ():
-            if (job.repository, job.demands) in hopeless:
+            wanted = (job.repository, job.spec.group, job.demands)
+            if wanted in hopeless:
                 continue
             eligible = [r for r in idle if r.serves(job)]
             if not eligible:
-                hopeless.add((job.repository, job.demands))
+                hopeless.add(wanted)
                 continue
             runner = self.choose(job, eligible)
             idle.remove(runner)
@@ -282,6 +295,9 @@ class GitHubState:
 
     def _requeue(self, runner: Runner, job: Job) -> None:
         self._free(runner)
+        if job.acquired and len(job.executions) > self.limits.requeues:
+            self._conclude(job, "failure")
+            return
         job.runner, job.acquired, job.status, job.started_at = None, False, "queued", None
         self._enqueue(job)
 
@@ -314,16 +330,36 @@ class GitHubState:
         self._queued.pop(job.id, None)
         job.status, job.conclusion, job.completed_at = "completed", conclusion, self.clock()
         self.on_event("completed", job)
+        self._go_on_with_matrix(self.runs[job.run_id], job)
         self._queue_ready(self.runs[job.run_id])
+
+    def _go_on_with_matrix(self, run: Run, ended: Job) -> None:
+        """After the end of one of its jobs: cancel the others, or let the next that waits for its turn run."""
+        strategy = ended.spec.strategy
+        if strategy is None:
+            return
+        open_ones = [job for job in run.jobs.values() if job.spec.strategy == strategy and job.status != "completed"]
+        if strategy.fail_fast and ended.result().conclusion == "failure":
+            for job in open_ones:
+                self.cancel_job(job)
+            return
+        waiting = next((job for job in open_ones if job.gate is Gate.MAX_PARALLEL), None)
+        if waiting and not self._is_full(run, strategy):
+            self.release(waiting)
+
+    def _is_full(self, run: Run, strategy: Strategy) -> bool:
+        """Whether as many of a matrix's jobs are under way as may be."""
+        of_it = (job for job in run.jobs.values() if job.spec.strategy == strategy)
+        under_way = sum(job.status != "completed" and job.gate is not Gate.MAX_PARALLEL for job in of_it)
+        return strategy.max_parallel is not None and under_way >= strategy.max_parallel
 
     def _queue_ready(self, run: Run) -> None:
         """Queue what waits no longer; what its condition skips may free others in turn."""
         while ready := list(self._ready(run)):
             for spec in ready:
-                results = run.results()
-                message = spec.message({key: results[key] for key in spec.needs})
+                message = spec.message(run.results())
                 if message is None:
-                    run.skipped[spec.key] = JobResult(conclusion="skipped")
+                    self._skip(run, spec)
                 else:
                     self._queue(run, spec, dict(message))
         if run.status == "completed":
@@ -332,11 +368,16 @@ class GitHubState:
     def _ready(self, run: Run) -> Iterator[JobSpec]:
         results = run.results()
         for spec in run.runnable():
-            pending = spec.key not in run.jobs and spec.key not in run.skipped
-            if pending and all(key in results for key in spec.needs):
+            if spec.key not in run.jobs and all(key in results for key in spec.needs):
                 yield spec
 
-    def _queue(self, run: Run, spec: JobSpec, message: dict[str, object]) -> None:
+    def _skip(self, run: Run, spec: JobSpec) -> None:
+        """Make a job that never runs. GitHub sends no event but of its end."""
+        job = self._add_job(run, spec, {})
+        job.status, job.conclusion, job.completed_at = "completed", "skipped", job.created_at
+        self.on_event("completed", job)
+
+    def _add_job(self, run: Run, spec: JobSpec, message: dict[str, object]) -> Job:
         job = Job(
             id=self.next_id(),
             run_id=run.id,
@@ -344,9 +385,14 @@ class GitHubState:
             spec=spec,
             message=message,
             created_at=self.clock(),
-            gate=spec.gate,
         )
         run.jobs[spec.key] = self.jobs[job.id] = job
+        return job
+
+    def _queue(self, run: Run, spec: JobSpec, message: dict[str, object]) -> None:
+        is_full = spec.strategy is not None and self._is_full(run, spec.strategy)
+        job = self._add_job(run, spec, message)
+        job.gate = spec.gate or (Gate.MAX_PARALLEL if is_full else None)
         if job.gate is Gate.REVIEW:
             job.status = "waiting"
         if job.gate is None:

@@ -30,9 +30,15 @@ def with_summary(workflow: Mapping[str, object], job: str) -> tuple[dict[str, ob
         "runs-on": "self-hosted",
         "needs": job,
         "if": "${{ always() }}",
-        "steps": [{"env": {"NEEDS": "${{ toJSON(needs) }}"}, "run": "printf '%s\\n' \"$NEEDS\""}],
+        # A here-document: a variable must not be longer than 128 KB. No line of JSON is its end.
+        "steps": [{"run": "cat <<'NEEDS'\n${{ toJSON(needs) }}\nNEEDS\n"}],
     }
     return {**workflow, "jobs": jobs}, key
+
+
+def document(workflow: object) -> bytes:
+    """A workflow as JSON that is YAML, too: in that, an escaped surrogate pair is no character."""
+    return json.dumps(workflow, ensure_ascii=False).encode("ascii", "backslashreplace")
 
 
 def command(act: str, job: str, workflow: Path, assignment: Assignment, tracking: str) -> list[str]:

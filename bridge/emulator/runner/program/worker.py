@@ -16,6 +16,9 @@ from .cancellation import TRACKING, Cancellation, kill_orphans
 ROOT = Path(__file__).parents[3]
 """The runner's directory: this file is installed as bin/standin/program/worker.py."""
 
+NOWHERE = "/dev/null"
+"""The remote that steps find: a job must not push into the repository that it was cloned from."""
+
 
 def main(_argv: Sequence[str]) -> int:
     """Run the job that standard input describes in one line of JSON; its end cancels the job."""
@@ -71,7 +74,8 @@ class Worker:
         return all(
             self._stream(["git", *arguments], os.environ) == 0
             for arguments in (
-                ["clone", "--quiet", "--no-checkout", job.workspace, directory],
+                ["clone", "--quiet", "--no-checkout", "--no-hardlinks", job.workspace, directory],
+                ["-C", directory, "remote", "set-url", "origin", NOWHERE],
                 ["-C", directory, "checkout", "--quiet", *branch, job.sha],
             )
         )
@@ -88,7 +92,7 @@ class Worker:
         job = self._assignment
         workflow, summary = act.with_summary(job.workflow, job.job)
         path = job.temp / "workflow.yml"
-        path.write_text(json.dumps(workflow))
+        path.write_bytes(act.document(workflow))
         log = act.Log(job.job, summary)
         command = act.command(self._binary, summary, path, job, self._tracking)
         self._stream(command, act.environment(job), log.read)
