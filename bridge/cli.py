@@ -73,13 +73,12 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     given: dict[str, Any] = {"github_port": github_port, "runpod_port": runpod_port, "webhook_url": _url(webhook)}
 
     async def serve(path: Path) -> None:
-        state, queue = github_state(), pushed(path, event)
+        state, queue, stop = github_state(), pushed(path, event), _told_to_stop()
         async with cloud(state, config, **given) as served:
             if synthetic:
                 _fill(state, synthetic)
             else:
                 await queue(state)
-            stop = _told_to_stop()
             _print_exports(served)
             while auto_push and not await _within(auto_push, stop):
                 await forgiving(queue)(state)

@@ -105,7 +105,7 @@ def _concurrency(given: object, context: Context) -> str | None:
     try:
         (found,) = variants(group, {}, None, context)
     except Unevaluable as error:
-        raise WorkflowError(f"concurrency cannot be evaluated: {error}") from error
+        raise WorkflowError(f"concurrency cannot be evaluated: {' '.join(str(error).split())}") from error
     return found.name
 
 

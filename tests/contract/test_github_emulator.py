@@ -390,6 +390,10 @@ def test_a_job_goes_only_to_runners_of_the_group_that_it_asks_for() -> None:
     runner = state.add_runner("orgs/acme", "right", ("gpu",), group_id=2)
     state.open_session(runner, "2.338.0")
     assert state.assigned(runner) is job
+    assert (
+        state.add_run("acme/web", a_run(a_spec(group="none"))).spec.jobs[0].unsupported
+        == "there is no runner group none"
+    )
 
 
 def test_a_job_whose_runners_keep_dying_fails() -> None:

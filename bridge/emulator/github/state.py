@@ -86,11 +86,12 @@ class GitHubState:
     def add_run(self, repository: str, spec: RunSpec, workspace: Path | None = None) -> Run:
         """Queue a run: its jobs that need no other, at once.
 
-        It would wait for, or cancel, an open run of its concurrency group: neither is emulated, and its jobs say so.
+        What would wait for ever, or for what is not emulated, is not queued, and says so.
         """
-        if spec.concurrency is not None and self._is_taken(repository, spec.concurrency):
-            waits = f"another run holds its concurrency group {spec.concurrency}"
-            spec = replace(spec, jobs=tuple(replace(job, unsupported=job.unsupported or waits) for job in spec.jobs))
+        hindrances = {job.key: self._hindrance(repository, spec, job) for job in spec.jobs}
+        if any(hindrances.values()):
+            jobs = tuple(replace(job, unsupported=job.unsupported or hindrances[job.key]) for job in spec.jobs)
+            spec = replace(spec, jobs=jobs)
         run = Run(
             id=self.next_id(),
             number=len(self.runs) + 1,
@@ -103,9 +104,14 @@ class GitHubState:
         self._queue_ready(run)
         return run
 
-    def _is_taken(self, repository: str, concurrency: str) -> bool:
+    def _hindrance(self, repository: str, spec: RunSpec, job: JobSpec) -> str | None:
+        if job.group is not None and job.group.lower() not in map(str.lower, self.groups.values()):
+            return f"there is no runner group {job.group}"
+        if spec.concurrency is None:
+            return None
         names = (run.spec.concurrency for run in self._open_runs[repository].values())
-        return any(name is not None and name.lower() == concurrency.lower() for name in names)
+        taken = any(name is not None and name.lower() == spec.concurrency.lower() for name in names)
+        return f"another run holds its concurrency group {spec.concurrency}" if taken else None
 
     def release(self, job: Job) -> None:
         """Open a job's gate. After a review GitHub announces the job as queued, a second time if it did so before."""
