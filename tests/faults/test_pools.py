@@ -81,3 +81,14 @@ def test_a_job_announced_before_it_may_start_runs_when_it_may(tmp_path: Path, da
         made.github.release(job)
         made.assert_all_ends_well()
         assert job.conclusion == "success"
+
+
+def test_runners_of_a_repository_of_its_own_serve_its_jobs_however_its_name_is_spelled(
+    tmp_path: Path, database_url: str
+) -> None:
+    with world(tmp_path) as made:
+        made.cloud.variables |= {"GITHUB_ORG": "", "GITHUB_REPOSITORIES": "acme/WEB"}
+        with made.dispatcher(database_url):
+            made.queue(3)
+            made.assert_all_ends_well()
+        assert {row.pool.target for row in made.submissions(database_url)} == {"repos/acme/web"}

@@ -211,19 +211,14 @@ class Rest:
         return 200, shapes.job(self._state, job, self._api)
 
     def _repository(self, request: Request) -> str:
-        name = "{owner}/{repo}".format(**request.path_params)
-        if name not in self._state.repositories:
-            raise Refused(404, "Not Found")
-        return name
+        return self._state.spelled("{owner}/{repo}".format(**request.path_params))
 
     # --- runners ---
 
     def _target(self, request: Request) -> str:
         if "repo" in request.path_params:
             return f"repos/{self._repository(request)}"
-        if request.path_params["owner"] not in self._state.organisations:
-            raise Refused(404, "Not Found")
-        return f"orgs/{request.path_params['owner']}"
+        return f"orgs/{self._state.spelled(request.path_params['owner'])}"
 
     async def _groups(self, request: Request) -> Answer:
         target = self._target(request)

@@ -67,11 +67,8 @@ class RunnerService:
         return Response(status_code=204)
 
     def _target(self, url: str) -> str:
-        path = urlsplit(url).path.strip("/")
-        target = f"repos/{path}" if "/" in path else f"orgs/{path}"
-        if path not in self._state.repositories and path not in self._state.organisations:
-            raise Refused(404, "Not Found")
-        return target
+        path = self._state.spelled(urlsplit(url).path.strip("/"))
+        return f"repos/{path}" if "/" in path else f"orgs/{path}"
 
     async def _open(self, request: Request) -> Response:
         body = json.loads(await request.body())

@@ -76,6 +76,18 @@ class GitHubState:
         """An owner that runners can register at."""
         self.organisations[name] = self.next_id()
 
+    def spelled(self, path: str) -> str:
+        """An organisation or owner/name as GitHub spells it, given in any case.
+
+        Raises:
+            Refused: there is none.
+        """
+        known = (*self.organisations, *self.repositories)
+        found = path if path in known else next((each for each in known if each.lower() == path.lower()), None)
+        if found is None:
+            raise Refused(404, "Not Found")
+        return found
+
     def add_repository(self, full_name: str, **given: bool) -> Repository:
         """A repository; its owner need not be an organisation."""
         owner, name = full_name.split("/")
