@@ -20,6 +20,9 @@ _JOB: Mapping[str, Kinds] = {
     "timeout-minutes": (int, float, str),
 }
 _STRATEGY: Mapping[str, Kinds] = {"matrix": (Mapping, str), "max-parallel": (int, str), "fail-fast": (bool, str)}
+_DYNAMIC = frozenset({"continue-on-error", "timeout-minutes", "max-parallel", "fail-fast"})
+"""Keys whose value is a text only where that is an expression."""
+
 _STEP: Mapping[str, Kinds] = {"env": (Mapping, str), "with": Mapping}
 _FILTERS = ("branches", "branches-ignore", "tags", "tags-ignore")
 
@@ -68,6 +71,8 @@ def _check_job(job: object, where: str) -> None:
     _check_kinds(job, _JOB, where)
     _check_kinds(job.get("defaults", {}), {"run": Mapping}, f"{where}defaults: ")
     _check_kinds(job.get("strategy", {}), _STRATEGY, f"{where}strategy: ")
+    if job.get("strategy", {}).get("max-parallel") in (0, False):
+        raise WorkflowError(f"{where}strategy: max-parallel allows no job")
     _check_texts(job.get("needs", ()), f"{where}needs")
     if "uses" not in job and job.get("runs-on") in (None, "", []):
         raise WorkflowError(f"{where}it has no runs-on")
@@ -86,5 +91,6 @@ def _check_kinds(holder: Mapping[str, Any], kinds: Mapping[str, Kinds], where: s
     for name in holder.keys() & kinds.keys():
         if holder[name] is None:
             raise WorkflowError(f"{where}{name} is empty")
-        if not isinstance(holder[name], kinds[name]):
+        is_plain_text = isinstance(holder[name], str) and "${{" not in holder[name]
+        if not isinstance(holder[name], kinds[name]) or (name in _DYNAMIC and is_plain_text):
             raise WorkflowError(f"{where}{name} is of a wrong kind")

@@ -164,6 +164,8 @@ def test_a_folder_of_a_repository_stands_for_the_repository(commit: Commit, tmp_
         "on: push\njobs: {a: {runs-on: x, steps: [{uses: actions/checkout@v4, with: x}]}}",
         "on: push\njobs: {a: {runs-on: x, strategy: x, steps: []}}",
         "on: push\njobs: {a: {runs-on: x, strategy: {matrix: }, steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, strategy: {max-parallel: '2'}, steps: []}}",
+        "on: push\njobs: {a: {runs-on: x, strategy: {max-parallel: 0}, steps: []}}",
         "on: push\njobs: {a: {runs-on: x, needs: , steps: []}}",
         "on: push\njobs: {a: {runs-on: x, needs: [[a]], steps: []}}",
         "on: {push: text}\njobs: {a: {runs-on: x, steps: []}}",
