@@ -73,7 +73,7 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
     """Read a request's input; what it leaves out comes from the environment, as far as it may.
 
     Raises:
-        Failure: bad_input, with the field's name and the mend.
+        Failure: bad_input, or configuration_failed of the endpoint's own variables; with the field's name and the mend.
     """
     if not isinstance(raw, Mapping):
         raise _bad("input", f"must be a JSON object, not {type(raw).__name__}")
@@ -101,7 +101,7 @@ def names(raw: object) -> dict[str, str]:
     """Under which names the log is to show an input, valid or not."""
     given = raw if isinstance(raw, Mapping) else {}
     known = {"submission": given.get("submission"), "runner": given.get("runner_name")}
-    return {name: value[:MAX_LABEL] for name, value in known.items() if isinstance(value, str)}
+    return {name: value for name, value in known.items() if isinstance(value, str) and len(value) <= MAX_LABEL}
 
 
 def _bad(key: str, mend: str) -> Failure:
@@ -143,7 +143,7 @@ def _labels(value: Any) -> tuple[str, ...]:
         if label.startswith("-"):
             raise _bad("runner_labels", "none may start with -, which config.sh takes for an option")
         if len(label) > MAX_LABEL:
-            raise _bad("runner_labels", f"{label[:20]}... is {len(label)} characters long; at most {MAX_LABEL}")
+            raise _bad("runner_labels", f"one is {len(label)} characters long; at most {MAX_LABEL}")
     return tuple(value)
 
 
