@@ -31,16 +31,6 @@ T = TypeVar("T")
 Send = Callable[[str, str, Mapping[str, str]], Awaitable[httpx.Response]]
 
 
-def api_url_of(web_url: str) -> str:
-    """The API's URL for a URL on GitHub's web site, whatever its path."""
-    parts = urlsplit(web_url)
-    if parts.netloc in ("github.com", "www.github.com"):
-        return "https://api.github.com"
-    if parts.netloc.endswith(".ghe.com"):
-        return f"{parts.scheme}://api.{parts.netloc}"
-    return f"{parts.scheme}://{parts.netloc}/api/v3"
-
-
 def web_url_of(api_url: str) -> str:
     """The web site's URL for the API's."""
     parts = urlsplit(api_url)

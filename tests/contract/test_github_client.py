@@ -15,7 +15,7 @@ from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
 from bridge.errors import AuthError, BridgeError, ConfigError, NameTaken, OutcomeUnknown, RateLimited, Unavailable
 from bridge.github import auth as auth_module
 from bridge.github import transport
-from bridge.github.api import GitHub, api_url_of, web_url_of
+from bridge.github.api import GitHub, web_url_of
 from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.transport import http_client
 from bridge.model import JobStatus
@@ -529,6 +529,5 @@ def test_a_key_is_taken_as_pem_or_base64_of_it_and_refused_otherwise() -> None:
         ("http://127.0.0.1:4000", "http://127.0.0.1:4000/api/v3"),
     ],
 )
-def test_api_and_web_urls_follow_from_each_other(web: str, api: str) -> None:
-    assert api_url_of(f"{web}/acme/web") == api
+def test_the_web_url_follows_from_the_apis(web: str, api: str) -> None:
     assert web_url_of(api) == web

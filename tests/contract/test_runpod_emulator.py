@@ -31,6 +31,8 @@ WORKER = textwrap.dedent(
         if "fail" in given:
             return {"error": "crashed: " + given["fail"]}
         try:
+            if "sleep" in given:
+                print("asleep", flush=True)
             await asyncio.sleep(given.get("sleep", 0))
         except asyncio.CancelledError:
             print("told to stop", flush=True)
@@ -99,6 +101,8 @@ def test_the_sdks_worker_takes_answers_fails_and_is_stopped(image: WorkerImage) 
         bad = endpoint.run({"input": {"fail": "on purpose"}})
         slow = endpoint.run({"input": {"sleep": 60}})
         until(lambda: fine.status() == "COMPLETED" and bad.status() == "FAILED" and slow.status() == "IN_PROGRESS")
+        # A request that RunPod stops before the SDK has started its handler, the SDK runs all the same.
+        until(lambda: "asleep" in emulator.scaler.logs())
         raw = endpoint.rp_client.get(f"ep/status/{fine.job_id}")
         assert raw["output"] == {"echo": {"hello": "world"}, "pod": raw["workerId"]}
         assert endpoint.rp_client.get(f"ep/status/{bad.job_id}")["error"] == "crashed: on purpose"
