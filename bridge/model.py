@@ -43,7 +43,7 @@ class WorkerInput(TypedDict, total=False):
     registration_token: str  # secret, one hour
     github_pat: str  # secret; discouraged
     github_org: str  # organisation on github.com, instead of runner_url
-    runner_url: str  # https://github.com/ORG, https://github.com/OWNER/REPO, or the same on GHES
+    runner_url: str  # https://github.com/ORG, https://github.com/OWNER/REPO, or the same on the GHES of the endpoint
     runner_name: str  # at most 64 characters
     runner_labels: list[str]  # the whole set; each at most 256 characters, without commas
     runner_group: str  # the group's name
