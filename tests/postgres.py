@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -70,7 +71,7 @@ def postgres() -> Iterator[Postgres]:
             until(Postgres(port).answers)
             yield Postgres(port)
         finally:
-            server.send_signal(2)  # SIGINT: fast shutdown, whoever is connected
+            server.send_signal(signal.SIGQUIT)  # at once: what it holds goes with its folder
             server.wait(30)
 
 

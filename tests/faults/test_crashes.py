@@ -79,4 +79,4 @@ def test_every_job_runs_once_wherever_the_dispatcher_dies(fresh: tuple[World, st
         lives(made, url)
         fatal += 1
     made.assert_all_ends_well()
-    assert fatal > 20, "all writes of a job's life are met"
+    assert fatal > 15, "all writes of a job's life are met"
