@@ -261,12 +261,12 @@ def _file(path: Path) -> File:
         return File.model_validate(tomllib.loads(text))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except RuntimeError:
-        raise ConfigError(f"{path}: cannot be read: there is no such user") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    except RuntimeError:
+        raise ConfigError(f"{path}: cannot be read: there is no such user") from None
 
 
 def _environment(file: File) -> Environment:
@@ -398,7 +398,7 @@ def _default_database() -> str:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     except RuntimeError:
         raise ConfigError("BRIDGE_DATABASE_URL: missing; set it, there is no home directory for a ledger") from None
-    return f"sqlite:///{Path(state) / 'runpod-actions-bridge' / 'ledger.sqlite3'}"
+    return database_url.of_file(Path(state) / "runpod-actions-bridge" / "ledger.sqlite3")
 
 
 def _routes(tables: list[RouteTable], env: Environment, owner: str) -> tuple[Route, ...]:

@@ -1,5 +1,8 @@
 """The ledger's address, parsed in one place: settings and ledger agree on what it names, and what of it is secret."""
 
+from pathlib import PurePath
+from urllib.parse import unquote
+
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
@@ -18,7 +21,7 @@ def parse(url: str) -> URL:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         parsed = None
-    if not parsed or not url.isprintable():
+    if not parsed or not unquote(url).isprintable():
         raise ConfigError(f"BRIDGE_DATABASE_URL: not a database URL; {FORMS}")
     if "@" in (parsed.host or ""):
         raise ConfigError("BRIDGE_DATABASE_URL: one @ too many; write the password's own as %40")
@@ -27,6 +30,11 @@ def parse(url: str) -> URL:
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
         raise ConfigError(f"BRIDGE_DATABASE_URL: {parsed.drivername} is not supported; {FORMS}")
     return parsed
+
+
+def of_file(path: PurePath) -> str:
+    """The URL of an SQLite file, whatever its name."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def passwords(url: URL) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def _address(value: str) -> str:
     try:
         host = httpx.URL(value).host
         host.encode("idna")  # as the resolver will
-        fine = host and urlsplit(value).port != 0 and re.fullmatch(r"https?://[^/\s]+(/\S*)?", value)
+        fine = host and urlsplit(value).port != 0 and re.fullmatch(r"https?://[^/\s@]+(/\S*)?", value)
     except (ValueError, httpx.InvalidURL):  # ValueError: half an IPv6 address, a port out of range, a host of dots
         fine = None
     if not fine:

@@ -126,9 +126,9 @@ def _opening(engine: Engine, *, only_reads: bool = False) -> Iterator[Connection
     except ConfigError:
         engine.dispose()
         raise
-    except sa.exc.DBAPIError as error:
+    except (sa.exc.DBAPIError, UnicodeError) as error:  # UnicodeError: a host that can be no name
         engine.dispose()
-        why = str(error.orig).splitlines()[0]
+        why = str(getattr(error, "orig", error)).partition("\n")[0]
         raise ConfigError(f"BRIDGE_DATABASE_URL: cannot open the ledger: {why}") from None
 
 

@@ -37,7 +37,7 @@ def connect(url: str, *, as_it_is: bool = False) -> Engine:
         return _sqlite(parsed, as_it_is) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
     except (sa.exc.ArgumentError, ValueError):  # its options, too, are read only here
         raise ConfigError(f"BRIDGE_DATABASE_URL: not a database URL; {FORMS}") from None
-    except ModuleNotFoundError:
+    except ImportError:  # psycopg's own, without the library that it needs, too
         raise ConfigError(f"BRIDGE_DATABASE_URL: no driver; {_MENDS[parsed.get_backend_name()]}") from None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bridge import database_url
 from bridge.compose import composed
 from bridge.config import App, Config, Environment, File, Pat, load
 from bridge.errors import ConfigError
@@ -195,6 +196,7 @@ def test_what_a_value_must_be_is_said_in_words(
         "http://h:x",
         "http://a..b",
         "http://@",
+        "https://me:secret@h",
         "ftp://h",
     ],
 )
@@ -301,6 +303,12 @@ def test_a_databases_password_comes_from_the_environment_and_is_masked(
     assert "db_secret" not in line
 
 
+@pytest.mark.parametrize("state", ["/a?b", "/a%41", "/a#b", "/a b"])
+def test_the_ledgers_place_may_have_any_name(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    url = loaded(monkeypatch, XDG_STATE_HOME=state).database_url
+    assert database_url.parse(url).database == f"{state}/runpod-actions-bridge/ledger.sqlite3"
+
+
 def test_a_machine_without_a_home_directory_is_told_to_name_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
@@ -363,6 +371,8 @@ def test_labels_that_leave_none_are_refused(monkeypatch: pytest.MonkeyPatch, tmp
         ("[github]\napp_private_key = 'PEM'", "github.app_private_key: no such setting"),
         ("[runpod]\napi_key = 'rp_x'", "runpod.api_key: no such setting"),
         ("x = ", "not TOML"),
+        ("[github]\napp_id = " + "9" * 5000, "not TOML"),
+        ("x = " + "[" * 5000, "not TOML"),
     ],
 )
 def test_a_bad_key_or_value_in_the_file_is_named(

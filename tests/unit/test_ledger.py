@@ -268,6 +268,8 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         ("postgresql://bridge:p@secret@host/db", "one @ too many; "),
         ("postgresql://bridge@host/db?port=secret", "not a database URL; "),
         ("sqlite:///ledger\nsecret", "not a database URL; "),
+        ("sqlite:///ledger%00secret", "not a database URL; "),
+        ("postgresql://bridge:secret@a..b/db", "cannot open the ledger: "),
         ("sqlite+aiosqlite://", "sqlite+aiosqlite is not supported; "),
         ("mysql://bridge:secret@host/db", "mysql is not supported; "),
         ("sqlite:////proc", "cannot open the ledger: "),
