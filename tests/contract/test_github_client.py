@@ -304,6 +304,31 @@ def test_a_limit_that_many_calls_meet_at_once_is_waited_for_once() -> None:
     driven(a_github(), drive)
 
 
+def test_limits_that_follow_one_another_are_waited_for_longer_and_longer() -> None:
+    """Whatever becomes of the calls that were under way when one was met."""
+    now = [time.time()]
+
+    async def main() -> list[float]:
+        waits = []
+        async with github_emulator(a_github(), an_app()) as emulator, http_client() as http:
+            emulator.access.add_pat("ghp_personal")
+            github = GitHub(http, PatAuth("ghp_personal"), api_url=emulator.api_url, clock=lambda: now[0])
+            for _ in range(3):
+                emulator.faults.add(Fault(method="GET", path="/orgs/acme/repos", kind=FaultKind.DELAY, seconds=0.2))
+                emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=429))
+                under_way = asyncio.create_task(github.repositories("acme"))
+                await asyncio.sleep(0.05)
+                now[0] += 1
+                with pytest.raises(RateLimited) as refused:
+                    await github.runners("orgs/acme")
+                await under_way
+                waits.append(refused.value.retry_at - now[0])
+                now[0] = refused.value.retry_at
+        return waits
+
+    assert asyncio.run(main()) == pytest.approx([60, 120, 240])
+
+
 def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
     """A runner that a job waits for goes before everything that is only looked at."""
     calls = 100
@@ -330,6 +355,9 @@ def test_every_call_that_github_sees_is_counted() -> None:
         await github.runners("orgs/acme")
         assert github.calls["total"] == emulator.calls.total() == 4, "the installation and its token among them"
         assert github.calls["not_modified"] == 1
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ACCEPT_THEN_HANG))
+        await github.runners("orgs/acme")
+        assert github.calls["total"] == emulator.calls.total() == 6, "the one that was never answered among them"
 
     driven(a_github(), drive)
 
@@ -342,6 +370,7 @@ ODD = {
         lambda github: github.job("acme/web", 7),
     ),
     "runs that are none": ("/runs$", '{"workflow_runs": ["x"]}', lambda github: github.open_jobs("acme/web")),
+    "runs without an id": ("/runs$", '{"workflow_runs": [{"id": []}]}', lambda github: github.open_jobs("acme/web")),
     "runners that are none": ("/runners$", '{"runners": {"id": 1}}', lambda github: github.runners("orgs/acme")),
     "a token that is none": (TOKENS, "[]", lambda github: github.runners("orgs/acme")),
 }
@@ -364,9 +393,18 @@ def test_an_answer_that_is_not_what_github_documents_is_a_problem_not_a_breakdow
     assert "unreadable" in str(error)
 
 
-def test_a_reset_that_is_no_time_is_waited_for_a_minute() -> None:
-    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}
-    limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"},
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9" * 20},
+        {"retry-after": "9" * 5000},
+    ],
+    ids=["no number", "no time", "no end"],
+)
+def test_a_wait_that_is_no_time_is_a_minute(headers: dict[str, str]) -> None:
+    body = '{"message": "API rate limit exceeded"}'
+    limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers, body=body)
 
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
