@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from bridge.github import auth as auth_module
 from bridge.github import transport
 from bridge.github.api import GitHub, web_url_of
 from bridge.github.auth import AppAuth, AppKey, PatAuth
+from bridge.github.cache import FlightCache
 from bridge.github.transport import http_client
 from bridge.model import JobStatus
 from tests.github import GPU, a_github, a_run, a_spec, an_app
@@ -458,6 +460,21 @@ def test_a_token_is_renewed_before_it_ends() -> None:
         assert emulator.calls["POST /app/installations/{id}/access_tokens"] == 2
 
     driven(state, drive, auth={"clock": lambda: now[0]})
+
+
+def test_what_ends_just_when_it_is_taken_is_made_anew() -> None:
+    """The clock goes on with each look at it."""
+    now = itertools.count()
+    cache: FlightCache[str, str] = FlightCache(lambda _: 10.0, lambda: float(next(now)))
+
+    async def make() -> str:
+        return "token"
+
+    async def main() -> None:
+        for _ in range(20):
+            assert await cache.get("acme", make) == "token"
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("minutes", [-12, 12])
