@@ -26,6 +26,9 @@ LOOKS = 7
 PAUSE = 10.0
 """s to wait after a 429 without Retry-After: RunPod counts calls per 10 s."""
 
+_BEFORE_SENDING = ("Could not find ", "Tunnel connection failed")
+"""How Requests begins when there are no certificates to trust, and Python when a proxy makes no tunnel."""
+
 T = TypeVar("T")
 
 
@@ -215,13 +218,14 @@ def _refused(error: Exception) -> bool:
     from requests import ConnectionError as NoConnection
     from requests import ConnectTimeout
     from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
-    from urllib3.exceptions import NewConnectionError, ProxyError
+    from urllib3.exceptions import ConnectTimeoutError, ProxyError  # NewConnectionError is one of the former
 
     if isinstance(error, (ConnectTimeout, InvalidHeader, InvalidSchema, InvalidURL, MissingSchema)):
         return True
     cause = error.args[0] if isinstance(error, NoConnection) and error.args else None
     reason = getattr(cause, "reason", None)
-    if isinstance(reason, ProxyError):
+    if isinstance(reason, ProxyError):  # by itself no proof: also when the proxy hung up on what it was sent
         reason = reason.original_error
     untrusted = any(isinstance(each, ssl.SSLCertVerificationError) for each in getattr(reason, "args", ()))
-    return untrusted or isinstance(reason, NewConnectionError)
+    stated = type(reason or error) is OSError and str(reason or error).startswith(_BEFORE_SENDING)
+    return untrusted or stated or isinstance(reason, ConnectTimeoutError)

@@ -19,7 +19,10 @@ from bridge.github.transport import Transport, refusal, told
 from bridge.model import JitConfig, RegistrationToken, Repository, Runner, WorkflowJob
 
 PAGES_KEPT = 20_000
-"""Answers kept with their ETags, each of some 3 KB; a pass over 200 repositories with 500 open runs has 900."""
+"""Answers kept with their ETags: at some 3 KB each 60 MB, where docs/examples/bridge.service allows 512 MB to all.
+
+A pass over 200 repositories with 500 open runs has 900.
+"""
 
 REGISTRATION_MARGIN = 600.0
 """s of life that a shared registration token must have left."""

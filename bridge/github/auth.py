@@ -159,8 +159,8 @@ class AppAuth:
             RateLimited, Unavailable: see bridge.errors.
         """
         response = await self._transport.read(method, path, self._bearer(), body)
-        if response.status_code == 401 and _about_time(response):
-            self._skew = parsedate_to_datetime(response.headers["date"]).timestamp() - self._clock()
+        if response.status_code == 401 and (there := _time_there(response)) is not None:
+            self._skew = there - self._clock()
             response = await self._transport.read(method, path, self._bearer(), body)
         if response.status_code == 401:
             raise AuthError(
@@ -169,12 +169,13 @@ class AppAuth:
         return response
 
     async def _mint(self) -> Token:
-        installation = await self._installation()
+        # Looked up anew for each token: an App that is installed again has another id.
+        installation = self._installation_id or await self._find_installation()
         body = {"permissions": self._permissions} if self._permissions else {}
         response = await self.as_app("POST", f"/app/installations/{installation}/access_tokens", body)
         if response.status_code == 404:
-            raise AuthError(
-                f"GitHub: the App has no installation {installation}; mend GITHUB_APP_INSTALLATION_ID, or leave it out"
+            raise await self._absent(
+                f"has no installation {installation}; mend GITHUB_APP_INSTALLATION_ID, or leave it out"
             )
         value, expires_at = told(response, 201, _token)
         early = REFRESH_EARLY + random.uniform(0, 60)  # noqa: S311 - jitter
@@ -185,19 +186,18 @@ class AppAuth:
             narrowed=bool(self._permissions),
         )
 
-    async def _installation(self) -> int:
-        if self._installation_id is None:
-            self._installation_id = await self._find_installation()
-        return self._installation_id
-
     async def _find_installation(self) -> int:
         for kind in ("orgs", "users"):
             response = await self.as_app("GET", f"/{kind}/{self._owner}/installation")
             if response.status_code != 404:
                 return told(response, 200, lambda raw: int(raw["id"]))
+        raise await self._absent(f"is not installed on {self._owner}; install it there")
+
+    async def _absent(self, why: str) -> AuthError:
+        """What a 404 stands for: `why`, unless there is no such App at all."""
         if (await self.as_app("GET", "/app")).status_code == 404:
-            raise AuthError(f"GitHub: there is no App {self._issuer}; mend GITHUB_APP_CLIENT_ID")
-        raise AuthError(f"GitHub: the App {self._issuer} is not installed on {self._owner}; install it there")
+            return AuthError(f"GitHub: there is no App {self._issuer}; mend GITHUB_APP_CLIENT_ID")
+        return AuthError(f"GitHub: the App {self._issuer} {why}")
 
     def _bearer(self) -> dict[str, str]:
         now = int(self._clock() + self._skew)
@@ -211,5 +211,11 @@ def _token(raw: Mapping[str, Any]) -> tuple[str, float]:
     return str(raw["token"]), datetime.fromisoformat(raw["expires_at"]).timestamp()
 
 
-def _about_time(response: httpx.Response) -> bool:
-    return "date" in response.headers and any(claim in response.text for claim in ("'exp'", "'iat'"))
+def _time_there(response: httpx.Response) -> float | None:
+    """GitHub's clock, in Unix seconds, if it refuses a JWT for its times; else None."""
+    if not any(claim in response.text for claim in ("'exp'", "'iat'")):
+        return None
+    try:
+        return parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None

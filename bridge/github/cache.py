@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from cachetools import TLRUCache
@@ -26,7 +27,7 @@ class FlightCache(Generic[K, V]):
 
     async def get(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
         """The value of `key`; made if there is none. A failed flight is not kept."""
-        if key in self._values:
+        with suppress(KeyError):  # not `in` first: it may end in between
             return self._values[key]
         flight = self._flights.get(key)
         if flight is None:
@@ -45,4 +46,4 @@ class FlightCache(Generic[K, V]):
     def evict(self, key: K, value: V) -> None:
         """Forget `value`, unless a newer one has taken its place."""
         if self._values.get(key) is value:
-            del self._values[key]
+            self._values.pop(key, None)

@@ -4,8 +4,8 @@ Its cost does not grow with the number of repositories: a call per 100 deliverie
 https://docs.github.com/rest/apps/webhooks
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from bridge.errors import Rejected
 from bridge.github import webhook
@@ -16,6 +16,8 @@ from bridge.model import Sent, WorkflowJob
 
 PAGES = 50
 """Of 100 deliveries, at most, in one look."""
+
+T = TypeVar("T")
 
 
 class DeliveryLog:
@@ -36,11 +38,11 @@ class DeliveryLog:
         return self._kept
 
     async def _subscribes(self) -> bool:
-        return "workflow_job" in ((await self._get("/app")).get("events") or ())
+        return await self._get("/app", lambda app: "workflow_job" in (app.get("events") or ()))
 
     async def _has_webhook(self) -> bool:
         try:
-            return bool((await self._get("/app/hook/config")).get("url"))
+            return await self._get("/app/hook/config", lambda config: bool(config.get("url")))
         except Rejected as error:
             if error.status != 404:
                 raise
@@ -65,14 +67,14 @@ class DeliveryLog:
 
     async def job(self, delivery_id: int) -> WorkflowJob | None:
         """The job that a delivery told of; None if it cannot be read."""
-        raw = await self._get(f"/app/hook/deliveries/{delivery_id}")
+        raw = await self._get(f"/app/hook/deliveries/{delivery_id}", dict)
         try:
             return webhook.of_payload("workflow_job", raw["request"]["payload"]).job
         except (webhook.Malformed, KeyError, TypeError):
             return None
 
-    async def _get(self, path: str) -> Mapping[str, Any]:
-        return told(await self._auth.as_app("GET", path), 200, dict)
+    async def _get(self, path: str, read: Callable[[Any], T]) -> T:
+        return told(await self._auth.as_app("GET", path), 200, read)
 
 
 def _sent(raw: Iterable[Mapping[str, Any]]) -> Iterator[Sent]:

@@ -31,9 +31,10 @@ def repositories(raw: Any) -> Iterable[Repository]:
 
 def runs(raw: Raw) -> Iterable[Raw]:
     """Of `/actions/runs`: what its jobs do not say themselves."""
-    kept = ("id", "name", "head_branch", "created_at")
+    kept = ("name", "head_branch", "created_at")
     return [
         {
+            "id": int(each["id"]),
             **{key: each.get(key) for key in kept},
             "public": not (each.get("repository") or {}).get("private", True),
             "fork": fork(each),

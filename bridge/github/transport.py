@@ -64,12 +64,11 @@ def retry_at(response: httpx.Response, strikes: int, now: float) -> float | None
         Unix seconds, None if it is no rate limit.
         https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
     """
-    after = response.headers.get("retry-after", "")
-    if after.isdecimal():
-        return now + int(after)
+    after, reset = _number(response, "retry-after"), _number(response, "x-ratelimit-reset")
+    if after is not None:
+        return now + after
     if response.headers.get("x-ratelimit-remaining") == "0":
-        reset = response.headers.get("x-ratelimit-reset", "")
-        return float(reset) if reset.isdecimal() else now + 60.0
+        return now + 60.0 if reset is None else float(reset)
     # A secondary limit may come as 403 with calls remaining: only its message tells.
     if response.status_code == 429 or "rate limit" in response.text.lower():
         return now + 60.0 * 2.0 ** min(strikes, 4)
@@ -155,23 +154,22 @@ class Transport:
         async with self._slots:
             self._refuse_until(self._resume_at, f"{method} {path}", "GitHub asked to wait")
             sent_at = self._clock()
+            self.calls["total"] += 1
             response = await self._http.request(
                 method, self.url(path), headers={**_HEADERS, **headers}, json=body, follow_redirects=True
             )
             self._count(response)
         if response.status_code in (403, 429):
             self._note_limit(method, path, response, sent_at)
-        elif response.status_code < 400:
+        elif response.status_code < 400 and sent_at >= self._limited_at:
             self._strikes = 0
         return response
 
     def _count(self, response: httpx.Response) -> None:
-        self.calls["total"] += 1 + len(response.history)
+        self.calls["total"] += len(response.history)
         self.calls["not_modified"] += response.status_code == 304
-        limit, left, reset = (
-            response.headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "reset")
-        )
-        if limit.isdecimal() and left.isdecimal() and reset.isdecimal() and int(left) < int(limit) * RESERVE:
+        limit, left, reset = (_number(response, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset"))
+        if limit is not None and left is not None and reset is not None and left < limit * RESERVE:
             self._looks_resume_at = float(reset)
 
     def _refuse_until(self, until: float, call: str, why: str) -> None:
@@ -231,6 +229,12 @@ def told(
         kind = response.headers.get("content-type", "no content type")  # its body stays untold
         line = _line(response.request.method, response.request.url.path, response)
         raise otherwise(f"{line}, unreadable ({kind})") from None
+
+
+def _number(response: httpx.Response, header: str) -> int | None:
+    """A header's number; None if it is none, or so long that it can be no time."""
+    text = response.headers.get(header, "")
+    return int(text) if text.isdecimal() and len(text) <= 10 else None
 
 
 def _line(method: str, path: str, response: httpx.Response) -> str:

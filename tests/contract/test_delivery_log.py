@@ -74,6 +74,18 @@ def test_what_never_arrived_is_listed_page_by_page_and_told_in_full() -> None:
     reading(drive, webhook_url=NOWHERE)
 
 
+@pytest.mark.parametrize("events", ["5", "true"])
+def test_an_app_whose_events_are_no_list_is_a_problem(events: str) -> None:
+    odd = Fault(method="GET", path="/app$", kind=FaultKind.ERROR, status=200, body=f'{{"events": {events}}}')
+
+    async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
+        emulator.faults.add(odd)
+        with pytest.raises(Unavailable):
+            await log.is_kept()
+
+    reading(drive, webhook_url=NOWHERE)
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from bridge.github import auth as auth_module
 from bridge.github import transport
 from bridge.github.api import GitHub, web_url_of
 from bridge.github.auth import AppAuth, AppKey, PatAuth
+from bridge.github.cache import FlightCache
 from bridge.github.transport import http_client
 from bridge.model import JobStatus
 from tests.github import GPU, a_github, a_run, a_spec, an_app
@@ -304,6 +306,31 @@ def test_a_limit_that_many_calls_meet_at_once_is_waited_for_once() -> None:
     driven(a_github(), drive)
 
 
+def test_limits_that_follow_one_another_are_waited_for_longer_and_longer() -> None:
+    """Whatever becomes of the calls that were under way when one was met."""
+    now = [time.time()]
+
+    async def main() -> list[float]:
+        waits = []
+        async with github_emulator(a_github(), an_app()) as emulator, http_client() as http:
+            emulator.access.add_pat("ghp_personal")
+            github = GitHub(http, PatAuth("ghp_personal"), api_url=emulator.api_url, clock=lambda: now[0])
+            for _ in range(3):
+                emulator.faults.add(Fault(method="GET", path="/orgs/acme/repos", kind=FaultKind.DELAY, seconds=0.2))
+                emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=429))
+                under_way = asyncio.create_task(github.repositories("acme"))
+                await asyncio.sleep(0.05)
+                now[0] += 1
+                with pytest.raises(RateLimited) as refused:
+                    await github.runners("orgs/acme")
+                await under_way
+                waits.append(refused.value.retry_at - now[0])
+                now[0] = refused.value.retry_at
+        return waits
+
+    assert asyncio.run(main()) == pytest.approx([60, 120, 240])
+
+
 def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
     """A runner that a job waits for goes before everything that is only looked at."""
     calls = 100
@@ -330,6 +357,9 @@ def test_every_call_that_github_sees_is_counted() -> None:
         await github.runners("orgs/acme")
         assert github.calls["total"] == emulator.calls.total() == 4, "the installation and its token among them"
         assert github.calls["not_modified"] == 1
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ACCEPT_THEN_HANG))
+        await github.runners("orgs/acme")
+        assert github.calls["total"] == emulator.calls.total() == 6, "the one that was never answered among them"
 
     driven(a_github(), drive)
 
@@ -342,6 +372,7 @@ ODD = {
         lambda github: github.job("acme/web", 7),
     ),
     "runs that are none": ("/runs$", '{"workflow_runs": ["x"]}', lambda github: github.open_jobs("acme/web")),
+    "runs without an id": ("/runs$", '{"workflow_runs": [{"id": []}]}', lambda github: github.open_jobs("acme/web")),
     "runners that are none": ("/runners$", '{"runners": {"id": 1}}', lambda github: github.runners("orgs/acme")),
     "a token that is none": (TOKENS, "[]", lambda github: github.runners("orgs/acme")),
 }
@@ -364,9 +395,18 @@ def test_an_answer_that_is_not_what_github_documents_is_a_problem_not_a_breakdow
     assert "unreadable" in str(error)
 
 
-def test_a_reset_that_is_no_time_is_waited_for_a_minute() -> None:
-    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}
-    limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"},
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9" * 20},
+        {"retry-after": "9" * 5000},
+    ],
+    ids=["no number", "no time", "no end"],
+)
+def test_a_wait_that_is_no_time_is_a_minute(headers: dict[str, str]) -> None:
+    body = '{"message": "API rate limit exceeded"}'
+    limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers, body=body)
 
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
@@ -420,6 +460,21 @@ def test_a_token_is_renewed_before_it_ends() -> None:
         assert emulator.calls["POST /app/installations/{id}/access_tokens"] == 2
 
     driven(state, drive, auth={"clock": lambda: now[0]})
+
+
+def test_what_ends_just_when_it_is_taken_is_made_anew() -> None:
+    """The clock goes on with each look at it."""
+    now = itertools.count()
+    cache: FlightCache[str, str] = FlightCache(lambda _: 10.0, lambda: float(next(now)))
+
+    async def make() -> str:
+        return "token"
+
+    async def main() -> None:
+        for _ in range(20):
+            assert await cache.get("acme", make) == "token"
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("minutes", [-12, 12])
@@ -478,9 +533,10 @@ async def _told_as(emulator: GitHubEmulator, **given: Any) -> str:
     [
         ({"issuer": "Iv23nobody"}, "GITHUB_APP_CLIENT_ID"),
         ({"key": AppKey(rsa.generate_private_key(65537, 2048))}, "the key this App's"),
+        ({"issuer": "Iv23nobody", "installation_id": 777}, "GITHUB_APP_CLIENT_ID"),
         ({"installation_id": 404}, "mend GITHUB_APP_INSTALLATION_ID"),
     ],
-    ids=["another App's id", "another App's key", "another installation"],
+    ids=["another App's id", "another App's key", "another App's id, with an installation", "another installation"],
 )
 def test_an_app_that_github_does_not_know_is_told_which_setting_to_mend(given: dict[str, Any], said: str) -> None:
     async def main() -> None:
@@ -488,6 +544,34 @@ def test_an_app_that_github_does_not_know_is_told_which_setting_to_mend(given: d
             assert said in await _told_as(emulator, **given)
 
     asyncio.run(main())
+
+
+def test_an_app_that_is_unknown_at_the_mint_is_told_which_setting_to_mend() -> None:
+    """GitHub may answer 404 to a JWT of no App, as to one of an App without this installation."""
+
+    async def main() -> None:
+        async with github_emulator(a_github(), an_app()) as emulator:
+            for method, path in (("POST", TOKENS), ("GET", "/app$")):
+                emulator.faults.add(Fault(method=method, path=path, kind=FaultKind.ERROR, status=404))
+            assert "mend GITHUB_APP_CLIENT_ID" in await _told_as(emulator, installation_id=777)
+
+    asyncio.run(main())
+
+
+def test_an_app_that_is_installed_anew_is_found_again() -> None:
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        await github.runners("orgs/acme")
+        emulator.access.revoke()
+        emulator.app.installation_id += 1
+        assert await github.runners("orgs/acme") == ()
+
+    driven(a_github(), drive)
+
+
+def test_a_refusal_without_a_readable_date_is_no_breakdown() -> None:
+    about = {"headers": {"date": "today"}, "body": '{"message": "\'exp\' is too far in the future"}'}
+    refused = Fault(method="GET", path="/installation$", kind=FaultKind.ERROR, status=401, **about)  # type: ignore[arg-type]
+    assert isinstance(failing(look, refused), AuthError)
 
 
 def test_a_pat_does_what_the_app_does() -> None:

@@ -134,6 +134,46 @@ def test_nobody_there_means_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) ->
         driven("http://runpod.example", submit)
 
 
+@contextmanager
+def proxy(answer: bytes, *, after: bytes) -> Iterator[str]:
+    """Where a proxy listens that answers what ends in `after`, and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(after)
+        writer.write(answer)
+        writer.close()
+
+    @asynccontextmanager
+    async def listening() -> AsyncIterator[int]:
+        async with await asyncio.start_server(serve, "127.0.0.1") as server:
+            yield int(server.sockets[0].getsockname()[1])
+
+    with served(listening) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_a_proxy_that_lets_nothing_through_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with proxy(b"HTTP/1.1 403 Forbidden\r\n\r\n", after=b"\r\n\r\n") as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        monkeypatch.setenv("NO_PROXY", "")
+        with pytest.raises(Unavailable):
+            driven("https://runpod.example", submit)
+
+
+def test_a_proxy_that_took_a_request_and_hung_up_may_have_passed_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with proxy(b"", after=b"}}") as url:
+        monkeypatch.setenv("HTTP_PROXY", url)
+        monkeypatch.setenv("NO_PROXY", "")
+        with pytest.raises(OutcomeUnknown):
+            driven("http://runpod.example", submit)
+
+
+def test_certificates_that_are_not_there_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(Unavailable):
+        driven(f"https://127.0.0.1:{free_port()}", submit)
+
+
 def test_a_request_does_not_wait_behind_looks_at_others(emulator: RunPodEmulator) -> None:
     """RunPod is slow to tell of requests, and many are asked about."""
     slow = Fault(method="GET", path="/status/", kind=FaultKind.DELAY, seconds=0.5, times=1000)
