@@ -96,11 +96,16 @@ class Service:
         self._due.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run passes until `stop` is set, and those in hand to their end."""
+        """Run passes until `stop` is set, and those in hand to their end.
+
+        Should the loop itself break down, it sets `stop`: a service that ends is started again, one that idles is not.
+        """
         acting = asyncio.create_task(self._act_until(stop))
+        acting.add_done_callback(lambda _: stop.set())
         try:
             await self._look_until(stop)
         finally:
+            stop.set()
             self._woken.set()
             await acting
             await self._take_turn(0.0)  # whoever starts next, this one again perhaps, need not wait until it is over

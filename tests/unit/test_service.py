@@ -171,6 +171,30 @@ def test_a_pass_on_events_that_breaks_off_does_not_end_the_loop(trouble: Excepti
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("broken", ["look", "act"])
+def test_a_loop_that_breaks_down_itself_ends_the_service_so_that_it_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """As when its log can no longer be written."""
+
+    class Unwritable:
+        def __getattr__(self, _level: str) -> Any:
+            raise RuntimeError("no space left on device")
+
+    async def main() -> None:
+        copy = Copy(interval=60)
+        running = asyncio.create_task(copy.service.run(copy.stop))
+        await until(lambda: copy.counts.looks)
+        monkeypatch.setattr(service, "log", Unwritable())
+        copy.outside.trouble = "GitHub: GET /x: 502"
+        copy.service.look() if broken == "look" else copy.service.wake()
+        with pytest.raises((RuntimeError, ExceptionGroup)):
+            await asyncio.wait_for(running, 5)
+        assert copy.stop.is_set()
+
+    asyncio.run(main())
+
+
 def test_looks_slow_down_while_something_is_out_of_order_and_speed_up_after(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     copy_of: list[Copy] = []
