@@ -35,6 +35,9 @@ RETRIES = 2
 RETRY_WAIT = 0.2
 """s, on average, before the first further try; four times as much before the next."""
 
+LONGEST_WAIT = 3600.0
+"""s that GitHub may ask to wait: it counts calls by the hour at most, and what asks for more is not meant so."""
+
 LIMITS = httpx.Limits(max_connections=CONCURRENT_CALLS, max_keepalive_connections=CONCURRENT_CALLS)
 TIMEOUT = httpx.Timeout(10.0, pool=60.0)
 
@@ -44,7 +47,7 @@ _HEADERS = {
     "User-Agent": f"runpod-actions-bridge/{__version__}",
 }
 T = TypeVar("T")
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
 def http_client() -> httpx.AsyncClient:
@@ -66,11 +69,12 @@ def retry_at(response: httpx.Response, strikes: int, now: float) -> float | None
     """
     after, reset = _number(response, "retry-after"), _number(response, "x-ratelimit-reset")
     if after is not None:
-        return now + after
-    if response.headers.get("x-ratelimit-remaining") == "0":
-        return now + 60.0 if reset is None else float(reset)
+        return now + min(after, LONGEST_WAIT)
+    spent = response.headers.get("x-ratelimit-remaining") == "0"
+    if spent and reset is not None and reset > now:
+        return min(reset, now + LONGEST_WAIT)
     # A secondary limit may come as 403 with calls remaining: only its message tells.
-    if response.status_code == 429 or "rate limit" in response.text.lower():
+    if spent or response.status_code == 429 or "rate limit" in response.text.lower():
         return now + 60.0 * 2.0 ** min(strikes, 4)
     return None
 
@@ -154,23 +158,32 @@ class Transport:
         async with self._slots:
             self._refuse_until(self._resume_at, f"{method} {path}", "GitHub asked to wait")
             sent_at = self._clock()
-            self.calls["total"] += 1
-            response = await self._http.request(
-                method, self.url(path), headers={**_HEADERS, **headers}, json=body, follow_redirects=True
-            )
-            self._count(response)
+            response = await self._counted(method, path, headers, body)
+        self._note_reserve(response)
         if response.status_code in (403, 429):
             self._note_limit(method, path, response, sent_at)
         elif response.status_code < 400 and sent_at >= self._limited_at:
             self._strikes = 0
         return response
 
-    def _count(self, response: httpx.Response) -> None:
+    async def _counted(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> httpx.Response:
+        """One call; counted unless GitHub cannot have seen it."""
+        self.calls["total"] += 1
+        try:
+            response = await self._http.request(
+                method, self.url(path), headers={**_HEADERS, **headers}, json=body, follow_redirects=True
+            )
+        except _NEVER_SENT:
+            self.calls["total"] -= 1
+            raise
         self.calls["total"] += len(response.history)
         self.calls["not_modified"] += response.status_code == 304
+        return response
+
+    def _note_reserve(self, response: httpx.Response) -> None:
         limit, left, reset = (_number(response, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset"))
         if limit is not None and left is not None and reset is not None and left < limit * RESERVE:
-            self._looks_resume_at = float(reset)
+            self._looks_resume_at = min(reset, self._clock() + LONGEST_WAIT)
 
     def _refuse_until(self, until: float, call: str, why: str) -> None:
         if self._clock() < until:

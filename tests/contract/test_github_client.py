@@ -22,6 +22,7 @@ from bridge.github.cache import FlightCache
 from bridge.github.transport import http_client
 from bridge.model import JobStatus
 from tests.github import GPU, a_github, a_run, a_spec, an_app
+from tests.services import free_port
 
 Drive = Callable[[GitHubEmulator, GitHub], Awaitable[None]]
 TOKENS = r"/access_tokens$"
@@ -259,7 +260,11 @@ def test_a_missing_permission_is_named() -> None:
     ("headers", "body", "until"),
     [
         ({"retry-after": "17"}, "{}", lambda now: now + 17),
-        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9999999999"}, "{}", lambda _: 9999999999),
+        (
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "{in_half_an_hour}"},
+            "{}",
+            lambda now: now + 1800,
+        ),
         (
             {"x-ratelimit-remaining": "40"},
             '{"message": "You have exceeded a secondary rate limit."}',
@@ -271,7 +276,8 @@ def test_no_call_is_made_before_the_time_that_a_rate_limit_names(
     headers: dict[str, str], body: str, until: Callable[[float], float]
 ) -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
-        limit = {"kind": FaultKind.ERROR, "status": 403, "headers": headers, "body": body}
+        given = {name: value.format(in_half_an_hour=int(time.time()) + 1800) for name, value in headers.items()}
+        limit = {"kind": FaultKind.ERROR, "status": 403, "headers": given, "body": body}
         emulator.faults.add(Fault(method="GET", path="/actions/runners", **limit))  # type: ignore[arg-type]
         with pytest.raises(RateLimited) as first:
             await github.runners("orgs/acme")
@@ -364,6 +370,45 @@ def test_every_call_that_github_sees_is_counted() -> None:
     driven(a_github(), drive)
 
 
+@pytest.mark.parametrize("headers", [{"x-ratelimit-reset": "9" * 10}, {"retry-after": "9" * 10}])
+def test_no_wait_is_longer_than_github_counts_calls_for(headers: dict[str, str]) -> None:
+    headers = {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "0", **headers}
+    limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers)
+    error = failing(look, limit)
+    assert isinstance(error, RateLimited)
+    assert error.retry_at == pytest.approx(time.time() + 3600, abs=2)
+
+
+def test_calls_that_github_never_sees_are_not_counted() -> None:
+    async def main() -> int:
+        async with http_client() as http:
+            github = GitHub(http, PatAuth("ghp_personal"), api_url=f"http://127.0.0.1:{free_port()}")
+            with pytest.raises(Unavailable):
+                await github.runners("orgs/acme")
+            return github.calls["total"]
+
+    assert asyncio.run(main()) == 0
+
+
+def test_a_proxy_that_wants_a_password_means_that_nothing_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the claim is given up at once, instead of kept until its lease ends."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(refuse, "127.0.0.1") as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+            async with http_client() as http:
+                github = GitHub(http, PatAuth("ghp_personal"), api_url="https://api.github.example")
+                with pytest.raises(Unavailable):
+                    await github.generate_jit_config("orgs/acme", name="r-1", labels=["gpu"], group_id=1)
+
+    asyncio.run(main())
+
+
 ODD = {
     "a job without fields": ("/jobs/7$", "{}", lambda github: github.job("acme/web", 7)),
     "a job of another status": (
@@ -400,11 +445,13 @@ def test_an_answer_that_is_not_what_github_documents_is_a_problem_not_a_breakdow
     [
         {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"},
         {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9" * 20},
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1"},
         {"retry-after": "9" * 5000},
     ],
-    ids=["no number", "no time", "no end"],
+    ids=["no number", "no time", "long past", "no end"],
 )
 def test_a_wait_that_is_no_time_is_a_minute(headers: dict[str, str]) -> None:
+    """A reset in the past is a wrong clock's: to call at once would only meet the limit again."""
     body = '{"message": "API rate limit exceeded"}'
     limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers, body=body)
 

@@ -50,6 +50,10 @@ def test_two_passes_at_once_submit_nothing_twice(bridge: Cloud) -> None:
     assert len(bridge.runpod.state.requests) == 2
 
 
+def test_a_pass_tells_of_every_call_that_github_saw(bridge: Cloud) -> None:
+    assert bridge.dispatch()["github_calls"]["total"] == bridge.github.calls.total()
+
+
 def test_a_request_carries_all_that_its_worker_needs_and_no_key(bridge: Cloud) -> None:
     bridge.dispatch()
     request = next(iter(bridge.runpod.state.requests.values()))
