@@ -114,7 +114,7 @@ class GitHub:
         async def look() -> bool:
             path = f"/repos/{repository}/actions/runs/{run_id}"
             response = await self._authorised(lambda headers: self._transport.read("GET", path, headers))
-            return told(response, 200, parse.fork)
+            return told(response, parse.fork)
 
         return await self._forks.get(run_id, look)
 
@@ -147,7 +147,7 @@ class GitHub:
         body = {"name": name, "labels": labels, "runner_group_id": group_id, "work_folder": "_work"}
         path = f"/{target}/actions/runners/generate-jitconfig"
         response = await self._authorised(lambda headers: self._transport.change(path, headers, body))
-        return told(response, 201, parse.jit_config, OutcomeUnknown)
+        return told(response, parse.jit_config, OutcomeUnknown)
 
     async def registration_token(self, target: str) -> RegistrationToken:
         """A token that registers runners at `target`; shared while it has REGISTRATION_MARGIN left."""
@@ -155,7 +155,7 @@ class GitHub:
         async def mint() -> RegistrationToken:
             path = f"/{target}/actions/runners/registration-token"
             response = await self._authorised(lambda headers: self._transport.read("POST", path, headers))
-            return told(response, 201, parse.registration_token)
+            return told(response, parse.registration_token)
 
         return await self._registrations.get(target, mint)
 
@@ -174,11 +174,8 @@ class GitHub:
         raise refusal(response)
 
     async def _jobs(self, repository: str, run: Mapping[str, Any]) -> tuple[WorkflowJob, ...]:
-        def read(raw: Any) -> Iterable[WorkflowJob]:
-            return [parse.job(each, repository, run) for each in raw["jobs"]]
-
         path = f"/repos/{repository}/actions/runs/{run['id']}/jobs?filter=latest&per_page=100"
-        return tuple(await self._list(path, read))
+        return tuple(await self._list(path, lambda raw: parse.jobs(raw, repository, run)))
 
     async def _list(self, path: str, read: Callable[[Any], Iterable[T]], send: Send | None = None) -> list[T]:
         """Every item of a listing, page by page; a page that has not changed is not read again.
@@ -209,7 +206,7 @@ class GitHub:
         response = await self._authorised(get)
         if response.status_code == 304 and kept:
             return kept
-        items = told(response, 200, lambda raw: tuple(read(raw)))
+        items = told(response, lambda raw: tuple(read(raw)))
         page = _Page(response.headers.get("etag"), items, response.links.get("next", {}).get("url"))
         if used == self._pages_are_of:
             self._pages[url] = page

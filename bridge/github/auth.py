@@ -177,7 +177,7 @@ class AppAuth:
             raise await self._absent(
                 f"has no installation {installation}; mend GITHUB_APP_INSTALLATION_ID, or leave it out"
             )
-        value, expires_at = told(response, 201, _token)
+        value, expires_at = told(response, _token)
         early = REFRESH_EARLY + random.uniform(0, 60)  # noqa: S311 - jitter
         return Token(
             value=value,
@@ -190,7 +190,7 @@ class AppAuth:
         for kind in ("orgs", "users"):
             response = await self.as_app("GET", f"/{kind}/{self._owner}/installation")
             if response.status_code != 404:
-                return told(response, 200, lambda raw: int(raw["id"]))
+                return told(response, lambda raw: int(raw["id"]))
         raise await self._absent(f"is not installed on {self._owner}; install it there")
 
     async def _absent(self, why: str) -> AuthError:

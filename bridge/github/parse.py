@@ -7,11 +7,16 @@ from typing import Any
 from bridge.model import JitConfig, JobStatus, RegistrationToken, Repository, Runner, WorkflowJob
 
 Raw = Mapping[str, Any]
+_STATUSES = frozenset(JobStatus)
 
 
 def _clean(text: Any) -> str:
     """A text that any database can hold: PostgreSQL refuses NUL, and half a surrogate pair is no text."""
     return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _text(value: Any) -> str | None:
+    return _clean(value) if value else None
 
 
 def moment(text: str | None) -> float | None:
@@ -23,7 +28,7 @@ def repositories(raw: Any) -> Iterable[Repository]:
     """Of `/installation/repositories` or `/orgs/{org}/repos`; archived and disabled ones left out."""
     listed = raw["repositories"] if isinstance(raw, dict) else raw
     return [
-        Repository(full_name=each["full_name"], public=not each.get("private", True))
+        Repository(full_name=str(each["full_name"]), public=not each.get("private", True))
         for each in listed
         if not (each.get("archived") or each.get("disabled"))
     ]
@@ -49,6 +54,11 @@ def fork(run: Raw) -> bool:
     return not (head and base) or head.get("full_name") != base.get("full_name")
 
 
+def jobs(raw: Raw, repository: str, run: Raw) -> Iterable[WorkflowJob]:
+    """Of `/actions/runs/{id}/jobs`. One whose status GitHub has since invented is not queued, and hides no other."""
+    return [job(each, repository, run) for each in raw["jobs"] if each["status"] in _STATUSES]
+
+
 def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
     """Of `/actions/jobs/{id}`, or of a run's listing or an event with the same shape.
 
@@ -63,18 +73,18 @@ def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
         run_id=int(raw["run_id"]),
         repository=repository,
         name=_clean(raw["name"]),
-        workflow_name=_clean(raw.get("workflow_name") or run.get("name") or "") or None,
+        workflow_name=_text(raw.get("workflow_name") or run.get("name")),
         labels=tuple(_clean(label) for label in raw.get("labels") or ()),
         status=JobStatus(raw["status"]),
-        conclusion=raw.get("conclusion"),
-        runner_id=raw.get("runner_id") or None,
-        runner_name=_clean(raw.get("runner_name") or "") or None,
-        runner_group=_clean(raw.get("runner_group_name") or "") or None,
+        conclusion=_text(raw.get("conclusion")),
+        runner_id=int(raw.get("runner_id") or 0) or None,
+        runner_name=_text(raw.get("runner_name")),
+        runner_group=_text(raw.get("runner_group_name")),
         created_at=created or 0.0,
         started_at=moment(raw.get("started_at")),
         completed_at=moment(raw.get("completed_at")),
-        head_branch=_clean(raw.get("head_branch") or run.get("head_branch") or "") or None,
-        html_url=raw.get("html_url"),
+        head_branch=_text(raw.get("head_branch") or run.get("head_branch")),
+        html_url=_text(raw.get("html_url")),
         public=bool(run.get("public")),
         fork=run.get("fork"),
     )

@@ -217,21 +217,18 @@ def refusal(response: httpx.Response) -> BridgeError:
     return Rejected(line, status=status)
 
 
-def told(
-    response: httpx.Response, status: int, read: Callable[[Any], T], otherwise: type[BridgeError] = Unavailable
-) -> T:
+def told(response: httpx.Response, read: Callable[[Any], T], otherwise: type[BridgeError] = Unavailable) -> T:
     """What a successful answer says.
 
     Args:
-        response: of whatever status.
-        status: of success.
+        response: of any status below 500.
         read: takes the answer's JSON.
-        otherwise: the error for one that cannot be read, such as a proxy's HTML.
+        otherwise: the error for one of 2xx that cannot be read, such as a proxy's HTML.
 
     Raises:
         BridgeError: `otherwise`, or what an answer of another status stands for.
     """
-    if response.status_code != status:
+    if not response.is_success:
         raise refusal(response)
     try:
         value = response.json()

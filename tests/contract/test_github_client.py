@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import itertools
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -142,6 +143,32 @@ def test_a_new_token_means_that_everything_is_read_again() -> None:
     driven(a_github(), drive)
 
 
+def test_a_job_of_a_status_that_github_has_since_invented_hides_no_other() -> None:
+    state = a_github()
+    state.add_run("acme/web", a_run(a_spec("odd"), a_spec("good")))
+    state.jobs[min(state.jobs)].status = "dancing"
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        assert [job.name for job in await github.open_jobs("acme/web")] == ["good"]
+        with pytest.raises(Unavailable):
+            await github.job("acme/web", min(state.jobs))
+
+    driven(state, drive)
+
+
+def test_what_a_job_tells_of_itself_is_text_that_any_database_holds() -> None:
+    odd = {"id": 7, "run_id": 1, "name": "x", "status": "completed", "conclusion": ["?"], "html_url": "a\0b"}
+    answer = Fault(method="GET", path="/jobs/7$", kind=FaultKind.ERROR, status=200, body=json.dumps(odd))
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        emulator.faults.add(answer)
+        job = await github.job("acme/web", 7)
+        assert job is not None
+        assert (job.conclusion, job.html_url) == ("['?']", "a\N{REPLACEMENT CHARACTER}b")
+
+    driven(a_github(), drive)
+
+
 # --- changing ---
 
 
@@ -198,6 +225,7 @@ def test_a_taken_name_is_told_apart() -> None:
         {"kind": FaultKind.ACCEPT_THEN_HANG, "seconds": 0.05},
         {"kind": FaultKind.DROP},
         {"kind": FaultKind.ERROR, "status": 201, "body": "<html>hello</html>"},
+        {"kind": FaultKind.ERROR, "status": 200, "body": "<html>sign in</html>"},
     ],
 )
 def test_a_mint_whose_answer_is_lost_is_unknown_and_never_sent_again(fault: dict[str, Any]) -> None:
@@ -226,6 +254,7 @@ def look(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:
         ({"kind": FaultKind.ERROR, "status": 503, "body": "<html>"}, Unavailable),
         ({"kind": FaultKind.ERROR, "status": 200, "body": "<html>sign in</html>"}, Unavailable),
         ({"kind": FaultKind.ERROR, "status": 200, "body": "[]"}, Unavailable),
+        ({"kind": FaultKind.ERROR, "status": 204, "body": ""}, Unavailable),
         ({"kind": FaultKind.DROP}, Unavailable),
         ({"kind": FaultKind.ERROR, "status": 401}, AuthError),
         ({"kind": FaultKind.ERROR, "status": 403}, AuthError),
