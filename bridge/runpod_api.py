@@ -26,8 +26,11 @@ LOOKS = 7
 PAUSE = 10.0
 """s to wait after a 429 without Retry-After: RunPod counts calls per 10 s."""
 
-_BEFORE_SENDING = ("Could not find ", "Tunnel connection failed")
-"""How Requests begins when there are no certificates to trust, and Python when a proxy makes no tunnel."""
+_NO_CERTIFICATES = "Could not find a suitable TLS CA certificate bundle"
+"""How Requests begins when there are no certificates to trust."""
+
+_NO_TUNNEL = "Tunnel connection failed"
+"""How Python begins when a proxy lets nothing through."""
 
 T = TypeVar("T")
 
@@ -79,7 +82,7 @@ class RunPod:
         body = {"input": worker_input, "policy": policy, **({"webhook": callback} if callback else {})}
 
         def run() -> str:
-            return str(self._endpoint(route.endpoint).run(body).job_id)
+            return _request_id(self._endpoint(route.endpoint).run(body).job_id)
 
         return await self._call(f"POST /{route.endpoint}/run", run, _submission_error)
 
@@ -131,12 +134,13 @@ class RunPod:
 
 
 def _sdk_endpoint(endpoint: str, api_key: str, base_url: str) -> Any:
-    """The SDK's Endpoint without the retries that it mounts on http: a request may never be sent twice."""
+    """The SDK's Endpoint without redirects and the retries that it mounts on http: a request is never sent twice."""
     with _root_logger_kept():
         import runpod
         from requests.adapters import HTTPAdapter
     made = runpod.Endpoint(endpoint, api_key=api_key)
     made.rp_client.endpoint_url_base = base_url
+    made.rp_client.rp_session.max_redirects = 0
     for scheme in ("http://", "https://"):
         made.rp_client.rp_session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS, max_retries=0))
     return made
@@ -154,14 +158,25 @@ def _root_logger_kept() -> Iterator[None]:
         root.setLevel(level)
 
 
+def _request_id(given: Any) -> str:
+    if not given or not isinstance(given, str):
+        raise ValueError("no id")
+    return given
+
+
 def _request(request_id: str, raw: Any) -> Request:
     output, error = raw.get("output"), raw.get("error")
     return Request(
         id=request_id,
         status=RequestStatus(raw["status"]),
         output=output if isinstance(output, dict) else None,
-        error=str(error) if error else None,
+        error=_clean(error) if error else None,
     )
+
+
+def _clean(text: Any) -> str:
+    """A text that any database can hold: PostgreSQL refuses NUL, and half a surrogate pair is no text."""
+    return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _health(raw: Any) -> EndpointHealth:
@@ -176,7 +191,7 @@ def _health(raw: Any) -> EndpointHealth:
 def _submission_error(call: str, error: Exception) -> BridgeError:
     """Name what went wrong with a request that must not be sent again unless it surely was not accepted."""
     status = _http_status(error)
-    if _refused(error) or (status is not None and status < 500):
+    if _unsent(error) or (status is not None and 400 <= status < 500):
         return _error(call, error)
     return OutcomeUnknown(f"{call}: {_what(error)}; the request may have been accepted")
 
@@ -190,18 +205,25 @@ def _error(call: str, error: Exception) -> BridgeError:
     if status == 429:
         return RateLimited(f"{call}: 429, too many calls", retry_at=time.time() + _retry_after(error))
     if status is not None and status < 500:
-        hint = "; is the endpoint's id right?" if status == 404 else ""
-        return Rejected(f"{call}: {status}{hint}", status=status)
+        return Rejected(f"{call}: {status}{_hint(status)}", status=status)
     return Unavailable(f"{call}: {_what(error)}")
+
+
+def _hint(status: int) -> str:
+    if status < 400:
+        return " leads elsewhere; mend RUNPOD_ENDPOINT_BASE_URL"
+    return "; is the endpoint's id right?" if status == 404 else ""
 
 
 def _what(error: Exception) -> str:
     status = _http_status(error)
-    return f"HTTP {status}" if status else f"no readable answer ({type(error).__name__})"
+    if status:
+        return f"HTTP {status}"
+    return f"{'nothing was sent' if _unsent(error) else 'no readable answer'} ({type(error).__name__})"
 
 
 def _http_status(error: Exception) -> int | None:
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) and str(error).startswith("401"):
         return 401  # the SDK's own error for it
     response = getattr(error, "response", None)
     return None if response is None else int(response.status_code)
@@ -213,19 +235,30 @@ def _retry_after(error: Exception) -> float:
     return float(value) if value.isdecimal() else PAUSE
 
 
-def _refused(error: Exception) -> bool:
+def _unsent(error: Exception) -> bool:
     """Whether nothing was sent, so that nothing can have been accepted."""
-    from requests import ConnectionError as NoConnection
-    from requests import ConnectTimeout
+    return _unsendable(error) or _unreached(error)
+
+
+def _unsendable(error: Exception) -> bool:
+    """Whether there was no request to send: a key that no header holds, an address or certificates that are none."""
     from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
+
+    if isinstance(error, (InvalidHeader, InvalidSchema, InvalidURL, MissingSchema, UnicodeEncodeError)):
+        return True
+    return type(error) is OSError and str(error).startswith(_NO_CERTIFICATES)
+
+
+def _unreached(error: Exception) -> bool:
+    """Whether there was no connection to send it over."""
+    from requests import ConnectionError as NoConnection
     from urllib3.exceptions import ConnectTimeoutError, ProxyError  # NewConnectionError is one of the former
 
-    if isinstance(error, (ConnectTimeout, InvalidHeader, InvalidSchema, InvalidURL, MissingSchema)):
-        return True
     cause = error.args[0] if isinstance(error, NoConnection) and error.args else None
     reason = getattr(cause, "reason", None)
     if isinstance(reason, ProxyError):  # by itself no proof: also when the proxy hung up on what it was sent
         reason = reason.original_error
+        if str(reason).startswith(_NO_TUNNEL):
+            return True
     untrusted = any(isinstance(each, ssl.SSLCertVerificationError) for each in getattr(reason, "args", ()))
-    stated = type(reason or error) is OSError and str(reason or error).startswith(_BEFORE_SENDING)
-    return untrusted or stated or isinstance(reason, ConnectTimeoutError)
+    return untrusted or isinstance(reason, ConnectTimeoutError)

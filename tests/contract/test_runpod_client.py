@@ -75,6 +75,8 @@ ERROR, ACCEPTED = FaultKind.ERROR, FaultKind.ACCEPT_THEN_ERROR
         ({"kind": ERROR, "status": 500}, OutcomeUnknown),
         ({"kind": ERROR, "status": 200, "body": "<html>"}, OutcomeUnknown),
         ({"kind": ERROR, "status": 200, "body": "{}"}, OutcomeUnknown),
+        ({"kind": ERROR, "status": 200, "body": '{"id": null}'}, OutcomeUnknown),
+        ({"kind": ERROR, "status": 200, "body": "[" * 100_000}, OutcomeUnknown),
         ({"kind": ACCEPTED, "status": 502}, OutcomeUnknown),
         ({"kind": FaultKind.DROP}, OutcomeUnknown),
     ],
@@ -113,30 +115,39 @@ def untrusted(folder: Path) -> Iterator[str]:
         yield f"https://127.0.0.1:{port}"
 
 
+def sends_nothing(url: str, **given: Any) -> None:
+    """What was asked for can be asked for anew at once: nothing can have been accepted."""
+    with pytest.raises(Unavailable, match="nothing was sent") as error:
+        driven(url, submit, **given)
+    assert "\n" not in str(error.value)
+
+
 def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
-    with untrusted(tmp_path) as url, pytest.raises(Unavailable):
-        driven(url, submit)
+    with untrusted(tmp_path) as url:
+        sends_nothing(url)
 
 
-@pytest.mark.parametrize("key", ["two\nlines", "rp_key\n"])
+@pytest.mark.parametrize("key", ["two\nlines", "rp_key\n", "ключ"])
 def test_a_key_that_no_header_can_hold_sends_nothing(emulator: RunPodEmulator, key: str) -> None:
-    with pytest.raises(Unavailable):
-        driven(emulator.base_url, submit, api_key=key)
+    sends_nothing(emulator.base_url, api_key=key)
     assert not emulator.state.requests
 
 
+@pytest.mark.parametrize("url", ["runpod.example/v2", "ftp://runpod.example", "http://"])
+def test_an_address_that_is_none_is_sent_nothing(url: str) -> None:
+    sends_nothing(url)
+
+
 def test_nobody_there_means_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Unavailable):
-        driven(f"http://127.0.0.1:{free_port()}", submit)
+    sends_nothing(f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("NO_PROXY", "")
-    with pytest.raises(Unavailable):
-        driven("http://runpod.example", submit)
+    sends_nothing("http://runpod.example")
 
 
 @contextmanager
-def proxy(answer: bytes, *, after: bytes) -> Iterator[str]:
-    """Where a proxy listens that answers what ends in `after`, and hangs up."""
+def answering(answer: bytes, *, after: bytes) -> Iterator[str]:
+    """Where a server or proxy listens that answers what ends in `after`, and hangs up."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(after)
@@ -153,15 +164,14 @@ def proxy(answer: bytes, *, after: bytes) -> Iterator[str]:
 
 
 def test_a_proxy_that_lets_nothing_through_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    with proxy(b"HTTP/1.1 403 Forbidden\r\n\r\n", after=b"\r\n\r\n") as url:
+    with answering(b"HTTP/1.1 403 Forbidden\r\n\r\n", after=b"\r\n\r\n") as url:
         monkeypatch.setenv("HTTPS_PROXY", url)
         monkeypatch.setenv("NO_PROXY", "")
-        with pytest.raises(Unavailable):
-            driven("https://runpod.example", submit)
+        sends_nothing("https://runpod.example")
 
 
 def test_a_proxy_that_took_a_request_and_hung_up_may_have_passed_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    with proxy(b"", after=b"}}") as url:
+    with answering(b"", after=b"}}") as url:
         monkeypatch.setenv("HTTP_PROXY", url)
         monkeypatch.setenv("NO_PROXY", "")
         with pytest.raises(OutcomeUnknown):
@@ -170,8 +180,25 @@ def test_a_proxy_that_took_a_request_and_hung_up_may_have_passed_it_on(monkeypat
 
 def test_certificates_that_are_not_there_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
-    with pytest.raises(Unavailable):
-        driven(f"https://127.0.0.1:{free_port()}", submit)
+    sends_nothing(f"https://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize("status", [302, 303, 307])
+def test_a_request_that_is_told_to_go_elsewhere_may_have_been_accepted_where_it_was(status: int) -> None:
+    head = f"HTTP/1.1 {status} Elsewhere\r\nlocation: http://127.0.0.1:{free_port()}/\r\ncontent-length: 0\r\n\r\n"
+    with answering(head.encode(), after=b"\r\n\r\n") as url:
+        with pytest.raises(OutcomeUnknown):
+            driven(url, submit)
+        with pytest.raises(Rejected, match="mend RUNPOD_ENDPOINT_BASE_URL"):
+            driven(url, lambda client: client.health("ep"))
+
+
+def test_why_a_request_failed_is_text_that_any_database_holds(emulator: RunPodEmulator) -> None:
+    """A worker's error may quote what a program printed."""
+    body = '{"id": "r", "status": "FAILED", "error": "a\\u0000b\\ud800"}'
+    emulator.faults.add(Fault(method="GET", path="/status/", kind=ERROR, status=200, body=body))
+    found = driven(emulator.base_url, lambda client: client.status("ep", "r"))
+    assert found.error == "a\N{REPLACEMENT CHARACTER}b?"
 
 
 def test_a_request_does_not_wait_behind_looks_at_others(emulator: RunPodEmulator) -> None:
