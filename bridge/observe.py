@@ -1,11 +1,11 @@
 """Look at GitHub and RunPod: everything that a plan needs and the ledger cannot know."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from bridge.concurrency import each
 from bridge.decision import JobHistory, Look, LookKind, State, Submission, target_of_repository
 from bridge.errors import BridgeError
 from bridge.model import (
@@ -299,13 +299,13 @@ def _runners(target: str, found: Iterable[Runner], at: float) -> Look:
 
 
 async def _each(keys: Iterable[K], look: Callable[[K], Awaitable[T]], problems: list[str]) -> dict[K, T]:
-    """Look at each at once; the clients bound their own concurrency."""
+    """Look at each; what cannot be read is left out."""
 
-    async def one(key: K) -> tuple[K, T] | None:
+    async def tried(key: K) -> tuple[T] | None:
         try:
-            return key, await look(key)
+            return (await look(key),)
         except BridgeError as error:
             problems.append(str(error))
             return None
 
-    return dict(filter(None, await asyncio.gather(*map(one, keys))))
+    return {key: found[0] for key, found in (await each(keys, tried)).items() if found}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from cachetools import LRUCache
 
+from bridge.concurrency import each
 from bridge.errors import OutcomeUnknown, Rejected
 from bridge.github import parse
 from bridge.github.auth import Auth, Token
@@ -94,8 +95,8 @@ class GitHub:
         paths = (f"/repos/{repository}/actions/runs?status={s}&per_page=100" for s in ("queued", "in_progress"))
         for found in await asyncio.gather(*(self._list(path, parse.runs) for path in paths)):
             runs |= {run["id"]: run for run in found}
-        jobs = await asyncio.gather(*(self._jobs(repository, run) for run in runs.values()))
-        return tuple(job for of_run in jobs for job in of_run)
+        jobs = await each(runs, lambda run_id: self._jobs(repository, runs[run_id]))
+        return tuple(job for of_run in jobs.values() for job in of_run)
 
     async def job(self, repository: str, job_id: int) -> WorkflowJob | None:
         """One job, None if GitHub does not know it."""
