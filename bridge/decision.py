@@ -11,7 +11,7 @@ from typing import Any
 from bridge.model import Credentials, EndpointHealth, Reason, Request, Route, Runner, WorkflowJob
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Pool:
     """A route at one registration target: its runners can serve each other's jobs."""
 
@@ -73,7 +73,7 @@ PROOF_STATES = frozenset({State.BUSY, State.FINISHED, State.NO_JOB})
 """States that prove that an endpoint's workers work."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
     """One runner asked for, under one name: a row of the ledger.
 
@@ -112,7 +112,7 @@ class Submission:
     detail: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobHistory:
     """What the ledger knows of earlier submissions for one job.
 
@@ -129,7 +129,7 @@ class JobHistory:
     last_end: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Streak:
     """Workers of an endpoint that broke down in a row, none of them doing its work in between.
 
@@ -155,7 +155,7 @@ class LookKind(StrEnum):
     DELIVERIES = "deliveries"  # of the App's delivery log
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
     """What a look outside showed, for the dispatchers that did not look.
 
@@ -172,7 +172,7 @@ class Look:
     value: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
     """All that a plan is made from.
 
@@ -217,7 +217,7 @@ class Snapshot:
         return f"orgs/{self.organisation}" if self.organisation else target_of_repository(job.repository)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """Ask for one runner: claim its name, mint its credential, submit its request."""
 
@@ -227,7 +227,7 @@ class Claim:
     generation: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Move:
     """Record what was seen of a submission; nothing is called."""
 
@@ -239,7 +239,7 @@ class Move:
     detail: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Withdraw:
     """Delete a submission's registration and, only if GitHub agrees, cancel its request.
 
@@ -254,7 +254,7 @@ class Withdraw:
     detail: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
     """Delete a registration of ours that no open submission needs, if GitHub agrees."""
 
@@ -262,7 +262,7 @@ class Sweep:
     runner: Runner
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Skip:
     """Why a queued job gets no new submission now.
 
@@ -278,7 +278,7 @@ class Skip:
     nearest: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What to do now, and for every queued job that is left alone, why."""
 

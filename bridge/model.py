@@ -65,7 +65,7 @@ class WorkerAnswer(TypedDict, total=False):
     seconds: dict[str, float]  # per phase: configure, listen, job, cleanup
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Repository:
     """A repository that may hold queued jobs."""
 
@@ -84,7 +84,7 @@ class JobStatus(StrEnum):
     PENDING = "pending"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WorkflowJob:
     """GitHub's unit of work, as one look-up or event saw it."""
 
@@ -108,7 +108,7 @@ class WorkflowJob:
     fork: bool | None = None  # the run comes from a fork; None: nobody has asked
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """A delivery of GitHub's that the bridge understands.
 
@@ -123,7 +123,7 @@ class Event:
     job: WorkflowJob | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
     """A delivery as GitHub's log lists it.
 
@@ -139,7 +139,7 @@ class Sent:
     at: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Runner:
     """A self-hosted runner as GitHub lists it."""
 
@@ -150,7 +150,7 @@ class Runner:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JitConfig:
     """A just-in-time runner: registered, and its configuration a secret until a worker used it."""
 
@@ -158,7 +158,7 @@ class JitConfig:
     encoded: str = field(repr=False)  # base64
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RegistrationToken:
     """A token that registers any number of runners until it expires."""
 
@@ -178,7 +178,7 @@ class RequestStatus(StrEnum):
     MISSING = "MISSING"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """A RunPod request as `/status` shows it."""
 
@@ -188,7 +188,7 @@ class Request:
     error: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EndpointHealth:
     """What `/health` of a RunPod endpoint counts; keys that it left out are 0."""
 

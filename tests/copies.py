@@ -22,6 +22,7 @@ from bridge.decision import OPEN_STATES, WAITING_STATES, State, Submission
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown, Unavailable
 from bridge.ledger import Books, metadata
 from bridge.ledger.database import connect
+from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
 from bridge.model import (
     EndpointHealth,
@@ -66,13 +67,14 @@ class Store:
         self._generations: dict[int, int] = {}
         self._seen: set[str] = set()
         self._engine = connect("sqlite://")
+        self._last_read = LastRead()
         with self._engine.begin() as connection:
             metadata.create_all(connection)
             connection.execute(sa.insert(meta).values(born=world.now))
 
     def run(self, work: Callable[[Books], T], *, keep: bool = True) -> T:
         with self._engine.connect() as connection, connection.begin() as transaction:
-            result = work(Books(connection))
+            result = work(Books(connection, self._last_read))
             if not keep:
                 transaction.rollback()
         return result

@@ -15,6 +15,7 @@ from bridge.decision import State, Submission
 from bridge.errors import ConfigError, Unavailable
 from bridge.ledger.books import CLAIM_LEASE, Books
 from bridge.ledger.database import SCHEMA, connect, is_current, is_there, migrate
+from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import metadata
 from bridge.ledger.writer import OUT_OF_ORDER, Writer
 
@@ -27,6 +28,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = Writer(engine)
+        self._last_read = LastRead()
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -80,7 +82,9 @@ class Ledger:
             Unavailable: the database is out of order; nothing was written.
         """
         try:
-            return await asyncio.wrap_future(self._writer.submit(lambda connection: work(Books(connection))))
+            return await asyncio.wrap_future(
+                self._writer.submit(lambda connection: work(Books(connection, self._last_read)))
+            )
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be written: {str(error.orig).splitlines()[0]}") from None
 
@@ -112,7 +116,7 @@ class Ledger:
     def _aside(self, work: Callable[[Books], T], *, only_reads: bool) -> T:
         try:
             with self._engine.connect().execution_options(only_reads=only_reads) as connection:
-                return work(Books(connection))  # the connection's end rolls back what was written
+                return work(Books(connection, self._last_read))  # the connection's end rolls back what was written
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be read: {str(error.orig).splitlines()[0]}") from None
 

@@ -3,16 +3,17 @@
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
-from bridge.decision import LEASED_STATES, Claim, JobHistory, Look, LookKind, Move, Pool, State, Streak, Submission
+from bridge.decision import LEASED_STATES, Claim, JobHistory, Look, LookKind, Move, State, Streak, Submission
 from bridge.ledger import statements as st
+from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import deliveries, jobs, looks, meta, submissions, turns
-from bridge.model import Credentials, Event, JobStatus, Reason, Route, WorkflowJob
+from bridge.model import Event, JobStatus, Route, WorkflowJob
 
 CLAIM_LEASE = 60.0
 """s that a dispatcher may take from one record to the next, from a claim to its request."""
@@ -20,14 +21,18 @@ CLAIM_LEASE = 60.0
 DELIVERIES_KEPT = 4 * 86_400.0
 """s; GitHub redelivers for three days."""
 
-_JOB_FIELDS = tuple(f.name for f in fields(WorkflowJob))
-
 
 class Books:
-    """The ledger within one transaction."""
+    """The ledger within one transaction.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        connection: in a transaction.
+        last_read: what all transactions of this process share.
+    """
+
+    def __init__(self, connection: Connection, last_read: LastRead) -> None:
         self._connection = connection
+        self._last_read = last_read
 
     def born(self) -> float:
         """Unix seconds when this ledger was made."""
@@ -37,7 +42,7 @@ class Books:
 
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None:
         """Write what a look-up begun `at` (Unix seconds) told of jobs, unless something newer is known."""
-        rows = [{**vars(job), "seen_at": at} for job in {job.id: job for job in seen}.values()]
+        rows = [row_of_job(job, at) for job in {job.id: job for job in seen}.values()]
         self._keep_jobs(rows, forward_only=False)
 
     def hear(self, events: Iterable[Event]) -> int:
@@ -54,7 +59,7 @@ class Books:
         if fresh:
             rows = [{"guid": event.guid, "at": event.at} for event in fresh]
             self._connection.execute(st.keep_deliveries(self._connection.dialect.name), rows)
-        self._keep_jobs([{**vars(e.job), "seen_at": e.at} for e in fresh if e.job], forward_only=True)
+        self._keep_jobs([row_of_job(e.job, e.at) for e in fresh if e.job], forward_only=True)
         return len(fresh)
 
     def known_deliveries(self, guids: Collection[str]) -> frozenset[str]:
@@ -67,18 +72,19 @@ class Books:
 
     def learn_forks(self, forks: Mapping[int, bool]) -> None:
         """Write by run id whether a run comes from a fork."""
-        for run_id, fork in forks.items():
-            self._connection.execute(sa.update(jobs).where(jobs.c.run_id == run_id).values(fork=fork))
+        if forks:
+            told = [{"run": run_id, "is_fork": fork} for run_id, fork in forks.items()]
+            self._connection.execute(st.LEARN_FORK, told)
 
     def jobs(self) -> dict[int, tuple[WorkflowJob, float]]:
         """Jobs not completed and those whose runner is of an open submission, with when they were seen."""
         # Two statements, as in `relevant`.
-        found = [self._connection.execute(query).mappings() for query in (st.OPEN_JOBS, st.HELD_JOBS)]
-        return {row["id"]: (_job(row), row["seen_at"]) for rows in found for row in rows}
+        found = [self._connection.execute(query) for query in (st.OPEN_JOBS, st.HELD_JOBS)]
+        return self._last_read.jobs(row for rows in found for row in rows)
 
     def jobs_of_unknown_origin(self) -> tuple[WorkflowJob, ...]:
         """Queued jobs of whose runs it is not known whether they come from forks."""
-        return tuple(map(_job, self._connection.execute(st.JOBS_OF_UNKNOWN_ORIGIN).mappings()))
+        return tuple(map(job_of, self._connection.execute(st.JOBS_OF_UNKNOWN_ORIGIN)))
 
     def retry(self, job_id: int, now: float) -> bool:
         """Forget a job's failed attempts; whether it is known and not completed."""
@@ -133,7 +139,7 @@ class Books:
             lease_until=now + CLAIM_LEASE,
             not_after=now + route.queue_timeout,
         )
-        self._connection.execute(sa.insert(submissions), _row(submission))
+        self._connection.execute(sa.insert(submissions), row_of_submission(submission))
         return submission
 
     def record(self, move: Move, at: float) -> bool:
@@ -196,26 +202,7 @@ class Books:
         self._connection.execute(sa.delete(deliveries).where(deliveries.c.at < min(before, now - DELIVERIES_KEPT)))
 
     def _submissions(self, query: sa.Select[Any], **parameters: Any) -> tuple[Submission, ...]:
-        return tuple(map(_submission, self._connection.execute(query, parameters).mappings()))
+        return tuple(map(submission_of, self._connection.execute(query, parameters)))
 
     def _insert(self, table: sa.Table) -> Any:
         return st.INSERT[self._connection.dialect.name](table)
-
-
-def _job(row: RowMapping) -> WorkflowJob:
-    values = {name: row[name] for name in _JOB_FIELDS}
-    return WorkflowJob(**{**values, "labels": tuple(row["labels"]), "status": JobStatus(row["status"])})
-
-
-def _submission(row: RowMapping) -> Submission:
-    values: dict[str, Any] = dict(row)
-    pool = Pool(values.pop("route"), values.pop("target"))
-    values["credentials"] = Credentials(values["credentials"])
-    values["state"] = State(values["state"])
-    values["reason"] = Reason(values["reason"]) if values["reason"] else None
-    return Submission(pool=pool, **values)
-
-
-def _row(submission: Submission) -> dict[str, Any]:
-    values = {f.name: getattr(submission, f.name) for f in fields(submission) if f.name != "pool"}
-    return {**values, "route": submission.pool.route, "target": submission.pool.target}

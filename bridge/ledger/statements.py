@@ -1,6 +1,7 @@
 """The statements of every pass and every delivery, built once: to build one costs more than to run it."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.decision import ATTEMPT_STATES, BREAKER_REASONS, FREE_REASONS, OPEN_STATES, PROOF_STATES, State
 from bridge.ledger.tables import deliveries, jobs, submissions
-from bridge.model import JobStatus
+from bridge.model import JobStatus, WorkflowJob
 
 Condition = sa.ColumnElement[bool]
 
@@ -78,11 +79,19 @@ def _streaks() -> sa.Select[Any]:
     )
 
 
-OPEN_JOBS = sa.select(jobs).where(_NOT_COMPLETED)
-HELD_JOBS = sa.select(jobs).where(jobs.c.runner_name.in_(sa.select(submissions.c.name).where(IS_OPEN)))
-JOBS_OF_UNKNOWN_ORIGIN = sa.select(jobs).where(
+JOB_FIELDS = tuple(f.name for f in fields(WorkflowJob))
+JOB = [sa.cast(jobs.c[name], sa.Text) if name == "labels" else jobs.c[name] for name in JOB_FIELDS]
+"""A job's columns, its labels as they are stored."""
+
+OPEN_JOBS = sa.select(jobs.c.seen_at, *JOB).where(_NOT_COMPLETED)
+HELD_JOBS = sa.select(jobs.c.seen_at, *JOB).where(jobs.c.runner_name.in_(sa.select(submissions.c.name).where(IS_OPEN)))
+JOBS_OF_UNKNOWN_ORIGIN = sa.select(*JOB).where(
     _NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED) & jobs.c.fork.is_(None)
 )
+LEARN_FORK = (
+    sa.update(jobs).where((jobs.c.run_id == sa.bindparam("run")) & _NOT_COMPLETED).values(fork=sa.bindparam("is_fork"))
+)
+"""Of open jobs: of others it does not matter, and only these are found without a look at every row."""
 OPEN = _relevant(IS_OPEN)
 ENDED = _relevant(_may_have_taken())
 NAMED = _relevant(submissions.c.name.in_(sa.bindparam("names", expanding=True)))

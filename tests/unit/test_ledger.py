@@ -72,6 +72,21 @@ def test_a_job_is_read_back_as_it_was_seen_and_older_news_of_it_is_ignored(ledge
     asyncio.run(main())
 
 
+def test_a_job_that_has_not_changed_is_not_made_anew_by_each_pass(ledger: Ledger) -> None:
+    """Passes overlap, and thousands of jobs may be queued."""
+    taken = a_job(2, status=JobStatus.IN_PROGRESS, runner_name="runpod-2-1")
+
+    async def main() -> None:
+        await ledger.transact(lambda books: books.merge([a_job(1), a_job(2)], NOW))
+        before = await ledger.read(lambda books: books.jobs())
+        await ledger.transact(lambda books: books.merge([a_job(1), taken], NOW + 10))
+        after = await ledger.transact(lambda books: books.jobs())
+        assert after == {1: (a_job(1), NOW + 10), 2: (taken, NOW + 10)}
+        assert after[1][0] is before[1][0]
+
+    asyncio.run(main())
+
+
 def test_a_completed_job_is_forgotten_unless_an_open_submissions_runner_took_it(ledger: Ledger) -> None:
     done = {"status": JobStatus.COMPLETED, "conclusion": "success"}
 
