@@ -77,7 +77,7 @@ async def _jobs(bridge: Bridge) -> list[dict[str, Any]]:
             "route": None,
             "why": f"runs on {job.runner_name}" if job.runner_name else f"GitHub has it as {job.status}",
         }
-        for job in decision.snapshot.jobs
+        for job in decision.jobs
         if job.status is not JobStatus.QUEUED
     ]
     kept = ("id", "repository", "name", "labels", "route", "why")

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from bridge.decision import OPEN_STATES, Snapshot
 from bridge.model import JobStatus
-from bridge.reconcile import Report
+from bridge.reconcile import Decision, Report
 
 _WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
@@ -40,14 +39,14 @@ class Metrics:
         """Record a pass that came to its end."""
         self._passes.labels(kind, "problems" if report.problems else "done").inc()
         self._seconds.labels(kind).observe(report.seconds)
-        queued_at = {job.id: job.created_at for job in report.decision.snapshot.jobs}
+        queued_at = {job.id: job.created_at for job in report.decision.jobs}
         for submission in report.submitted:
             self._submitted.labels(submission.pool.route).inc()
             if submission.generation == 1 and submission.job_id in queued_at:
                 self._wait.observe(max(0.0, submission.since - queued_at[submission.job_id]))
         for move in report.decision.plan.moves:
             self._moves.labels(move.to).inc()
-        self._stand(report.decision.snapshot)
+        self._stand(report.decision)
 
     def failed(self, kind: str) -> None:
         """Record a pass that broke off."""
@@ -68,12 +67,11 @@ class Metrics:
                 self._calls.labels(service, call).set(count)
         return generate_latest(self._registry)
 
-    def _stand(self, snapshot: Snapshot) -> None:
-        self._queued.set(sum(job.status is JobStatus.QUEUED for job in snapshot.jobs))
+    def _stand(self, decision: Decision) -> None:
+        self._queued.set(sum(job.status is JobStatus.QUEUED for job in decision.jobs))
         self._streaks.clear()
-        for endpoint, streak in snapshot.streaks.items():
+        for endpoint, streak in decision.streaks.items():
             self._streaks.labels(endpoint).set(streak.failures)
         self._open.clear()
-        for submission in snapshot.submissions:
-            if submission.state in OPEN_STATES:
-                self._open.labels(submission.pool.route, submission.state).inc()
+        for (route, state), count in decision.standing.items():
+            self._open.labels(route, state).set(count)

@@ -5,14 +5,27 @@ may overlap, in one process or in several: each sees the claims of those before 
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from bridge.apply import Applier, GitHubHand, Records, RunPodHand
-from bridge.decision import Claim, JobHistory, Look, LookKind, Move, Plan, Snapshot, Streak, Submission
+from bridge.decision import (
+    OPEN_STATES,
+    Claim,
+    JobHistory,
+    Look,
+    LookKind,
+    Move,
+    Plan,
+    Snapshot,
+    State,
+    Streak,
+    Submission,
+)
 from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope, WorkflowJob
 from bridge.observe import DeliveryLogView, GitHubView, Memory, Observation, Observer, RunPodView
 from bridge.plan import plan
@@ -63,11 +76,23 @@ class Ledger(Records, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a pass decided, and on what."""
+    """What a pass decided, and what of its snapshot is told: the rest is not kept while requests are being sent.
 
-    snapshot: Snapshot
+    Args:
+        plan: what to do.
+        jobs: the snapshot's.
+        standing: by route and state, how many submissions were open.
+        streaks: the snapshot's.
+        claimed: the plan's claims, as they were written.
+        seconds: for which nothing else could be written.
+    """
+
     plan: Plan
+    jobs: tuple[WorkflowJob, ...] = ()
+    standing: Mapping[tuple[str, State], int] = field(default_factory=dict)
+    streaks: Mapping[str, Streak] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +182,7 @@ class Reconciler:
         return await self._ledger.read(lambda books: books.known_deliveries(guids))
 
     async def _carry_out(self, seen: Observation, began: float) -> Report:
-        decision = await self._ledger.transact(lambda books: self._claim(books, self._decide(books, seen)))
+        decision = await self._ledger.transact(lambda books: self._claim(books, seen))
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
         applier = Applier(self._github, self._runpod, self._ledger, self._scope)
@@ -186,7 +211,9 @@ class Reconciler:
             books.record(move, seen.at)
         if seen.looks:
             books.prune(now - self._scope.retention, now)
-        return Decision(snapshot=snapshot, plan=decided)
+        is_open = (s for s in snapshot.submissions if s.state in OPEN_STATES)
+        standing = Counter((s.pool.route, s.state) for s in is_open)
+        return Decision(plan=decided, jobs=snapshot.jobs, standing=standing, streaks=snapshot.streaks)
 
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:
         jobs = books.jobs()
@@ -215,10 +242,13 @@ class Reconciler:
             streaks=books.streaks(),
         )
 
-    def _claim(self, books: Books, decision: Decision) -> Decision:
+    def _claim(self, books: Books, seen: Observation) -> Decision:
+        """Decide, and write the claims down."""
+        began = time.monotonic()
+        decision = self._decide(books, seen)
         now = time.time()
         claimed = tuple(books.claim(c, self._routes[c.pool.route], now) for c in decision.plan.claims)
-        return Decision(snapshot=decision.snapshot, plan=decision.plan, claimed=claimed)
+        return replace(decision, claimed=claimed, seconds=time.monotonic() - began)
 
 
 def _runner(value: Mapping[str, Any]) -> Runner:

@@ -65,7 +65,7 @@ def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
 
 
 def _queued(decision: Decision) -> list[WorkflowJob]:
-    queued = [job for job in decision.snapshot.jobs if job.status is JobStatus.QUEUED]
+    queued = [job for job in decision.jobs if job.status is JobStatus.QUEUED]
     return sorted(queued, key=lambda job: (job.created_at, job.id))
 
 

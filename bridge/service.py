@@ -19,7 +19,10 @@ TOGETHER = 4
 """Passes woken by events that may run at once: one need not wait for another's requests."""
 
 GAP = 0.05
-"""s from the beginning of such a pass to the next one's: in a burst, one takes what several events told."""
+"""s from the beginning of such a pass to the next one's, at least: in a burst, one takes what several events told."""
+
+SHARE = 0.5
+"""Of the time in which something can be written, that such passes take at most: what is left is the intake's."""
 
 PATIENCE = 30.0
 """s after which, at the earliest, a look is overdue: it may take a while itself."""
@@ -79,6 +82,7 @@ class Service:
         self._woken = asyncio.Event()
         self._due = asyncio.Event()
         self._nudged: set[str] = set()
+        self._gap = GAP
         self._troubled = 0
         self._problems: dict[str, tuple[str, ...]] = {}  # by what met them: looks, passes on events, turns
 
@@ -164,7 +168,7 @@ class Service:
                 await slots.acquire()
                 self._woken.clear()
                 passes.create_task(self._act()).add_done_callback(lambda _: slots.release())
-                await asyncio.sleep(GAP)
+                await asyncio.sleep(self._gap)
 
     async def _act(self) -> None:
         nudged, self._nudged = frozenset(self._nudged), set()
@@ -175,6 +179,7 @@ class Service:
         if report is None:
             self._recorder.failed(kind)
             return None
+        self._gap = max(GAP, report.decision.seconds / SHARE)
         self._recorder.passed(kind, report)
         self._met(kind, *report.problems)
         return report

@@ -14,15 +14,14 @@ from bridge.decision import Look, LookKind, Plan
 from bridge.errors import AuthError, Unavailable
 from bridge.ledger import Ledger
 from bridge.reconcile import Decision, Report
-from bridge.service import GAP, SLOWEST, TOGETHER, Service
-from tests.values import a_snapshot
+from bridge.service import GAP, SHARE, SLOWEST, TOGETHER, Service
 
 SOON = 0.02
 """s between two looks."""
 
 
-def a_report(*problems: str) -> Report:
-    decision = Decision(snapshot=a_snapshot(), plan=Plan())
+def a_report(*problems: str, deciding: float = 0.0) -> Report:
+    decision = Decision(plan=Plan(), seconds=deciding)
     return Report(decision=decision, submitted=(), problems=problems, seconds=0.0)
 
 
@@ -36,6 +35,8 @@ class Outside:
         self.gate.set()
         self.looks = self.acts = self.in_hand = self.most_in_hand = 0
         self.nudged: list[str] = []
+        self.deciding = 0.0
+        self.begun: list[float] = []
 
     async def run(self) -> Report:
         self.looks += 1
@@ -44,6 +45,7 @@ class Outside:
         return report
 
     async def act(self, nudged: Collection[str]) -> Report:
+        self.begun.append(time.monotonic())
         self.in_hand += 1
         self.most_in_hand = max(self.most_in_hand, self.in_hand)
         self.nudged += nudged
@@ -55,7 +57,7 @@ class Outside:
     def _met(self) -> Report:
         if isinstance(self.trouble, Exception):
             raise self.trouble
-        return a_report(*([self.trouble] if self.trouble else []))
+        return a_report(*([self.trouble] if self.trouble else []), deciding=self.deciding)
 
 
 class Counts:
@@ -331,6 +333,22 @@ def test_a_slow_pass_does_not_hold_up_the_next_event_but_only_so_many_run_at_onc
             copy.outside.gate.set()
             await until(lambda: copy.outside.in_hand == 0 and len(copy.outside.nudged) == 3 * TOGETHER)
             assert copy.outside.most_in_hand == TOGETHER
+
+    asyncio.run(main())
+
+
+def test_passes_that_take_long_to_decide_leave_the_ledger_to_the_intake_as_long() -> None:
+    """Else a long queue, whose passes are slow, would keep out the very events that make it shorter."""
+
+    async def main() -> None:
+        async with Copy(interval=60).running() as copy:
+            await until(lambda: copy.counts.looks)
+            copy.outside.deciding = 0.2
+            for number in range(1, 4):
+                copy.service.wake()
+                await until(lambda number=number: copy.outside.acts == number)
+            _, second, third = copy.outside.begun
+            assert third - second >= 0.2 / SHARE
 
     asyncio.run(main())
 
