@@ -5,7 +5,7 @@ Imports stay within the functions that need them: RunPod's SDK alone takes secon
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Bridge:
-    """The parts put together."""
+    """The parts put together.
+
+    Args:
+        scope: what is served.
+        ledger: opened.
+        reconciler: over it.
+        calls: by service, how often what was called.
+        prepare: loads what the first request would wait for.
+    """
 
     scope: "Scope"
     ledger: "Ledger"
     reconciler: "Reconciler"
     calls: Callable[[], "dict[str, Counter[str]]"]
+    prepare: Callable[[], Awaitable[object]]
 
 
 @contextlib.asynccontextmanager
@@ -39,6 +48,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
     """
     import structlog
 
+    from bridge.concurrency import each
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth
     from bridge.github.deliveries import DeliveryLog
@@ -64,6 +74,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
                 ledger=ledger,
                 reconciler=Reconciler(scope, github, runpod, ledger, log),
                 calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
+                prepare=lambda: each({route.endpoint for route in scope.routes}, runpod.prepare),
             )
         finally:
             runpod.close()
