@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from bridge.emulator.github import Limits
+from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import TERMINAL
 from tests.background import until
 from tests.cloud import Cloud, cloud
@@ -35,10 +36,13 @@ def throughput() -> dict[str, Any]:
         made.github.webhooks.turns = asyncio.Semaphore(SENDERS)
         with serving(made, log=log, BRIDGE_MAX_WORKERS=str(WORKERS)) as service:
             process = psutil.Process(service.process.pid)
-            _push(made, WARM_UP)
+            _finish(made, _queue(made, WARM_UP))
             before, stored = _standing(process), _stored(made.ledger)
             began = time.monotonic()
-            _push(made, JOBS)
+            jobs = _queue(made, JOBS)
+            until(lambda: jobs[JOBS // 2].status == "completed", seconds=900)
+            halfway = _standing(process)
+            _finish(made, jobs)
             seconds = time.monotonic() - began
             after = _standing(process)
             bytes_each = (_stored(made.ledger) - stored) / JOBS
@@ -49,14 +53,19 @@ def throughput() -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "jobs_per_s": round(JOBS / seconds, 1),
         **{f"{name}_start": value for name, value in before.items()},
+        **{f"{name}_halfway": value for name, value in halfway.items()},
         **{f"{name}_end": value for name, value in after.items()},
         "db_bytes_per_job": round(bytes_each),
     }
 
 
-def _push(made: Cloud, count: int) -> None:
-    """Queue jobs, each in a run of its own, and wait until all have ended and nothing of them is left outside."""
-    jobs = [made.github.state.add_run("acme/web", a_run()).jobs["build"] for _ in range(count)]
+def _queue(made: Cloud, count: int) -> list[Job]:
+    """Queue jobs, each in a run of its own."""
+    return [made.github.state.add_run("acme/web", a_run()).jobs["build"] for _ in range(count)]
+
+
+def _finish(made: Cloud, jobs: list[Job]) -> None:
+    """Wait until all have ended and nothing of them is left outside."""
     until(lambda: jobs[-1].status == "completed" and _over(made), seconds=900)
     assert {job.conclusion for job in jobs} == {"success"}
     assert {len(job.executions) for job in jobs} == {1}
