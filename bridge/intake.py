@@ -8,6 +8,9 @@ from typing import Protocol, TypeVar
 from bridge.errors import BridgeError
 from bridge.model import Event, WorkflowJob
 
+PAUSE = 0.002
+"""s after a commit that several shared, in which others meet for the next: one of ten costs hardly more than of one."""
+
 T = TypeVar("T")
 _Waiting = tuple[Event, "asyncio.Future[None]"]
 
@@ -58,6 +61,8 @@ class Intake:
         while self._waiting:
             together, self._waiting = self._waiting, []
             await self._keep(together)
+            if len(together) > 1:
+                await asyncio.sleep(PAUSE)
 
     async def _keep(self, together: "Sequence[_Waiting]") -> None:
         events = [event for event, _ in together]

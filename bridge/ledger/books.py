@@ -54,11 +54,9 @@ class Books:
         told = {event.guid: event for event in events}
         if not told:
             return 0
-        known = self.known_deliveries(told)
-        fresh = [event for guid, event in told.items() if guid not in known]
-        if fresh:
-            rows = [{"guid": event.guid, "at": event.at} for event in fresh]
-            self._connection.execute(st.keep_deliveries(self._connection.dialect.name), rows)
+        rows = [{"guid": event.guid, "at": event.at} for event in told.values()]
+        kept = set(self._connection.execute(st.keep_deliveries(self._connection.dialect.name), rows).scalars())
+        fresh = [event for guid, event in told.items() if guid in kept]
         self._keep_jobs([row_of_job(e.job, e.at) for e in fresh if e.job], forward_only=True)
         return len(fresh)
 

@@ -102,8 +102,8 @@ KNOWN_DELIVERIES = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(sa.b
 
 @cache
 def keep_deliveries(dialect: str) -> Any:
-    """Write deliveries, unless they are known."""
-    return INSERT[dialect](deliveries).on_conflict_do_nothing()
+    """Write deliveries, unless they are known; the guids of those that were not."""
+    return INSERT[dialect](deliveries).on_conflict_do_nothing().returning(deliveries.c.guid)
 
 
 @cache

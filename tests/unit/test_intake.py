@@ -82,6 +82,20 @@ def test_all_that_comes_while_a_commit_is_under_way_shares_the_next_one() -> Non
     driven(drive)
 
 
+def test_in_a_crowd_those_that_come_one_after_the_other_share_a_commit_and_one_alone_does_not_wait() -> None:
+    async def drive(intake: Intake, kept: Kept, woken: Woken) -> None:
+        for crowd in (1, 3):
+            await asyncio.gather(*(intake.take(f"{crowd}-{n}", None) for n in range(crowd)))
+            first = asyncio.create_task(intake.take(f"after {crowd}, first", None))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert first.done() == (crowd == 1)
+            await asyncio.gather(first, intake.take(f"after {crowd}, second", None))
+        assert [len(commit) for commit in kept.commits] == [1, 1, 1, 3, 2]
+
+    driven(drive)
+
+
 def test_one_that_the_database_refuses_does_not_fail_those_that_came_with_it() -> None:
     async def drive(intake: Intake, kept: Kept, woken: Woken) -> None:
         hear = kept.hear
