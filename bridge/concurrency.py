@@ -18,14 +18,15 @@ async def each(keys: Iterable[K], call: Callable[[K], Awaitable[T]]) -> dict[K, 
         Exception: the first that a call raised; those that have not begun are not begun.
     """
     found: dict[K, T] = {}
-    left = iter(keys)
+    asked = tuple(keys)
+    left = iter(asked)
 
     async def one_by_one() -> None:
         for key in left:
             found[key] = await call(key)
 
     try:
-        await asyncio.gather(*(one_by_one() for _ in range(AT_ONCE)))
+        await asyncio.gather(*(one_by_one() for _ in asked[:AT_ONCE]))
     finally:
         for _ in left:
             pass
