@@ -211,8 +211,7 @@ class Reconciler:
             books.record(move, seen.at)
         if seen.looks:
             books.prune(now - self._scope.retention, now)
-        is_open = (s for s in snapshot.submissions if s.state in OPEN_STATES)
-        standing = Counter((s.pool.route, s.state) for s in is_open)
+        standing = Counter((s.pool.route, s.state) for s in snapshot.submissions if s.state in OPEN_STATES)
         return Decision(plan=decided, jobs=snapshot.jobs, standing=standing, streaks=snapshot.streaks)
 
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:

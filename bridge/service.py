@@ -168,7 +168,7 @@ class Service:
                 await slots.acquire()
                 self._woken.clear()
                 passes.create_task(self._act()).add_done_callback(lambda _: slots.release())
-                await asyncio.sleep(self._gap)
+                await _first([stop], self._gap)
 
     async def _act(self) -> None:
         nudged, self._nudged = frozenset(self._nudged), set()

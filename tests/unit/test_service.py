@@ -353,6 +353,20 @@ def test_passes_that_take_long_to_decide_leave_the_ledger_to_the_intake_as_long(
     asyncio.run(main())
 
 
+def test_stopping_does_not_wait_for_the_next_pass_that_may_be_far_off() -> None:
+    async def main() -> None:
+        async with Copy(interval=60).running() as copy:
+            await until(lambda: copy.counts.looks)
+            copy.outside.deciding = 60.0
+            for number in (1, 2):
+                copy.service.wake()
+                await until(lambda number=number: copy.outside.acts == number)
+            began = time.monotonic()
+        assert time.monotonic() - began < 4
+
+    asyncio.run(main())
+
+
 def test_stopping_waits_for_the_passes_in_hand() -> None:
     async def main() -> None:
         copy = Copy(interval=60)
