@@ -65,7 +65,9 @@ FREE_REASONS = frozenset({Reason.NAME_TAKEN, Reason.CREDENTIAL_EXPIRED, Reason.R
 """Ends that say nothing about the job or its endpoint, and so do not count as an attempt."""
 
 
-BREAKER_REASONS = frozenset({Reason.VERSION_DEPRECATED, Reason.CONFIGURATION_FAILED, Reason.CRASHED})
+BREAKER_REASONS = frozenset(
+    {Reason.VERSION_DEPRECATED, Reason.CONFIGURATION_FAILED, Reason.GITHUB_UNREACHABLE, Reason.CRASHED}
+)
 """Ends that say that an endpoint's workers are broken."""
 
 

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     BAD_INPUT = "bad_input"
     STOPPED = "stopped"
     TIMED_OUT = "timed_out"
+    GITHUB_UNREACHABLE = "github_unreachable"
+    EXPIRED = "expired"
     CRASHED = "crashed"
 
 

@@ -102,6 +102,8 @@ def _answer(output: Mapping[str, object]) -> tuple[State, Reason, str | None, st
             return State.FINISHED, Reason.COMPLETED, CONCLUSIONS.get(str(output.get("result"))), None
         case Reason.NO_JOB:
             return State.NO_JOB, Reason.NO_JOB, None, "the runner met no job"
+        case Reason.EXPIRED:
+            return State.EXPIRED, Reason.EXPIRED, None, "the worker started too late to start a runner"
         case _:
             return State.FAILED, Reason.CRASHED, None, "the worker's answer names no outcome"
 
