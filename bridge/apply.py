@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -52,13 +52,23 @@ class Applier:
         runpod: to submit and cancel.
         ledger: to write to.
         scope: what the bridge serves.
+        clock: Unix seconds.
     """
 
-    def __init__(self, github: GitHubHand, runpod: RunPodHand, ledger: Records, scope: Scope) -> None:
+    def __init__(
+        self,
+        github: GitHubHand,
+        runpod: RunPodHand,
+        ledger: Records,
+        scope: Scope,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._github = github
         self._runpod = runpod
         self._ledger = ledger
         self._scope = scope
+        self._clock = clock
         self._slots = asyncio.Semaphore(TOGETHER)
         self._refusals: dict[str, BridgeError] = {}
         self.problems: list[str] = []
@@ -97,7 +107,7 @@ class Applier:
 
     async def _kept(self, claimed: Submission) -> Submission | None:
         """The claim with its lease begun anew if its turn came late; None if another has meanwhile released it."""
-        late = time.time() > claimed.since + (claimed.lease_until - claimed.since) / 10
+        late = self._clock() > claimed.since + (claimed.lease_until - claimed.since) / 10
         return await self._to(claimed, State.CLAIMED) if late else claimed
 
     async def _mint(self, submission: Submission, route: Route) -> tuple[Submission, WorkerInput] | None:

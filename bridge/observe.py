@@ -123,13 +123,23 @@ class Observer:
         github: to read.
         runpod: to read.
         log: the App's delivery log, None without an App.
+        clock: Unix seconds.
     """
 
-    def __init__(self, scope: Scope, github: GitHubView, runpod: RunPodView, log: DeliveryLogView | None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        github: GitHubView,
+        runpod: RunPodView,
+        log: DeliveryLogView | None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._scope = scope
         self._github = github
         self._runpod = runpod
         self._log = log
+        self._clock = clock
         self._asked: set[int] = set()
 
     async def look(self, memory: Memory) -> Observation:
@@ -139,14 +149,14 @@ class Observer:
             memory: what the ledger holds.
         """
         problems: list[str] = []
-        began = time.time()
+        began = self._clock()
         requests = await self._requests(memory.submissions, problems)
         health = await self._health(memory.submissions, problems)
         events = await self._missed(memory, began, problems)
         scan = events is None or began >= memory.looked_at(LookKind.SCAN) + self._scope.full_scan_every
         repositories = await self._repositories(problems) if scan or not self._scope.organisation else ()
         runners = await _each(self._targets(repositories), self._github.runners, problems)
-        at = time.time()
+        at = self._clock()
         jobs, scanned = await self._jobs(memory, repositories if scan else None, at, problems)
         told = (*jobs, *(e.job for e in events or () if e.job), *(job for job, _ in memory.jobs.values()))
         return Observation(
@@ -173,10 +183,10 @@ class Observer:
             ended: submissions of whose requests RunPod has told that they ended.
         """
         problems: list[str] = []
-        began = time.time()
+        began = self._clock()
         forks = await self._forks(jobs, problems)
         requests = await self._requests(ended, problems)
-        return Observation(began=began, at=time.time(), forks=forks, requests=requests, problems=tuple(problems))
+        return Observation(began=began, at=self._clock(), forks=forks, requests=requests, problems=tuple(problems))
 
     async def _missed(self, memory: Memory, now: float, problems: list[str]) -> list[Event] | None:
         """Deliveries that failed or never came; None if no log tells, so that all repositories must be asked."""

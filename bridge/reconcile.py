@@ -121,16 +121,25 @@ class Reconciler:
         runpod: the client.
         ledger: the memory.
         log: the App's delivery log, None without an App.
+        clock: Unix seconds.
     """
 
-    def __init__(
-        self, scope: Scope, github: GitHub, runpod: RunPod, ledger: Ledger, log: DeliveryLogView | None
+    def __init__(  # noqa: PLR0913 - its ports
+        self,
+        scope: Scope,
+        github: GitHub,
+        runpod: RunPod,
+        ledger: Ledger,
+        log: DeliveryLogView | None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._scope = scope
         self._github = github
         self._runpod = runpod
         self._ledger = ledger
-        self._observer = Observer(scope, github, runpod, log)
+        self._clock = clock
+        self._observer = Observer(scope, github, runpod, log, clock=clock)
         self._routes = {route.name: route for route in scope.routes}
 
     async def run(self) -> Report:
@@ -160,7 +169,7 @@ class Reconciler:
 
     async def explain(self) -> Decision:
         """Plan on what the ledger holds; nothing is looked up or changed."""
-        now = time.time()
+        now = self._clock()
         return await self._ledger.preview(lambda books: self._decide(books, Observation(began=now, at=now)))
 
     async def _look(self) -> Observation:
@@ -185,7 +194,7 @@ class Reconciler:
         decision = await self._ledger.transact(lambda books: self._claim(books, seen))
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
-        applier = Applier(self._github, self._runpod, self._ledger, self._scope)
+        applier = Applier(self._github, self._runpod, self._ledger, self._scope, clock=self._clock)
         await applier.apply(
             [(s, self._routes[s.pool.route]) for s in decision.claimed],
             decision.plan.withdrawals,
@@ -200,7 +209,7 @@ class Reconciler:
 
     def _decide(self, books: Books, seen: Observation) -> Decision:
         """Write down what was seen and plan, within one write transaction."""
-        now = time.time()
+        now = self._clock()
         books.hear(seen.events)
         books.merge(seen.jobs, seen.at)
         books.learn_forks(seen.forks)
@@ -245,7 +254,7 @@ class Reconciler:
         """Decide, and write the claims down."""
         began = time.monotonic()
         decision = self._decide(books, seen)
-        now = time.time()
+        now = self._clock()
         claimed = tuple(books.claim(c, self._routes[c.pool.route], now) for c in decision.plan.claims)
         return replace(decision, claimed=claimed, seconds=time.monotonic() - began)
 

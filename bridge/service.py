@@ -71,13 +71,23 @@ class Service:
         ledger: of which all copies take turns to look.
         recorder: counts.
         interval: s between two looks.
+        clock: Unix seconds.
     """
 
-    def __init__(self, passes: Passes, ledger: Ledger, recorder: Recorder, *, interval: float) -> None:
+    def __init__(
+        self,
+        passes: Passes,
+        ledger: Ledger,
+        recorder: Recorder,
+        *,
+        interval: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._passes = passes
         self._ledger = ledger
         self._recorder = recorder
         self._interval = interval
+        self._clock = clock
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._woken = asyncio.Event()
         self._due = asyncio.Event()
@@ -126,7 +136,7 @@ class Service:
     def _overdue(self, looked_at: float) -> str | None:
         if not looked_at:
             return "none has ended yet"
-        age = time.time() - looked_at
+        age = self._clock() - looked_at
         patience = max(3 * self._interval * min(2**self._troubled, SLOWEST), PATIENCE)
         return f"the last one began {age:.0f} s ago" if age > patience else None
 
@@ -145,7 +155,7 @@ class Service:
         in_order = report is not None and not report.problems
         self._troubled = 0 if in_order else self._troubled + 1
         if in_order:
-            self._recorder.looked(time.time())
+            self._recorder.looked(self._clock())
         return in_order
 
     async def _has_turn(self) -> bool:
@@ -153,7 +163,7 @@ class Service:
         return await self._take_turn(3 * self._interval)
 
     async def _take_turn(self, seconds: float) -> bool:
-        now = time.time()
+        now = self._clock()
         taking = self._ledger.transact(lambda books: books.take_turn("look", self._holder, now, now + seconds))
         taken = await self._tried("turn", taking)
         if taken is not None:

@@ -74,7 +74,7 @@ class Store:
 
     def run(self, work: Callable[[Books], T], *, keep: bool = True) -> T:
         with self._engine.connect() as connection, connection.begin() as transaction:
-            result = work(Books(connection, self._last_read))
+            result = work(Books(connection, self._last_read, self._world.time))
             if not keep:
                 transaction.rollback()
         return result
@@ -126,7 +126,14 @@ class Process:
         self.truthful = False
         self.races = False  # before each deletion of a runner
         log = _Log(self, world) if webhook else None
-        self._reconciler = Reconciler(SCOPE, _GitHub(self, world), _RunPod(self, world), _Ledger(self), log)  # type: ignore[arg-type]
+        self._reconciler = Reconciler(
+            SCOPE,
+            _GitHub(self, world),
+            _RunPod(self, world),
+            _Ledger(self),  # type: ignore[arg-type]
+            log,
+            clock=world.time,
+        )
 
     @property
     def waits(self) -> int:
@@ -321,15 +328,12 @@ class _Log:
 
 
 @contextmanager
-def modelled(world: World) -> Iterator[None]:
-    """The bridge's modules with the world's clock, ids that replay, and without their log."""
+def modelled() -> Iterator[None]:
+    """The bridge's modules with ids that replay, and without their log."""
     numbers = count()
     ids = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{next(numbers):032x}"))
-    clock = SimpleNamespace(time=world.time, monotonic=world.time)
     silence = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None)
     with ExitStack() as stack:
-        for module in (bridge.ledger.books, bridge.observe, bridge.reconcile):
-            stack.enter_context(patch.object(module, "time", clock))
         stack.enter_context(patch.object(bridge.ledger.books, "uuid", ids))
         for module in (bridge.apply, bridge.reconcile):
             stack.enter_context(patch.object(module, "log", silence))

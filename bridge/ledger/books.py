@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -28,11 +28,13 @@ class Books:
     Args:
         connection: in a transaction.
         last_read: what all transactions of this process share.
+        clock: Unix seconds.
     """
 
-    def __init__(self, connection: Connection, last_read: LastRead) -> None:
+    def __init__(self, connection: Connection, last_read: LastRead, clock: Callable[[], float] = time.time) -> None:
         self._connection = connection
         self._last_read = last_read
+        self._clock = clock
 
     def born(self) -> float:
         """Unix seconds when this ledger was made."""
@@ -153,7 +155,7 @@ class Books:
 
     def advance(self, submission: Submission, to: State, **values: Any) -> bool:
         """See `Ledger.advance`."""
-        values = {"since": time.time(), **values, "state": to}
+        values = {"since": self._clock(), **values, "state": to}
         if to in LEASED_STATES:
             values["lease_until"] = values["since"] + CLAIM_LEASE
         if to is State.STARTED:

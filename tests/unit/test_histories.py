@@ -45,7 +45,7 @@ class Histories(RuleBasedStateMachine):
         self.coming: list[Event] = []
         self.told = 0
         self.stack = ExitStack()
-        self.stack.enter_context(modelled(self.world))
+        self.stack.enter_context(modelled())
 
     @initialize(ledgers=st.sampled_from([[0], [0], [0, 0], [0, 1]]), webhook=st.booleans())
     def deploy(self, ledgers: list[int], webhook: bool) -> None:

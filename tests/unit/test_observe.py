@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-import pytest
-
-import bridge.observe
 from bridge.decision import JobHistory, Look, LookKind
 from bridge.model import EndpointHealth, JobStatus, Repository, Request, RequestStatus, Runner, Scope, Sent, WorkflowJob
 from bridge.observe import LOOK_AGAIN, MOST_AGAIN, Memory, Observer
@@ -69,9 +66,8 @@ async def _nothing_known(_guids: Collection[str]) -> Collection[str]:
     return ()
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *jobs: tuple[WorkflowJob, float], **memory: Any) -> list[int]:
+def asked(*jobs: tuple[WorkflowJob, float], **memory: Any) -> list[int]:
     """The jobs that a look at NOW asks about, of those known with when they were seen."""
-    monkeypatch.setattr(bridge.observe.time, "time", lambda: NOW)
     github = GitHub()
     remembered = Memory(
         jobs={job.id: (job, seen_at) for job, seen_at in jobs},
@@ -80,13 +76,13 @@ def asked(monkeypatch: pytest.MonkeyPatch, *jobs: tuple[WorkflowJob, float], **m
         known_deliveries=_nothing_known,
         **{"history": {}, **memory},
     )
-    observer = Observer(SCOPE, github, RunPod(), QuietLog())
+    observer = Observer(SCOPE, github, RunPod(), QuietLog(), clock=lambda: NOW)
     seen = asyncio.run(observer.look(remembered))
     assert not seen.problems
     return sorted(github.asked)
 
 
-def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely() -> None:
     """Each time when it is twice as old as at the last: seven times in its first hour, not two a minute."""
     new = a_job(1, created_at=NOW - LOOK_AGAIN - 1), NOW - LOOK_AGAIN - 1
     just_seen = a_job(2, created_at=NOW - 100), NOW - LOOK_AGAIN + 1
@@ -94,17 +90,15 @@ def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely(monkeyp
     long_unseen = a_job(4, created_at=NOW - 1000), NOW - 501
     running = a_job(5, status=JobStatus.IN_PROGRESS, created_at=NOW - 1000), NOW - 501
     jobs = (new, just_seen, seen_in_its_middle_age, long_unseen, running)
-    assert asked(monkeypatch, *jobs) == [1, 4, 5]
+    assert asked(*jobs) == [1, 4, 5]
 
 
-def test_a_job_whose_runner_ended_is_asked_about_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_whose_runner_ended_is_asked_about_at_once() -> None:
     """Before it gets another."""
     ended = JobHistory(generation=1, attempts=0, last_claim=NOW - 60, last_end=NOW - 5)
-    assert asked(monkeypatch, (a_job(1, created_at=NOW - 90), NOW - 10), history={1: ended}) == [1]
+    assert asked((a_job(1, created_at=NOW - 90), NOW - 10), history={1: ended}) == [1]
 
 
-def test_so_many_are_asked_about_at_a_time_those_first_that_were_longest_unseen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_so_many_are_asked_about_at_a_time_those_first_that_were_longest_unseen() -> None:
     jobs = [(a_job(n, created_at=NOW - 1000), NOW - 600 - n) for n in range(1, MOST_AGAIN + 51)]
-    assert asked(monkeypatch, *jobs) == list(range(51, MOST_AGAIN + 51))
+    assert asked(*jobs) == list(range(51, MOST_AGAIN + 51))
