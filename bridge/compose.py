@@ -5,7 +5,7 @@ Imports stay within the functions that need them: RunPod's SDK alone takes secon
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bridge.config import App, Config
     from bridge.github.auth import AppAuth, AppKey, PatAuth
     from bridge.ledger import Ledger
-    from bridge.model import Scope
+    from bridge.model import Route, Scope
     from bridge.reconcile import Reconciler
 
 
@@ -67,6 +67,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
         opened = Ledger.open_to_look if dry_run else Ledger.open
         ledger = opened(settings.database_url)
         structlog.get_logger().info("ledger opened", url=ledger.url)
+        _warn_of_shared_labels(settings.routes)
         try:
             scope = _scope(settings)
             yield Bridge(
@@ -79,6 +80,18 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
         finally:
             runpod.close()
             ledger.close()
+
+
+def _warn_of_shared_labels(routes: "Iterable[Route]") -> None:
+    import structlog
+
+    from bridge.routing import contained
+
+    for small, large in contained(tuple(routes)):
+        structlog.get_logger().warning(
+            f"route {large.name} has all labels of route {small.name}: GitHub may give its runners that route's jobs; "
+            "give each route a label that the other does not have"
+        )
 
 
 def _scope(settings: "Config") -> "Scope":

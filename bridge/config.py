@@ -138,6 +138,7 @@ class RouteTable(_Table):
     idle_timeout: Seconds = Route.idle_timeout
     repositories: list[RepositoryName] = []
     unlabelled: bool = False
+    generic_jobs: bool = False
     allow_public_repositories: bool | None = None
     allow_forks: bool | None = None
 
@@ -446,6 +447,7 @@ def _route(table: RouteTable, env: Environment) -> Route:
         idle_timeout=table.idle_timeout,
         repositories=frozenset(name.lower() for name in table.repositories),
         unlabelled=table.unlabelled,
+        generic_jobs=table.generic_jobs,
         allow_public_repositories=_either(table.allow_public_repositories, env.bridge_allow_public_repositories),
         allow_forks=_either(table.allow_forks, env.bridge_allow_forks),
     )

@@ -57,12 +57,20 @@ LEASED_STATES = frozenset({State.CLAIMED, State.MINTED, State.SUBMITTING})
 """States in which a dispatcher is at work, unless it has died."""
 
 
-ATTEMPT_STATES = frozenset({State.FAILED, State.NO_JOB, State.LOST})
-"""Ends that count as an attempt, unless their reason is in FREE_REASONS."""
+FAILURE_STATES = frozenset({State.FAILED, State.LOST})
+"""Ends that count as a failed attempt, unless their reason is in FREE_REASONS or the runner was idle."""
 
 
-FREE_REASONS = frozenset({Reason.NAME_TAKEN, Reason.CREDENTIAL_EXPIRED, Reason.REGISTRATION_LOST})
+FREE_REASONS = frozenset({Reason.NAME_TAKEN, Reason.CREDENTIAL_EXPIRED})
 """Ends that say nothing about the job or its endpoint, and so do not count as an attempt."""
+
+
+IDLE_STATES = frozenset({State.NO_JOB, State.LOST, State.EXPIRED, State.FAILED})
+"""States in which a runner that listened and took no job may have ended."""
+
+
+IDLE_REASONS = frozenset({Reason.NO_JOB, Reason.REGISTRATION_LOST})
+"""Reasons with which such a runner may have ended. GitHub removes registrations that are idle for minutes."""
 
 
 BREAKER_REASONS = frozenset(
@@ -91,6 +99,7 @@ class Submission:
         held_job_id: the job that GitHub says its runner took.
         result: how that job ended.
         detail: one line for a person.
+        taken_at: Unix seconds, when the bridge first saw that its runner had a job.
     """
 
     id: str
@@ -112,6 +121,7 @@ class Submission:
     reason: Reason | None = None
     result: str | None = None
     detail: str | None = None
+    taken_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +130,8 @@ class JobHistory:
 
     Args:
         generation: the highest used.
-        attempts: submissions that count as tried and failed.
+        attempts: submissions that failed; runners that were idle are not among them.
+        first_claim: Unix seconds of the first submission since the job was last retried by hand, 0 for none.
         last_claim: Unix seconds of the newest submission.
         last_end: Unix seconds when one last ended, 0 if none has.
     """
@@ -129,6 +140,38 @@ class JobHistory:
     attempts: int
     last_claim: float
     last_end: float
+    first_claim: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdleRunner:
+    """A runner that listened and ended without a job.
+
+    Args:
+        began: Unix seconds, when it began to listen.
+        ended: Unix seconds.
+        refuted: a job that was queued while it listened ran later, so it proves nothing about other jobs.
+    """
+
+    pool: Pool
+    began: float
+    ended: float
+    refuted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunnerUse:
+    """A job of a run on one of our runners.
+
+    Args:
+        began: Unix seconds.
+        ended: Unix seconds, None while the job is in progress.
+    """
+
+    run_id: int
+    pool: Pool
+    began: float
+    ended: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,6 +238,10 @@ class Snapshot:
         requests: by submission id, for those that RunPod answered for.
         health: by endpoint id, where it was asked for.
         streaks: by endpoint id, the breakdowns of its workers in a row.
+        queued_since: by job id, Unix seconds since when it is queued, or was retried by hand, by the bridge's clock.
+        idle: runners that ended without a job lately.
+        last_taken: by pool, Unix seconds when one of its runners last took a job.
+        uses: of the runs whose jobs were queued beside an idle runner.
     """
 
     began: float
@@ -213,6 +260,10 @@ class Snapshot:
     requests: Mapping[str, Request] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
+    queued_since: Mapping[int, float] = field(default_factory=dict)
+    idle: tuple[IdleRunner, ...] = ()
+    last_taken: Mapping[Pool, float] = field(default_factory=dict)
+    uses: tuple[RunnerUse, ...] = ()
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""

@@ -228,6 +228,7 @@ class Route:
         idle_timeout: s that a started runner may wait for a job.
         repositories: owner/name in lower case; empty means all.
         unlabelled: takes jobs without labels (`runs-on: {group: ...}`).
+        generic_jobs: takes jobs that ask for implied labels only (`runs-on: self-hosted`).
         allow_public_repositories: serves jobs of public repositories.
         allow_forks: serves jobs of runs that come from forks.
     """
@@ -243,6 +244,7 @@ class Route:
     idle_timeout: float = 300.0
     repositories: frozenset[str] = frozenset()
     unlabelled: bool = False
+    generic_jobs: bool = False
     allow_public_repositories: bool = False
     allow_forks: bool = False
 

@@ -7,6 +7,7 @@ pool, queued jobs (demand) with runners that hold no job yet (supply), and asks 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
 from bridge.breaker import probe_at
@@ -25,16 +26,12 @@ from bridge.decision import (
     Sweep,
     Withdraw,
 )
+from bridge.evidence import Evidence, judge
+from bridge.idle import idle_withdrawals
 from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, RequestStatus, Route, Runner, WorkflowJob
 from bridge.naming import asked_at, parse_name, runner_name
 from bridge.routing import Unmatched, match
 from bridge.settle import Sight, settle
-
-MAX_ATTEMPTS = 5
-"""Tries for one job before it goes to the slow lane."""
-
-SLOW_LANE = 900.0
-"""s between the tries for a job in the slow lane."""
 
 MAY_HAVE_TAKEN = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANCELLED})
 """States of a submission whose runner may have taken a job that nobody has named."""
@@ -66,10 +63,11 @@ class _Stranger:
 
 @dataclass
 class _Count:
-    """Where a pool stands."""
+    """Where a pool stands; `queued` are all jobs that its route serves, `demand` those that are to get a runner now."""
 
     supply: int = 0
     live: int = 0
+    queued: list[WorkflowJob] = field(default_factory=list)
     demand: list[WorkflowJob] = field(default_factory=list)
 
 
@@ -78,6 +76,13 @@ class _Limit(NamedTuple):
 
     room: int
     why: str
+
+
+class _Asked(NamedTuple):
+    """Jobs to ask a runner for, and those for which only the route's max_workers leaves no room."""
+
+    jobs: list[tuple[Pool, WorkflowJob]]
+    blocked: list[tuple[Pool, WorkflowJob]]
 
 
 class _Settled(NamedTuple):
@@ -102,16 +107,21 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     strangers = list(_strangers(snapshot, own, submissions))
     waiting = _waiting(submissions)
     counts = _supply(snapshot, submissions, strangers, now)
-    skips = _demand(snapshot, counts, waiting, now)
+    skips = _serve(snapshot, counts)
+    evidence = judge(snapshot, {pool: count.queued for pool, count in counts.items()}, now)
+    skips += _demand(snapshot, counts, waiting, evidence)
     for pool, count in counts.items():
         count.supply += _taken_unseen(snapshot, [s for s in submissions if s.pool == pool], count.demand)
-    asked, supplied = _ask(snapshot, counts, waiting, now)
+    asked, supplied = _ask(snapshot, counts, waiting, evidence, now)
     leaving = {w.submission.id for w in settled.withdrawals}
+    staying = [s for s in submissions if s.id not in leaving]
+    idle = idle_withdrawals(snapshot, {p: c.queued for p, c in counts.items()}, staying, evidence, asked.blocked, now)
+    leaving |= {w.submission.id for w in idle}
     surplus = _surplus(snapshot, counts, [s for s in submissions if s.id not in leaving])
     return Plan(
-        claims=tuple(_claims(snapshot, asked, own)),
+        claims=tuple(_claims(snapshot, asked.jobs, own)),
         moves=tuple(sorted(settled.moves, key=lambda m: m.submission.id)),
-        withdrawals=tuple(sorted([*settled.withdrawals, *surplus], key=lambda w: w.submission.id)),
+        withdrawals=tuple(sorted([*settled.withdrawals, *idle, *surplus], key=lambda w: w.submission.id)),
         sweeps=tuple(_sweeps(snapshot, own, strangers, submissions, now)),
         skips=tuple(sorted([*skips, *supplied], key=lambda s: s.job_id)),
     )
@@ -217,8 +227,8 @@ def _unseen_requests(
             yield Pool(route.name, target), max(0, unseen)
 
 
-def _demand(snapshot: Snapshot, counts: dict[Pool, _Count], waiting: _Waiting, now: float) -> list[Skip]:
-    """Put each queued job into its pool, oldest first, or say why not."""
+def _serve(snapshot: Snapshot, counts: dict[Pool, _Count]) -> list[Skip]:
+    """Put each queued job into its pool, or say why its route does not serve it now."""
     skips = []
     for job in sorted(snapshot.jobs, key=lambda j: (j.created_at, j.id)):
         if job.status is not JobStatus.QUEUED:
@@ -226,14 +236,23 @@ def _demand(snapshot: Snapshot, counts: dict[Pool, _Count], waiting: _Waiting, n
         route = match(job.labels, job.repository, snapshot.routes)
         if isinstance(route, Unmatched):
             skips.append(Skip(job_id=job.id, why=route.reason, nearest=route.nearest))
-            continue
-        pool = Pool(route.name, snapshot.target_of(job))
-        asked = (pool, job.id) in waiting
-        why = _refused(job, route) or _unreadable(snapshot, job) or (not asked and _held_back(snapshot, job, now))
-        if why:
+        elif why := _refused(job, route) or _unreadable(snapshot, job):
             skips.append(Skip(job_id=job.id, why=why, route=route.name))
         else:
-            counts[pool].demand.append(job)
+            counts[Pool(route.name, snapshot.target_of(job))].queued.append(job)
+    return skips
+
+
+def _demand(snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: _Waiting, evidence: Evidence) -> list[Skip]:
+    """The jobs that are to get a runner now, and why others wait. One whose runner waits already stays demand."""
+    skips = []
+    for pool, count in counts.items():
+        for job in count.queued:
+            why = None if (pool, job.id) in waiting else _just_ended(snapshot, job) or evidence.of(job).why
+            if why:
+                skips.append(Skip(job_id=job.id, why=why, route=pool.route))
+            else:
+                count.demand.append(job)
     return skips
 
 
@@ -268,39 +287,70 @@ def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
     return None if target in snapshot.runners else f"GitHub's runners of {target} have not been read lately"
 
 
-def _held_back(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
+def _just_ended(snapshot: Snapshot, job: WorkflowJob) -> str | None:
     history = snapshot.history.get(job.id, _NO_HISTORY)
     if history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
         return "its last runner ended after GitHub was last asked about it"
-    if history.attempts >= MAX_ATTEMPTS and now < history.last_claim + SLOW_LANE:
-        return f"stuck: {history.attempts} runners ended without it; one try every {SLOW_LANE / 60:.0f} min"
     return None
 
 
 def _ask(
-    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: _Waiting, now: float
-) -> tuple[list[tuple[Pool, WorkflowJob]], list[Skip]]:
-    """The jobs to ask a runner for, oldest first up to each route's limits, and why others wait."""
-    asked: list[tuple[Pool, WorkflowJob]] = []
-    skips: list[Skip] = []
+    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: _Waiting, evidence: Evidence, now: float
+) -> tuple["_Asked", list[Skip]]:
+    """The jobs to ask a runner for, up to each route's limits, and why others wait."""
+    asked, skips = _Asked([], []), []
     endpoints = {route.name: route.endpoint for route in snapshot.routes}
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
-        missing: list[tuple[Pool, WorkflowJob]] = []
+        missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
             own = {job_id: s for (of, job_id), s in waiting.items() if of == pool}
-            without, supplied = _split(count, own)
-            missing += [(pool, job) for job in without]
-            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
-        missing.sort(key=lambda x: (x[1].created_at, x[1].id))
+            without, supplied = _split(count, own, evidence)
+            missing[pool], probes = _probed(pool, count, without, evidence)
+            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied] + probes
         live = sum(count.live for count in pools.values())
         limits = _Limit(route.max_workers - live, f"route {route.name} is at its max_workers of {route.max_workers}")
-        ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in asked)
+        ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in asked.jobs)
         limit = min(limits, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
+        order = list(_shared({pool: count.live for pool, count in pools.items()}, missing, evidence))
         room = max(0, limit.room)
-        asked += missing[:room]
-        skips += [Skip(job_id=job.id, why=limit.why, route=route.name) for _, job in missing[room:]]
+        asked.jobs.extend(order[:room])
+        if limit is limits:
+            asked.blocked.extend(order[room:])
+        skips += [Skip(job_id=job.id, why=limit.why, route=route.name) for _, job in order[room:]]
     return asked, skips
+
+
+def _probed(
+    pool: Pool, count: _Count, missing: list[WorkflowJob], evidence: Evidence
+) -> tuple[list[WorkflowJob], list[Skip]]:
+    """What a pool may ask for while GitHub gives its runners nothing: one runner at a time."""
+    why = evidence.probing.get(pool)
+    room = max(0, 1 - count.supply) if why else len(missing)
+    return missing[:room], [Skip(job_id=job.id, why=why or "", route=pool.route) for job in missing[room:]]
+
+
+def _shared(
+    live: Mapping[Pool, int], missing: Mapping[Pool, Sequence[WorkflowJob]], evidence: Evidence
+) -> Iterator[tuple[Pool, WorkflowJob]]:
+    """Jobs of several pools in the order in which they get a route's free places.
+
+    Jobs with less evidence come first, then those of the pool with the fewest runners, then the oldest.
+    """
+
+    def entry(pool: Pool, place: int) -> tuple[int, int, float, int, Pool, int]:
+        job = missing[pool][place]
+        return evidence.of(job).rounds, live[pool] + place, job.created_at, job.id, pool, place
+
+    heap = [entry(pool, 0) for pool, jobs in missing.items() if jobs]
+    heapify(heap)
+    while heap:
+        *_, pool, place = heap[0]
+        yield pool, missing[pool][place]
+        if place + 1 < len(missing[pool]):
+            heapreplace(heap, entry(pool, place + 1))
+        else:
+            heappop(heap)
 
 
 def _breaker(snapshot: Snapshot, route: Route, ahead: int, now: float) -> _Limit:
@@ -318,10 +368,12 @@ def _breaker(snapshot: Snapshot, route: Route, ahead: int, now: float) -> _Limit
     return _Limit(1 - probes if now >= at else 0, why)
 
 
-def _split(count: _Count, own: Mapping[int, Submission]) -> tuple[list[WorkflowJob], list[WorkflowJob]]:
+def _split(
+    count: _Count, own: Mapping[int, Submission], evidence: Evidence
+) -> tuple[list[WorkflowJob], list[WorkflowJob]]:
     """Which jobs of a pool to ask for, first those without a runner of their own, and which are supplied."""
     missing = max(0, len(count.demand) - count.supply)
-    order = sorted(count.demand, key=lambda j: (j.id in own, j.created_at, j.id))
+    order = sorted(count.demand, key=lambda j: (j.id in own, evidence.of(j).rounds, j.created_at, j.id))
     return order[:missing], order[missing:]
 
 

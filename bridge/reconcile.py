@@ -16,16 +16,20 @@ from bridge.apply import Applier, GitHubHand, Records, RunPodHand
 from bridge.decision import (
     OPEN_STATES,
     Claim,
+    IdleRunner,
     JobHistory,
     Look,
     LookKind,
     Move,
     Plan,
+    Pool,
+    RunnerUse,
     Snapshot,
     State,
     Streak,
     Submission,
 )
+from bridge.evidence import LISTENED, REMEMBERED
 from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope, WorkflowJob
 from bridge.observe import DeliveryLogView, GitHubView, Memory, Observation, Observer, RunPodView
 from bridge.plan import plan
@@ -59,6 +63,10 @@ class Books(Protocol):
     def open_submissions(self) -> tuple[Submission, ...]: ...
     def history(self) -> Mapping[int, JobHistory]: ...
     def streaks(self) -> Mapping[str, Streak]: ...
+    def queued_since(self) -> Mapping[int, float]: ...
+    def idle_runners(self, since: float, listened: float) -> tuple[IdleRunner, ...]: ...
+    def last_taken(self, since: float) -> Mapping[Pool, float]: ...
+    def runner_uses(self, runs: Collection[int]) -> tuple[RunnerUse, ...]: ...
     def claim(self, claim: Claim, route: Route, now: float) -> Submission: ...
     def record(self, move: Move, at: float) -> bool: ...
     def note(self, seen: Iterable[Look]) -> None: ...
@@ -231,6 +239,10 @@ class Reconciler:
         looked_at = max((look.at for look in at_runners), default=0.0)
         oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=looked_at)
         names = [runner.name for listed in runners.values() for runner in listed]
+        idle = books.idle_runners(now - REMEMBERED, LISTENED)
+        runs = {job.run_id for job, _ in jobs.values() if job.status is JobStatus.QUEUED} if idle else ()
+        submissions = books.relevant(since=min(looked_at, oldest), names=names)
+        listening = any(s.state is State.STARTED and s.since < now - LISTENED for s in submissions)
         return Snapshot(
             began=seen.began,
             at=seen.at,
@@ -241,13 +253,17 @@ class Reconciler:
             routes=self._scope.routes,
             jobs=tuple(job for job, _ in jobs.values()),
             seen_at={job_id: at for job_id, (_, at) in jobs.items()},
-            submissions=books.relevant(since=min(looked_at, oldest), names=names),
+            submissions=submissions,
             history=books.history(),
             runners=runners,
             runners_at={look.key: look.at for look in at_runners},
             requests=seen.requests,
             health={look.key: EndpointHealth(**look.value) for look in looks if look.kind is LookKind.HEALTH},
             streaks=books.streaks(),
+            queued_since=books.queued_since() if idle or listening else {},
+            idle=idle,
+            last_taken=books.last_taken(now - REMEMBERED),
+            uses=books.runner_uses(runs) if runs else (),
         )
 
     def _claim(self, books: Books, seen: Observation) -> Decision:

@@ -36,10 +36,30 @@ def match(labels: Iterable[str], repository: str, routes: Sequence[Route]) -> Ro
         return Unmatched(reason=f"no route serves the repository {repository}")
     if not wanted:
         return next((r for r in open_to_it if r.unlabelled), _no_labels())
-    serving = [r for r in open_to_it if wanted <= r.label_set]
+    serving = [r for r in open_to_it if wanted <= r.label_set and (r.generic_jobs or wanted & r.labels)]
+    if not serving and wanted <= frozenset(IMPLIED_LABELS):
+        return _generic(open_to_it)
     if serving:
         return min(serving, key=lambda r: len(r.labels))
     return _nearest(wanted, open_to_it)
+
+
+def contained(routes: Sequence[Route]) -> list[tuple[Route, Route]]:
+    """Pairs of routes of which the second has all labels of the first, and more.
+
+    GitHub may give the first route's jobs to the second one's runners, which may be more expensive.
+    """
+    return [(small, large) for small in routes for large in routes if small.labels < large.labels]
+
+
+def _generic(routes: Sequence[Route]) -> Unmatched:
+    """Any self-hosted runner may serve such a job, and most organisations have others that cost less."""
+    nearest = min(routes, key=lambda r: len(r.labels))
+    own = _listed(nearest.labels)
+    return Unmatched(
+        reason=f"it asks for no label of a route's own, such as {own}; `generic_jobs = true` on a route allows that",
+        nearest=nearest.name,
+    )
 
 
 def _no_labels() -> Unmatched:

@@ -9,7 +9,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bridge.decision import LEASED_STATES, Claim, JobHistory, Look, LookKind, Move, State, Streak, Submission
+from bridge.decision import (
+    LEASED_STATES,
+    Claim,
+    IdleRunner,
+    JobHistory,
+    Look,
+    LookKind,
+    Move,
+    Pool,
+    RunnerUse,
+    State,
+    Streak,
+    Submission,
+)
 from bridge.ledger import statements as st
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import deliveries, jobs, looks, meta, submissions, turns
@@ -118,6 +131,41 @@ class Books:
         rows = self._connection.execute(st.HISTORY).mappings()
         return {row["job_id"]: JobHistory(**{k: v for k, v in row.items() if k != "job_id"}) for row in rows}
 
+    def idle_runners(self, since: float, listened: float) -> tuple[IdleRunner, ...]:
+        """Runners that ended without a job.
+
+        Args:
+            since: Unix seconds; those that ended later.
+            listened: s that a job must have been queued before such an end, to refute it by running later.
+        """
+        rows = self._connection.execute(st.IDLE_RUNNERS, {"since": since, "listened": listened}).mappings()
+        return tuple(
+            IdleRunner(
+                pool=Pool(row["route"], row["target"]),
+                began=row["began"],
+                ended=row["ended"],
+                refuted=bool(row["refuted"]),
+            )
+            for row in rows
+        )
+
+    def last_taken(self, since: float) -> Mapping[Pool, float]:
+        """By pool, when a runner last took a job, where that was after `since` (Unix seconds)."""
+        rows = self._connection.execute(st.LAST_TAKEN, {"since": since})
+        return {Pool(route, target): at for route, target, at in rows}
+
+    def runner_uses(self, runs: Collection[int]) -> tuple[RunnerUse, ...]:
+        """The jobs of some runs that our runners took."""
+        rows = self._connection.execute(st.RUNNER_USES, {"runs": list(runs)})
+        return tuple(
+            RunnerUse(run_id=run_id, pool=Pool(route, target), began=began, ended=ended)
+            for run_id, route, target, began, ended in rows
+        )
+
+    def queued_since(self) -> Mapping[int, float]:
+        """By id of each job that is not completed, Unix seconds since when it is queued or was retried by hand."""
+        return {row.id: row.at for row in self._connection.execute(st.QUEUED_SINCE)}
+
     def streaks(self) -> Mapping[str, Streak]:
         """By endpoint, the workers that broke down since one last did its work."""
         rows = self._connection.execute(st.STREAKS).mappings()
@@ -160,6 +208,10 @@ class Books:
             values["lease_until"] = values["since"] + CLAIM_LEASE
         if to is State.STARTED:
             values["started_at"] = values["since"]
+        if to in (State.BUSY, State.FINISHED) and submission.taken_at is None:
+            values["taken_at"] = values["since"]
+        if to is State.STARTED and submission.taken_at is not None:
+            values["taken_at"] = None  # GitHub took its job back before the runner picked it up
         given = {f"new_{name}": value for name, value in values.items()}
         parameters = {"of": submission.id, "was": submission.state, **given}
         return self._connection.execute(st.advancing(tuple(values)), parameters).rowcount == 1

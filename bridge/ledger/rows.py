@@ -47,7 +47,7 @@ def job_of(values: Iterable[Any]) -> WorkflowJob:
 
 def row_of_job(job: WorkflowJob, seen_at: float) -> dict[str, Any]:
     """A job as its table has it, as it was seen at `seen_at` (Unix seconds)."""
-    return {**{name: getattr(job, name) for name in JOB_FIELDS}, "seen_at": seen_at}
+    return {**{name: getattr(job, name) for name in JOB_FIELDS}, "seen_at": seen_at, "queued_since": seen_at}
 
 
 def submission_of(row: Row[Any]) -> Submission:

@@ -8,7 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bridge.decision import ATTEMPT_STATES, BREAKER_REASONS, FREE_REASONS, OPEN_STATES, PROOF_STATES, State
+from bridge.decision import (
+    BREAKER_REASONS,
+    FAILURE_STATES,
+    FREE_REASONS,
+    IDLE_REASONS,
+    IDLE_STATES,
+    OPEN_STATES,
+    PROOF_STATES,
+    State,
+)
 from bridge.ledger.tables import deliveries, jobs, submissions
 from bridge.model import JobStatus, WorkflowJob
 
@@ -42,10 +51,49 @@ def _held_by_name() -> sa.ScalarSelect[int]:
     return sa.select(sa.func.max(taken.c.id)).where(taken.c.runner_name == submissions.c.name).scalar_subquery()
 
 
+def _was_idle() -> Condition:
+    """Its runner listened, and ended without a job; RunPod's or GitHub's word for that end does not matter."""
+    s = submissions.c
+    without_a_job = s.taken_at.is_(None) & s.held_job_id.is_(None)
+    for_that = s.reason.is_(None) | s.reason.in_(IDLE_REASONS)
+    listened = (s.state == State.NO_JOB) | s.started_at.is_not(None)
+    return s.state.in_(IDLE_STATES) & without_a_job & for_that & listened
+
+
+def _idle_runners() -> sa.Select[Any]:
+    """Those that ended after `since`, and whether a job that was queued beside them for `listened` s ran later."""
+    s, later = submissions.c, submissions.alias("later").c
+    ran = (
+        sa.exists()
+        .where(later.taken_at > s.since, later.route == s.route, later.target == s.target)
+        .where(jobs.c.id == later.held_job_id, jobs.c.queued_since <= s.since - sa.bindparam("listened"))
+    )
+    began = sa.func.coalesce(s.started_at, s.since - sa.bindparam("listened"))
+    return sa.select(s.route, s.target, began.label("began"), s.since.label("ended"), ran.label("refuted")).where(
+        _was_idle() & (s.since > sa.bindparam("since"))
+    )
+
+
+def _last_taken() -> sa.Select[Any]:
+    s = submissions.c
+    newest = sa.func.max(s.taken_at).label("at")
+    return sa.select(s.route, s.target, newest).where(s.taken_at > sa.bindparam("since")).group_by(s.route, s.target)
+
+
+def _runner_uses() -> sa.Select[Any]:
+    s = submissions.c
+    return (
+        sa.select(jobs.c.run_id, s.route, s.target, s.taken_at, sa.case((~IS_OPEN, s.since)).label("ended"))
+        .join_from(submissions, jobs, jobs.c.id == s.held_job_id)
+        .where(s.taken_at.is_not(None), jobs.c.run_id.in_(sa.bindparam("runs", expanding=True)))
+    )
+
+
 def _history() -> sa.Select[Any]:
     s = submissions.c
     reason_free = sa.func.coalesce(s.reason, "").in_(FREE_REASONS)
-    counts = s.state.in_(ATTEMPT_STATES) & ~reason_free & (s.since > jobs.c.retried_at)
+    counts = s.state.in_(FAILURE_STATES) & ~reason_free & ~_was_idle() & (s.since > jobs.c.retried_at)
+    claimed = sa.case((s.created_at > jobs.c.retried_at, s.created_at))
     # A runner that took another job tells nothing of its own.
     held = sa.func.coalesce(s.held_job_id, _held_by_name())
     ended = sa.case((IS_OPEN | (held != s.job_id), 0.0), else_=s.since)
@@ -54,6 +102,7 @@ def _history() -> sa.Select[Any]:
             s.job_id,
             sa.func.max(s.generation).label("generation"),
             sa.func.sum(sa.case((counts, 1), else_=0)).label("attempts"),
+            sa.func.coalesce(sa.func.min(claimed), 0.0).label("first_claim"),
             sa.func.max(s.created_at).label("last_claim"),
             sa.func.max(ended).label("last_end"),
         )
@@ -96,6 +145,13 @@ OPEN = _relevant(IS_OPEN)
 ENDED = _relevant(_may_have_taken())
 NAMED = _relevant(submissions.c.name.in_(sa.bindparam("names", expanding=True)))
 HISTORY = _history()
+IDLE_RUNNERS = _idle_runners()
+LAST_TAKEN = _last_taken()
+RUNNER_USES = _runner_uses()
+QUEUED_SINCE = sa.select(
+    jobs.c.id,
+    sa.case((jobs.c.retried_at > jobs.c.queued_since, jobs.c.retried_at), else_=jobs.c.queued_since).label("at"),
+).where(_NOT_COMPLETED)
 STREAKS = _streaks()
 KNOWN_DELIVERIES = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(sa.bindparam("guids", expanding=True)))
 
@@ -111,8 +167,11 @@ def keep_jobs(dialect: str, *, forward_only: bool) -> Any:
     """Write jobs over what is known: only later states, or whatever was seen later."""
     insert = INSERT[dialect](jobs)
     new = insert.excluded
-    replaced = [c.name for c in jobs.c if c.name not in ("id", "public", "fork", "retried_at")]
+    replaced = [c.name for c in jobs.c if c.name not in ("id", "public", "fork", "retried_at", "queued_since")]
     values = {name: new[name] for name in replaced}
+    # A job that waited, for an environment's approval perhaps, was not there for a runner to take.
+    is_queued = (new.status == JobStatus.QUEUED) & (jobs.c.status != JobStatus.QUEUED)
+    values["queued_since"] = sa.case((is_queued, new.queued_since), else_=jobs.c.queued_since)
     # An event does not tell of forks, and a look at a single job tells of neither.
     values["public"] = sa.or_(new.public, jobs.c.public)
     values["fork"] = sa.func.coalesce(new.fork, jobs.c.fork)

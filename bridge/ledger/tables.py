@@ -29,6 +29,7 @@ jobs = sa.Table(
     sa.Column("fork", sa.Boolean),
     sa.Column("seen_at", sa.Float, nullable=False),
     sa.Column("retried_at", sa.Float, nullable=False, server_default="0"),
+    sa.Column("queued_since", sa.Float, nullable=False, server_default="0"),  # by the bridge's clock
     sa.Index(
         "jobs_open",
         "id",
@@ -61,9 +62,18 @@ submissions = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("result", sa.Text),
     sa.Column("detail", sa.Text),
+    sa.Column("taken_at", sa.Float),
     sa.UniqueConstraint("job_id", "generation"),
     sa.Index("submissions_state", "state", "endpoint", "since"),
     sa.Index("submissions_since", "since"),
+    sa.Index(
+        "submissions_taken",
+        "taken_at",
+        "route",
+        "target",
+        sqlite_where=sa.text("taken_at IS NOT NULL"),
+        postgresql_where=sa.text("taken_at IS NOT NULL"),
+    ),
 )
 
 deliveries = sa.Table(

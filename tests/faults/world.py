@@ -12,10 +12,10 @@ from typing import Any
 from unittest.mock import patch
 
 import bridge.breaker
+import bridge.evidence
 import bridge.github.transport
 import bridge.ledger.books
 import bridge.observe
-import bridge.plan
 import bridge.settle
 from bridge import serve
 from bridge.config import load
@@ -33,7 +33,13 @@ PATIENCE = {
     (bridge.ledger.books, "CLAIM_LEASE"): 0.6,
     (bridge.settle, "UNKNOWN_LEASE"): 0.6,
     (bridge.settle, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.plan, "SLOW_LANE"): 0.5,
+    (bridge.evidence, "FAILED_PAUSE"): 0.5,
+    (bridge.evidence, "LISTENED"): 1.0,
+    (bridge.evidence, "FIRST_PAUSE"): 1.0,
+    (bridge.evidence, "LONGEST_PAUSE"): 4.0,
+    (bridge.evidence, "FIRST_PROBE"): 1.0,
+    (bridge.evidence, "LONGEST_PROBE"): 4.0,
+    (bridge.evidence, "FRESH_PROBE"): 1.0,
     (bridge.breaker, "SHORTEST"): 0.3,
     (bridge.breaker, "LONGEST"): 2.0,
     (bridge.observe, "LOOK_AGAIN"): 0.2,

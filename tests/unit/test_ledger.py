@@ -138,7 +138,7 @@ def test_history_counts_attempts_but_not_those_that_say_nothing_about_the_job(le
     async def main() -> None:
         await ledger.transact(write)
         history = await ledger.read(lambda books: books.history())
-        assert history == {1: JobHistory(generation=5, attempts=2, last_claim=NOW, last_end=NOW + 5)}
+        assert history == {1: JobHistory(generation=5, attempts=2, last_claim=NOW, last_end=NOW + 5, first_claim=NOW)}
 
     asyncio.run(main())
 
@@ -212,7 +212,7 @@ def test_a_dry_run_plans_on_the_ledger_that_there_is(url: str) -> None:
 def test_a_dry_run_refuses_the_ledger_of_an_earlier_bridge_and_leaves_it_as_it_was(url: str) -> None:
     upgraded(url, "0001")
     before = contents(url)
-    with pytest.raises(ConfigError, match="schema 0001 is older than this bridge's 0002: run a pass without --dry-run"):
+    with pytest.raises(ConfigError, match="schema 0001 is older than this bridge's 0003: run a pass without --dry-run"):
         Ledger.open_to_look(url)
     assert contents(url) == before
     Ledger.open(url).close()

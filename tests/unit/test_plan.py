@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.decision import OPEN_STATES, WAITING_STATES, JobHistory, Plan, Pool, Snapshot, State, Submission
+from bridge.evidence import FAILED_PAUSE, MAX_FAILURES
 from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, Request, RequestStatus, Runner
-from bridge.plan import MAX_ATTEMPTS, SLOW_LANE, plan
+from bridge.plan import plan
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 IN_QUEUE = RequestStatus.IN_QUEUE
@@ -163,15 +164,15 @@ def test_in_token_modes_a_request_whose_runner_cannot_be_seen_is_never_taken_bac
     assert not plan(a_snapshot(submissions=(unseen,), requests=requests), NOW).withdrawals
 
 
-def test_a_job_whose_runners_keep_failing_goes_to_the_slow_lane_and_is_never_dropped() -> None:
-    history = {1: JobHistory(generation=5, attempts=MAX_ATTEMPTS, last_claim=NOW - 60, last_end=NOW - 50)}
+def test_a_job_whose_runners_keep_failing_is_tried_ever_more_rarely() -> None:
+    history = {1: JobHistory(generation=5, attempts=MAX_FAILURES, last_claim=NOW - 60, last_end=NOW - 50)}
     snapshot = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW})
-    assert why(plan(snapshot, NOW), 1).startswith("stuck: 5 runners ended without it")
-    assert names(plan(snapshot, NOW + SLOW_LANE)) == ["runpod-1-6"]
+    assert why(plan(snapshot, NOW), 1) == ("stuck: 5 runners failed before they took a job; the next try is in 14 min")
+    assert names(plan(snapshot, NOW - 60 + FAILED_PAUSE)) == ["runpod-1-6"]
 
 
-def test_the_slow_lanes_own_try_is_not_taken_back_as_surplus() -> None:
-    history = {1: JobHistory(generation=6, attempts=MAX_ATTEMPTS, last_claim=NOW - 5, last_end=NOW - 50)}
+def test_the_next_try_of_a_stuck_job_is_not_taken_back_as_surplus() -> None:
+    history = {1: JobHistory(generation=6, attempts=MAX_FAILURES, last_claim=NOW - 5, last_end=NOW - 50)}
     trying = a_submission(1, generation=6)
     snapshot = a_snapshot(
         jobs=(a_job(1),),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.routing import Unmatched, match
+from bridge.routing import Unmatched, contained, match
 from tests.values import a_route
 
 GPU = a_route(name="gpu", labels=("runpod", "gpu"))
@@ -34,6 +34,11 @@ def test_the_most_specific_route_with_all_labels_wins(labels: tuple[str, ...], r
     ("labels", "nearest", "why"),
     [
         (("ubuntu-latest",), None, "no route has any of the labels ubuntu-latest"),
+        (
+            ("self-hosted", "Linux"),
+            "gpu",
+            "it asks for no label of a route's own, such as gpu, runpod; `generic_jobs = true` on a route allows that",
+        ),
         (("self-hosted", "tpu"), None, "no route has any of the labels tpu"),
         (("runpod", "gpu", "h100"), "gpu", "route gpu lacks h100"),
         (("runpod", "windows", "cpu"), "cpu", "route cpu lacks windows"),
@@ -57,6 +62,17 @@ def test_a_route_for_some_repositories_serves_no_other() -> None:
     assert match(("gpu",), "acme/api", (only,)) == Unmatched(reason="no route serves the repository acme/api")
 
 
+@pytest.mark.parametrize("labels", [("self-hosted",), ("self-hosted", "linux", "X64")])
+def test_a_generic_job_goes_only_to_a_route_that_allows_it(labels: tuple[str, ...]) -> None:
+    assert isinstance(match(labels, "acme/web", ROUTES), Unmatched)
+    generic = a_route(name="any", generic_jobs=True)
+    assert match(labels, "acme/web", (*ROUTES, generic)) == generic
+
+
+def test_routes_whose_runners_may_be_given_anothers_jobs_are_named() -> None:
+    assert [(small.name, large.name) for small, large in contained(ROUTES)] == [("gpu", "big")]
+
+
 LABELS = st.sampled_from(["self-hosted", "linux", "x64", "runpod", "gpu", "GPU", "cpu", "a100", "h100"])
 
 
@@ -65,7 +81,7 @@ def test_a_matched_route_holds_every_label_and_no_smaller_route_does(
     labels: frozenset[str], routes: list[object]
 ) -> None:
     wanted = {label.lower() for label in labels}
-    serving = [r for r in ROUTES if wanted and wanted <= r.label_set]
+    serving = [r for r in ROUTES if wanted <= r.label_set and wanted & r.labels]
     found = match(labels, "acme/web", routes)  # type: ignore[arg-type]
     if isinstance(found, Unmatched):
         assert not serving

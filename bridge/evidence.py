@@ -1,0 +1,246 @@
+"""Which queued jobs GitHub would give to a new runner, from what became of earlier runners. Pure.
+
+GitHub may keep a job queued and give it to nobody: `max-parallel`, a runner group that does not admit its repository,
+an archived repository, an incident. No call tells. But GitHub gives any eligible job to any eligible runner, so a
+runner that listened and got nothing is evidence against every job of its pool that was queued meanwhile.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bridge.decision import IdleRunner, JobHistory, Pool, RunnerUse, Snapshot
+from bridge.model import JobStatus, WorkflowJob
+
+LISTENED = 60.0
+"""s that a runner must listen beside a queued job, to be evidence: GitHub assigns a job within seconds."""
+
+REMEMBERED = 25 * 3600.0
+"""s that evidence is kept in mind: as long as a job may be asked for, and an hour."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 300.0, 4 * 3600.0
+"""s from an idle runner's end to the next try for a single job; each pause is twice the last."""
+
+FIRST_PROBE, LONGEST_PROBE = 150.0, 1800.0
+"""s from an idle runner's end to the next try for a pool in which several jobs are stuck."""
+
+FRESH_PROBE = 120.0
+"""s in such a pool until a job without evidence is tried whose repository has a job with evidence."""
+
+MAX_FAILURES, FAILED_PAUSE = 5, 900.0
+"""Failed runners for one job, after which there is a pause in s before each further try; each is twice the last."""
+
+GIVEN_UP = 86_400.0
+"""s from a job's first claim until it is given up: GitHub fails a self-hosted job that was queued for a day."""
+
+YOUNG = 600.0
+"""s in which a ledger is new: it may be that each pass has a new one, and none knows of the others' tries."""
+
+UNTRIED, SLOT, SLOTS = 3600.0, 300.0, 48
+"""A new ledger serves jobs that are queued for less than UNTRIED s; an older one in one of SLOTS slots of SLOT s."""
+
+_NO_HISTORY = JobHistory(generation=0, attempts=0, last_claim=0.0, last_end=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the evidence says of one queued job.
+
+    Args:
+        rounds: how many times in a row a runner listened beside it for nothing.
+        why: the reason to leave it alone now, None to serve it.
+    """
+
+    rounds: int = 0
+    why: str | None = None
+
+
+@dataclass
+class Evidence:
+    """The evidence of one snapshot, by pool.
+
+    Args:
+        verdicts: by job id.
+        probing: pools in which only one runner at a time may wait for a job, with the reason for the others.
+        suspect: pools whose last runner was idle beside a queued job.
+    """
+
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    probing: dict[Pool, str] = field(default_factory=dict)
+    suspect: set[Pool] = field(default_factory=set)
+
+    def of(self, job: WorkflowJob) -> Verdict:
+        """What is said of a job."""
+        return self.verdicts.get(job.id, Verdict())
+
+
+def rounds(idle: Iterable[IdleRunner], since: float) -> list[float]:
+    """When runners ended, of which each began to listen after the one before had ended.
+
+    Args:
+        idle: runners of one pool.
+        since: Unix seconds; a runner counts that listened for LISTENED after it.
+    """
+    ends: list[float] = []
+    for each in sorted(idle, key=lambda i: i.ended):
+        began = max(each.began, since, ends[-1] if ends else 0.0)
+        if each.ended - began >= LISTENED:
+            ends.append(each.ended)
+    return ends
+
+
+def judge(snapshot: Snapshot, queued: Mapping[Pool, Sequence[WorkflowJob]], now: float) -> Evidence:
+    """Judge every queued job.
+
+    Args:
+        snapshot: what was seen.
+        queued: by pool, the queued jobs that its route serves.
+        now: Unix seconds.
+    """
+    idle: dict[Pool, list[IdleRunner]] = defaultdict(list)
+    for each in snapshot.idle:
+        idle[each.pool].append(each)
+    evidence = Evidence()
+    for pool, jobs in queued.items():
+        _judge_pool(snapshot, pool, jobs, idle.get(pool, []), evidence, now)
+    return evidence
+
+
+def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
+    snapshot: Snapshot, pool: Pool, jobs: Sequence[WorkflowJob], idle: list[IdleRunner], evidence: Evidence, now: float
+) -> None:
+    uses = _by_run(use for use in snapshot.uses if use.pool == pool)
+    held = _held(snapshot, jobs, idle, uses)
+    counted = {job.id: rounds(_unexplained(idle, uses.get(job.run_id, ())), known_since(snapshot, job)) for job in jobs}
+    taken = snapshot.last_taken.get(pool, 0.0)
+    stuck = [job for job in jobs if counted[job.id] and counted[job.id][-1] > taken and job.id not in held]
+    since_taken = rounds((i for i in idle if not i.refuted), taken)
+    if stuck and since_taken:
+        evidence.suspect.add(pool)
+    several = len(stuck) > 1 and bool(since_taken)
+    if several:
+        evidence.probing[pool] = _probing(pool, len(stuck))
+    repositories = {job.repository.lower() for job in stuck}
+    for job in jobs:
+        ends = counted[job.id]
+        history = snapshot.history.get(job.id, _NO_HISTORY)
+        why = _given_up(history, job, now) or _untold(snapshot, job, now) or held.get(job.id) or _failed(history, now)
+        if not why and several:
+            familiar = job.repository.lower() in repositories
+            why = _paused(since_taken, _probe_pause(ends, since_taken, familiar=familiar), now)
+        elif not why and ends:
+            why = _paused(ends, _doubling(FIRST_PAUSE, LONGEST_PAUSE, len(ends)), now)
+        evidence.verdicts[job.id] = Verdict(rounds=len(ends), why=why)
+
+
+def known_since(snapshot: Snapshot, job: WorkflowJob) -> float:
+    """Unix seconds since when a job is queued, by the bridge's clock where the ledger tells."""
+    return snapshot.queued_since.get(job.id, job.created_at)
+
+
+def _by_run(uses: Iterable[RunnerUse]) -> dict[int, list[RunnerUse]]:
+    found: dict[int, list[RunnerUse]] = defaultdict(list)
+    for use in uses:
+        found[use.run_id].append(use)
+    return found
+
+
+def _unexplained(idle: Iterable[IdleRunner], uses: Iterable[RunnerUse]) -> list[IdleRunner]:
+    """Idle runners that neither a job that ran later, nor another job of the run explains (`max-parallel`)."""
+    spans = tuple(uses)
+    return [each for each in idle if not each.refuted and not _beside(each, spans)]
+
+
+def _beside(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
+    """Whether a job of the run ran while this runner was idle."""
+    return any(use.began < idle.ended and (use.ended is None or use.ended > idle.began) for use in uses)
+
+
+def _held(
+    snapshot: Snapshot, jobs: Iterable[WorkflowJob], idle: Collection[IdleRunner], uses: Mapping[int, list[RunnerUse]]
+) -> dict[int, str]:
+    """Jobs of runs that used fewer runners than they had jobs queued, beyond what they ever used at a time."""
+    limited: dict[int, list[WorkflowJob]] = defaultdict(list)
+    for job in jobs:
+        beside = [each for each in idle if _beside(each, uses.get(job.run_id, ()))]
+        if beside and rounds(beside, known_since(snapshot, job)):
+            limited[job.run_id].append(job)
+    running = Counter(job.run_id for job in snapshot.jobs if job.status is JobStatus.IN_PROGRESS)
+    held: dict[int, str] = {}
+    for run_id, of_run in limited.items():
+        most = _most_at_once(uses[run_id])
+        why = f"{running[run_id]} jobs of its run are in progress, and it never used more than {most} runners at a time"
+        oldest_first = sorted(of_run, key=lambda job: (job.created_at, job.id))
+        held |= {job.id: why for job in oldest_first[max(0, most - running[run_id]) :]}
+    return held
+
+
+def _most_at_once(uses: Iterable[RunnerUse]) -> int:
+    steps = [(use.began, 1) for use in uses] + [(use.ended, -1) for use in uses if use.ended is not None]
+    most = now = 0
+    for _, step in sorted(steps):
+        now += step
+        most = max(most, now)
+    return most
+
+
+def _probe_pause(ends: Sequence[float], since_taken: Sequence[float], *, familiar: bool) -> float:
+    """Seconds until a pool's next probe: at once for a job of a repository that nothing is known of."""
+    if ends:
+        return _doubling(FIRST_PROBE, LONGEST_PROBE, len(since_taken))
+    return FRESH_PROBE if familiar else 0.0
+
+
+def _probing(pool: Pool, stuck: int) -> str:
+    return f"GitHub gives no runner of route {pool.route} a job: {stuck} jobs are stuck; one runner at a time tries"
+
+
+def _paused(ends: Sequence[float], pause: float, now: float) -> str | None:
+    until = ends[-1] + pause
+    if now >= until:
+        return None
+    times = f"{len(ends)} runners" if len(ends) > 1 else "a runner"
+    return f"stuck: {times} listened and GitHub gave them no job; the next try is in {_span(until - now)}"
+
+
+def _failed(history: JobHistory, now: float) -> str | None:
+    if history.attempts < MAX_FAILURES:
+        return None
+    pause = _doubling(FAILED_PAUSE, LONGEST_PAUSE, history.attempts - MAX_FAILURES + 1)
+    until = history.last_claim + pause
+    if now >= until:
+        return None
+    return f"stuck: {history.attempts} runners failed before they took a job; the next try is in {_span(until - now)}"
+
+
+def is_given_up(history: JobHistory, now: float) -> bool:
+    """Whether a job gets no more runners until it is retried by hand."""
+    return history.first_claim > 0.0 and now >= history.first_claim + GIVEN_UP
+
+
+def _given_up(history: JobHistory, job: WorkflowJob, now: float) -> str | None:
+    if not is_given_up(history, now):
+        return None
+    return f"given up: {history.generation} runners in a day did not get it; `retry {job.id}` tries again"
+
+
+def _untold(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
+    """Where each pass has a new ledger, only a job's age tells how often it may have been tried."""
+    age = now - max(job.created_at, job.started_at or 0.0)
+    known = job.id in snapshot.history or now > snapshot.ledger_born + YOUNG
+    if known or age < UNTRIED:
+        return None
+    if age > GIVEN_UP:
+        return "given up: it is queued for over a day, and this ledger is new"
+    if age // SLOT % SLOTS == 0:
+        return None
+    every = f"one try every {SLOT * SLOTS / 3600:.0f} h until it is {YOUNG / 60:.0f} min old"
+    return f"queued for {_span(age)}, and this ledger is new: {every}"
+
+
+def _doubling(first: float, longest: float, times: int) -> float:
+    return min(first * 2.0 ** min(times - 1, 16), longest)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
