@@ -333,10 +333,15 @@ class Skip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to do now, and for every queued job that is left alone, why."""
+    """What to do now, and for every queued job that is left alone, why.
+
+    Args:
+        given_up: ids of jobs that get no more runners until they are retried by hand.
+    """
 
     claims: tuple[Claim, ...] = ()
     moves: tuple[Move, ...] = ()
     withdrawals: tuple[Withdraw, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
     skips: tuple[Skip, ...] = ()
+    given_up: tuple[int, ...] = ()

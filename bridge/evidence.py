@@ -49,10 +49,12 @@ class Verdict:
     Args:
         rounds: how many times in a row a runner listened beside it for nothing.
         why: the reason to leave it alone now, None to serve it.
+        given_up: it gets no more runners until it is retried by hand.
     """
 
     rounds: int = 0
     why: str | None = None
+    given_up: bool = False
 
 
 @dataclass
@@ -124,13 +126,14 @@ def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
     for job in jobs:
         ends = counted[job.id]
         history = snapshot.history.get(job.id, _NO_HISTORY)
-        why = _given_up(history, job, now) or _untold(snapshot, job, now) or held.get(job.id) or _failed(history, now)
+        given_up = _given_up(snapshot, job, history, now)
+        why = given_up or _untold(snapshot, job, now) or held.get(job.id) or _failed(history, now)
         if not why and several:
             familiar = job.repository.lower() in repositories
             why = _paused(since_taken, _probe_pause(ends, since_taken, familiar=familiar), now)
         elif not why and ends:
             why = _paused(ends, _doubling(FIRST_PAUSE, LONGEST_PAUSE, len(ends)), now)
-        evidence.verdicts[job.id] = Verdict(rounds=len(ends), why=why)
+        evidence.verdicts[job.id] = Verdict(rounds=len(ends), why=why, given_up=given_up is not None)
 
 
 def known_since(snapshot: Snapshot, job: WorkflowJob) -> float:
@@ -213,25 +216,28 @@ def _failed(history: JobHistory, now: float) -> str | None:
     return f"stuck: {history.attempts} runners failed before they took a job; the next try is in {_span(until - now)}"
 
 
-def is_given_up(history: JobHistory, now: float) -> bool:
-    """Whether a job gets no more runners until it is retried by hand."""
-    return history.first_claim > 0.0 and now >= history.first_claim + GIVEN_UP
+def _given_up(snapshot: Snapshot, job: WorkflowJob, history: JobHistory, now: float) -> str | None:
+    if history.first_claim > 0.0 and now >= history.first_claim + GIVEN_UP:
+        return f"given up: {history.generation} runners in a day did not get it; `retry {job.id}` tries again"
+    if _is_new_to(snapshot, job, now) and now - _queued_at(job) > GIVEN_UP:
+        return "given up: it is queued for over a day, and this ledger is new"
+    return None
 
 
-def _given_up(history: JobHistory, job: WorkflowJob, now: float) -> str | None:
-    if not is_given_up(history, now):
-        return None
-    return f"given up: {history.generation} runners in a day did not get it; `retry {job.id}` tries again"
+def _is_new_to(snapshot: Snapshot, job: WorkflowJob, now: float) -> bool:
+    """Whether a ledger is too young to know what was tried for a job: each pass may have a new one."""
+    return job.id not in snapshot.history and now <= snapshot.ledger_born + YOUNG
+
+
+def _queued_at(job: WorkflowJob) -> float:
+    return max(job.created_at, job.started_at or 0.0)
 
 
 def _untold(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
-    """Where each pass has a new ledger, only a job's age tells how often it may have been tried."""
-    age = now - max(job.created_at, job.started_at or 0.0)
-    known = job.id in snapshot.history or now > snapshot.ledger_born + YOUNG
-    if known or age < UNTRIED:
+    """With a new ledger only a job's age tells how often it may have been tried."""
+    age = now - _queued_at(job)
+    if age < UNTRIED or not _is_new_to(snapshot, job, now):
         return None
-    if age > GIVEN_UP:
-        return "given up: it is queued for over a day, and this ledger is new"
     if age // SLOT % SLOTS == 0:
         return None
     every = f"one try every {SLOT * SLOTS / 3600:.0f} h until it is {YOUNG / 60:.0f} min old"

@@ -24,6 +24,9 @@ class Metrics:
         )
         self._moves = Counter("bridge_submissions", "Submissions that came to a state", ["state"], registry=registry)
         self._queued = Gauge("bridge_jobs_queued", "Queued jobs known", registry=registry)
+        self._given_up = Gauge(
+            "bridge_jobs_given_up", "Queued jobs that get no more runners until they are retried", registry=registry
+        )
         self._open = Gauge("bridge_submissions_open", "Open submissions", ["route", "state"], registry=registry)
         self._streaks = Gauge(
             "bridge_endpoint_breakdowns", "Workers that broke down in a row", ["endpoint"], registry=registry
@@ -69,6 +72,7 @@ class Metrics:
 
     def _stand(self, decision: Decision) -> None:
         self._queued.set(sum(job.status is JobStatus.QUEUED for job in decision.jobs))
+        self._given_up.set(len(decision.plan.given_up))
         self._streaks.clear()
         for endpoint, streak in decision.streaks.items():
             self._streaks.labels(endpoint).set(streak.failures)

@@ -124,6 +124,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         withdrawals=tuple(sorted([*settled.withdrawals, *idle, *surplus], key=lambda w: w.submission.id)),
         sweeps=tuple(_sweeps(snapshot, own, strangers, submissions, now)),
         skips=tuple(sorted([*skips, *supplied], key=lambda s: s.job_id)),
+        given_up=tuple(sorted(job_id for job_id, verdict in evidence.verdicts.items() if verdict.given_up)),
     )
 
 

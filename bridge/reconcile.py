@@ -148,6 +148,7 @@ class Reconciler:
         self._ledger = ledger
         self._clock = clock
         self._observer = Observer(scope, github, runpod, log, clock=clock)
+        self._given_up: frozenset[int] = frozenset()  # jobs of which it was said
         self._routes = {route.name: route for route in scope.routes}
 
     async def run(self) -> Report:
@@ -202,6 +203,7 @@ class Reconciler:
         decision = await self._ledger.transact(lambda books: self._claim(books, seen))
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
+        self._tell_of_given_up(decision)
         applier = Applier(self._github, self._runpod, self._ledger, self._scope, clock=self._clock)
         await applier.apply(
             [(s, self._routes[s.pool.route]) for s in decision.claimed],
@@ -214,6 +216,17 @@ class Reconciler:
             problems=tuple(dict.fromkeys([*seen.problems, *applier.problems])),
             seconds=time.monotonic() - began,
         )
+
+    def _tell_of_given_up(self, decision: Decision) -> None:
+        """Log each job once that gets no more runners."""
+        given_up = frozenset(decision.plan.given_up)
+        why = {skip.job_id: skip.why for skip in decision.plan.skips}
+        for job in decision.jobs:
+            if job.id in given_up - self._given_up:
+                log.warning(
+                    "job given up", job=job.id, repository=job.repository, url=job.html_url, why=why.get(job.id)
+                )
+        self._given_up = given_up
 
     def _decide(self, books: Books, seen: Observation) -> Decision:
         """Write down what was seen and plan, within one write transaction."""
