@@ -37,6 +37,9 @@ from bridge.plan import plan
 STALE = 600.0
 """s after which what a look showed counts for nothing."""
 
+PRUNE_EVERY = 600.0
+"""s between two deletions of what ended long ago."""
+
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -148,6 +151,7 @@ class Reconciler:
         self._ledger = ledger
         self._clock = clock
         self._observer = Observer(scope, github, runpod, log, clock=clock)
+        self._pruned_at = 0.0
         self._given_up: frozenset[int] = frozenset()  # jobs of which it was said
         self._routes = {route.name: route for route in scope.routes}
 
@@ -239,8 +243,9 @@ class Reconciler:
         decided = plan(snapshot, now)
         for move in decided.moves:
             books.record(move, seen.at)
-        if seen.looks:
+        if seen.looks and not self._pruned_at <= now < self._pruned_at + PRUNE_EVERY:
             books.prune(now - self._scope.retention, now)
+            self._pruned_at = now
         standing = Counter((s.pool.route, s.state) for s in snapshot.submissions if s.state in OPEN_STATES)
         return Decision(plan=decided, jobs=snapshot.jobs, standing=standing, streaks=snapshot.streaks)
 
