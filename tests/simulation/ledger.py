@@ -43,10 +43,15 @@ class Store:
     def __init__(self, born: float) -> None:
         self._saved: sqlite3.Connection | None = None
         self.users = 0
-        self.lose(born)
+        self._open(born)
 
     def lose(self, born: float) -> None:
         """Begin with an empty ledger, made at `born` (Unix seconds)."""
+        self._connection.close()
+        self._connection.engine.dispose()
+        self._open(born)
+
+    def _open(self, born: float) -> None:
         self._connection = connect("sqlite://").connect()
         self._last_read = LastRead()
         with self._connection.begin():

@@ -21,6 +21,9 @@ from tests.values import a_route
 REAP = (120.0, 360.0)
 """s after which GitHub removes an idle registration that listens (facts/runner.md)."""
 
+REAP_EARLY = (120.0, 280.0)
+"""s; so that it removes each before the bridge's own idle_timeout."""
+
 MINUTE = 60.0
 
 A, B = "acme/a", "acme/b"
