@@ -53,16 +53,17 @@ class Driver:
         await self._service.run(asyncio.Event())
 
     async def _repeat(self, runs: Cron) -> None:
+        kept = LedgerPort(self._store(), self.clock) if runs.keeps_ledger else None
         while True:
             began = self._world.now
-            store = self._store() if runs.keeps_ledger else Store(self.clock())
-            reconciler = self._reconciler(LedgerPort(store, self.clock))
+            ledger = kept or LedgerPort(Store(self.clock()), self.clock)
+            reconciler = self._reconciler(ledger)
             try:
                 self._note(await reconciler.run())
             except BridgeError as error:
                 self._world.problems[str(error)] += 1
             if not runs.keeps_ledger:
-                store.close()
+                ledger.store.close()
             await asyncio.sleep(max(0.0, began + runs.interval - self._world.now))
 
     def _store(self) -> Store:

@@ -370,5 +370,8 @@ class GitHubModel:
             return
         for _ in range(1 + self._world.occurs(self.facts.webhooks_twice)):
             delay = self.facts.webhook_delay * self._world.random.uniform(0.5, 1.5)
-            for deliver in self.subscribers:
-                self._world.later(delay, deliver, sent.guid, shown)
+            self._world.later(delay, self._deliver, sent.guid, shown)
+
+    def _deliver(self, guid: str, shown: WorkflowJob) -> None:
+        for hear in self.subscribers:
+            hear(guid, shown)

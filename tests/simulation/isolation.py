@@ -46,7 +46,8 @@ def isolated(world: "World") -> Iterator[None]:
     random.seed(world.scenario.seed)
     with ExitStack() as stack:
         for name, module in list(sys.modules.items()):
-            if not name.startswith("bridge."):
+            # The emulators may be serving other tests in threads of this process.
+            if not name.startswith("bridge.") or name.startswith("bridge.emulator"):
                 continue
             for attribute, original, fake in (("time", time, fake_time), ("uuid", uuid, fake_uuid)):
                 if getattr(module, attribute, None) is original:

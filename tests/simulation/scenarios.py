@@ -3,6 +3,8 @@
 Each is a function of few parameters that returns a `Scenario`; none asserts anything.
 """
 
+from dataclasses import replace
+
 from bridge.model import Credentials, Route
 from tests.simulation.scenario import (
     DAY,
@@ -21,6 +23,9 @@ from tests.values import a_route
 REAP = (120.0, 360.0)
 """s after which GitHub removes an idle registration that listens (facts/runner.md)."""
 
+REAP_EARLY = (120.0, 280.0)
+"""s; so that it removes each before the bridge's own idle_timeout."""
+
 MINUTE = 60.0
 
 A, B = "acme/a", "acme/b"
@@ -29,6 +34,12 @@ A, B = "acme/a", "acme/b"
 def dispatcher(*routes: Route, **given: object) -> Dispatcher:
     """A service with webhooks and callbacks, by default with one route."""
     return Dispatcher(routes=routes or (a_route(),), **given)  # type: ignore[arg-type]
+
+
+def with_canary(scenario: Scenario, *, within: float = 1_800.0) -> Scenario:
+    """The same, longer by `within` (s), with an ordinary job named canary-0 when the original would have ended."""
+    canary = Run(name="canary", at=scenario.seconds)
+    return replace(scenario, seconds=scenario.seconds + within, runs=(*scenario.runs, canary))
 
 
 def job_day(*, reap: tuple[float, float] | None = None, seconds: float = DAY) -> Scenario:

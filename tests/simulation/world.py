@@ -129,7 +129,8 @@ class World:
 
     def submitted(self, request: Request) -> None:
         """RunPod has accepted a request: hold it to its route's limit."""
-        key = (self.drivers[request.owner].facts.ledger, request.route.name)
+        driver = self.drivers.get(request.owner)
+        key = (driver.facts.ledger if driver else request.owner, request.route.name)
         self._open[key] = [r for r in self._open[key] if r.is_open] + [request]
         count = len(self._open[key])
         self._most_open[key] = max(self._most_open[key], count)
@@ -144,7 +145,8 @@ class World:
 
     def call_back(self, url: str, owner: str) -> None:
         """RunPod posts to a dispatcher that a request has ended."""
-        self.drivers[owner].call_back(url)
+        if owner in self.drivers:
+            self.drivers[owner].call_back(url)
 
     def violated(self, what: str) -> None:
         """A rule was broken."""
