@@ -144,12 +144,13 @@ def conclude(progress: Progress, code: int) -> tuple[Reason, str]:
             return Reason.CRASHED, _told(progress, f"the runner ended with code {code}")
 
 
-def conclude_stopped(before: Progress, after: Progress) -> tuple[Reason, str]:
+def conclude_stopped(before: Progress, after: Progress, job_timeout: float) -> tuple[Reason, str]:
     """What it means that the worker ended the Listener at a limit.
 
     Args:
         before: all that it had said at the limit.
         after: all that it said until its end. A job that came in between was cancelled by the interrupt.
+        job_timeout: s, the limit of a job.
 
     Returns:
         The reason, and one line for a person. `no_job` only of a runner that listened and said nothing of a job.
@@ -157,7 +158,7 @@ def conclude_stopped(before: Progress, after: Progress) -> tuple[Reason, str]:
     if before.result:
         return Reason.COMPLETED, "the runner did not leave after its job"
     if before.job is not None and not ended_by_itself(before, after):
-        return Reason.TIMED_OUT, "the job took longer than its job_timeout"
+        return Reason.TIMED_OUT, f"the job took over {job_timeout:.0f} s"
     if after.result:
         return Reason.COMPLETED, f"the job ended while the runner was stopped: {after.result}"
     if after.job is not None:

@@ -206,7 +206,7 @@ class Session:
             return Reason.NO_JOB, "no job came"  # whatever the runner says of its deletion
         if self._progress.job is None and self._deletion is Deletion.BUSY:
             return Reason.CRASHED, "GitHub gave the runner a job, but the runner did not start it"
-        return conclude_stopped(self._at_end, self._progress)
+        return conclude_stopped(self._at_end, self._progress, self._request.job_timeout)
 
     async def _followed(self, process: Process) -> bool:
         """Wait for the Listener's end; False when a limit came first."""

@@ -151,7 +151,7 @@ def test_a_runner_that_the_worker_stopped_has_had_no_job_only_if_it_listened_and
 ) -> None:
     results = {"Canceled", "Succeeded"}
     spoken = [f"{T}Job build (1, x) completed with result: {line}" if line in results else line for line in between]
-    assert conclude_stopped(after(*before), after(*before, *spoken))[0] is reason
+    assert conclude_stopped(after(*before), after(*before, *spoken), 60.0)[0] is reason
 
 
 def test_a_jobs_name_cannot_pretend_to_be_a_result() -> None:
