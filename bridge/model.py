@@ -56,15 +56,19 @@ class WorkerInput(TypedDict, total=False):
 
 
 class WorkerAnswer(TypedDict, total=False):
-    """A request's `output`. A failure is instead the string `error`: `{reason}: {detail}`."""
+    """A request's `output`.
 
-    outcome: str  # Reason.COMPLETED or Reason.NO_JOB
+    A failure has `outcome` and, once the runner was started, `seconds`, and beside the output the string `error`:
+    `{reason}: {detail}`.
+    """
+
+    outcome: str  # Reason.COMPLETED, NO_JOB (the runner listened) or EXPIRED (nothing was started), or a failure's
     job: str | None  # the job's display name
     result: str | None  # Succeeded | Failed | Canceled | Skipped | Abandoned, the runner's word
     runner_name: str
     runner_version: str | None
     exit_code: int | None  # the Listener's
-    seconds: dict[str, float]  # per phase: configure, listen, job, cleanup
+    seconds: dict[str, float]  # per phase: configure, connect, listen (with GitHub, for a job), job, leave, cleanup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ Started as the worker's program. A trial without RunPod: `python3 handler.py --t
 """
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from runner_image.account import SUDOERS, refuse_exposed_keys, runner_account, s
 from runner_image.events import Events
 from runner_image.failure import Failure
 from runner_image.masking import Masker
+from runner_image.pace import Pace
 from runner_image.process import adopt_orphans, unbroken
 from runner_image.progress import Reporter, Send
 from runner_image.request import names, parse
@@ -66,7 +68,8 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _failed(failure: Failure, masker: Masker, emit: Events) -> dict[str, Any]:
     emit("failed", reason=failure.reason, detail=failure.detail)
-    return {"outcome": failure.reason.value, "error": masker.mask(str(failure))}
+    timed = {"seconds": dict(failure.seconds)} if failure.seconds else {}
+    return {"outcome": failure.reason.value, **timed, "error": masker.mask(str(failure))}
 
 
 async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> WorkerAnswer:
@@ -92,14 +95,21 @@ async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> W
     except asyncio.CancelledError:
         if not told.is_set():
             raise
-        # os._exit: the SDK's open poll would hold the process for up to 90 s more.
-        loop.call_later(ANSWER_LIMIT, os._exit, 128 + signal.SIGTERM)
         raise Failure(Reason.STOPPED, "the worker was told to stop") from None
     finally:
+        if told.is_set():
+            loop.call_later(ANSWER_LIMIT, _leave)
         loop.remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, sdk_handler)
     emit("done", **answer)
     return answer
+
+
+def _leave() -> None:
+    """Leave at once: the SDK's open poll would hold the process for up to 90 s more, its ping process for ever."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(128 + signal.SIGTERM)
 
 
 def _to_runpod(request: Mapping[str, Any]) -> Send:
@@ -131,7 +141,7 @@ def main() -> None:
     shield(os.environ)
     for check in fitness.checks(runner_root(os.environ), os.environ, runner_account(os.environ)):
         runpod.serverless.register_fitness_check(check)
-    runpod.serverless.start({"handler": handle, "refresh_worker": True, "concurrency_modifier": lambda _: 1})
+    runpod.serverless.start({"handler": handle, "refresh_worker": True, "concurrency_modifier": Pace()})
 
 
 if __name__ == "__main__":

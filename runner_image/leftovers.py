@@ -1,9 +1,16 @@
-"""Nothing of one job is left for the next, even when RunPod keeps the container."""
+"""Nothing of one job is left for the next, even when RunPod keeps the container.
+
+Without an account of its own the runner's files cannot be told by their owner. Then its folder is put back as it was:
+config.sh leaves `.env`, `.path` and `svc.sh`, the runner `.service`, `.setup_info` and others, a job what it likes, and
+`.env` sets the environment of the next Listener.
+"""
 
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -15,6 +22,47 @@ OPEN_TO_ALL = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/op
 
 _LEFT_BY_A_RUNNER = (".runner", ".credentials", ".credentials_rsaparams", "_work", "_diag")
 _SKELETON = Path("/etc/skel")
+_LARGEST = 1_000_000
+"""Bytes of a file whose content is remembered; the runner's scripts and settings have a few thousand."""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A file of the runner's folder as it was."""
+
+    content: bytes
+    mode: int
+
+
+Folder = dict[str, Remembered | None]
+"""The entries of a folder by name; None for one of which only the name is remembered."""
+
+
+def remember(root: Path) -> Folder:
+    """What is in the runner's folder before a job, without what an earlier runner left."""
+    return {path.name: _remembered(path) for path in _entries(root) if path.name not in _LEFT_BY_A_RUNNER}
+
+
+def restore(root: Path, folder: Folder) -> None:
+    """Put the runner's folder back: new entries go, and files that were changed or removed are written again.
+
+    What lies deeper, in `bin` and `externals`, stays as it is.
+    """
+    _remove(path for path in _entries(root) if path.name not in folder)
+    for name, file in folder.items():
+        path = root / name
+        if file and _remembered(path) != file:
+            _remove([path])
+            path.write_bytes(file.content)
+            path.chmod(file.mode)
+
+
+def _remembered(path: Path) -> Remembered | None:
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST:
+            return Remembered(path.read_bytes(), stat.S_IMODE(status.st_mode))
+    return None
 
 
 def forget_job(root: Path, account: Account | None, open_to_all: Iterable[Path] = OPEN_TO_ALL) -> None:

@@ -6,23 +6,33 @@ Strings and codes are those of https://github.com/actions/runner, src/Runner.Lis
 
 import re
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from bridge.model import Reason
 
 RESTARTABLE = frozenset({2, 3, 4})
 """Codes after which run.sh starts the Listener again, without limit: an unhandled exception, an update."""
 
+LONGEST_SAID = 500
+"""Characters of the runner's own words that a reason repeats."""
+
 _TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
 _VERSION = re.compile(r"Current runner version: '(?P<version>[^']+)'")
 _LISTENING = re.compile(rf"{_TIME}Listening for Jobs")
+_RECONNECTED = re.compile(rf"{_TIME}Runner reconnected\.")
+_LOST = re.compile(rf"{_TIME}Runner connect error: ")
 _RUNNING = re.compile(rf"{_TIME}Running job: (?P<name>.*)")
 _COMPLETED = re.compile(
     rf"{_TIME}Job (?P<name>.*) completed with result: (?P<result>Succeeded|Failed|Canceled|Skipped|Abandoned)\s*"
 )
 _ERROR = rf"(?:{_TIME})?(?:An error occurr?ed: )?"
+_COMPLAINT = re.compile(
+    rf"(?:{_TIME})?(?P<said>(?:An error occurr?ed|Failed to create|Runner connect error|Unhandled exception"
+    r"|Process terminated).*)"
+)
 _TROUBLE = (
     (
-        re.compile(_ERROR + r"Runner version v\S+ is deprecated and cannot receive messages"),
+        re.compile(_ERROR + r"(?:Error: \w+ )?Runner version v\S+ is deprecated and cannot receive messages"),
         Reason.VERSION_DEPRECATED,
     ),
     (re.compile(_ERROR + r"A session for this runner already exists"), Reason.SESSION_CONFLICT),
@@ -35,6 +45,15 @@ _TROUBLE = (
 )
 
 
+class Phase(StrEnum):
+    """What the Listener does; each phase has a limit of its own, and its seconds are in the answer."""
+
+    CONNECT = "connect"  # it has no session with GitHub, not yet or no more
+    LISTEN = "listen"  # it waits for a job
+    JOB = "job"
+    LEAVE = "leave"  # its job has ended
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """What the Listener has said so far.
@@ -42,31 +61,49 @@ class Progress:
     Args:
         version: the runner's.
         listening: it waits for a job, or has waited.
+        lost: it has no connection to GitHub, and tries again.
         job: the display name of the job that it took.
         result: how the job ended, the runner's word.
         trouble: what it complained of.
+        said: its last complaint, in its own words.
     """
 
     version: str | None = None
     listening: bool = False
+    lost: bool = False
     job: str | None = None
     result: str | None = None
     trouble: Reason | None = None
+    said: str | None = None
 
     def after(self, line: str) -> "Progress":
         """What is known after one more line."""
         if found := _RUNNING.match(line):
-            return replace(self, listening=True, job=found["name"])
+            return replace(self, listening=True, lost=False, job=found["name"])
         if (found := _COMPLETED.match(line)) and self.job is not None:
             return replace(self, result=found["result"])
         if _LISTENING.match(line):
-            return replace(self, listening=True, trouble=None)
+            return replace(self, listening=True, lost=False, trouble=None, said=None)
+        if _RECONNECTED.match(line):
+            return replace(self, lost=False, trouble=None, said=None)
         if found := _VERSION.match(line):
             return replace(self, version=found["version"])
-        for pattern, reason in _TROUBLE:
-            if pattern.match(line):
-                return replace(self, trouble=reason)
-        return self
+        return self._complained(line)
+
+    def _complained(self, line: str) -> "Progress":
+        found = _COMPLAINT.match(line)
+        trouble = next((reason for pattern, reason in _TROUBLE if pattern.match(line)), self.trouble)
+        said = found["said"].strip()[:LONGEST_SAID] if found else self.said
+        return replace(self, trouble=trouble, said=said, lost=self.lost or bool(_LOST.match(line)))
+
+    @property
+    def phase(self) -> Phase:
+        """What it does now."""
+        if self.result:
+            return Phase.LEAVE
+        if self.job is not None:
+            return Phase.JOB
+        return Phase.LISTEN if self.listening and not self.lost else Phase.CONNECT
 
     @property
     def hopeless(self) -> bool:
@@ -75,31 +112,74 @@ class Progress:
 
 
 def conclude(progress: Progress, code: int) -> tuple[Reason, str]:
-    """What the Listener's end means.
+    """What it means that the Listener left by itself.
 
     Args:
         progress: all that it said.
         code: its exit code, negative for a signal.
 
     Returns:
-        The reason, and one line for a person.
+        The reason, and one line for a person. `no_job` only of a runner that was connected to GitHub to the end.
     """
     if progress.result:
         return Reason.COMPLETED, f"the job ended: {progress.result}"
     if progress.job is not None:
-        return Reason.CRASHED, f"the runner ended with code {code} during its job"
+        return Reason.CRASHED, _told(progress, f"the runner ended with code {code} during its job")
     if progress.trouble:
-        return progress.trouble, f"the runner ended with code {code}"
+        return progress.trouble, _told(progress, f"the runner ended with code {code}")
     match code:
-        case 0 if progress.listening:
+        case 0 if progress.phase is Phase.LISTEN:
             return Reason.NO_JOB, "the runner left without a job"
+        case 0 if progress.lost:
+            return Reason.GITHUB_UNREACHABLE, _told(progress, "the runner left without a connection to GitHub")
         case 0:
             return Reason.REGISTRATION_LOST, "the runner left before it listened"
         case 1:
-            return Reason.CONFIGURATION_FAILED, "the runner could not start a session"
+            return Reason.CONFIGURATION_FAILED, _told(progress, "the runner could not start a session")
         case 5:
             return Reason.SESSION_CONFLICT, "another runner holds this registration's session"
         case 7:
-            return Reason.VERSION_DEPRECATED, "GitHub no longer accepts this runner's version"
+            return Reason.VERSION_DEPRECATED, _told(progress, "GitHub no longer accepts this runner's version")
         case _:
-            return Reason.CRASHED, f"the runner ended with code {code}"
+            return Reason.CRASHED, _told(progress, f"the runner ended with code {code}")
+
+
+def conclude_stopped(before: Progress, after: Progress, job_timeout: float) -> tuple[Reason, str]:
+    """What it means that the worker ended the Listener at a limit.
+
+    Args:
+        before: all that it had said at the limit.
+        after: all that it said until its end. A job that came in between was cancelled by the interrupt.
+        job_timeout: s, the limit of a job.
+
+    Returns:
+        The reason, and one line for a person. `no_job` only of a runner that listened and said nothing of a job.
+    """
+    if before.result:
+        return Reason.COMPLETED, "the runner did not leave after its job"
+    if before.job is not None and not ended_by_itself(before, after):
+        return Reason.TIMED_OUT, f"the job took over {job_timeout:.0f} s"
+    if after.result:
+        return Reason.COMPLETED, f"the job ended while the runner was stopped: {after.result}"
+    if after.job is not None:
+        return Reason.STOPPED, "a job came while the idle runner was stopped, and did not end by itself"
+    if before.trouble:
+        return before.trouble, _told(before, "the runner did not recover")
+    if before.phase is Phase.LISTEN:
+        return Reason.NO_JOB, "no job came"
+    what = "lost its connection to GitHub" if before.listening else "did not reach GitHub"
+    return Reason.GITHUB_UNREACHABLE, _told(before, f"the runner {what}")
+
+
+def ended_by_itself(before: Progress, after: Progress) -> bool:
+    """Whether the job of a runner that was interrupted ended, and not because of that.
+
+    Args:
+        before: what the Listener had said before the interrupt; its last lines may not have been read.
+        after: all that it said.
+    """
+    return before.result is not None or after.result not in (None, "Canceled")
+
+
+def _told(progress: Progress, detail: str) -> str:
+    return f"{detail}: {progress.said}" if progress.said else detail

@@ -13,8 +13,8 @@ import psutil
 
 from runner_image.account import Account
 
-INTERRUPT_GRACE = 20.0
-"""s between the interrupt and the kill of a runner: it cancels its job and ends its session meanwhile."""
+GROUP_GRACE = 5.0
+"""s between the interrupt and the kill of a program and all that it started."""
 
 DRAIN = 2.0
 """s to wait for the end of output when a step has left a process that holds it open."""
@@ -113,22 +113,32 @@ class Process:
         await asyncio.wait([self._reading], timeout=DRAIN)
         return code
 
-    async def stop(self) -> None:
-        """End it and everything that it started: an interrupt, a grace, a kill."""
-        if self._process.returncode is None:
-            self._signal(signal.SIGINT)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._process.wait()), INTERRUPT_GRACE)
-        self._signal(signal.SIGKILL)
+    async def stop(self, *, alone: float = 0.0) -> None:
+        """End it and everything that it started: an interrupt, a grace, a kill.
+
+        Args:
+            alone: s for which the program alone is interrupted, before its whole group is.
+        """
+        if alone:
+            await self._interrupt(os.kill, alone)
+        await self._interrupt(os.killpg, GROUP_GRACE)
+        self._signal(os.killpg, signal.SIGKILL)
         self._reaping.cancel()
         await self._process.wait()  # before the rest: what it leaves becomes this process's own only by its end
         await asyncio.to_thread(_kill_descendants, self._before)
+        await asyncio.wait([self._reading], timeout=DRAIN)  # its last words may be of a job that it was just given
         self._reading.cancel()
         await asyncio.wait([self._reading, self._reaping])
 
-    def _signal(self, number: signal.Signals) -> None:
+    async def _interrupt(self, kill: Callable[[int, int], None], grace: float) -> None:
+        if self._process.returncode is None:
+            self._signal(kill, signal.SIGINT)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._process.wait()), grace)
+
+    def _signal(self, kill: Callable[[int, int], None], number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+            kill(self._process.pid, number)
 
 
 async def _reap(spared: set[int]) -> None:

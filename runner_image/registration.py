@@ -1,15 +1,17 @@
 """Registers a runner with config.sh, in the modes that hand over a token or a key."""
 
+import asyncio
 import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bridge.errors import AuthError, BridgeError, ConfigError
+from bridge.errors import AuthError, BridgeError, ConfigError, OutcomeUnknown, RateLimited, Unavailable
 from bridge.model import Credentials, Reason
 from runner_image.failure import Failure
 from runner_image.request import API, RunnerRequest
@@ -17,8 +19,25 @@ from runner_image.request import API, RunnerRequest
 if TYPE_CHECKING:
     from bridge.github.api import GitHub
 
+CONNECT_LIMIT = 50.0
+"""s for GitHub to answer at all, be it to this worker or to its runner, which tries every 30 s."""
+
 _NAME_TAKEN = re.compile(r"A runner exists with the same name")
 _TOKEN_REFUSED = re.compile(r"Http response code: (?:Unauthorized|NotFound)|Invalid registration token")
+# .NET's words for a host that cannot be reached, which name it, and GitHub's own failures.
+_UNREACHABLE = re.compile(
+    r"\(\S+:\d+\)\s*$|The SSL connection could not be established"
+    r"|Http response code: (?:InternalServerError|BadGateway|ServiceUnavailable|GatewayTimeout)",
+    re.MULTILINE,
+)
+
+
+class Deletion(Enum):
+    """GitHub's word on the deletion of a runner."""
+
+    AGREED = auto()  # the runner is gone, and can be given no job
+    BUSY = auto()  # refused: it has a job
+    UNKNOWN = auto()  # there is no answer, or no permission
 
 
 def config_arguments(request: RunnerRequest) -> list[str]:
@@ -39,7 +58,8 @@ def config_failure(lines: Sequence[str], code: int) -> Failure:
     if _TOKEN_REFUSED.search(said):
         return Failure(Reason.CREDENTIAL_EXPIRED, "GitHub refused the registration token")
     last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
-    return Failure(Reason.CONFIGURATION_FAILED, f"config.sh ended with code {code}: {last.strip()}")
+    reason = Reason.GITHUB_UNREACHABLE if _UNREACHABLE.search(said) else Reason.CONFIGURATION_FAILED
+    return Failure(reason, f"config.sh ended with code {code}: {last.strip()}")
 
 
 def registered_id(root: Path) -> int | None:
@@ -55,19 +75,35 @@ async def registration_token(request: RunnerRequest, environment: Mapping[str, s
     if request.mode is Credentials.REGISTRATION:
         return request.secret or ""
     try:
-        async with _github(request, environment) as github:
+        async with asyncio.timeout(CONNECT_LIMIT), _github(request, environment) as github:
             return (await github.registration_token(request.target)).token
+    except TimeoutError:
+        detail = f"no registration token: GitHub did not answer within {CONNECT_LIMIT:.0f} s"
+        raise Failure(Reason.GITHUB_UNREACHABLE, detail) from None
     except (AuthError, ConfigError) as error:
         raise Failure(Reason.CONFIGURATION_FAILED, str(error)) from None
+    except (Unavailable, RateLimited, OutcomeUnknown) as error:
+        raise Failure(Reason.GITHUB_UNREACHABLE, f"no registration token: {error}") from None
     except BridgeError as error:
         raise Failure(Reason.CONFIGURATION_FAILED, f"no registration token: {error}") from None
 
 
-async def delete_registration(request: RunnerRequest, environment: Mapping[str, str], runner_id: int) -> None:
-    """Delete the runner that this request registered. What cannot be deleted, the bridge's next pass sweeps."""
-    with contextlib.suppress(BridgeError):
-        async with _github(request, environment) as github:
-            await github.delete_runner(request.target, runner_id)
+async def delete_registration(
+    request: RunnerRequest, environment: Mapping[str, str], runner_id: int, *, limit: float
+) -> Deletion:
+    """Delete the runner that this request registered. What cannot be deleted, the bridge's next pass deletes.
+
+    Args:
+        request: in a mode whose credential may do so: app or pat.
+        environment: the worker's.
+        runner_id: GitHub's id of the runner.
+        limit: s for the answer.
+    """
+    try:
+        async with asyncio.timeout(limit), _github(request, environment) as github:
+            return Deletion.AGREED if await github.delete_runner(request.target, runner_id) else Deletion.BUSY
+    except (BridgeError, TimeoutError):
+        return Deletion.UNKNOWN
 
 
 @asynccontextmanager

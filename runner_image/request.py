@@ -24,6 +24,9 @@ MAX_NAME, MAX_LABEL, MAX_LABELS = 64, 256, 100
 MAX_VARIABLE = 131_071
 """Bytes of one environment variable with its name: Linux's MAX_ARG_STRLEN without the NUL, linux/binfmts.h."""
 
+JIT_FILES = frozenset({".runner", ".credentials", ".credentials_rsaparams"})
+"""The files of a JIT configuration. The runner writes whatever file one names, `../../x` included."""
+
 _WORD = re.compile(r"[!-~]+")
 API = "https://api.github.com"
 
@@ -212,7 +215,18 @@ def _jit_config(value: str) -> str:
         files = None
     if not isinstance(files, dict):
         raise _bad("jit_config", "is not the base64 of a JSON object; send encoded_jit_config as GitHub gave it")
+    if not files.keys() <= JIT_FILES or not all(map(_is_base64, files.values())):
+        known = ", ".join(sorted(JIT_FILES))
+        raise _bad("jit_config", f"may hold only the files {known}, each in base64; send it as GitHub gave it")
     return value
+
+
+def _is_base64(value: object) -> bool:
+    try:
+        base64.b64decode(value if isinstance(value, str) else "?", validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _url(given: Mapping[str, Any], environment: Mapping[str, str]) -> str:

@@ -12,11 +12,13 @@ from runner_image import diagnostics
 from runner_image.account import runner_account
 from runner_image.environment import runner_environment
 from runner_image.failure import Failure
-from runner_image.leftovers import forget_job
-from runner_image.listener import RESTARTABLE, Progress, conclude
+from runner_image.leftovers import Folder, forget_job, remember, restore
+from runner_image.listener import RESTARTABLE, Phase, Progress, conclude, conclude_stopped, ended_by_itself
 from runner_image.masking import Masker
 from runner_image.process import Process, unbroken
 from runner_image.registration import (
+    CONNECT_LIMIT,
+    Deletion,
     config_arguments,
     config_failure,
     delete_registration,
@@ -25,8 +27,23 @@ from runner_image.registration import (
 )
 from runner_image.request import RunnerRequest
 
-CONFIGURE_LIMIT = 120.0
-"""s for config.sh."""
+CONFIGURE_LIMIT = 60.0
+"""s for config.sh, which waits for nothing but GitHub."""
+
+RECONNECT_LIMIT = 120.0
+"""s for a runner that lost GitHub while it waited for a job; it tries again every 15 to 60 s."""
+
+DELETION_LIMIT, DELETION_AGAIN = 5.0, 30.0
+"""s for GitHub's answer to a deletion, and s until it is asked again."""
+
+KEEP_LIMITS = {Deletion.BUSY: 900.0, Deletion.UNKNOWN: 300.0}
+"""s that a runner is kept at its idle limit although it speaks of no job: while GitHub says that it has one, which it
+fails after 10 minutes without a sign of it, and while GitHub says nothing."""
+
+LISTENER_GRACE = 15.0
+"""s for the Listener, interrupted alone, to cancel its job and to leave. GitHub's runner takes up to 14 s: it
+interrupts the step, terminates it after 7.5 s, kills it after 2.5 s more, and starts no other step. A signal to its
+whole group would make the step fail instead, and the steps with `if: failure()` run."""
 
 EXIT_LIMIT = 300.0
 """s for the runner to leave after its job: it still sends logs, so it is not hurried."""
@@ -82,28 +99,37 @@ class Session:
         self._emit = emit
         self._clock = _Clock()
         self._progress = Progress()
+        self._at_end: Progress | None = None
         self._limit: asyncio.Timeout | None = None
+        self._deadline = self._connect_until = self._idle_until = 0.0
+        self._deletion: Deletion | None = None
+        self._kept_until: dict[Deletion, float] = {}
         self._exit_code: int | None = None
         self._runner_id: int | None = None
+        self._folder: Folder | None = None
 
     async def run(self) -> WorkerAnswer:
         """Run one job, or find out why not.
 
         Raises:
-            Failure: any end but `completed` and `no_job`.
-            asyncio.CancelledError: the request was stopped; everything has been cleaned up.
+            Failure: any end but `completed`, `no_job` and `expired`.
+            asyncio.CancelledError: the request was stopped before a job ended; everything has been cleaned up.
         """
         if self._request.not_after is not None and time.time() > self._request.not_after:
-            return self._answer(Reason.NO_JOB)
+            return self._answer(Reason.EXPIRED)
         reason = Reason.STOPPED
         try:
             secret = await self._configured()
             self._emit("configured")
             reason, detail = await self._listened(secret)
+        except asyncio.CancelledError:
+            if not (self._at_end and ended_by_itself(self._at_end, self._progress)):
+                raise
+            reason, detail = Reason.COMPLETED, "the job had ended when the request was stopped"
         finally:
             await unbroken(self._cleaned_up(reason))
         if reason not in (Reason.COMPLETED, Reason.NO_JOB):
-            raise Failure(reason, detail)
+            raise Failure(reason, detail, self._clock.seconds)
         return self._answer(reason)
 
     def _answer(self, reason: Reason) -> WorkerAnswer:
@@ -120,6 +146,7 @@ class Session:
     async def _configured(self) -> dict[str, str]:
         """Register the runner; what the Listener's environment needs beyond the job's."""
         await asyncio.to_thread(forget_job, self._root, self._account)
+        self._folder = await asyncio.to_thread(remember, self._root)
         if self._request.mode is Credentials.JIT:
             return {"ACTIONS_RUNNER_INPUT_JITCONFIG": self._request.secret or ""}
         token = await registration_token(self._request, self._worker_environment)
@@ -143,16 +170,17 @@ class Session:
             async with asyncio.timeout(CONFIGURE_LIMIT):
                 return await process.wait()
         except TimeoutError:
-            raise Failure(Reason.CONFIGURATION_FAILED, f"config.sh took over {CONFIGURE_LIMIT:.0f} s") from None
+            raise Failure(Reason.GITHUB_UNREACHABLE, f"config.sh took over {CONFIGURE_LIMIT:.0f} s") from None
         finally:
             await unbroken(process.stop())
 
     async def _listened(self, secret: Mapping[str, str]) -> tuple[Reason, str]:
-        """Start the Listener until it has run a job, or will not; all starts share one limit for idling."""
-        idle_until = asyncio.get_running_loop().time() + self._request.idle_timeout + WORKER_GRACE
+        """Start the Listener until it has run a job, or will not; all starts share the limits before a job."""
+        began = asyncio.get_running_loop().time()
+        self._connect_until = began + CONNECT_LIMIT
+        self._idle_until = began + self._request.idle_timeout + WORKER_GRACE
         for restart in range(RESTARTS + 1):
-            self._clock.enter("listen")
-            reason, detail = await self._listened_once(secret, idle_until)
+            reason, detail = await self._listened_once(secret)
             fruitless = self._exit_code in RESTARTABLE and self._progress.job is None and reason is Reason.CRASHED
             if not fruitless or restart == RESTARTS:
                 break
@@ -160,50 +188,113 @@ class Session:
             await asyncio.sleep(RESTART_WAIT * 2**restart)
         return reason, detail
 
-    async def _listened_once(self, secret: Mapping[str, str], idle_until: float) -> tuple[Reason, str]:
-        self._progress = Progress(version=self._progress.version)
+    async def _listened_once(self, secret: Mapping[str, str]) -> tuple[Reason, str]:
+        self._clock.enter(Phase.CONNECT)
+        self._progress = Progress(version=self._progress.version, said=self._progress.said)
+        self._at_end, self._deadline = None, self._due()
         process = await self._start(["./bin/Runner.Listener", "run", "--once"], secret, self._heard)
         self._emit("listener started", pid=process.pid)
         try:
-            async with asyncio.timeout_at(idle_until) as self._limit:
-                self._exit_code = await process.wait()
-        except TimeoutError:
-            return self._overdue()
+            left = await self._followed(process)
         finally:
-            self._limit = None
+            self._at_end = self._progress
             self._clock.enter("cleanup")
-            await unbroken(process.stop())
-        return conclude(self._progress, self._exit_code)
+            await unbroken(process.stop(alone=LISTENER_GRACE))
+        if left:
+            return conclude(self._progress, self._exit_code or 0)
+        if self._progress.job is None and self._deletion is Deletion.AGREED:
+            return Reason.NO_JOB, "no job came"  # whatever the runner says of its deletion
+        if self._progress.job is None and self._deletion is Deletion.BUSY:
+            return Reason.CRASHED, "GitHub gave the runner a job, but the runner did not start it"
+        return conclude_stopped(self._at_end, self._progress, self._request.job_timeout)
 
-    def _overdue(self) -> tuple[Reason, str]:
-        if self._progress.result:
-            return Reason.COMPLETED, "the runner did not leave after its job"
+    async def _followed(self, process: Process) -> bool:
+        """Wait for the Listener's end; False when a limit came first."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self._deadline) as self._limit:
+                    self._exit_code = await process.wait()
+                    return True
+            except TimeoutError:
+                pass
+            finally:
+                self._limit = None
+            if not await self._kept():
+                return False
+
+    async def _kept(self) -> bool:
+        """At a limit: whether the runner must not be stopped.
+
+        An idle one is deleted first, where the credential allows it: then GitHub can give it no job. If GitHub refuses,
+        the runner has one.
+        """
+        idle = self._progress.phase is Phase.LISTEN and not self._progress.hopeless
+        if not idle or not self._owned or self._runner_id is None:
+            return False
+        deletion = await self._deleted(self._runner_id)
         if self._progress.job is not None:
-            return Reason.TIMED_OUT, f"the job took over {self._request.job_timeout:.0f} s"
-        if self._progress.trouble:
-            return self._progress.trouble, "the runner did not recover"
-        return Reason.NO_JOB, "no job came"
+            return True
+        self._deletion = deletion
+        if deletion is Deletion.AGREED:
+            self._runner_id = None
+            return False
+        now = asyncio.get_running_loop().time()
+        until = self._kept_until.setdefault(deletion, now + KEEP_LIMITS[deletion])
+        self._deadline = now + DELETION_AGAIN
+        self._emit("runner kept", deletion=deletion.name.lower())
+        return now < until
+
+    @property
+    def _owned(self) -> bool:
+        """Whether this worker's credential may delete the runner that it registered."""
+        return self._request.mode in (Credentials.APP, Credentials.PAT)
+
+    async def _deleted(self, runner_id: int) -> Deletion:
+        return await delete_registration(self._request, self._worker_environment, runner_id, limit=DELETION_LIMIT)
 
     def _heard(self, line: str) -> None:
-        """Follow the Listener: each step has a limit of its own."""
+        """Follow the Listener: each phase has a limit of its own."""
         self._show(line)
         before, self._progress = self._progress, self._progress.after(line)
-        if self._progress.job != before.job:
-            self._emit("job started", job=self._progress.job)
-            self._clock.enter("job")
-            self._allow(self._request.job_timeout)
-        elif self._progress.result != before.result:
-            self._emit("job ended", job=self._progress.job, result=self._progress.result)
-            self._clock.enter("leave")
-            self._allow(EXIT_LIMIT)
-        elif self._progress.listening and not before.listening:
-            self._emit("listening")
-        elif self._progress.hopeless:
-            self._allow(0.0)
+        entered = self._progress.phase is not before.phase
+        if entered:
+            self._tell(before)
+        troubled = self._progress.trouble is not before.trouble and self._progress.job is None
+        if self._at_end is None and (entered or troubled):
+            self._clock.enter(self._progress.phase)
+            self._allow_until(self._due())
 
-    def _allow(self, seconds: float) -> None:
+    def _tell(self, before: Progress) -> None:
+        match self._progress.phase:
+            case Phase.CONNECT:
+                self._emit("connection lost", detail=self._progress.said)
+            case Phase.LISTEN:
+                self._emit("connected again" if before.listening else "listening")
+            case Phase.JOB:
+                self._emit("job started", job=self._progress.job)
+            case Phase.LEAVE:
+                self._emit("job ended", job=self._progress.job, result=self._progress.result)
+
+    def _due(self) -> float:
+        """The limit of the phase that has just begun, as the loop's time."""
+        now = asyncio.get_running_loop().time()
+        if self._progress.hopeless:
+            return now
+        match self._progress.phase:
+            case Phase.JOB:
+                return now + self._request.job_timeout
+            case Phase.LEAVE:
+                return now + EXIT_LIMIT
+            case Phase.CONNECT if self._progress.listening:
+                return now + RECONNECT_LIMIT
+            case Phase.CONNECT if self._progress.trouble is not Reason.SESSION_CONFLICT:
+                return self._connect_until
+        return self._idle_until  # a conflict may end: the runner itself waits 240 s for that
+
+    def _allow_until(self, deadline: float) -> None:
+        self._deadline = deadline
         if self._limit and not self._limit.expired():
-            self._limit.reschedule(asyncio.get_running_loop().time() + seconds)
+            self._limit.reschedule(deadline)
 
     def _show(self, line: str) -> None:
         print(self._masker.mask(line), flush=True)
@@ -221,12 +312,13 @@ class Session:
     async def _cleaned_up(self, reason: Reason) -> None:
         """Leave nothing for the next job: no registration without a job, no file."""
         self._clock.enter("cleanup")
-        owned = self._request.mode in (Credentials.APP, Credentials.PAT)
-        if owned and self._runner_id is not None and self._progress.result is None:
-            await delete_registration(self._request, self._worker_environment, self._runner_id)
+        if self._owned and self._runner_id is not None and self._progress.result is None:
+            await self._deleted(self._runner_id)
         if reason not in (Reason.COMPLETED, Reason.NO_JOB):
             await asyncio.to_thread(self._keep_diagnostics)
         await asyncio.to_thread(forget_job, self._root, self._account)
+        if self._folder is not None:
+            await asyncio.to_thread(restore, self._root, self._folder)
         self._clock.enter("done")
 
     def _keep_diagnostics(self) -> None:

@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.emulator.github.state import Job, Runner, jit_config
@@ -74,7 +76,11 @@ class Installed:
             yield process
         finally:
             if process.poll() is None:
+                below = psutil.Process(process.pid).children(recursive=True)  # the steps have groups of their own
                 os.killpg(process.pid, signal.SIGKILL)
+                for each in below:
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
             process.communicate()
 
     def configure(self, *flags: str, name: str = "r-1", **variables: str) -> "subprocess.CompletedProcess[str]":

@@ -18,11 +18,15 @@ from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator
 from bridge.emulator.github.state import Job
 from runner_image import handler, process, session
+from runner_image.registration import Deletion
 from tests.background import until
 from tests.runners import Installed, installed
 
 PAT = "ghp_thepersonaltoken"
 LABELS = ["self-hosted", "linux", "x64", "runpod", "gpu"]
+STAMP = "2026-09-16 15:14:46Z"
+LISTENING = f"echo '{STAMP}: Listening for Jobs'"
+LOST = f"echo '{STAMP}: Runner connect error: Connection refused (127.0.0.1:1). Retrying until reconnected.'"
 RUNNING = "echo '2026-09-16 15:14:46Z: Running job: {0}'"
 ENDED = "echo '2026-09-16 15:14:46Z: Job {0} completed with result: Succeeded'"
 
@@ -69,6 +73,7 @@ class Worker:
         path.unlink()
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
+        self.patch.setattr(session, "LISTENER_GRACE", 0.3)  # a shell waits for its command before it heeds a signal
 
     def configures_slowly(self) -> None:
         """Let config.sh hang once it has registered."""
@@ -115,6 +120,16 @@ def processes_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def after_step(worker: Worker) -> list[dict[str, str]]:
+    """Steps that run when an earlier one failed, or in any case."""
+    folder = worker.standin.home
+    return [{"if": f"${{{{ {when}() }}}}", "run": f"touch {folder}/{when}"} for when in ("failure", "always")]
+
+
+def ran_after_step(worker: Worker) -> list[str]:
+    return [when for when in ("failure", "always") if (worker.standin.home / when).exists()]
+
+
 # --- a job is run ---
 
 
@@ -122,7 +137,7 @@ def test_a_jit_request_runs_one_job_and_tells_all_about_it(worker: Worker) -> No
     job = worker.standin.queue('test "$JOB_INPUT" = \'{"dataset": "mnist"}\'')
     answer = worker.handle(**worker.jit(dataset="mnist", job_timeout=60, idle_timeout=60))
     assert job.conclusion == "success"
-    assert answer.pop("seconds").keys() == {"configure", "listen", "job", "leave", "cleanup"}
+    assert answer.pop("seconds").keys() == {"configure", "connect", "listen", "job", "leave", "cleanup"}
     assert answer == {
         "outcome": "completed", "job": "build", "result": "Succeeded", "runner_name": "r-1",
         "runner_version": "2.338.0", "exit_code": 0,
@@ -139,9 +154,9 @@ def test_a_request_in_a_token_mode_registers_its_runner_and_runs_one_job(worker:
 
 
 def test_a_runner_takes_one_job_and_no_update(worker: Worker) -> None:
-    worker.lacks_runner('echo "$@" >> asked')
+    worker.lacks_runner(f'echo "$@" >> {worker.standin.home}/asked')
     worker.handle(**worker.tokens("registration"))
-    configure, run = (worker.standin.root / "asked").read_text().splitlines()
+    configure, run = (worker.standin.home / "asked").read_text().splitlines()
     assert configure.startswith("configure --unattended --ephemeral --disableupdate --url ")
     assert run == "run --once"
 
@@ -344,6 +359,111 @@ def test_a_runner_that_no_job_comes_for_leaves(worker: Worker, mode: str) -> Non
     assert processes_in(worker.standin.root) == []
 
 
+@pytest.mark.parametrize("mode", ["app", "pat"])
+def test_a_runner_that_github_gives_a_job_at_its_idle_limit_runs_it(worker: Worker, mode: str) -> None:
+    """GitHub refuses to delete it: so it has a job, though it has not said so yet."""
+    worker.patch.setattr(session, "WORKER_GRACE", 1.0)
+    state, jobs = worker.github.state, list[Job]()
+    delete = state.delete_runner
+
+    def given_a_job_first(target: str, runner_id: int) -> None:
+        jobs.append(worker.standin.queue("true"))
+        delete(target, runner_id)
+
+    worker.patch.setattr(state, "delete_runner", given_a_job_first)
+    answer = worker.handle(**worker.tokens(mode), idle_timeout=1)
+    assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
+    assert [job.conclusion for job in jobs] == ["success"]
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(422, "crashed"), (500, "no_job"), (403, "no_job")])
+def test_a_runner_whose_deletion_is_not_agreed_to_is_kept_for_a_while(
+    worker: Worker, status: int, outcome: str
+) -> None:
+    worker.patch.setattr(session, "WORKER_GRACE", 0.5)
+    worker.patch.setattr(session, "DELETION_AGAIN", 0.2)
+    worker.patch.setattr(session, "KEEP_LIMITS", dict.fromkeys(Deletion, 1.5))
+    worker.github.faults.add(
+        Fault(method="DELETE", path="actions/runners/", kind=FaultKind.ERROR, status=status, times=99)
+    )
+    answer = worker.handle(**worker.tokens("pat"), idle_timeout=1)
+    assert answer["outcome"] == outcome
+    assert answer["seconds"]["listen"] >= 1.5
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("", "no_job"),
+        (RUNNING.format("b"), "stopped"),
+        (f"{RUNNING.format('b')}; echo '{STAMP}: Job b completed with result: Canceled'", "completed"),
+    ],
+)
+def test_a_job_that_comes_as_an_idle_runner_is_interrupted_is_not_kept_secret(
+    worker: Worker, said: str, outcome: str
+) -> None:
+    worker.patch.setattr(session, "WORKER_GRACE", 0.5)
+    leave = f"leave() {{ echo Exiting...; {said or ':'}; exit 0; }}\ntrap leave INT"
+    worker.lacks_runner(f"{leave}\n{LISTENING}\nwhile :; do sleep 0.1; done")
+    worker.patch.setattr(session, "LISTENER_GRACE", 20.0)
+    answer = worker.handle(**worker.jit(idle_timeout=0))
+    assert answer["outcome"] == outcome
+    assert answer["seconds"]["listen"] > 0
+
+
+# --- GitHub cannot be reached ---
+
+
+def test_a_runner_that_never_reaches_github_says_so_in_time(worker: Worker) -> None:
+    worker.patch.setattr(session, "CONNECT_LIMIT", 2.0)
+    worker.github.faults.add(Fault(method="POST", path="sessions", kind=FaultKind.ERROR, status=502, times=9999))
+    answer = worker.handle(**worker.jit(idle_timeout=600))
+    assert answer["error"].startswith(
+        "github_unreachable: the runner did not reach GitHub: Runner connect error: Response status code"
+    )
+    assert "listen" not in answer["seconds"]
+    assert processes_in(worker.standin.root) == []
+
+
+def test_a_runner_that_says_nothing_at_all_has_not_reached_github(worker: Worker) -> None:
+    worker.patch.setattr(session, "CONNECT_LIMIT", 0.5)
+    worker.lacks_runner("exec sleep 60")
+    assert worker.handle(**worker.jit())["error"] == "github_unreachable: the runner did not reach GitHub"
+
+
+def test_the_limits_of_a_worker_that_never_reaches_github_end_within_a_minute() -> None:
+    assert session.CONNECT_LIMIT + session.DELETION_LIMIT < 60
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_runner_that_loses_github_has_some_time_to_find_it_again(worker: Worker, back: bool) -> None:
+    worker.patch.setattr(session, "RECONNECT_LIMIT", 1.0)
+    again = f"sleep 0.3; echo '{STAMP}: Runner reconnected.'; sleep 1.5; {RUNNING.format('b')}; {ENDED.format('b')}"
+    worker.lacks_runner(f"{LISTENING}; {LOST}; {again if back else 'exec sleep 60'}")
+    answer = worker.handle(**worker.jit(idle_timeout=600))
+    assert answer["outcome"] == ("completed" if back else "github_unreachable")
+    if not back:
+        assert answer["error"].startswith(
+            "github_unreachable: the runner lost its connection to GitHub: Runner connect"
+        )
+
+
+def test_a_session_conflict_is_waited_out(worker: Worker) -> None:
+    """The runner tries for 240 s, since the session of a runner that died ends by itself."""
+    worker.patch.setattr(session, "CONNECT_LIMIT", 0.5)
+    conflict = f"echo A session for this runner already exists.; {LOST}"
+    worker.lacks_runner(f"{conflict}; sleep 1; {LISTENING}; {RUNNING.format('b')}; {ENDED.format('b')}")
+    assert worker.handle(**worker.jit())["outcome"] == "completed"
+
+
+@pytest.mark.parametrize("mode", ["app", "pat", "registration"])
+def test_a_worker_that_cannot_register_its_runner_for_want_of_github_says_so(worker: Worker, mode: str) -> None:
+    path = "register$" if mode == "registration" else "registration-token"
+    worker.github.faults.add(Fault(method="POST", path=path, kind=FaultKind.DROP, times=99))
+    answer = worker.handle(**worker.tokens(mode))
+    assert answer["error"].startswith("github_unreachable: ")
+
+
 def test_a_job_that_comes_after_the_bridges_own_limit_is_still_run(worker: Worker) -> None:
     worker.patch.setattr(session, "WORKER_GRACE", 30.0)
     worker.lacks_runner(f"sleep 0.5; {RUNNING.format('b')}; {ENDED.format('b')}")
@@ -352,17 +472,17 @@ def test_a_job_that_comes_after_the_bridges_own_limit_is_still_run(worker: Worke
 
 @pytest.mark.parametrize("not_after", [0, 1_700_000_000])
 def test_a_request_that_comes_too_late_starts_nothing(worker: Worker, not_after: float) -> None:
-    worker.lacks_runner("touch started")
+    worker.lacks_runner(f"touch {worker.standin.home}/started")
     answer = worker.handle(**worker.jit(not_after=not_after))
-    assert answer["outcome"] == "no_job"
-    assert not (worker.standin.root / "started").exists()
+    assert (answer["outcome"], "error" in answer) == ("expired", False)
+    assert not (worker.standin.home / "started").exists()
 
 
 def test_bad_input_starts_nothing_and_names_the_field(worker: Worker) -> None:
-    worker.lacks_runner("touch started")
+    worker.lacks_runner(f"touch {worker.standin.home}/started")
     answer = worker.handle(jit_config="%%%")
     assert answer["error"].startswith("bad_input: jit_config: ")
-    assert not (worker.standin.root / "started").exists()
+    assert not (worker.standin.home / "started").exists()
 
 
 def test_the_log_names_a_refused_request_as_far_as_it_can(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
@@ -374,10 +494,10 @@ def test_the_log_names_a_refused_request_as_far_as_it_can(worker: Worker, capfd:
 
 
 def test_a_url_that_is_not_githubs_starts_nothing(worker: Worker) -> None:
-    worker.lacks_runner("touch started")
+    worker.lacks_runner(f"touch {worker.standin.home}/started")
     answer = worker.handle(**worker.tokens("registration", runner_url="https://evil.example/acme"))
     assert answer["error"].startswith("bad_input: runner_url: evil.example is not this endpoint's GitHub")
-    assert not (worker.standin.root / "started").exists()
+    assert not (worker.standin.home / "started").exists()
 
 
 def test_a_missing_runner_is_a_matter_of_configuration(worker: Worker) -> None:
@@ -390,39 +510,49 @@ def test_a_missing_runner_is_a_matter_of_configuration(worker: Worker) -> None:
 @pytest.mark.parametrize("code", [2, 3, 4])
 def test_a_listener_that_fails_before_a_job_is_started_again_a_few_times(worker: Worker, code: int) -> None:
     worker.patch.setattr(session, "RESTART_WAIT", 0.01)
-    worker.lacks_runner(f"echo x >> starts; exit {code}")
+    worker.lacks_runner(f"echo x >> {worker.standin.home}/starts; exit {code}")
     answer = worker.handle(**worker.jit())
     assert answer["error"] == f"crashed: the runner ended with code {code}"
-    assert (worker.standin.root / "starts").read_text() == "x\n" * 4
+    assert (worker.standin.home / "starts").read_text() == "x\n" * 4
 
 
 def test_a_listener_that_is_started_again_has_no_more_time_to_wait_for_a_job(worker: Worker) -> None:
     worker.patch.setattr(session, "RESTART_WAIT", 0.01)
     worker.patch.setattr(session, "WORKER_GRACE", 1.0)
-    worker.lacks_runner("sleep 0.6; exit 2")
+    worker.lacks_runner(f"{LISTENING}; sleep 0.6; exit 2")
     assert worker.handle(**worker.jit(idle_timeout=0))["outcome"] == "no_job"
 
 
 def test_a_listener_that_fails_after_it_took_a_job_is_not_started_again(worker: Worker) -> None:
-    worker.lacks_runner(f"echo x >> starts; {RUNNING.format('build')}; exit 2")
+    worker.lacks_runner(f"echo x >> {worker.standin.home}/starts; {RUNNING.format('build')}; exit 2")
     answer = worker.handle(**worker.jit())
     assert answer["error"].startswith("crashed: ")
-    assert (worker.standin.root / "starts").read_text() == "x\n"
+    assert (worker.standin.home / "starts").read_text() == "x\n"
 
 
 # --- a job is ended ---
 
 
 def test_a_job_over_its_limit_is_ended_with_all_its_processes(worker: Worker) -> None:
-    job = worker.standin.queue("(setsid sleep 613 &) ; sleep 614")
+    job = worker.standin.queue("(setsid sleep 613 &) ; sleep 614", *after_step(worker))
     answer = worker.handle(**worker.jit(job_timeout=2))
-    assert answer["error"].startswith("timed_out: ")
-    assert job.conclusion == "cancelled"
+    assert answer["error"] == "timed_out: the job took over 2 s"
+    assert answer["seconds"]["job"] >= 2
+    assert job.conclusion == "failure"
+    assert ran_after_step(worker) == []
     assert processes_in(worker.standin.root) == []
 
 
+def test_a_job_that_does_not_heed_the_listener_is_ended_with_its_group(worker: Worker) -> None:
+    worker.patch.setattr(session, "LISTENER_GRACE", 0.3)
+    worker.patch.setattr(process, "GROUP_GRACE", 0.3)
+    worker.standin.queue("trap '' INT; while :; do sleep 1; done")
+    assert worker.handle(**worker.jit(job_timeout=1))["error"].startswith("timed_out: ")
+    assert [p for p in processes_in(worker.standin.root) if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
 def test_a_runner_that_hears_no_signal_is_killed(worker: Worker) -> None:
-    worker.patch.setattr(process, "INTERRUPT_GRACE", 0.5)
+    worker.patch.setattr(process, "GROUP_GRACE", 0.5)
     worker.lacks_runner(f"trap '' INT TERM; {RUNNING.format('build')}; while :; do sleep 1; done")
     answer = worker.handle(**worker.jit(job_timeout=0.2))
     assert answer["error"].startswith("timed_out: ")
@@ -431,7 +561,7 @@ def test_a_runner_that_hears_no_signal_is_killed(worker: Worker) -> None:
 
 def test_a_runner_that_stays_after_its_job_does_not_spoil_it(worker: Worker) -> None:
     worker.patch.setattr(session, "EXIT_LIMIT", 0.2)
-    worker.patch.setattr(process, "INTERRUPT_GRACE", 0.2)
+    worker.patch.setattr(process, "GROUP_GRACE", 0.2)
     worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 60")
     answer = worker.handle(**worker.jit())
     assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
@@ -446,7 +576,7 @@ def test_a_runner_is_not_hurried_when_its_job_has_ended(worker: Worker) -> None:
 def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
     left: list[int] = []
     worker.patch.setattr(os, "_exit", left.append)
-    job = worker.standin.queue("sleep 615")
+    job = worker.standin.queue("sleep 615", *after_step(worker))
 
     def terminate() -> None:
         running(job)
@@ -456,7 +586,8 @@ def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
     answer = worker.handle(terminate, **worker.jit())
     assert answer["error"].startswith("stopped: ")
     assert left == [], "the answer is sent first"
-    assert job.conclusion == "cancelled"
+    assert job.conclusion == "failure"
+    assert ran_after_step(worker) == [], "a step with `if: failure()` would report a failure that was none"
     assert processes_in(worker.standin.root) == []
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -478,7 +609,7 @@ def test_a_configuration_that_takes_too_long_leaves_no_registration(worker: Work
     worker.patch.setattr(session, "CONFIGURE_LIMIT", 1.0)
     worker.configures_slowly()
     answer = worker.handle(**worker.tokens("pat"))
-    assert answer["error"] == "configuration_failed: config.sh took over 1 s"
+    assert answer["error"] == "github_unreachable: config.sh took over 1 s"
     assert worker.github.state.runners == {}
 
 
@@ -498,6 +629,18 @@ def test_a_worker_that_was_told_to_stop_leaves_when_it_has_had_time_to_answer(wo
     assert left == [128 + signal.SIGTERM]
 
 
+def test_a_job_that_had_ended_when_the_worker_was_told_to_stop_is_answered(worker: Worker) -> None:
+    worker.patch.setattr(os, "_exit", lambda _: None)
+    worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; touch {worker.standin.home}/ended; exec sleep 60")
+
+    def terminate() -> None:
+        until((worker.standin.home / "ended").exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    answer = worker.handle(terminate, **worker.jit())
+    assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
+
+
 def test_a_stopped_request_ends_the_job_and_the_process(worker: Worker) -> None:
     """As the SDK stops one: it cancels the task. No answer is sent, so the process is to leave."""
     job = worker.standin.queue("sleep 616")
@@ -511,7 +654,7 @@ def test_a_stopped_request_ends_the_job_and_the_process(worker: Worker) -> None:
     with pytest.raises(SystemExit) as left:
         asyncio.run(stopped())
     assert left.value.code == 0
-    assert job.conclusion == "cancelled"
+    assert job.conclusion == "failure"
     assert processes_in(worker.standin.root) == []
 
 

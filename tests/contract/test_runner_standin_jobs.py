@@ -345,12 +345,30 @@ def test_a_signal_cancels_the_job_and_reports_it(standin: Installed, tmp_path: P
     job = standin.queue(step)
     with standin.listening(**jit) as process:
         until(pids.exists)
-        os.killpg(process.pid, number)
+        process.send_signal(number)
         output, _ = process.communicate(timeout=30)
-    assert (process.returncode, job.conclusion) == (0, "cancelled")
+    assert (process.returncode, job.conclusion) == (0, "failure"), "GitHub's conclusion differs from the line"
     assert ("Exiting..." in output) == (number == signal.SIGINT)
     assert "completed with result: Canceled" in output
     until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+
+
+@pytest.mark.parametrize("whom", ["the Listener", "its group"])
+def test_only_a_signal_to_the_group_lets_a_step_fail_and_others_run(
+    standin: Installed, tmp_path: Path, whom: str
+) -> None:
+    """As with the official runner: interrupted alone it cancels the step, and starts no other and no hook."""
+    _, jit = standin.mint()
+    step, pids = sleeper(tmp_path)
+    steps = [{"if": f"${{{{ {when} }}}}", "run": f"touch {tmp_path}/{when[:6]}"} for when in ("failure()", "always()")]
+    standin.queue(step, *steps)
+    completed = hook(tmp_path / "completed.sh", f"touch {tmp_path}/hooked")
+    with standin.listening(ACTIONS_RUNNER_HOOK_JOB_COMPLETED=completed, **jit) as process:
+        until(pids.exists)
+        (os.killpg if whom == "its group" else os.kill)(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+    ran = {name for name in ("failur", "always", "hooked") if (tmp_path / name).exists()}
+    assert ran == ({"failur", "always", "hooked"} if whom == "its group" else set())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -364,13 +382,13 @@ def test_a_signal_before_the_listener_knows_of_its_job_cancels_it_all_the_same(
         acquire = state.acquire
 
         def acquired(runner: Runner, job_id: int) -> Job:
-            os.killpg(process.pid, number)
+            process.send_signal(number)
             return acquire(runner, job_id)
 
         monkeypatch.setattr(state, "acquire", acquired)
         job = standin.queue("sleep 63")
         output, _ = process.communicate(timeout=30)
-    assert (process.returncode, job.conclusion) == (0, "cancelled")
+    assert (process.returncode, job.conclusion) == (0, "failure")
     assert "completed with result: Canceled" in output
 
 
@@ -380,7 +398,7 @@ def test_a_job_does_not_outlive_a_listener_that_was_killed(standin: Installed, t
     standin.queue(step)
     with standin.listening(**jit) as process:
         until(pids.exists)
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
         until(lambda: not list(standin.root.glob("_work/_temp/*")))
     assert standin.diagnostics("Worker"), "there was one"

@@ -97,12 +97,30 @@ def test_no_exit_code_is_lost_to_the_reaping_of_orphans(tmp_path: Path, monkeypa
     assert [ran("exit 7", tmp_path)[0] for _ in range(20)] == [7] * 20
 
 
+def test_a_program_is_interrupted_alone_before_its_group_is(tmp_path: Path) -> None:
+    """As GitHub's runner must be: what its group is sent reaches the step, too."""
+    step = "trap 'echo step; exit' INT; while :; do sleep 0.05; done"
+    script = f"trap 'echo told; sleep 0.5; exit 3' INT; (trap - INT; exec bash -c \"{step}\") & wait"
+
+    async def run() -> tuple[int, list[str]]:
+        lines: list[str] = []
+        environment = {"PATH": "/usr/bin:/bin"}
+        started = await Process.start(
+            ["bash", "-c", script], cwd=tmp_path, environment=environment, on_line=lines.append
+        )
+        await asyncio.sleep(0.5)
+        await started.stop(alone=20)
+        return await started.wait(), lines
+
+    assert asyncio.run(asyncio.wait_for(run(), 30)) == (3, ["told"])
+
+
 @pytest.mark.parametrize("attempt", range(5))
 def test_a_stuck_program_and_all_below_it_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: int
 ) -> None:
     """Killing is not instantaneous: what the program leaves becomes ours to end only when it is gone."""
-    monkeypatch.setattr(process, "INTERRUPT_GRACE", 0.1)
+    monkeypatch.setattr(process, "GROUP_GRACE", 0.1)
     script = f"trap '' INT; setsid bash -c 'sleep {MARK} & sleep {MARK}; :' & kill -STOP $$"
     _, _, seconds = ran(script, tmp_path, stop_after=0.5)
     assert seconds < 5

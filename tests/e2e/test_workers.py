@@ -104,7 +104,7 @@ def test_a_request_stopped_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -
         (request,) = bridge.runpod.state.requests.values()
         bridge.runpod.state.cancel("ep-1", request.id)
         until(lambda: ended(job) and not bridge.runpod.state.workers)
-        assert job.conclusion == "cancelled"
+        assert job.conclusion == "failure"
         assert bridge.dispatch()["counts"]["submitted"] == 0
 
 

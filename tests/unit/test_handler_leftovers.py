@@ -7,7 +7,7 @@ import pytest
 
 from runner_image import diagnostics
 from runner_image.account import Account
-from runner_image.leftovers import forget_job, left_behind
+from runner_image.leftovers import forget_job, left_behind, remember, restore
 from runner_image.masking import Masker
 
 
@@ -32,6 +32,33 @@ def test_without_an_account_only_what_a_runner_leaves_goes(root: Path, tmp_path:
     forget_job(root, None, [tmp_path])
     assert names(root) == {"bin", "config.sh", ".env"}
     assert (tmp_path / "precious").exists()
+
+
+def test_the_runners_folder_is_put_back_as_it_was(root: Path) -> None:
+    """Without an account a job may write there: `.env` sets the environment of the next Listener."""
+    (root / "config.sh").chmod(0o755)
+    folder = remember(root)
+    (root / ".env").write_text("LD_PRELOAD=/tmp/evil.so")
+    (root / "config.sh").unlink()
+    (root / "config.sh").symlink_to("/bin/true")
+    for name in (".path", "svc.sh", ".service"):
+        (root / name).touch()
+    (root / "planted").mkdir()
+    (root / "planted" / "file").touch()
+    forget_job(root, None, [])
+    restore(root, folder)
+    assert names(root) == {"bin", "config.sh", ".env"}
+    assert [(root / name).read_text() for name in ("config.sh", ".env")] == ["token hunter2"] * 2
+    assert not (root / "config.sh").is_symlink()
+    assert (root / "config.sh").stat().st_mode & 0o777 == 0o755
+
+
+def test_what_was_not_changed_in_the_runners_folder_is_not_written(root: Path) -> None:
+    folder = remember(root)
+    before = (root / "config.sh").stat()
+    restore(root, folder)
+    after = (root / "config.sh").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_with_an_account_all_that_it_owns_goes_and_all_of_its_home(root: Path, tmp_path: Path) -> None:

@@ -15,6 +15,11 @@ JIT = base64.b64encode(json.dumps({".runner": "e30=", ".credentials": "e30="}).e
 URL = "https://github.com/acme"
 
 
+def jit(files: object) -> str:
+    """A JIT configuration of these files."""
+    return base64.b64encode(json.dumps(files).encode()).decode()
+
+
 def nested(depth: int) -> object:
     value: object = None
     for _ in range(depth):
@@ -122,6 +127,18 @@ def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, api_url
         ({"mode": ["jit"]}, "mode: must be one of jit, registration, app, pat"),
         ({"jit_config": "%%%"}, "jit_config: is not the base64 of a JSON object"),
         ({"jit_config": "aGVsbG8="}, "jit_config: is not the base64 of a JSON object"),
+        ({"jit_config": jit({"../../x": "e30="})}, "jit_config: may hold only the files .credentials, "),
+        (
+            {"jit_config": jit({".runner": "e30=", "/etc/x": "e30="})},
+            "jit_config: may hold only the files .credentials, ",
+        ),
+        (
+            {"jit_config": jit({".runner": "e30=", ".env": "e30="})},
+            "jit_config: may hold only the files .credentials, ",
+        ),
+        ({"jit_config": jit({".Runner": "e30="})}, "jit_config: may hold only the files .credentials, "),
+        ({"jit_config": jit({".runner": {"a": 1}})}, "jit_config: may hold only the files .credentials, "),
+        ({"jit_config": jit({".runner": "{}"})}, "jit_config: may hold only the files .credentials, "),
         ({"jit_config": 7}, "jit_config: missing, or not a text"),
         ({"jit_config": "[" * 100_000}, "jit_config: is not the base64 of a JSON object"),
         ({"jit_config": "e30=" * 50_000}, "jit_config: is 200000 bytes long; at most"),

@@ -57,6 +57,7 @@ def configure(root: Path, command: Command) -> None:
         ephemeral=command.flag("ephemeral"),
     )
     settings.save(root, runner, str(answer.body["credential"]))
+    settings.save_environment(root)
     _report_success()
 
 

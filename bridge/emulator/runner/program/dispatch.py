@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from . import console
+from .cancellation import CANCEL, SHUTDOWN
 from .server import Answer, Server, Unreachable
 from .session import pause
 from .settings import Settings
@@ -60,22 +61,23 @@ class Dispatcher:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 text=True,
-                start_new_session=True,  # a signal to the Listener's group must not reach it
-            )
+            )  # in the Listener's process group: a signal to that reaches it and the step, as with the official runner
             _send(worker, self._assignment(job))
-            ended = False
+            end = SHUTDOWN
             try:
                 with self._signals.heard():
-                    ended = self._supervise(worker, job_id, job)
+                    end = "" if self._supervise(worker, job_id, job) else CANCEL
             finally:
-                _cancel(worker)
+                _end(worker, end)
                 worker.wait()
                 output.seek(0)
-                outcome = _read_outcome(output.read())
-                if not ended:  # as with the real one, whatever the Worker says: a signal may even have met it unborn
-                    outcome["result"] = "Canceled"
-                self._complete(job_id, outcome)
-                console.event(f"Job {job['name']} completed with result: {outcome['result']}")
+                self._report(job_id, str(job["name"]), _read_outcome(output.read()), end)
+
+    def _report(self, job_id: int, name: str, outcome: dict[str, object], end: str) -> None:
+        """As the official runner does: a shutdown prints Canceled, and GitHub concludes that the job failed."""
+        said = "Canceled" if end else outcome["result"]
+        self._complete(job_id, {**outcome, "result": "Failed" if end == SHUTDOWN else said})
+        console.event(f"Job {name} completed with result: {said}")
 
     def _supervise(self, worker: "subprocess.Popen[str]", job_id: int, job: dict[str, object]) -> bool:
         """Renew the job until the Worker ends; False when it must be cancelled before."""
@@ -129,10 +131,13 @@ def _send(worker: "subprocess.Popen[str]", assignment: dict[str, object]) -> Non
         pipe.flush()
 
 
-def _cancel(worker: "subprocess.Popen[str]") -> None:
-    """Close the Worker's input; should this process die, that happens by itself."""
+def _end(worker: "subprocess.Popen[str]", how: str) -> None:
+    """Tell the Worker how its job ends, and close its input; should this process die, that happens by itself."""
+    pipe = cast(IO[str], worker.stdin)
     with contextlib.suppress(BrokenPipeError):
-        cast(IO[str], worker.stdin).close()
+        pipe.write(how)
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
 
 
 def _read_outcome(output: bytes) -> dict[str, object]:

@@ -66,7 +66,9 @@ class Server:
             response = connection.getresponse()
             return _read(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(str(error) or type(error).__name__) from error
+            # .NET's words, as in `Connection refused (127.0.0.1:1)`.
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise Unreachable(f"{why} ({self._netloc})") from error
         finally:
             connection.close()
 

@@ -1,4 +1,4 @@
-"""The files in the runner's root: who it is, its credential, and `.env`."""
+"""The files in the runner's root: who it is, its credential, and what config.sh leaves beside them."""
 
 import base64
 import binascii
@@ -77,7 +77,7 @@ def save(root: Path, settings: Settings, credential: str) -> None:
 
 
 def save_jit(root: Path, encoded: str) -> None:
-    """Write the files of a JIT configuration.
+    """Write the files of a JIT configuration: whatever it names, as the official runner does.
 
     Raises:
         BadJitConfig: it cannot be read.
@@ -88,13 +88,21 @@ def save_jit(root: Path, encoded: str) -> None:
     except (binascii.Error, ValueError, TypeError) as error:
         raise BadJitConfig(str(error)) from error
     for name, content in contents.items():
-        _write_private(root / Path(name).name, content)
+        _write_private(root / name, content)
 
 
 def delete(root: Path) -> None:
     """Remove the files of the registration."""
     for name in (RUNNER, CREDENTIALS, KEY):
         (root / name).unlink(missing_ok=True)
+
+
+def save_environment(root: Path) -> None:
+    """Leave what config.sh leaves beside the registration: variables, the search path, a script for a service."""
+    if not (root / ".env").exists():
+        (root / ".env").write_text(f"LANG={os.environ.get('LANG', 'C.UTF-8')}\n")
+    (root / ".path").write_text(os.environ.get("PATH", ""))
+    (root / "svc.sh").write_text("#!/bin/bash\n")
 
 
 def load_environment(root: Path) -> None:

@@ -48,6 +48,7 @@ class Worker:
 
     def run(self) -> dict[str, object]:
         """Run the job between its hooks; the outcome, as the server wants it."""
+        self._cancellation.heed_group_signals()
         self._cancellation.start()
         self._diagnostics.info(f"Job message:\n{json.dumps(self._assignment.workflow, indent=2)}")
         _empty(self._assignment.temp)
@@ -83,7 +84,7 @@ class Worker:
     def _hook(self, moment: str) -> bool:
         """Run a hook, if there is one; False if it failed."""
         script = os.environ.get(f"ACTIONS_RUNNER_HOOK_JOB_{moment.upper()}")
-        if not script:
+        if not script or self._cancellation.shut_down:
             return True
         self._write(f"A job {moment} hook has been configured by the self-hosted runner administrator\n")
         return self._stream(["bash", "-e", script], os.environ) == 0
@@ -107,6 +108,7 @@ class Worker:
             stderr=subprocess.STDOUT,
             cwd=self._assignment.temp,  # not the checkout: act would read an .actrc there
             env={**environment, TRACKING: self._tracking},
+            start_new_session=True,  # act would cancel the job at a signal to the group; its steps get that one
             encoding="utf-8",
             errors="replace",
         ) as process:
