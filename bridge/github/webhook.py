@@ -3,12 +3,15 @@
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bridge.github import parse
 from bridge.model import WorkflowJob
+
+_SIGNATURE = re.compile("sha256=[0-9a-f]{64}")
 
 UNDERSTOOD = ("workflow_job", "ping", "installation", "installation_repositories")
 
@@ -30,6 +33,11 @@ class Delivery:
     event: str
     owner: str | None
     job: WorkflowJob | None = None
+
+
+def may_be_signature(signature: str) -> bool:
+    """Whether the header X-Hub-Signature-256 has the shape of a signature, so that its body is worth reading."""
+    return bool(_SIGNATURE.fullmatch(signature))
 
 
 def is_signed(body: bytes, signature: str, secrets: Sequence[str]) -> bool:

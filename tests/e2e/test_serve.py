@@ -153,6 +153,9 @@ def test_what_is_not_ours_is_answered_2xx_with_the_reason_and_counted(served: Se
     assert served.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
 
 
+SIGNED = {"X-Hub-Signature-256": f"sha256={'0' * 64}"}
+
+
 def test_a_body_over_25_mb_is_refused_before_it_is_read(served: Served) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(30):
@@ -160,10 +163,18 @@ def test_a_body_over_25_mb_is_refused_before_it_is_read(served: Served) -> None:
 
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 27000000\r\n\r\n")
+        signature = f"X-Hub-Signature-256: {SIGNED['X-Hub-Signature-256']}\r\n".encode()
+        connection.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\n" + signature + b"Content-Length: 27000000\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
-    streamed = httpx.post(f"{served.url}/webhook", content=endless(), headers={"X-GitHub-Event": "ping"}, timeout=30)
+    streamed = httpx.post(f"{served.url}/webhook", content=endless(), headers=SIGNED, timeout=30)
     assert streamed.status_code == 413
+
+
+def test_a_body_without_a_signature_is_refused_before_it_is_read(served: Served) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
 def test_other_methods_and_paths_are_refused(served: Served) -> None:
