@@ -16,7 +16,7 @@ from starlette.routing import Route
 from bridge import callback
 from bridge.bodies import LARGEST, Bodies, Dropped, TooLarge
 from bridge.errors import BridgeError
-from bridge.github.webhook import UNDERSTOOD, Delivery, Malformed, is_signed, may_be_signature, read
+from bridge.github.webhook import LONGEST_NAME, UNDERSTOOD, Delivery, Malformed, is_signed, may_be_signature, read
 from bridge.model import Scope, WorkflowJob
 
 UNSIGNED = "refused: the signature in X-Hub-Signature-256 is missing or wrong"
@@ -109,8 +109,10 @@ class _Server:
         guid = request.headers.get("x-github-delivery", "")
         if not guid or not event:
             return 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"
+        if len(guid) > LONGEST_NAME:
+            return 400, "refused: X-GitHub-Delivery is too long"
         try:
-            delivery = read(event, body)
+            delivery = read(event, body, request.headers.get("content-type", ""))
         except Malformed as error:
             return 400, f"refused: {error}"
         return await self._taken(guid, delivery)

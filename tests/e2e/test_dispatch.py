@@ -28,7 +28,7 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(bridge: Cloud) -> None:
     planned = bridge.dispatch("--dry-run")
     assert planned["counts"] == {"queued_jobs": 3, "matched_jobs": 2, "claims": 2, "submitted": 0}
     why = {job["name"]: job["why"] for job in planned["jobs"]}
-    assert why["hosted"] == "no route has any of the labels ubuntu-latest"
+    assert why["hosted"] == 'no route has any of the labels "ubuntu-latest"'
     assert bridge.github.state.runners == {}
     assert bridge.runpod.state.requests == {}
     assert list(bridge.home.iterdir()) == []

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -112,6 +113,12 @@ def test_the_ledger_says_what_it_thinks_and_a_job_can_be_tried_again(served: Ser
     assert retried[1].stderr.splitlines()[-1] == "bridge: the ledger knows no open job 404"
 
 
+def test_a_signed_form_is_taken(served: Served) -> None:
+    served.cloud.github.app.webhook_url = None
+    body = urlencode({"payload": payload(served, served.queue())}).encode()
+    assert post(served, body, Content_Type="application/x-www-form-urlencoded").json() == {"outcome": "taken"}
+
+
 def test_secrets_can_be_rotated(tmp_path: Path) -> None:
     with cloud(tmp_path) as made, serving(made, GITHUB_WEBHOOK_SECRET="new, old") as service:
         made.github.app.webhook_url = None
@@ -129,6 +136,19 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
         {},
         400,
         "refused: a field is not of the type that GitHub documents",
+    ),
+    (
+        b'{"repository": {"full_name": "acme/\\ud800", "private": true}, "workflow_job": {}}',
+        {},
+        400,
+        "refused: the field full_name is not owner/name",
+    ),
+    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: X-GitHub-Delivery is too long"),
+    (
+        b"a=b",
+        {"Content_Type": "application/x-www-form-urlencoded"},
+        400,
+        "refused: not a form with one field named payload",
     ),
     (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the event star is not one the bridge needs"),
     (b"{}", {"X_GitHub_Event": "ping"}, 202, "taken"),
