@@ -18,6 +18,7 @@ from bridge.bodies import LARGEST, Bodies, Dropped, TooLarge
 from bridge.errors import BridgeError
 from bridge.github.webhook import LONGEST_NAME, UNDERSTOOD, Delivery, Malformed, is_signed, may_be_signature, read
 from bridge.model import Scope, WorkflowJob
+from bridge.telemetry import mask
 
 UNSIGNED = "refused: the signature in X-Hub-Signature-256 is missing or wrong"
 
@@ -133,7 +134,7 @@ class _Server:
         try:
             await self._door.intake.take(guid, job if served else None)
         except BridgeError as error:
-            return 503, f"not kept: {error}"
+            return 503, f"not kept: {mask(str(error))}"
         return 202, "taken" if served else "ignored: no route takes this job"
 
     async def runpod(self, request: Request) -> Response:
@@ -155,7 +156,7 @@ class _Server:
         troubles = {name: why for name, why in checks.items() if why}
         shown: dict[str, Any] = {"status": "not ready" if troubles else "ok"}
         return Response(
-            json.dumps({**shown, "checks": {name: why or "ok" for name, why in checks.items()}}),
+            json.dumps(mask({**shown, "checks": {name: why or "ok" for name, why in checks.items()}})),
             503 if troubles else 200,
             media_type="application/json",
         )

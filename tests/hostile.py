@@ -192,7 +192,7 @@ async def idle_connections(target: Target, given: dict[str, Any]) -> Counter[int
             break
         await asyncio.sleep(0.5)
     for _, reader, writer in made:
-        found[await _is_open(reader)] += 1
+        found[int(await _is_open(reader))] += 1
         writer.close()
     return found
 

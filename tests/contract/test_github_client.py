@@ -671,7 +671,10 @@ def test_a_pat_does_what_the_app_does() -> None:
 
 def test_a_key_is_taken_as_pem_or_base64_of_it_and_refused_otherwise() -> None:
     pem = an_app().pem
-    for text in (pem, f"\n{pem}\n", pem.replace("\n", "\\n"), base64.b64encode(pem.encode()).decode()):
+    written_out, encoded = pem.replace("\n", "\\n"), base64.b64encode(pem.encode()).decode()
+    with_returns = (pem.replace("\n", "\r\n"), pem.replace("\n", "\\r\\n"))
+    quoted = [f"{quote}{text}{quote}" for quote in "\"'" for text in (pem, written_out, *with_returns, encoded)]
+    for text in (pem, f"\n{pem}\n", written_out, encoded, *with_returns, *quoted):
         assert AppKey.load(text).key.key_size == 2048
     assert "key_size" not in repr(AppKey.load(pem))
     for text in ("", "secret", "-----BEGIN nonsense", base64.b64encode(b"x").decode()):

@@ -119,11 +119,14 @@ def test_a_signed_form_is_taken(served: Served) -> None:
     assert post(served, body, Content_Type="application/x-www-form-urlencoded").json() == {"outcome": "taken"}
 
 
+OLD, NEW = "the old webhook secret", "the new webhook secret"
+
+
 def test_secrets_can_be_rotated(tmp_path: Path) -> None:
-    with cloud(tmp_path) as made, serving(made, GITHUB_WEBHOOK_SECRET="new, old") as service:
+    with cloud(tmp_path) as made, serving(made, GITHUB_WEBHOOK_SECRET=f"{NEW}, {OLD}") as service:
         made.github.app.webhook_url = None
         body = payload(service, service.queue())
-        assert [post(service, body, secret=s).status_code for s in ("old", "new", SECRET)] == [202, 202, 401]
+        assert [post(service, body, secret=s).status_code for s in (OLD, NEW, SECRET)] == [202, 202, 401]
 
 
 REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
@@ -245,7 +248,7 @@ def test_what_a_service_cannot_do_without_is_named(tmp_path: Path) -> None:
     with cloud(tmp_path) as made:
         out, err = made.start("--serve").communicate(timeout=30)
         assert err == "bridge: GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App\n"
-        made.variables["GITHUB_WEBHOOK_SECRET"] = "x"
+        made.variables["GITHUB_WEBHOOK_SECRET"] = SECRET
         with serving(made) as service:
             out, err = made.start("--serve", service.url.removeprefix("http://")).communicate(timeout=30)
             assert err.startswith("bridge: --serve: cannot listen on 127.0.0.1:")
