@@ -11,7 +11,6 @@ import os
 import resource
 import time
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import structlog
@@ -33,8 +32,8 @@ KEEP_ALIVE = 5
 LINGER = 5
 """s that a connection has to close by itself before it is cut."""
 
-PIPELINED = 16
-"""Requests that one connection may send before it has read their answers."""
+PIPELINED = 4
+"""Requests that one connection may send before they are answered; GitHub and proxies send one."""
 
 MOST_CONNECTIONS = 1000
 """At a time, where the process may open as many files."""
@@ -154,7 +153,6 @@ class Connection(HttpToolsProtocol):
         raise ValueError(why)
 
 
-@cache
 def most_connections() -> int:
     """How many connections may be open, within what the process may open."""
     allowed = _allowed_files()

@@ -67,7 +67,8 @@ class Masking:
 def _forms(secret: str) -> Iterator[str]:
     """A secret as texts may hold it: as it is, within JSON, a URL or Python's repr, and each line of a key."""
     yield from (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret), quote(secret, safe=""))
-    yield from (line for line in secret.replace("\\r", "").replace("\\n", "\n").splitlines() if not line.startswith("-----"))
+    lines = secret.replace("\\r", "").replace("\\n", "\n").splitlines()
+    yield from (line for line in lines if not line.startswith("-----"))
 
 
 _current = [Masking(())]
