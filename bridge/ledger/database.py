@@ -84,7 +84,8 @@ def _make_private(path: Path) -> None:
             path.touch(mode=0o600)
         for each in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
             with contextlib.suppress(FileNotFoundError, PermissionError):  # another's file, shared on purpose
-                each.chmod(0o600)
+                if each.is_file():  # a mistyped path may be a directory that others need, such as /proc
+                    each.chmod(0o600)
     except OSError as error:
         raise _no_place(str(path), error) from None
 
