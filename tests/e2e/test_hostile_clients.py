@@ -47,7 +47,12 @@ def payload(served: Served) -> str:
 
 
 def attacked(served: Served, payload: str, attack: str, **given: Any) -> dict[str, Any]:
-    """What an attack was answered, and honest deliveries beside it from another program."""
+    """What an attack was answered, and deliveries beside it. Once more if these were slow: others use the machine."""
+    found = _attacked(served, payload, attack, **given)
+    return found if found["honest"]["slowest"] < SLOWEST else _attacked(served, payload, attack, **given)
+
+
+def _attacked(served: Served, payload: str, attack: str, **given: Any) -> dict[str, Any]:
     common = {"url": served.url, "secret": SECRET, "payload": payload}
     with started(common | {"attack": "honest"}) as honest:
         with started(common | {"attack": attack, **given}) as attacker:
