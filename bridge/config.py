@@ -19,10 +19,13 @@ from bridge.errors import ConfigError
 from bridge.model import IMPLIED_LABELS, JIT_LIFETIME, Credentials, Route
 from bridge.setting_types import (
     MAX_POLICY,
+    SHORTEST_KEY,
     AppId,
+    CallbackKey,
     ClientId,
     DatabaseUrl,
     EndpointId,
+    GitHubToken,
     Label,
     Labels,
     Owner,
@@ -32,14 +35,13 @@ from bridge.setting_types import (
     Repositories,
     RepositoryName,
     RouteName,
+    RunnerGroup,
+    RunPodKey,
     Seconds,
-    Token,
+    ServiceUrl,
     Url,
     WebhookSecrets,
 )
-
-SHORTEST_KEY = 16
-"""Characters."""
 
 
 class Environment(BaseSettings):
@@ -61,16 +63,16 @@ class Environment(BaseSettings):
 
     github_org: Owner | None = None
     github_repositories: Repositories = []
-    github_api_url: Url = "https://api.github.com"
+    github_api_url: ServiceUrl = "https://api.github.com"
     github_app_client_id: ClientId = None
     github_app_id: AppId | None = None
     github_app_private_key: PrivateKey = None
     github_app_private_key_file: Path | None = None
     github_app_installation_id: Annotated[int, Field(gt=0)] | None = None
-    github_pat: Token = None
-    runpod_api_key: Token = None
+    github_pat: GitHubToken = None
+    runpod_api_key: RunPodKey = None
     runpod_endpoint_id: EndpointId | None = None
-    runpod_endpoint_base_url: Url = "https://api.runpod.ai/v2"
+    runpod_endpoint_base_url: ServiceUrl = "https://api.runpod.ai/v2"
     bridge_config: Path | None = None
     bridge_labels: Labels = ["runpod", "gpu"]
     bridge_max_workers: Annotated[int, Field(ge=1)] = 3
@@ -82,7 +84,7 @@ class Environment(BaseSettings):
     bridge_allow_public_repositories: bool = False
     bridge_allow_forks: bool = False
     bridge_public_url: Url | None = None
-    bridge_callback_key: Token = None
+    bridge_callback_key: CallbackKey = None
     github_webhook_secret: WebhookSecrets = None
 
 
@@ -95,7 +97,7 @@ class GitHubTable(_Table):
 
     org: str | None = None
     repositories: list[RepositoryName] | None = None
-    api_url: Url | None = None
+    api_url: ServiceUrl | None = None
     app_client_id: str | None = None
     app_id: int | None = None
     app_private_key_file: str | None = None
@@ -105,7 +107,7 @@ class GitHubTable(_Table):
 class RunPodTable(_Table):
     """`[runpod]` in bridge.toml."""
 
-    endpoint_base_url: Url | None = None
+    endpoint_base_url: ServiceUrl | None = None
     endpoint_id: EndpointId | None = None
 
 
@@ -132,7 +134,7 @@ class RouteTable(_Table):
     endpoint: EndpointId | None = None
     max_workers: Annotated[int, Field(ge=1)] | None = None
     credentials: Credentials = Credentials.JIT
-    runner_group: Annotated[str, Field(min_length=1)] = "Default"
+    runner_group: RunnerGroup = "Default"
     job_timeout: Seconds = Route.job_timeout
     queue_timeout: Seconds = Route.queue_timeout
     idle_timeout: Seconds = Route.idle_timeout

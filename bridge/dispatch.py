@@ -60,7 +60,9 @@ def dispatch(  # noqa: PLR0913, PLR0917 - each is an option of its own
             raise typer.Exit(run_service(settings, *_host_and_port(address or ADDRESS)))
         raise typer.Exit(asyncio.run(_run(settings, dry_run=dry_run, as_json=as_json, watch=watch)))
     except ConfigError as error:
-        typer.echo(f"bridge: {error}", err=True)
+        from bridge.telemetry import mask
+
+        typer.echo(mask(f"bridge: {error}"), err=True)
         raise typer.Exit(2) from None
 
 
@@ -105,17 +107,18 @@ async def _pass(bridge: "Bridge", *, dry_run: bool, as_json: bool) -> int:
     import json
 
     from bridge.report import document, show
+    from bridge.telemetry import mask
 
     before = bridge.calls()
     try:
         report = await (bridge.reconciler.preview() if dry_run else bridge.reconciler.run())
     except BridgeError as error:  # the ledger; what lies outside is a problem in the report
-        typer.echo(f"bridge: {error}", err=True)
+        typer.echo(mask(f"bridge: {error}"), err=True)
         return 1
     if as_json:
         now = bridge.calls()
         calls = {name: {k: n - before[name][k] for k, n in count.items()} for name, count in now.items()}
-        typer.echo(json.dumps(document(report, dry_run=dry_run, calls=calls)))
+        typer.echo(json.dumps(mask(document(report, dry_run=dry_run, calls=calls))))
     else:
         show(report, dry_run=dry_run)
     return 1 if report.problems else 0

@@ -13,6 +13,7 @@ from bridge.compose import Bridge, composed
 from bridge.decision import Submission
 from bridge.errors import BridgeError, ConfigError
 from bridge.model import JobStatus
+from bridge.telemetry import mask
 
 RECENT = 86_400.0
 """s that a submission that has ended is still listed."""
@@ -59,7 +60,7 @@ def _with_ledger(config: Path | None, work: Callable[[Bridge], Awaitable[T]]) ->
     try:
         return asyncio.run(run())
     except BridgeError as error:
-        typer.echo(f"bridge: {error}", err=True)
+        typer.echo(mask(f"bridge: {error}"), err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
@@ -110,7 +111,7 @@ def _submission(row: Submission) -> dict[str, Any]:
 def _print(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:
     """Print rows: all of them as JSON, or for a person what is `shown`."""
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps(mask(list(rows))))
         return
     from rich.console import Console
     from rich.table import Table

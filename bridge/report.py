@@ -6,6 +6,7 @@ from typing import Any
 from bridge.decision import Plan
 from bridge.model import JobStatus, WorkflowJob
 from bridge.reconcile import Decision, Report
+from bridge.telemetry import mask
 
 
 def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -94,8 +95,8 @@ def show(report: Report, *, dry_run: bool) -> None:
 
 
 def plain(value: object) -> str:
-    """As text that cannot steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    """As text that holds no secret and cannot steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in mask(str(value)))
 
 
 def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:

@@ -75,4 +75,11 @@ def _nearest(wanted: frozenset[str], routes: Sequence[Route]) -> Unmatched:
 
 
 def _listed(labels: Iterable[str]) -> str:
-    return ", ".join(sorted(labels))
+    """Labels in quotes, and why one with a comma is not several: `runs-on: "gpu, linux"` is one label."""
+    named = sorted(labels)
+    listed = ", ".join(f'"{label}"' for label in named)
+    with_comma = next((label for label in named if "," in label), None)
+    if not with_comma:
+        return listed
+    several = ", ".join(part.strip() for part in with_comma.split(",") if part.strip())
+    return f'{listed}; "{with_comma}" is one label with a comma in it: write runs-on: [{several}]'

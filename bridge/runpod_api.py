@@ -141,9 +141,18 @@ def _sdk_endpoint(endpoint: str, api_key: str, base_url: str) -> Any:
     made = runpod.Endpoint(endpoint, api_key=api_key)
     made.rp_client.endpoint_url_base = base_url
     made.rp_client.rp_session.max_redirects = 0
+    made.rp_client.rp_session.auth = _as_it_is
     for scheme in ("http://", "https://"):
         made.rp_client.rp_session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS, max_retries=0))
     return made
+
+
+def _as_it_is(request: Any) -> Any:
+    """Keep the SDK's Authorization header: without an `auth`, Requests replaces it by what ~/.netrc has for the host.
+
+    https://requests.readthedocs.io/en/latest/user/authentication/#netrc-authentication
+    """
+    return request
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import uvicorn
 
 from bridge.compose import Bridge, composed
 from bridge.config import Config
+from bridge.connections import KEEP_ALIVE, Connection, Server, raise_file_limit
 from bridge.errors import ConfigError
 from bridge.intake import Intake
 from bridge.metrics import Metrics
@@ -35,6 +36,7 @@ def run_service(settings: Config, host: str, port: int) -> int:
         raise ConfigError("GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App")
     import uvloop
 
+    raise_file_limit()
     with listening(host, port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve_until_signal(settings, listener))
     return 0
@@ -69,7 +71,7 @@ async def serve(settings: Config, listener: socket.socket, stop: asyncio.Event) 
         _keep_what_is_loaded()
         metrics = Metrics()
         service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval)
-        server = _Server(server_config(_door(settings, bridge, service, metrics)))
+        server = Server(server_config(_door(settings, bridge, service, metrics)))
         serving = asyncio.create_task(server.serve([listener]))
         looping = asyncio.create_task(service.run(stop))
         log.info("listening", address="{}:{}".format(*listener.getsockname()[:2]))
@@ -102,19 +104,13 @@ def server_config(door: Door) -> uvicorn.Config:
     """How uvicorn serves what stands behind `door`."""
     return uvicorn.Config(
         application(door),
-        http="httptools",
+        http=Connection,
+        ws="none",
         log_config=None,
+        log_level="error",  # a warning for each request that is no HTTP would be a stranger's way to fill the log
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE,
         lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=DRAIN,
     )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to us: after the last answer there is a pass to end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield

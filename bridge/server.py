@@ -14,12 +14,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bridge import callback
+from bridge.bodies import LARGEST, Bodies, Dropped, TooLarge
 from bridge.errors import BridgeError
-from bridge.github.webhook import UNDERSTOOD, Delivery, Malformed, is_signed, read
+from bridge.github.webhook import LONGEST_NAME, UNDERSTOOD, Delivery, Malformed, is_signed, may_be_signature, read
 from bridge.model import Scope, WorkflowJob
+from bridge.telemetry import mask
 
-LARGEST = 25 * 1024 * 1024
-"""bytes of a delivery; GitHub sends none that is larger."""
+UNSIGNED = "refused: the signature in X-Hub-Signature-256 is missing or wrong"
 
 
 class Intake(Protocol):
@@ -79,13 +80,10 @@ def application(door: Door) -> Starlette:
     )
 
 
-class _TooLarge(Exception):
-    pass
-
-
 class _Server:
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._bodies = Bodies()
 
     async def webhook(self, request: Request) -> Response:
         event = request.headers.get("x-github-event", "")
@@ -96,19 +94,26 @@ class _Server:
 
     async def _received(self, request: Request, event: str) -> tuple[int, str]:
         """The status that GitHub's log shows for a delivery, and why."""
+        signature = request.headers.get("x-hub-signature-256", "")
+        if not may_be_signature(signature):
+            return 401, UNSIGNED  # unread
         try:
-            body = await _body(request)
-        except _TooLarge:
+            body = await self._bodies.read(request)
+        except TooLarge:
             return 413, f"refused: over {LARGEST} bytes"
+        except Dropped:
+            return 429, "refused: too many large deliveries at a time; send it again"
         except ClientDisconnect:
             return 400, "refused: it broke off"
-        if not is_signed(body, request.headers.get("x-hub-signature-256", ""), self._door.secrets):
-            return 401, "refused: the signature in X-Hub-Signature-256 is missing or wrong"
+        if not is_signed(body, signature, self._door.secrets):
+            return 401, UNSIGNED
         guid = request.headers.get("x-github-delivery", "")
         if not guid or not event:
             return 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"
+        if len(guid) > LONGEST_NAME:
+            return 400, "refused: X-GitHub-Delivery is too long"
         try:
-            delivery = read(event, body)
+            delivery = read(event, body, request.headers.get("content-type", ""))
         except Malformed as error:
             return 400, f"refused: {error}"
         return await self._taken(guid, delivery)
@@ -129,7 +134,7 @@ class _Server:
         try:
             await self._door.intake.take(guid, job if served else None)
         except BridgeError as error:
-            return 503, f"not kept: {error}"
+            return 503, f"not kept: {mask(str(error))}"
         return 202, "taken" if served else "ignored: no route takes this job"
 
     async def runpod(self, request: Request) -> Response:
@@ -151,23 +156,10 @@ class _Server:
         troubles = {name: why for name, why in checks.items() if why}
         shown: dict[str, Any] = {"status": "not ready" if troubles else "ok"}
         return Response(
-            json.dumps({**shown, "checks": {name: why or "ok" for name, why in checks.items()}}),
+            json.dumps(mask({**shown, "checks": {name: why or "ok" for name, why in checks.items()}})),
             503 if troubles else 200,
             media_type="application/json",
         )
 
     async def metrics(self, _request: Request) -> Response:
         return Response(self._door.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-async def _body(request: Request) -> bytes:
-    """The whole body, unless it is too large: then no more of it is read."""
-    if int(request.headers.get("content-length") or 0) > LARGEST:
-        raise _TooLarge
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > LARGEST:
-            raise _TooLarge
-        parts.append(part)
-    return b"".join(parts)

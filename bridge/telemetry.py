@@ -1,53 +1,108 @@
-"""Logs: one line per transition, on stderr, with secrets masked."""
+"""Logs: one line per transition, on stderr. And the masking of secrets, in logs and in all else that is shown."""
 
+import json
+import logging
 import re
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK = "***"
+
+SHORTEST = 8
+"""Characters of a value that is masked: a shorter one stands in too many lines that do not mean it."""
 
 # https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/
-_TOKENS = re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+)")
-MASK = "***"
+# https://docs.runpod.io/get-started/api-keys; three parts in base64 are a JWT, such as the App's own.
+_SHAPES = re.compile(
+    r"\b(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+|rpa_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+)"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.DOTALL,
+)
 
 
 class Masking:
-    """A log processor that masks secrets, wherever in a line they stand.
+    """Masks secrets; also a log processor.
 
     Args:
-        secrets: exact values; GitHub's tokens are recognised without being named.
+        secrets: exact values. GitHub's and RunPod's tokens, JWTs and private keys are recognised without being named.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
+        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST}
+        self._secrets = sorted(forms, key=len, reverse=True)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """Mask every text of the line."""
-        return {key: self.mask(value) if isinstance(value, str) else value for key, value in event.items()}
+        """Mask a log line."""
+        masked: EventDict = self.mask(event)
+        return masked
 
-    def mask(self, text: str) -> str:
-        """`text` without secrets."""
+    def mask(self, value: Any) -> Any:
+        """A text, or a value that is made of texts, without secrets."""
+        match value:
+            case str():
+                return self._text(value)
+            case bool() | int() | float() | None:
+                return value
+            case dict():
+                return {self.mask(key): self.mask(each) for key, each in value.items()}
+            case list() | tuple():
+                return [self.mask(each) for each in value]
+            case _:
+                return self._text(repr(value))
+
+    def _text(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return _TOKENS.sub(MASK, text)
+        return _SHAPES.sub(MASK, text)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as texts may hold it: as it is, within JSON, a URL or Python's repr, and each line of a key."""
+    yield from (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret), quote(secret, safe=""))
+    lines = secret.replace("\\r", "").replace("\\n", "\n").splitlines()
+    yield from (line for line in lines if not line.startswith("-----"))
+
+
+_current = [Masking(())]
+
+
+def mask(value: Any) -> Any:
+    """What is about to be shown, without the secrets that `configure_logging` was given."""
+    return _current[-1].mask(value)
 
 
 def configure_logging(secrets: Iterable[str]) -> None:
-    """Send structlog's events to stderr: for a person at a terminal, else as JSON lines.
+    """Send all logs to stderr: for a person at a terminal, else as JSON lines. Mask them, and what is shown elsewhere.
 
     Args:
         secrets: values that must not appear.
     """
+    _current[:] = [masking := Masking(secrets)]
     person = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     renderer = person if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,  # before the masking: an error's text may hold a secret
-            Masking(secrets),
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    marks: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    ends: list[Processor] = [
+        structlog.processors.format_exc_info,
+        masking,
+        renderer,
+    ]  # in this order: an error's text may hold a secret
+    structlog.configure(processors=[*marks, *ends], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    others = logging.StreamHandler(sys.stderr)
+    others.setLevel(logging.WARNING)
+    others.setFormatter(
+        ProcessorFormatter(foreign_pre_chain=marks, processors=[ProcessorFormatter.remove_processors_meta, *ends])
     )
+    logging.lastResort = others  # of libraries, which set up no logging of their own
+    sys.excepthook = _show_exception
+
+
+def _show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    print(mask("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

@@ -98,7 +98,8 @@ class AppKey:
 
 
 def _pem(text: str) -> bytes:
-    text = text.strip().replace("\\n", "\n")
+    # Quotes and a written-out \r\n are what `docker run --env-file` and Windows' editors leave.
+    text = text.strip().strip("\"'").replace("\\r", "").replace("\\n", "\n").strip()
     return text.encode() if text.startswith("-----BEGIN") else base64.b64decode(text, validate=False)
 
 

@@ -29,6 +29,9 @@ CONCURRENT_LOOKS = 15
 RESERVE = 0.05
 """Of the rate limit, that looks leave to registrations."""
 
+MOST_REDIRECTS = 5
+"""Of one call. GitHub sends one for a repository that was renamed."""
+
 RETRIES = 2
 """Further tries of a call that changes nothing, or changes the same thing again."""
 
@@ -51,8 +54,8 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 
 
 def http_client() -> httpx.AsyncClient:
-    """A client with our limits. httpx drops the Authorization header when a redirect leaves the host."""
-    return httpx.AsyncClient(limits=LIMITS, timeout=TIMEOUT, follow_redirects=True, headers=_HEADERS)
+    """A client with our limits. It follows no redirect: `Transport` does, within GitHub's origin."""
+    return httpx.AsyncClient(limits=LIMITS, timeout=TIMEOUT, headers=_HEADERS)
 
 
 def retry_at(response: httpx.Response, strikes: int, now: float) -> float | None:
@@ -101,8 +104,15 @@ class Transport:
         self.calls: Counter[str] = Counter(total=0, not_modified=0)
 
     def url(self, path: str) -> str:
-        """The whole URL of an API path."""
-        return path if path.startswith("http") else f"{self._api_url}{path}"
+        """The whole URL of an API path, or of a link to a next page.
+
+        Raises:
+            Rejected: the link leads to another origin, which must not see a token.
+        """
+        if path.startswith("/"):
+            return f"{self._api_url}{path}"
+        self._refuse_elsewhere(path)
+        return path
 
     async def look(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> httpx.Response:
         """As `read`, for what can wait: registrations go first, and what is left of the rate limit is theirs.
@@ -170,15 +180,32 @@ class Transport:
         """One call; counted unless GitHub cannot have seen it."""
         self.calls["total"] += 1
         try:
-            response = await self._http.request(
-                method, self.url(path), headers={**_HEADERS, **headers}, json=body, follow_redirects=True
-            )
+            request = self._http.build_request(method, self.url(path), headers={**_HEADERS, **headers}, json=body)
+            response = await self._http.send(request, follow_redirects=False)
         except _NEVER_SENT:
             self.calls["total"] -= 1
             raise
-        self.calls["total"] += len(response.history)
+        for _ in range(MOST_REDIRECTS):
+            if not (following := response.next_request):
+                break
+            self._refuse_elsewhere(str(following.url))
+            self.calls["total"] += 1
+            response = await self._http.send(following, follow_redirects=False)
         self.calls["not_modified"] += response.status_code == 304
         return response
+
+    def _refuse_elsewhere(self, url: str) -> None:
+        """Refuse a URL from an answer that leads to another origin: the token or the App's JWT would go with it."""
+        try:
+            there, here = (httpx.URL(each) for each in (url, self._api_url))
+        except httpx.InvalidURL:
+            raise Rejected("GitHub: gave a link that is no URL", status=421) from None
+        if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
+            raise Rejected(
+                f"GitHub: gave a link to {there.scheme}://{there.netloc.decode()}, which was not followed; "
+                "GITHUB_API_URL must be the address that GitHub has of itself",
+                status=421,
+            )
 
     def _note_reserve(self, response: httpx.Response) -> None:
         limit, left, reset = (_number(response, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset"))

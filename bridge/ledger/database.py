@@ -1,5 +1,6 @@
 """Opens the database: SQLite or PostgreSQL, every write transaction after the other, the schema up to date."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -69,16 +70,24 @@ def _sqlite(url: URL, as_it_is: bool) -> Engine:
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     if not in_memory and not as_it_is:
-        _make_directory(str(url.database))
+        if not str(url.database).startswith("file:"):
+            _make_private(Path(str(url.database)))
         sa.event.listen(engine, "connect", _write_ahead)
     return engine
 
 
-def _make_directory(path: str) -> None:
+def _make_private(path: Path) -> None:
+    """Make the file, for its owner alone to read; SQLite gives the files beside it the same mode."""
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)
+        for each in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # another's file, shared on purpose
+                if each.is_file():  # a mistyped path may be a directory that others need, such as /proc
+                    each.chmod(0o600)
     except OSError as error:
-        raise _no_place(path, error) from None
+        raise _no_place(str(path), error) from None
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -6,7 +6,8 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,13 +15,23 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
-from bridge.errors import AuthError, BridgeError, ConfigError, NameTaken, OutcomeUnknown, RateLimited, Unavailable
+from bridge.errors import (
+    AuthError,
+    BridgeError,
+    ConfigError,
+    NameTaken,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
 from bridge.github import auth as auth_module
 from bridge.github import transport
 from bridge.github.api import GitHub, web_url_of
 from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
-from bridge.github.transport import http_client
+from bridge.github.deliveries import DeliveryLog
+from bridge.github.transport import MOST_REDIRECTS, http_client
 from bridge.model import JobStatus
 from tests.github import GPU, a_github, a_run, a_spec, an_app
 from tests.services import free_port
@@ -419,6 +430,60 @@ def test_calls_that_github_never_sees_are_not_counted() -> None:
     assert asyncio.run(main()) == 0
 
 
+@asynccontextmanager
+async def answering(head: str, body: str = "[]") -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that gives one answer to all requests: its address, and what it was sent."""
+    received: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(f"{head}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", received
+
+
+ELSEWHERE = {
+    "a next page": 'HTTP/1.1 200 OK\r\nlink: <{there}/page-2>; rel="next"',
+    "a next page of another scheme": 'HTTP/1.1 200 OK\r\nlink: <https://127.0.0.1:1/page-2>; rel="next"',
+    "a next page that continues the host's name": 'HTTP/1.1 200 OK\r\nlink: <.example.org/page-2>; rel="next"',
+    "a next page that makes the host a user": 'HTTP/1.1 200 OK\r\nlink: <@127.0.0.1:1/page-2>; rel="next"',
+    "a redirect": "HTTP/1.1 302 Found\r\nlocation: {there}/x",
+    "a redirect that keeps the method": "HTTP/1.1 307 Temporary Redirect\r\nlocation: {there}/x",
+}
+
+
+@pytest.mark.parametrize("head", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_neither_token_nor_jwt_follows_a_link_to_another_origin(head: str) -> None:
+    async def main() -> None:
+        key = AppKey.load(an_app().pem)
+        sent = '"id": 1, "guid": "g", "event": "workflow_job", "delivered_at": "2027-01-15T08:00:00Z"'
+        body = f'[{{"full_name": "acme/web", {sent}}}]'
+        async with answering("HTTP/1.1 200 OK") as (there, stolen), http_client() as http:
+            async with answering(head.format(there=there), body) as (here, _):
+                app = AppAuth(http, api_url=here, issuer="Iv1", key=key, owner="acme")
+                github = GitHub(http, PatAuth("ghp_personal"), api_url=here)
+                for call in (github.repositories("acme"), DeliveryLog(app).since(0.0)):
+                    with pytest.raises(Rejected, match="gave a link"):
+                        await call
+            assert stolen == []
+
+    asyncio.run(main())
+
+
+def test_redirects_within_github_are_followed_so_often() -> None:
+    async def main() -> None:
+        async with answering("HTTP/1.1 302 Found\r\nlocation: /again") as (here, received), http_client() as http:
+            github = GitHub(http, PatAuth("ghp_personal"), api_url=here)
+            with pytest.raises(Rejected, match="302"):
+                await github.repositories("acme")
+            assert len(received) == github.calls["total"] == 1 + MOST_REDIRECTS
+            assert all(b"ghp_personal" in each for each in received)
+
+    asyncio.run(main())
+
+
 def test_a_proxy_that_wants_a_password_means_that_nothing_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the claim is given up at once, instead of kept until its lease ends."""
 
@@ -671,7 +736,10 @@ def test_a_pat_does_what_the_app_does() -> None:
 
 def test_a_key_is_taken_as_pem_or_base64_of_it_and_refused_otherwise() -> None:
     pem = an_app().pem
-    for text in (pem, f"\n{pem}\n", pem.replace("\n", "\\n"), base64.b64encode(pem.encode()).decode()):
+    written_out, encoded = pem.replace("\n", "\\n"), base64.b64encode(pem.encode()).decode()
+    with_returns = (pem.replace("\n", "\r\n"), pem.replace("\n", "\\r\\n"))
+    quoted = [f"{quote}{text}{quote}" for quote in "\"'" for text in (pem, written_out, *with_returns, encoded)]
+    for text in (pem, f"\n{pem}\n", written_out, encoded, *with_returns, *quoted):
         assert AppKey.load(text).key.key_size == 2048
     assert "key_size" not in repr(AppKey.load(pem))
     for text in ("", "secret", "-----BEGIN nonsense", base64.b64encode(b"x").decode()):

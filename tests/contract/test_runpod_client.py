@@ -49,6 +49,15 @@ async def submit(client: RunPod) -> str:
     return await client.submit(ROUTE, {"mode": "jit"}, None)
 
 
+def test_a_netrc_does_not_replace_the_key(
+    emulator: RunPodEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login someone password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert driven(emulator.base_url, submit)
+
+
 def test_a_request_is_submitted_looked_up_and_cancelled(emulator: RunPodEmulator) -> None:
     async def drive(client: RunPod) -> None:
         request = await submit(client)

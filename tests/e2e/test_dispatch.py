@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
-from tests.cloud import ROOT, Cloud, assert_no_secret, cloud
+from tests.cloud import API_KEY, PAT, ROOT, Cloud, assert_no_secret, cloud
 from tests.github import a_run, a_spec
 
 HOSTED = a_spec("hosted", labels=("ubuntu-latest",))
@@ -28,10 +28,20 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(bridge: Cloud) -> None:
     planned = bridge.dispatch("--dry-run")
     assert planned["counts"] == {"queued_jobs": 3, "matched_jobs": 2, "claims": 2, "submitted": 0}
     why = {job["name"]: job["why"] for job in planned["jobs"]}
-    assert why["hosted"] == "no route has any of the labels ubuntu-latest"
+    assert why["hosted"] == 'no route has any of the labels "ubuntu-latest"'
     assert bridge.github.state.runners == {}
     assert bridge.runpod.state.requests == {}
     assert list(bridge.home.iterdir()) == []
+
+
+def test_a_secret_in_what_others_named_is_not_printed(bridge: Cloud) -> None:
+    """A job's name is its repository's choice; `dispatch` holds that no secret is in what it prints."""
+    bridge.github.state.add_run("acme/web", a_run(a_spec(f"key {API_KEY}"), a_spec(f"token {PAT}")))
+    names = {job["name"] for job in bridge.dispatch("--dry-run")["jobs"]}
+    assert {"key ***", "token ***"} <= names
+    shown, _ = bridge.start("--dry-run").communicate(timeout=60)
+    assert "key ***" in " ".join(shown.split())
+    assert_no_secret(bridge, shown)
 
 
 def test_each_matched_job_gets_one_request_however_often_a_pass_runs(bridge: Cloud) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -112,11 +113,20 @@ def test_the_ledger_says_what_it_thinks_and_a_job_can_be_tried_again(served: Ser
     assert retried[1].stderr.splitlines()[-1] == "bridge: the ledger knows no open job 404"
 
 
+def test_a_signed_form_is_taken(served: Served) -> None:
+    served.cloud.github.app.webhook_url = None
+    body = urlencode({"payload": payload(served, served.queue())}).encode()
+    assert post(served, body, Content_Type="application/x-www-form-urlencoded").json() == {"outcome": "taken"}
+
+
+OLD, NEW = "the old webhook secret", "the new webhook secret"
+
+
 def test_secrets_can_be_rotated(tmp_path: Path) -> None:
-    with cloud(tmp_path) as made, serving(made, GITHUB_WEBHOOK_SECRET="new, old") as service:
+    with cloud(tmp_path) as made, serving(made, GITHUB_WEBHOOK_SECRET=f"{NEW}, {OLD}") as service:
         made.github.app.webhook_url = None
         body = payload(service, service.queue())
-        assert [post(service, body, secret=s).status_code for s in ("old", "new", SECRET)] == [202, 202, 401]
+        assert [post(service, body, secret=s).status_code for s in (OLD, NEW, SECRET)] == [202, 202, 401]
 
 
 REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
@@ -129,6 +139,19 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
         {},
         400,
         "refused: a field is not of the type that GitHub documents",
+    ),
+    (
+        b'{"repository": {"full_name": "acme/\\ud800", "private": true}, "workflow_job": {}}',
+        {},
+        400,
+        "refused: the field full_name is not owner/name",
+    ),
+    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: X-GitHub-Delivery is too long"),
+    (
+        b"a=b",
+        {"Content_Type": "application/x-www-form-urlencoded"},
+        400,
+        "refused: not a form with one field named payload",
     ),
     (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the event star is not one the bridge needs"),
     (b"{}", {"X_GitHub_Event": "ping"}, 202, "taken"),
@@ -153,6 +176,9 @@ def test_what_is_not_ours_is_answered_2xx_with_the_reason_and_counted(served: Se
     assert served.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
 
 
+SIGNED = {"X-Hub-Signature-256": f"sha256={'0' * 64}"}
+
+
 def test_a_body_over_25_mb_is_refused_before_it_is_read(served: Served) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(30):
@@ -160,10 +186,18 @@ def test_a_body_over_25_mb_is_refused_before_it_is_read(served: Served) -> None:
 
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 27000000\r\n\r\n")
+        signature = f"X-Hub-Signature-256: {SIGNED['X-Hub-Signature-256']}\r\n".encode()
+        connection.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\n" + signature + b"Content-Length: 27000000\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
-    streamed = httpx.post(f"{served.url}/webhook", content=endless(), headers={"X-GitHub-Event": "ping"}, timeout=30)
+    streamed = httpx.post(f"{served.url}/webhook", content=endless(), headers=SIGNED, timeout=30)
     assert streamed.status_code == 413
+
+
+def test_a_body_without_a_signature_is_refused_before_it_is_read(served: Served) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
 def test_other_methods_and_paths_are_refused(served: Served) -> None:
@@ -214,7 +248,7 @@ def test_what_a_service_cannot_do_without_is_named(tmp_path: Path) -> None:
     with cloud(tmp_path) as made:
         out, err = made.start("--serve").communicate(timeout=30)
         assert err == "bridge: GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App\n"
-        made.variables["GITHUB_WEBHOOK_SECRET"] = "x"
+        made.variables["GITHUB_WEBHOOK_SECRET"] = SECRET
         with serving(made) as service:
             out, err = made.start("--serve", service.url.removeprefix("http://")).communicate(timeout=30)
             assert err.startswith("bridge: --serve: cannot listen on 127.0.0.1:")

@@ -172,7 +172,8 @@ def test_an_impossible_value_names_its_variable(
         ("GITHUB_REPOSITORIES", "acme", "owner/name, such as acme/web"),
         ("GITHUB_API_URL", "api.github.com", "an address such as https://HOST/PATH"),
         ("GITHUB_APP_ID", "Iv1.abc", "a number"),
-        ("RUNPOD_ENDPOINT_ID", "ep/../1", "an endpoint's id of letters, digits, - and _"),
+        ("RUNPOD_ENDPOINT_ID", "ep/../1", "an endpoint's id of at most 32 letters, digits and -"),
+        ("GITHUB_APP_CLIENT_ID", "S" * 40, "the App's client id, such as Iv23liExample"),
         ("BRIDGE_PREFIX", "-x", "at most 24 of a-z, 0-9 and -, with no - at either end"),
         ("BRIDGE_LABELS", "x" * 300, "a label of at most 256 characters, without a comma"),
     ],
@@ -266,8 +267,9 @@ def test_a_blank_secret_is_missing(monkeypatch: pytest.MonkeyPatch, key: str) ->
 @pytest.mark.parametrize("key", [*SECRETS, "GITHUB_WEBHOOK_SECRET"])
 def test_what_surrounds_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     others = {"BRIDGE_CALLBACK_KEY": "k" * 16, "BRIDGE_PUBLIC_URL": "https://bridge"} | OTHERS.get(key, {})
-    config = loaded(monkeypatch, **others | {key: f" {'s' * 16}\n"})
-    assert f"'{'s' * 16}'" in str([getattr(config.github, "issuer", ""), *config.secrets()])
+    value = "Iv23liExample123" if key == "GITHUB_APP_CLIENT_ID" else "s" * 16
+    config = loaded(monkeypatch, **others | {key: f" {value}\n"})
+    assert f"'{value}'" in str([getattr(config.github, "issuer", ""), *config.secrets()])
 
 
 @pytest.mark.parametrize("key", ["GITHUB_PAT", "RUNPOD_API_KEY", "BRIDGE_CALLBACK_KEY", "GITHUB_APP_CLIENT_ID"])
@@ -281,8 +283,87 @@ def test_a_secret_that_no_header_can_carry_is_refused_and_not_shown(
 
 
 def test_a_webhook_secret_may_be_of_any_printable_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert loaded(monkeypatch, GITHUB_WEBHOOK_SECRET="schlüssel, zweiter").webhook_secrets == ("schlüssel", "zweiter")
+    given = ("schlüssel-" * 2, "zweiter " * 2 + "'")
+    assert loaded(monkeypatch, GITHUB_WEBHOOK_SECRET=", ".join(given)).webhook_secrets == given
     assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET="a\nb").startswith("GITHUB_WEBHOOK_SECRET: must be printable")
+
+
+@pytest.mark.parametrize("value", ["x", "x" * 15, f"{'x' * 16},short"])
+def test_a_webhook_secret_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    why = "shorter than 16 characters; `openssl rand -hex 32` makes one"
+    assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET=value) == f"GITHUB_WEBHOOK_SECRET: {why}"
+
+
+RUNPOD_KEY = "rpa_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+GITHUB_TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@pytest.mark.parametrize("value", [RUNPOD_KEY, GITHUB_TOKEN, "github_pat_11ABC_xyz", "-----BEGIN RSA PRIVATE KEY-----"])
+@pytest.mark.parametrize(
+    "key",
+    sorted(
+        name.upper()
+        for name in Environment.model_fields
+        if name
+        not in (
+            "bridge_config",
+            "github_app_private_key",
+            "github_app_private_key_file",
+            "github_pat",
+            "runpod_api_key",
+        )
+    ),
+)
+def test_a_key_in_another_setting_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    line = refused(monkeypatch, **{key: value})
+    assert line.startswith(key)
+    assert value not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("RUNPOD_API_KEY", GITHUB_TOKEN, "RUNPOD_API_KEY: is a GitHub token; settings are swapped"),
+        ("GITHUB_PAT", RUNPOD_KEY, "GITHUB_PAT: is a RunPod API key; settings are swapped"),
+        (
+            "RUNPOD_ENDPOINT_ID",
+            RUNPOD_KEY,
+            "RUNPOD_ENDPOINT_ID: must be an endpoint's id of at most 32 letters, digits and -; "
+            "this is a RunPod API key",
+        ),
+    ],
+)
+def test_swapped_settings_are_called_so(monkeypatch: pytest.MonkeyPatch, key: str, value: str, line: str) -> None:
+    assert refused(monkeypatch, **{key: value}) == line
+
+
+@pytest.mark.parametrize("table", ["name = 'KEY'", "name = 'a'\nrunner_group = 'KEY'", "name = 'a'\nendpoint = 'KEY'"])
+def test_a_key_in_a_route_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str) -> None:
+    line = refused(monkeypatch, toml(tmp_path, f"[[route]]\n{table.replace('KEY', RUNPOD_KEY)}"))
+    assert "this is a RunPod API key" in line
+    assert RUNPOD_KEY not in line
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_keys_may_stand_in_the_quotes_that_docker_keeps(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
+    config = loaded(monkeypatch, RUNPOD_API_KEY=f"{quote}{RUNPOD_KEY}{quote}\n")
+    assert config.runpod_api_key == RUNPOD_KEY
+    why = "GITHUB_WEBHOOK_SECRET: is in quotes, which `docker run --env-file` keeps; remove them"
+    assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET=f"{quote}{'x' * 32}{quote}") == why
+
+
+@pytest.mark.parametrize("key", ["GITHUB_API_URL", "RUNPOD_ENDPOINT_BASE_URL"])
+@pytest.mark.parametrize(
+    "host", ["github.example.org", "10.0.0.1", "[fe80::1]", "localhost.example.org", "127.0.0.1.nip.io"]
+)
+def test_a_key_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch, key: str, host: str) -> None:
+    why = "must begin with https://; a key would be sent in the clear"
+    assert refused(monkeypatch, **{key: f"http://{host}/v2"}) == f"{key}: {why}"
+    for local in ("127.0.0.1", "127.9.9.9", "[::1]", "localhost"):
+        loaded(monkeypatch, **{key: f"http://{local}:8080/v2"})
+    loaded(monkeypatch, **{key: f"https://{host}/v2"})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from bridge.dispatch import ADDRESS
 from tests.cloud import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
+NEW, OLD = "n" * 32, "o" * 32
 
 
 def test_the_example_configuration_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -19,14 +20,14 @@ def test_the_example_configuration_is_one(monkeypatch: pytest.MonkeyPatch, tmp_p
     for name, value in {
         "GITHUB_APP_PRIVATE_KEY_FILE": str(key),
         "RUNPOD_API_KEY": "rpa_x",
-        "GITHUB_WEBHOOK_SECRET": "new,old",
+        "GITHUB_WEBHOOK_SECRET": f"{NEW},{OLD}",
         "BRIDGE_CALLBACK_KEY": "0123456789abcdef",
     }.items():
         monkeypatch.setenv(name, value)
     config = load(EXAMPLES / "bridge.toml")
     assert [route.name for route in config.routes] == ["gpu", "a100", "cpu"]
     assert config.public_url == "https://bridge.example.org"
-    assert config.webhook_secrets == ("new", "old")
+    assert config.webhook_secrets == (NEW, OLD)
 
 
 @pytest.mark.parametrize("name", ["bridge.service", "Dockerfile"])

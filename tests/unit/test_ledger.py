@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,22 @@ def test_what_a_preview_wrote_is_not_kept(ledger: Ledger) -> None:
         assert await ledger.read(lambda books: books.open_submissions()) == ()
 
     asyncio.run(main())
+
+
+def test_nobody_else_may_read_the_ledgers_files(tmp_path: Path) -> None:
+    """Those of an earlier bridge, too, whose mode was what the process gives."""
+    path = tmp_path / "state" / "ledger.sqlite3"
+    before = os.umask(0)
+    try:
+        for _ in range(2):
+            opened = Ledger.open(f"sqlite:///{path}")
+            asyncio.run(opened.transact(lambda books: books.hear([Event(guid="guid", at=NOW, job=None)])))
+            files = {each.name: oct(each.stat().st_mode & 0o777) for each in path.parent.iterdir()}
+            assert files == dict.fromkeys(("ledger.sqlite3", "ledger.sqlite3-wal", "ledger.sqlite3-shm"), "0o600")
+            opened.close()
+            path.chmod(0o644)
+    finally:
+        os.umask(before)
 
 
 def test_a_dry_run_makes_no_file(file_url: str, tmp_path: Path) -> None:

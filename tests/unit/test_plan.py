@@ -81,7 +81,7 @@ def test_a_repositorys_name_is_the_same_in_any_case() -> None:
 def test_jobs_that_match_no_route_are_left_alone_with_the_reason() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1, labels=("ubuntu-latest",)),)), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "no route has any of the labels ubuntu-latest"
+    assert why(decided, 1) == 'no route has any of the labels "ubuntu-latest"'
 
 
 def test_a_registration_that_nothing_needs_is_deleted_by_a_look_not_again_by_every_pass_on_events() -> None:

@@ -33,15 +33,22 @@ def test_the_most_specific_route_with_all_labels_wins(labels: tuple[str, ...], r
 @pytest.mark.parametrize(
     ("labels", "nearest", "why"),
     [
-        (("ubuntu-latest",), None, "no route has any of the labels ubuntu-latest"),
+        (("ubuntu-latest",), None, 'no route has any of the labels "ubuntu-latest"'),
         (
             ("self-hosted", "Linux"),
             "gpu",
-            "it asks for no label of a route's own, such as gpu, runpod; `generic_jobs = true` on a route allows that",
+            'it asks for no label of a route\'s own, such as "gpu", "runpod"; '
+            "`generic_jobs = true` on a route allows that",
         ),
-        (("self-hosted", "tpu"), None, "no route has any of the labels tpu"),
-        (("runpod", "gpu", "h100"), "gpu", "route gpu lacks h100"),
-        (("runpod", "windows", "cpu"), "cpu", "route cpu lacks windows"),
+        (("self-hosted", "tpu"), None, 'no route has any of the labels "tpu"'),
+        (("runpod", "gpu", "h100"), "gpu", 'route gpu lacks "h100"'),
+        (("runpod", "Big GPU", "h100"), "gpu", 'route gpu lacks "big gpu", "h100"'),
+        (
+            ("runpod", "gpu, linux"),
+            "gpu",
+            'route gpu lacks "gpu, linux"; "gpu, linux" is one label with a comma in it: write runs-on: [gpu, linux]',
+        ),
+        (("runpod", "windows", "cpu"), "cpu", 'route cpu lacks "windows"'),
     ],
 )
 def test_an_unmatched_job_names_what_is_missing(labels: tuple[str, ...], nearest: str | None, why: str) -> None:

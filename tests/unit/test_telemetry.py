@@ -2,13 +2,15 @@
 
 import io
 import json
+import logging
 import sys
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 import structlog
 
-from bridge.telemetry import configure_logging
+from bridge.telemetry import Masking, configure_logging, mask
 
 SECRET = "rp_secret_key"
 
@@ -48,3 +50,60 @@ def test_an_error_in_json_holds_its_traceback_and_no_secret(monkeypatch: pytest.
     line = json.loads(logged(monkeypatch, io.StringIO()))
     assert "Traceback (most recent call last)" in line["exception"]
     assert line["exception"].endswith("no such key: ***")
+
+
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n7Zx0qU1vQw==\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a ghs_abc.def-ghi token",
+        "github_pat_11ABC_xyz",
+        "rpa_ABCDEFGHIJ0123456789",
+        "Bearer eyJhbGciOi.eyJpc3Mi.c2lnbmF0dXJl",
+        PEM,
+        PEM[:60],
+        f"https://host/?password={quote('p@ss w/rd')}",
+        json.dumps("p@ss w/rd"),
+        "it is 'p@ss w/rd'",
+        repr("a\nsecret\tline"),
+    ],
+)
+def test_a_secret_is_masked_in_whatever_form_it_comes(text: str) -> None:
+    masked = Masking(["p@ss w/rd", "a\nsecret\tline"]).mask(text)
+    assert "***" in masked
+    for part in ("abc", "11ABC", "ABCDEF", "eyJ", "MII", "ss%20w", "p@ss", "secret"):
+        assert part not in masked
+
+
+def test_a_line_of_a_key_is_masked_too() -> None:
+    for key in (PEM, PEM.replace("\n", "\\n")):
+        assert Masking([key]).mask("bad base64 near MIIEowIBAAKCAQEA") == "bad base64 near ***"
+    assert Masking(["a password of words"]).mask("password") == "password"
+
+
+def test_a_short_value_does_not_shred_the_log() -> None:
+    assert Masking(["a", "bridge"]).mask("a bridge for all") == "a bridge for all"
+
+
+def test_what_is_made_of_texts_is_masked_to_its_leaves() -> None:
+    shown = Masking([SECRET]).mask({"a": [f"x {SECRET}", {"b": (SECRET, 1, None, True)}], SECRET: ValueError(SECRET)})
+    assert shown == {"a": ["x ***", {"b": ["***", 1, None, True]}], "***": "ValueError('***')"}
+
+
+def test_what_libraries_log_and_what_ends_the_program_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    configure_logging([SECRET])
+    error = ValueError(f"no such key: {SECRET}")
+    record = logging.LogRecord("asyncio", logging.ERROR, "", 1, "lost %s", (SECRET,), (ValueError, error, None))
+    assert logging.lastResort
+    logging.lastResort.handle(record)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"]) == ("lost ***", "error")
+    sys.excepthook(ValueError, error, None)
+    assert "ValueError: no such key: ***" in stream.getvalue()
+    assert SECRET not in stream.getvalue()
+    assert mask(SECRET) == "***"

@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -166,6 +167,53 @@ def test_a_name_that_no_database_can_hold_is_mended(name: str) -> None:
     (job,) = told(payload(name=name, labels=[name], head_branch=name))
     for text in (job.name, *job.labels, job.head_branch or ""):
         assert "\0" not in text.encode().decode()
+
+
+@pytest.mark.parametrize("field", ["id", "run_id", "runner_id"])
+@pytest.mark.parametrize("number", [2**63, 10**400, -1, "9" * 30, "9" * 5000])
+def test_a_number_that_no_database_can_hold_is_refused(field: str, number: int | str) -> None:
+    with pytest.raises(Malformed):
+        told(payload(**{field: number}))
+    assert told(payload(**{field: 2**63 - 1}))
+
+
+@pytest.mark.parametrize(
+    "name", ["acme/a\0b", "acme/\ud83d", "acme", "acme/..", "../acme", "acme/web/x", "acme/a b", ""]
+)
+def test_a_repository_of_an_impossible_name_is_refused(name: str) -> None:
+    with pytest.raises(Malformed, match="full_name is not owner/name"):
+        told({**payload(), "repository": {"full_name": name, "private": True}})
+
+
+@pytest.mark.parametrize("login", ["half \ud83d", "a\0b", "x" * 101, ""])
+def test_an_account_of_an_impossible_name_is_refused(login: str) -> None:
+    for event, raw in (
+        ("installation", {"installation": {"account": {"login": login}}}),
+        ("ping", {"organization": {"login": login}}),
+    ):
+        with pytest.raises(Malformed, match="login is not the name of an account"):
+            read(event, json.dumps(raw).encode())
+
+
+def test_a_runner_name_that_no_index_can_hold_is_refused() -> None:
+    with pytest.raises(Malformed, match="runner_name is too long"):
+        told(payload(runner_name="x" * 10_000))
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "Application/X-WWW-form-urlencoded; charset=utf-8"]
+)
+def test_a_form_holds_the_payload_in_a_field(content_type: str) -> None:
+    body = urlencode({"payload": json.dumps(payload(name="a & b=\N{GREEK SMALL LETTER ALPHA}"))}).encode()
+    job = read("workflow_job", body, content_type).job
+    assert job
+    assert job.name == "a & b=\N{GREEK SMALL LETTER ALPHA}"
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"other={}", b"payload={}&payload={}", b"&".join([b"payload={}"] * 50)])
+def test_a_form_without_one_payload_is_refused(body: bytes) -> None:
+    with pytest.raises(Malformed, match="not a form with one field named payload"):
+        read("workflow_job", body, "application/x-www-form-urlencoded")
 
 
 @pytest.mark.parametrize("event", ["push", "check_run", ""])

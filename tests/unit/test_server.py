@@ -1,0 +1,55 @@
+"""What the server shows of what is wrong inside."""
+
+import asyncio
+from collections.abc import Mapping
+
+import httpx
+import structlog
+
+from bridge.errors import Unavailable
+from bridge.metrics import Metrics
+from bridge.model import Scope, WorkflowJob
+from bridge.server import Door, application
+from bridge.telemetry import configure_logging
+from tests.values import a_route
+
+SECRET = "a secret that is long"
+
+
+class _Failing:
+    """A loop and an intake that meet a secret."""
+
+    def nudge(self, submission: str) -> None: ...
+    def look(self) -> None: ...
+
+    async def ready(self) -> Mapping[str, str | None]:
+        return {"database": f"refused: {SECRET}", "looks": None}
+
+    async def take(self, guid: str, job: WorkflowJob | None) -> None:
+        raise Unavailable(f"refused: {SECRET}")
+
+
+def a_door() -> Door:
+    failing, metrics = _Failing(), Metrics()
+    return Door(
+        scope=Scope(owner="acme", organisation="acme", repositories=(), routes=(a_route(),), prefix="r", web_url=""),
+        is_served=lambda job, scope: True,
+        secrets=[SECRET],
+        intake=failing,
+        loop=failing,
+        recorder=metrics,
+        metrics=lambda: metrics.page({}),
+    )
+
+
+def test_readiness_shows_what_is_wrong_and_no_secret() -> None:
+    async def main() -> httpx.Response:
+        transport = httpx.ASGITransport(application(a_door()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as client:
+            return await client.get("/readyz")
+
+    configure_logging([SECRET])
+    answer = asyncio.run(main())
+    structlog.reset_defaults()
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "not ready", "checks": {"database": "refused: ***", "looks": "ok"}}
