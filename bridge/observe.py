@@ -141,6 +141,7 @@ class Observer:
         self._log = log
         self._clock = clock
         self._asked: set[int] = set()
+        self._looked_up: set[int] = set()
 
     async def look(self, memory: Memory) -> Observation:
         """Look everything up once.
@@ -158,6 +159,7 @@ class Observer:
         runners = await _each(self._targets(repositories), self._github.runners, problems)
         at = self._clock()
         jobs, scanned = await self._jobs(memory, repositories if scan else None, at, problems)
+        jobs += await self._doubted(_contradicted(events or (), memory, jobs), problems)
         told = (*jobs, *(e.job for e in events or () if e.job), *(job for job, _ in memory.jobs.values()))
         return Observation(
             began=began,
@@ -175,18 +177,29 @@ class Observer:
             problems=tuple(problems),
         )
 
-    async def glance(self, jobs: Iterable[WorkflowJob], ended: Iterable[Submission]) -> Observation:
+    async def glance(
+        self, jobs: Iterable[WorkflowJob], ended: Iterable[Submission], doubted: Iterable[WorkflowJob] = ()
+    ) -> Observation:
         """Look up only what events leave open.
 
         Args:
             jobs: of whose runs it is not known whether they come from forks.
             ended: submissions of whose requests RunPod has told that they ended.
+            doubted: in progress, although an event since has told that they are queued.
         """
         problems: list[str] = []
         began = self._clock()
         forks = await self._forks(jobs, problems)
         requests = await self._requests(ended, problems)
-        return Observation(began=began, at=self._clock(), forks=forks, requests=requests, problems=tuple(problems))
+        at = self._clock()
+        return Observation(
+            began=began,
+            at=at,
+            jobs=await self._doubted(doubted, problems),
+            forks=forks,
+            requests=requests,
+            problems=tuple(problems),
+        )
 
     async def _missed(self, memory: Memory, now: float, problems: list[str]) -> list[Event] | None:
         """Deliveries that failed or never came; None if no log tells, so that all repositories must be asked."""
@@ -249,6 +262,15 @@ class Observer:
             return replace(found, public=job.public, fork=job.fork)
         return replace(job, status=JobStatus.COMPLETED, conclusion="deleted")
 
+    async def _doubted(self, doubted: Iterable[WorkflowJob], problems: list[str]) -> tuple[WorkflowJob, ...]:
+        """Jobs by themselves, but for those that another pass is looking up."""
+        jobs = [job for job in doubted if job.id not in self._looked_up]
+        self._looked_up |= {job.id for job in jobs}
+        try:
+            return tuple((await _each(jobs, self._look_up, problems)).values())
+        finally:
+            self._looked_up -= {job.id for job in jobs}
+
     async def _forks(self, jobs: Iterable[WorkflowJob], problems: list[str]) -> dict[int, bool]:
         """Whether runs come from forks, where it matters; what another pass is asking is that pass's to plan."""
         runs = {
@@ -281,6 +303,13 @@ def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, at: floa
     )
     again = {job.id: job for job in (*ended, *(job for *_, job in unheard[:MOST_AGAIN]))}
     return list(again.values())
+
+
+def _contradicted(events: Iterable[Event], memory: Memory, seen: Iterable[WorkflowJob]) -> list[WorkflowJob]:
+    """Jobs that the ledger holds in progress, that an event tells are queued, and that nothing else was seen of."""
+    queued = {event.job.id for event in events if event.job and event.job.status is JobStatus.QUEUED}
+    running = {job.id: job for job, _ in memory.jobs.values() if job.status is JobStatus.IN_PROGRESS}
+    return [running[job_id] for job_id in sorted(queued & running.keys() - {job.id for job in seen})]
 
 
 def is_served(job: WorkflowJob, scope: Scope) -> bool:

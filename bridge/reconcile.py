@@ -62,6 +62,7 @@ class Books(Protocol):
     def known_deliveries(self, guids: Collection[str]) -> frozenset[str]: ...
     def jobs(self) -> dict[int, tuple[WorkflowJob, float]]: ...
     def jobs_of_unknown_origin(self) -> tuple[WorkflowJob, ...]: ...
+    def doubted_jobs(self) -> tuple[WorkflowJob, ...]: ...
     def relevant(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]: ...
     def open_submissions(self) -> tuple[Submission, ...]: ...
     def history(self) -> Mapping[int, JobHistory]: ...
@@ -167,10 +168,14 @@ class Reconciler:
             nudged: submissions of whose requests RunPod has told that they ended.
         """
         began = time.monotonic()
-        jobs, submissions = await self._ledger.read(
-            lambda books: (books.jobs_of_unknown_origin(), books.open_submissions() if nudged else ())
+        jobs, doubted, submissions = await self._ledger.read(
+            lambda books: (
+                books.jobs_of_unknown_origin(),
+                books.doubted_jobs(),
+                books.open_submissions() if nudged else (),
+            )
         )
-        seen = await self._observer.glance(jobs, [s for s in submissions if s.id in nudged])
+        seen = await self._observer.glance(jobs, [s for s in submissions if s.id in nudged], doubted)
         return await self._carry_out(seen, began)
 
     async def preview(self) -> Report:

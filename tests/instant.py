@@ -30,7 +30,8 @@ class Fate(StrEnum):
 
     NORMAL = "normal"
     DIES_BEFORE = "dies_before"  # the worker vanishes before its runner listens
-    DIES_DURING = "dies_during"  # within its job: GitHub hears no more of the runner
+    DIES_ASSIGNED = "dies_assigned"  # when its runner was assigned a job and has not taken it: GitHub queues it again
+    DIES_DURING = "dies_during"  # within its job: GitHub hears no more of the runner, and fails the job
     DIES_AFTER = "dies_after"  # with its job completed and no answer given
     CRASHES = "crashes"  # answers `crashed` before its runner listens
     DEPRECATED = "deprecated"  # answers `version_deprecated`: GitHub refuses the runner's session
@@ -84,8 +85,7 @@ def _handed_out(
     """Give waiting requests to new workers, as far as the endpoint may have them."""
     runpod.tick()
     made = []
-    busy = sum(worker.endpoint == endpoint for worker in runpod.workers.values())
-    while busy + len(made) < runpod.endpoints[endpoint].workers_max and (waiting := runpod.next_request(endpoint)):
+    while runpod.room(endpoint) and (waiting := runpod.next_request(endpoint)):
         fated = fate(waiting)
         if fated is Fate.NEVER_STARTS:
             runpod.withhold(waiting)
@@ -159,7 +159,7 @@ class _Life:
             job = await self._acquired(runner)
             return await self._executed(runner, job) if job else _Outcome(outcome="no_job")
         finally:
-            if self._fate is not Fate.DIES_DURING:  # one that died says nothing
+            if self._fate not in (Fate.DIES_ASSIGNED, Fate.DIES_DURING):  # one that died says nothing
                 self._github.close_session(runner)
 
     def _registered(self) -> Runner:
@@ -198,6 +198,8 @@ class _Life:
             except Refused as refused:
                 raise _Failed(f"registration_lost: {refused.message}") from None
             if job := self._github.assigned(runner):
+                if self._fate is Fate.DIES_ASSIGNED:
+                    raise _Gone
                 return self._github.acquire(runner, job.id)
             if self._runpod.clock() >= patience:
                 return None
@@ -216,7 +218,7 @@ class _Life:
                     result = "Canceled"
                     break
             self._github.complete(runner, job.id, result, {}, "")
-        except Refused:  # GitHub took the job away: the real runner cancels it then
+        except Refused:  # GitHub has failed the job: the real runner cancels it then
             result = "Canceled"
         self._heed()
         return _Outcome(outcome="completed", job=job.spec.name, result=result)

@@ -77,6 +77,7 @@ class World:
     workers: list[Worker] = field(default_factory=list)
     log: list[Event] = field(default_factory=list)
     executions: dict[int, list[int]] = field(default_factory=dict)
+    assigned: dict[int, int] = field(default_factory=dict)  # jobs still queued -> the runners that were given them
     ids: Iterator[int] = field(default_factory=lambda: iter(range(100, 1_000_000)))
 
     def time(self) -> float:
@@ -96,13 +97,27 @@ class World:
         """Workers that GitHub may give a queued job to."""
         wanted = set(job.labels)
         idle = ((w, self.runners.get(w.runner_id)) for w in self.workers)
+        if job.id in self.assigned:
+            return []
         return [w for w, r in idle if r and r.online and not r.busy and wanted <= set(r.labels)]
 
+    def hand_over(self, job: WorkflowJob, worker: Worker) -> None:
+        """GitHub gives a queued job to a runner that does not take it: busy, and the job still looks queued."""
+        runner = self.runners[worker.runner_id]
+        self.runners[runner.id] = replace(runner, busy=True)
+        self.assigned[job.id] = runner.id
+
+    def take_back(self, job_id: int) -> None:
+        """Its runner did not take the job within 60 s: GitHub queues it again, without an event (facts/github.md)."""
+        runner = self.runners.get(self.assigned.pop(job_id))
+        if runner:
+            self.runners[runner.id] = replace(runner, busy=False)
+
     def assign(self, job: WorkflowJob, worker: Worker) -> None:
-        """GitHub gives a queued job to a runner."""
+        """GitHub gives a queued job to a runner, and the runner takes it."""
         assert job.status is JobStatus.QUEUED
         runner = self.runners[worker.runner_id]
-        busy = {r.name for r in self.runners.values() if r.busy}
+        busy = {r.name for r in self.runners.values() if r.busy and r.id not in self.assigned.values()}
         assert busy == {j.runner_name for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS}
         self.executions.setdefault(job.id, []).append(runner.id)
         self.runners[runner.id] = replace(runner, busy=True)
@@ -112,6 +127,8 @@ class World:
 
     def end(self, job: WorkflowJob, conclusion: str) -> None:
         """A job ends: on its runner, or cancelled before it had one."""
+        if job.id in self.assigned:
+            self.take_back(job.id)
         runner = self.runners.get(job.runner_id or 0)
         if runner and job.status is JobStatus.IN_PROGRESS:
             del self.runners[runner.id]
@@ -124,13 +141,19 @@ class World:
         alive = {w.runner_id for w in self.workers}
         return [j for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS and j.runner_id not in alive]
 
-    def notice(self, job: WorkflowJob, *, requeue: bool) -> None:
-        """GitHub sees that a job's runner is dead: it fails, or is queued again."""
+    def notice(self, job: WorkflowJob) -> None:
+        """GitHub sees that a job's runner is dead: it fails, and is not queued again (facts/github.md)."""
         self.runners.pop(job.runner_id or 0, None)
-        if requeue:
-            self._change(job, status=JobStatus.QUEUED, runner_name=None, runner_id=None)
-        else:
-            self._change(job, status=JobStatus.COMPLETED, conclusion="failure", completed_at=self.time())
+        self._change(job, status=JobStatus.COMPLETED, conclusion="failure", completed_at=self.time())
+
+    def reap(self, worker: Worker) -> None:
+        """GitHub deletes the registration of a runner that has listened for 2 to 6 min (facts/runner.md)."""
+        del self.runners[worker.runner_id]
+        self._leave(worker, Reason.REGISTRATION_LOST)
+
+    def idle(self) -> list[Worker]:
+        """Workers whose runners listen and hold nothing."""
+        return [w for w in self.workers if (r := self.runners.get(w.runner_id)) and r.online and not r.busy]
 
     def register(self, name: str, labels: list[str]) -> int | None:
         """A new registration, None if a runner of this name exists."""
@@ -255,7 +278,9 @@ class World:
     def go_on(self) -> None:
         """All that a healthy world does by itself: nothing waits that need not."""
         for job in self.dead():
-            self.notice(job, requeue=True)
+            self.notice(job)
+        for job_id in list(self.assigned):
+            self.take_back(job_id)
         self.race()
         for job in [j for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS]:
             self.end(job, "success")

@@ -116,8 +116,8 @@ async def cloud(
 
 
 def github_state() -> GitHubState:
-    """A GitHub with one organisation, that finds a dead runner within seconds instead of minutes."""
-    state = GitHubState(limits=Limits(pickup=60.0, heartbeat=30.0))
+    """A GitHub with one organisation, that fails a dead runner's job within half a minute instead of ten."""
+    state = GitHubState(limits=Limits(pickup=60.0, heartbeat=30.0, renewal=30.0))
     state.add_organisation(OWNER)
     return state
 

@@ -12,8 +12,10 @@ class FaultKind(StrEnum):
     ERROR = "error"  # answered with `status` and `body`; nothing is done
     DELAY = "delay"  # done after `seconds`
     DROP = "drop"  # the connection ends without an answer; nothing is done
+    HANG = "hang"  # the connection ends without an answer after `seconds`; nothing is done
     ACCEPT_THEN_ERROR = "accept_then_error"  # done, but answered with `status` and `body`
-    ACCEPT_THEN_HANG = "accept_then_hang"  # done, but answered only after `seconds`
+    ACCEPT_THEN_HANG = "accept_then_hang"  # done, and the connection ends without an answer after `seconds`
+    LATE = "late"  # done, and answered after `seconds`
     DUPLICATE = "duplicate"  # done twice
 
 
@@ -30,7 +32,7 @@ class Fault:
         status: HTTP status for the error kinds.
         body: raw body for the error kinds.
         headers: headers for the error kinds.
-        seconds: for DELAY and ACCEPT_THEN_HANG.
+        seconds: for DELAY, HANG, ACCEPT_THEN_HANG and LATE.
     """
 
     method: str

@@ -42,6 +42,11 @@ class FaultLayer:
                 await self._app(scope, _replay(body), _nowhere)
                 await asyncio.sleep(fault.seconds)
                 await _drop(receive, send)
+            case FaultKind.HANG:
+                await asyncio.sleep(fault.seconds)
+                await _drop(receive, send)
+            case FaultKind.LATE:
+                await self._app(scope, _replay(body), _later(send, fault.seconds))
             case FaultKind.DUPLICATE:
                 await self._app(scope, _replay(body), _nowhere)
                 await self._app(scope, _replay(body), send)
@@ -60,6 +65,17 @@ def _replay(body: bytes) -> Receive:
     waiting: asyncio.Queue[Message] = asyncio.Queue()
     waiting.put_nowait({"type": "http.request", "body": body, "more_body": False})
     return waiting.get
+
+
+def _later(send: Send, seconds: float) -> Send:
+    """Send, beginning after so long."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await asyncio.sleep(seconds)
+        await send(message)
+
+    return sent
 
 
 async def _nowhere(_message: Message) -> None:

@@ -63,6 +63,8 @@ class Books:
     def hear(self, events: Iterable[Event]) -> int:
         """Write what deliveries told of jobs: forward only, and each delivery once.
 
+        A `queued` of a job in progress is late, or GitHub has queued the job again: `doubted_jobs` has it then.
+
         Returns:
             How many were new.
         """
@@ -72,6 +74,8 @@ class Books:
         rows = [{"guid": event.guid, "at": event.at} for event in told.values()]
         kept = set(self._connection.execute(st.keep_deliveries(self._connection.dialect.name), rows).scalars())
         fresh = [event for guid, event in told.items() if guid in kept]
+        if queued := [e.job.id for e in fresh if e.job and e.job.status is JobStatus.QUEUED]:
+            self._connection.execute(st.DOUBT_JOBS, {"ids": queued})
         self._keep_jobs([row_of_job(e.job, e.at) for e in fresh if e.job], forward_only=True)
         return len(fresh)
 
@@ -98,6 +102,10 @@ class Books:
     def jobs_of_unknown_origin(self) -> tuple[WorkflowJob, ...]:
         """Queued jobs of whose runs it is not known whether they come from forks."""
         return tuple(map(job_of, self._connection.execute(st.JOBS_OF_UNKNOWN_ORIGIN)))
+
+    def doubted_jobs(self) -> tuple[WorkflowJob, ...]:
+        """Jobs in progress of which an event since has told that they are queued."""
+        return tuple(map(job_of, self._connection.execute(st.DOUBTED_JOBS)))
 
     def retry(self, job_id: int, now: float) -> bool:
         """Forget a job's failed attempts; whether it is known and not completed."""

@@ -153,6 +153,17 @@ QUEUED_SINCE = sa.select(
     sa.case((jobs.c.retried_at > jobs.c.queued_since, jobs.c.retried_at), else_=jobs.c.queued_since).label("at"),
 ).where(_NOT_COMPLETED)
 STREAKS = _streaks()
+DOUBTED = 0.0
+"""`seen_at` of a job that must be looked up: what is known of it contradicts the last event."""
+
+DOUBT_JOBS = (
+    sa.update(jobs)
+    .where(jobs.c.id.in_(sa.bindparam("ids", expanding=True)) & (jobs.c.status == JobStatus.IN_PROGRESS))
+    .values(seen_at=DOUBTED)
+)
+DOUBTED_JOBS = sa.select(*JOB).where(
+    _NOT_COMPLETED & (jobs.c.status == JobStatus.IN_PROGRESS) & (jobs.c.seen_at == DOUBTED)
+)
 KNOWN_DELIVERIES = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(sa.bindparam("guids", expanding=True)))
 
 
@@ -190,12 +201,15 @@ def advancing(names: tuple[str, ...]) -> sa.Update:
 
 
 def _is_progress(new: Any) -> Condition:
-    """Whether an event tells of a later state: events come late, doubled and out of order."""
+    """Whether an event tells of a later state: events come late, doubled and out of order.
+
+    A `queued` of a job in progress tells of none, but causes a look-up: see DOUBT_JOBS.
+    """
 
     def rank(status: Any) -> sa.ColumnElement[int]:
         return sa.case({str(s): r for s, r in _RANK.items()}, value=status, else_=0)
 
     forward = rank(new.status) > rank(jobs.c.status)
-    # GitHub queues a job again whose runner died; then another takes it.
+    # GitHub queues a job again that its runner did not pick up; then another takes it.
     taken_anew = (new.status == JobStatus.IN_PROGRESS) & (jobs.c.status == JobStatus.IN_PROGRESS)
     return sa.or_(forward, sa.and_(taken_anew, new.started_at > jobs.c.started_at))

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bridge.emulator.faults import Fault, FaultKind
-from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
+from bridge.emulator.github import Budget, GitHubEmulator, GitHubState, github_emulator
 from bridge.errors import (
     AuthError,
     BridgeError,
@@ -88,7 +88,7 @@ def failing(drive: Callable[[GitHubEmulator, GitHub], Awaitable[Any]], *faults: 
 
 def test_queued_jobs_are_found_in_queued_runs_and_in_running_ones() -> None:
     state = a_github()
-    state.add_run("acme/web", a_run(a_spec("first"), a_spec("second")))
+    state.add_run("acme/web", a_run(a_spec("first"), a_spec("second"))).shown = "in_progress"
     state.add_run("acme/web", a_run(a_spec("third")))
     running = next(iter(state.jobs.values()))
     running.status = "in_progress"
@@ -394,7 +394,7 @@ def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
             await github.job("acme/web", 1)
         assert emulator.calls.total() == looked + 3
 
-    driven(a_github(), drive, rate_limit=calls)
+    driven(a_github(), drive, budget=Budget(calls=calls))
 
 
 def test_every_call_that_github_sees_is_counted() -> None:

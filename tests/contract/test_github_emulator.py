@@ -11,7 +11,7 @@ from githubkit import AppAuthStrategy, AppInstallationAuthStrategy, GitHub, Toke
 from githubkit.cache import MemCacheStrategy
 from githubkit.exception import RequestFailed
 
-from bridge.emulator.github import App, GitHubEmulator, GitHubState, Limits, github_emulator
+from bridge.emulator.github import App, Budget, GitHubEmulator, GitHubState, Limits, github_emulator
 from bridge.emulator.github.state import Job, Refused
 from bridge.emulator.jobs import Gate, JobResult, JobSpec, Strategy
 from tests.github import GPU, a_github, a_run, a_spec, an_app
@@ -151,7 +151,7 @@ def test_a_token_that_has_spent_its_calls_is_limited() -> None:
         assert status_of(limited) == 403
         assert limited.value.response.headers["x-ratelimit-remaining"] == "0"
 
-    driven(a_github(), drive, rate_limit=1)
+    driven(a_github(), drive, budget=Budget(calls=1))
 
 
 def test_a_limited_token_may_call_again_when_its_hour_is_over() -> None:
@@ -169,7 +169,60 @@ def test_a_limited_token_may_call_again_when_its_hour_is_over() -> None:
         again = await github.rest.apps.async_list_repos_accessible_to_installation()
         assert int(again.headers["x-ratelimit-reset"]) == resets_at + 3600
 
-    driven(state, drive, rate_limit=1)
+    driven(state, drive, budget=Budget(calls=1))
+
+
+def test_all_tokens_of_an_installation_share_its_calls_and_its_app_has_its_own() -> None:
+    async def main() -> None:
+        async with github_emulator(a_github(), an_app(), budget=Budget(calls=3)) as emulator:
+            app = AppAuthStrategy(emulator.app.client_id, emulator.app.pem)
+            async with client(app, emulator) as github:
+                mint = github.rest.apps.async_create_installation_access_token
+                tokens = [(await mint(emulator.app.installation_id)).parsed_data.token for _ in range(2)]
+            for token, left in zip([*tokens, *tokens], ("2", "1", "0", "0"), strict=True):
+                async with client(TokenAuthStrategy(token), emulator) as github:
+                    answer = await answered(github, "installation/repositories")
+                    assert answer.headers["x-ratelimit-remaining"] == left
+            assert answer.status_code == 403
+            assert emulator.spending.refused == {"primary": 1, "secondary": 0}
+
+    asyncio.run(main())
+
+
+async def answered(github: Any, path: str, method: str = "GET", **given: Any) -> Any:
+    """The answer, whatever its status."""
+    try:
+        return await github.arequest(method, f"/{path}", **given)
+    except RequestFailed as failure:
+        return failure.response
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_more_points_than_a_minute_has_are_a_secondary_limit(free: bool) -> None:
+    """A GET costs 1, another call 5; calls remain, and only Retry-After and the message tell of the limit.
+
+    https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits
+    """
+    state = a_github(clock=(clock := Clock()), limits=Limits(installation_token=10_000))
+    clock.now = float(int(time.time()))
+    budget = Budget(points=8, not_modified_costs_points=not free)
+
+    async def drive(emulator: GitHubEmulator, github: Any) -> None:
+        first = await answered(github, "installation/repositories")
+        for _ in range(2):
+            same = await answered(github, "installation/repositories", headers={"If-None-Match": first.headers["etag"]})
+            assert same.status_code == 304
+        await answered(github, "orgs/acme/actions/runners/registration-token", "POST")
+        clock.now += 20
+        more = [await answered(github, "installation/repositories") for _ in range(3)]
+        assert [answer.status_code for answer in more] == ([200, 200, 403] if free else [403, 403, 403])
+        limited = more[-1]
+        assert (limited.headers["retry-after"], "secondary rate limit" in limited.text) == ("40", True)
+        assert int(limited.headers["x-ratelimit-remaining"]) > 0
+        clock.now += 40
+        assert (await answered(github, "installation/repositories")).status_code == 200
+
+    driven(state, drive, budget=budget)
 
 
 def test_a_token_reaches_its_own_owner_and_of_that_what_it_was_narrowed_to() -> None:
@@ -266,18 +319,115 @@ def test_an_assigned_job_that_is_not_picked_up_is_queued_again() -> None:
         state.acquire(runner, job.id)
 
 
-def test_a_dead_runners_job_is_queued_again_and_both_runs_are_told() -> None:
-    state = a_github(clock=(clock := Clock()), limits=Limits(heartbeat=30))
+def test_a_dead_runners_job_fails_and_is_not_queued_again() -> None:
+    """facts/github.md: "after about 10 min without a renewal it ends `failure`"."""
+    state = a_github(clock=(clock := Clock()))
+    told: list[str] = []
     (job,) = state.add_run("acme/web", a_run()).jobs.values()
     first = listening(state, "first")
     state.assigned(first)
     state.acquire(first, job.id)
-    clock.now += 31
+    state.on_event = lambda action, _job: told.append(action)
+    clock.now += 599
     second = listening(state, "second")
-    assert state.assigned(second) is job
-    state.acquire(second, job.id)
-    state.complete(second, job.id, "Succeeded", {}, "")
-    assert (job.conclusion, job.executions) == ("success", ["first", "second"])
+    assert state.assigned(second) is None
+    assert (job.status, first.job) == ("in_progress", job)
+    clock.now += 2
+    assert state.assigned(second) is None
+    assert (job.conclusion, job.executions, told) == ("failure", ["first"], ["completed"])
+    assert not state.online(first)
+    with pytest.raises(Refused):
+        state.renew(first, job.id)
+    state.delete_runner("orgs/acme", first.id)
+
+
+def test_a_job_that_is_renewed_runs_for_as_long_as_it_likes() -> None:
+    state = a_github(clock=(clock := Clock()))
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    state.assigned(runner := listening(state, "first"))
+    state.acquire(runner, job.id)
+    for _ in range(20):
+        clock.now += 300
+        state.renew(runner, job.id)
+        state.tick()
+    assert job.status == "in_progress"
+
+
+def test_an_idle_ephemeral_runner_is_deleted_after_two_to_six_minutes_where_github_does_so() -> None:
+    """https://github.com/actions/runner/issues/4726; one with a job, and one that does not listen, stay."""
+    state = a_github(clock=(clock := Clock()), limits=Limits(idle=(120, 360)))
+    idle = [listening(state, f"idle-{n}", ("cpu",)) for n in range(10)]
+    offline = state.add_runner("orgs/acme", "offline", GPU)
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    state.assigned(busy := listening(state, "busy"))
+    state.acquire(busy, job.id)
+    counts = []
+    for seconds in (119, 121, 121):
+        clock.now += seconds
+        state.tick()
+        counts.append(sum(runner.id in state.runners for runner in idle))
+    assert counts[0] == 10
+    assert 0 < counts[1] < 10
+    assert counts[2] == 0
+    assert {offline.id, busy.id} == set(state.runners)
+    with pytest.raises(Refused, match="deleted from the server"):
+        state.by_credential(idle[0].credential)
+
+
+def test_a_group_gives_its_runners_to_the_repositories_that_it_admits() -> None:
+    """https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/manage-access"""
+    state = a_github()
+    state.add_repository("acme/other")
+    state.groups[2], state.admitted[2] = "Some", frozenset({"acme/other"})
+    (refused,) = state.add_run("acme/web", a_run()).jobs.values()
+    (admitted,) = state.add_run("acme/other", a_run()).jobs.values()
+    runner = state.add_runner("orgs/acme", "r", GPU, group_id=2)
+    state.open_session(runner, "2.338.0")
+    assert state.assigned(runner) is admitted
+    assert (refused.status, refused.runner) == ("queued", None)
+
+    async def drive(_: GitHubEmulator, github: Any) -> None:
+        groups = (await github.rest.actions.async_list_self_hosted_runner_groups_for_org("acme")).parsed_data
+        assert [(g.name, g.visibility) for g in groups.runner_groups] == [("Default", "all"), ("Some", "selected")]
+
+    driven(state, drive)
+
+
+def test_jobs_of_an_archived_repository_and_of_an_incident_stay_queued() -> None:
+    state = a_github()
+    (job,) = state.add_run("acme/web", a_run()).jobs.values()
+    state.repositories["acme/web"].archived = True
+    runner = listening(state, "r")
+    assert state.assigned(runner) is None
+    state.repositories["acme/web"].archived, state.dispatches = False, False
+    state.close_session(runner)
+    state.open_session(runner, "2.338.0")
+    assert state.assigned(runner) is None
+    state.dispatches = True
+    state.close_session(runner)
+    state.open_session(runner, "2.338.0")
+    assert state.assigned(runner) is job
+
+
+def test_a_runs_status_is_that_of_its_least_advanced_job() -> None:
+    """facts/github.md: `waiting` for a review although others are queued; `queued` although others run."""
+    state = a_github()
+    specs = (a_spec("review", gate=Gate.REVIEW), a_spec("one"), a_spec("two"), a_spec("last", needs=("one", "two")))
+    run = state.add_run("acme/web", a_run(*specs))
+    assert (run.status, run.jobs["one"].status) == ("waiting", "queued")
+    assert [r.id for r in state.runs_of("acme/web", "waiting")] == [run.id]
+    assert list(state.runs_of("acme/web", "queued")) == []
+    state.cancel_job(run.jobs["review"])
+    assert run.status == "queued"
+    end(state, run.jobs["one"], "Succeeded")
+    assert run.status == "queued"
+    state.assigned(runner := listening(state, "r"))
+    state.acquire(runner, run.jobs["two"].id)
+    assert run.status == "in_progress"
+    state.complete(runner, run.jobs["two"].id, "Succeeded", {}, "")
+    assert (run.status, list(run.jobs)[-1]) == ("queued", "last")
+    end(state, run.jobs["last"], "Succeeded")
+    assert (run.status, run.conclusion) == ("completed", "cancelled")
 
 
 def test_a_busy_runner_cannot_be_deleted_and_an_ephemeral_one_leaves_with_its_job() -> None:
@@ -312,7 +462,7 @@ def test_a_job_is_queued_when_those_it_needs_have_ended() -> None:
     state.acquire(runner, job.id)
     state.complete(runner, job.id, "Succeeded", {"x": "1"}, "")
     assert list(run.jobs) == ["first", "second"]
-    assert run.status == "in_progress"
+    assert run.status == "queued"
 
 
 def test_a_skipped_job_frees_those_that_need_it() -> None:
@@ -394,18 +544,6 @@ def test_a_job_goes_only_to_runners_of_the_group_that_it_asks_for() -> None:
         state.add_run("acme/web", a_run(a_spec(group="none"))).spec.jobs[0].unsupported
         == "there is no runner group none"
     )
-
-
-def test_a_job_whose_runners_keep_dying_fails() -> None:
-    state = a_github(clock=(clock := Clock()), limits=Limits(heartbeat=30, requeues=2))
-    (job,) = state.add_run("acme/web", a_run()).jobs.values()
-    for number in range(3):
-        assert job.conclusion is None
-        state.assigned(runner := listening(state, f"r{number}"))
-        state.acquire(runner, job.id)
-        clock.now += 31
-        state.tick()
-    assert (job.conclusion, job.executions) == ("failure", ["r0", "r1", "r2"])
 
 
 def test_a_run_whose_concurrency_group_is_taken_says_that_it_cannot_run_here() -> None:

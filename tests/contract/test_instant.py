@@ -15,7 +15,7 @@ from tests.github import GPU, a_github, a_run
 from tests.instant import Fate, working
 
 PATIENCE = 0.2
-"""s until GitHub holds a silent runner dead."""
+"""s until GitHub gives up a silent runner."""
 
 
 @dataclass
@@ -40,9 +40,16 @@ class Both:
         return self.runpod.submit("ep", {"input": sent | {"runner_labels": list(GPU)} | given})
 
 
-def played(drive: Callable[[Both], Awaitable[None]], *, redeliver: bool = True, max_: int = 3, **given: Any) -> Both:
+def played(
+    drive: Callable[[Both], Awaitable[None]],
+    *,
+    redeliver: bool = True,
+    max_: int = 3,
+    idle: tuple[float, float] | None = None,
+    **given: Any,
+) -> Both:
     """Run `drive` beside instant workers."""
-    github = a_github(limits=Limits(pickup=PATIENCE, heartbeat=PATIENCE))
+    github = a_github(limits=Limits(pickup=PATIENCE, heartbeat=PATIENCE, renewal=PATIENCE, idle=idle))
     both = Both(github, RunPodState({"ep": EndpointConfig(workers_max=max_, redeliver=redeliver)}))
 
     async def main() -> None:
@@ -165,18 +172,42 @@ def test_a_worker_that_dies_before_its_runner_listens_is_replaced() -> None:
     played(drive, fate=first(Fate.DIES_BEFORE))
 
 
-def test_a_worker_that_dies_during_its_job_leaves_it_to_another_runner() -> None:
+def test_a_worker_that_dies_during_its_job_fails_it() -> None:
     async def drive(both: Both) -> None:
         job, (request, runner) = both.job(), both.jit("first")
         await until(lambda: request.status == "FAILED")
         assert (job.status, job.executions) == ("in_progress", ["first"])
         assert runner.session, "GitHub does not know yet"
-        second, _ = both.jit("second")
-        await until(lambda: second.status == "COMPLETED")
-        assert (job.conclusion, job.executions) == ("success", ["first", "second"])
+        both.jit("second")
+        await until(lambda: job.status == "completed" or both.github.tick())
+        assert (job.conclusion, job.executions) == ("failure", ["first"])
+        assert (runner.session, runner.job) == (None, None)
 
     dies = {"first": Fate.DIES_DURING}
     played(drive, redeliver=False, fate=lambda request: dies.get(request.input["runner_name"], Fate.NORMAL))
+
+
+def test_a_worker_that_dies_before_it_takes_its_job_leaves_it_to_another_runner() -> None:
+    async def drive(both: Both) -> None:
+        job, (request, runner) = both.job(), both.jit("first")
+        await until(lambda: request.status == "FAILED")
+        assert (job.status, runner.job) == ("queued", job)
+        second, _ = both.jit("second")
+        await until(lambda: second.status == "COMPLETED")
+        assert (job.conclusion, job.executions) == ("success", ["second"])
+
+    dies = {"first": Fate.DIES_ASSIGNED}
+    played(drive, redeliver=False, fate=lambda request: dies.get(request.input["runner_name"], Fate.NORMAL))
+
+
+def test_a_runner_that_listens_too_long_loses_its_registration() -> None:
+    async def drive(both: Both) -> None:
+        request, runner = both.jit()
+        await until(lambda: request.status == "FAILED")
+        assert (request.error or "").startswith("registration_lost: ")
+        assert runner.id not in both.github.runners
+
+    played(drive, idle=(0.1, 0.3))
 
 
 def test_a_worker_that_dies_after_its_job_leaves_a_request_without_a_runner() -> None:

@@ -172,14 +172,58 @@ def test_a_requests_end_is_called_back_until_it_is_taken_three_times_at_most() -
         assert len(hook.got) == 5
 
 
-def test_a_throttled_endpoint_shows_it_and_its_maximum_may_change() -> None:
+def test_an_endpoint_without_capacity_shows_throttled_workers_until_it_has_some() -> None:
     with emulated(workers_max=2) as (emulator, endpoint):
-        assert endpoint.health()["workers"]["throttled"] == 0
-        emulator.state.endpoints["ep"].throttled = 2
-        emulator.state.endpoints["ep"].workers_max = 0
-        endpoint.run({"input": {"a": 1}})
+        config = emulator.state.endpoints["ep"]
+        config.capacity = 0
+        for number in range(3):
+            endpoint.run({"input": {"n": number}})
         assert endpoint.health()["workers"]["throttled"] == 2
+        assert (emulator.state.wanted("ep"), emulator.state.room("ep")) == (0, 0)
+        config.capacity = 1
+        assert endpoint.health()["workers"]["throttled"] == 1
+        assert (emulator.state.wanted("ep"), emulator.state.room("ep")) == (1, 1)
+        config.capacity, config.workers_max = None, 0
+        assert endpoint.health()["workers"]["throttled"] == 0
         assert emulator.state.wanted("ep") == 0
+
+
+def test_health_counts_requests_that_others_sent() -> None:
+    with emulated(others=(4, 2)) as (_, endpoint):
+        endpoint.run({"input": {"a": 1}})
+        jobs = endpoint.health()["jobs"]
+        assert (jobs["inQueue"], jobs["inProgress"]) == (5, 2)
+
+
+def test_status_may_be_late_or_404_while_a_request_runs() -> None:
+    with emulated(hides=frozenset({"IN_PROGRESS"})) as (emulator, endpoint):
+        state, config = emulator.state, emulator.state.endpoints["ep"]
+        job = endpoint.run({"input": {"a": 1}})
+        assert job.status() == "IN_QUEUE"
+        worker = state.add_worker("ep")
+        state.take(worker.id)
+        with pytest.raises(requests.HTTPError) as hidden:
+            job.status()
+        assert hidden.value.response.status_code == 404
+        assert endpoint.health()["jobs"]["inProgress"] == 1, "health goes on counting it"
+        config.hides, config.status_lag = frozenset(), 60.0
+        assert endpoint.rp_client.get(f"ep/status/{job.job_id}") == {"id": job.job_id, "status": "IN_QUEUE"}
+        state.done(worker.id, job.job_id, {"output": {"x": 1}})
+        assert "output" not in endpoint.rp_client.get(f"ep/status/{job.job_id}")
+        config.status_lag = 0.0
+        assert endpoint.rp_client.get(f"ep/status/{job.job_id}")["output"] == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "accepted"), [(FaultKind.LATE, 1), (FaultKind.ACCEPT_THEN_HANG, 1), (FaultKind.HANG, 0)]
+)
+def test_run_may_be_answered_late_or_never_whether_it_was_accepted_or_not(kind: FaultKind, accepted: int) -> None:
+    with emulated() as (emulator, _):
+        emulator.faults.add(Fault(method="POST", path="/run$", kind=kind, seconds=0.5))
+        headers = {"Authorization": "Bearer rp_key"}
+        with pytest.raises((requests.ReadTimeout, requests.ConnectionError)):
+            requests.post(f"{emulator.base_url}/ep/run", json={"input": {"a": 1}}, headers=headers, timeout=0.2)
+        assert len(emulator.state.requests) == accepted
 
 
 # --- the model alone ---
@@ -285,3 +329,22 @@ def test_a_request_out_of_sight_is_handed_to_no_worker(state: RunPodState) -> No
     assert state.take(state.add_worker("ep").id) is seen
     assert state.request("ep", unseen.id).status == "IN_QUEUE"
     assert state.cancel("ep", unseen.id).status == "CANCELLED"
+
+
+def test_a_request_may_end_for_runpod_while_its_worker_goes_on(state: RunPodState) -> None:
+    request, worker = state.submit("ep", {"input": {"x": 1}}), state.add_worker("ep")
+    state.take(worker.id)
+    state.end_early(request, "FAILED", "worker exited unexpectedly")
+    assert state.shown("ep", request.id) == (request, "FAILED")
+    assert (worker.request, state.stops(worker.id)) == (request, [])
+    state.done(worker.id, request.id, {"output": 1})
+    assert (request.status, request.output) == ("FAILED", None), "the first end stands"
+
+
+def test_an_accounts_quota_holds_over_all_endpoints() -> None:
+    state = RunPodState({name: EndpointConfig(workers_max=3) for name in ("a", "b")})
+    state.quota = 4
+    for name in ("a", "a", "a", "b"):
+        assert state.room(name) > 0
+        state.add_worker(name)
+    assert (state.room("a"), state.room("b")) == (0, 0)

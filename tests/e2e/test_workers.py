@@ -108,20 +108,23 @@ def test_a_request_stopped_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -
         assert bridge.dispatch()["counts"]["submitted"] == 0
 
 
-def test_a_job_whose_worker_dies_is_run_by_another(tmp_path: Path) -> None:
-    state = a_github(limits=Limits(pickup=5.0, heartbeat=3.0))
+def test_a_job_whose_worker_dies_fails_and_is_not_run_again(tmp_path: Path) -> None:
+    """facts/github.md: GitHub does not queue it again; whoever wants it runs it again by hand."""
+    state = a_github(limits=Limits(pickup=5.0, heartbeat=3.0, renewal=3.0))
     with working(tmp_path, state=state, redeliver=False) as bridge:
-        job = queue(bridge, f"mkdir {tmp_path}/second || exit 0; sleep 620")
+        job = queue(bridge, f"mkdir {tmp_path}/began; sleep 620")
         bridge.dispatch()
-        until(lambda: job.status == "in_progress" and (tmp_path / "second").exists())
+        until(lambda: job.status == "in_progress" and (tmp_path / "began").exists())
         for worker in list(bridge.runpod.state.workers):
             bridge.runpod.scaler.kill(worker)
-        until(lambda: job.status == "queued" or bridge.github.state.tick())
-        assert bridge.dispatch()["counts"]["submitted"] == 1
-        until(lambda: ended(job))
-        assert (job.conclusion, len(job.executions)) == ("success", 2)
+        until(lambda: ended(job) or bridge.github.state.tick())
+        assert (job.conclusion, len(job.executions)) == ("failure", 1)
+        assert bridge.dispatch()["counts"]["submitted"] == 0
+        until(lambda: bridge.dispatch() and not bridge.github.state.runners)
+        after = queue(bridge, "true")
         bridge.dispatch()
-        assert bridge.github.state.runners == {}
+        until(lambda: ended(after))
+        assert after.conclusion == "success"
 
 
 def test_a_runner_whose_job_was_taken_leaves_and_is_paid_for_no_longer(tmp_path: Path) -> None:

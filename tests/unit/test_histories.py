@@ -6,6 +6,7 @@ ledger transactions. One that breaks a rule is shown as a program; FAULTS=full m
 
 import asyncio
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,9 +95,25 @@ class Histories(RuleBasedStateMachine):
         self.world.end(_pick(self._jobs(JobStatus.IN_PROGRESS), which), conclusion)
 
     @precondition(lambda self: self.world.dead())
-    @rule(which=WHICH, requeue=st.booleans())
-    def github_notices_a_dead_runner(self, which: int, requeue: bool) -> None:
-        self.world.notice(_pick(self.world.dead(), which), requeue=requeue)
+    @rule(which=WHICH)
+    def github_notices_a_dead_runner(self, which: int) -> None:
+        self.world.notice(_pick(self.world.dead(), which))
+
+    @precondition(lambda self: any(self.world.eligible(j) for j in self._jobs(JobStatus.QUEUED)))
+    @rule(which=WHICH, worker=WHICH)
+    def a_runner_is_given_a_job_and_does_not_take_it(self, which: int, worker: int) -> None:
+        job = _pick([j for j in self._jobs(JobStatus.QUEUED) if self.world.eligible(j)], which)
+        self.world.hand_over(job, _pick(self.world.eligible(job), worker))
+
+    @precondition(lambda self: self.world.assigned)
+    @rule(which=WHICH)
+    def a_job_that_was_not_taken_is_queued_again(self, which: int) -> None:
+        self.world.take_back(_pick(sorted(self.world.assigned), which))
+
+    @precondition(lambda self: self.world.idle())
+    @rule(which=WHICH)
+    def github_deletes_an_idle_runner(self, which: int) -> None:
+        self.world.reap(_pick(self.world.idle(), which))
 
     # --- webhooks ---
 
@@ -287,4 +304,31 @@ def test_a_worker_that_registers_while_runpod_forgets_its_request_keeps_its_runn
     history.a_request_vanishes(0)
     history.a_dispatcher_acts(0, nudge=True, script={})
     assert [row.state for row in history.copies[0].store.rows()] == [State.SUBMITTED]
+    history.teardown()
+
+
+def test_a_job_that_is_queued_again_though_it_was_in_progress_is_looked_up_at_once() -> None:
+    """By its event alone: a late one changes nothing, a true one has the job asked for again."""
+    history = Histories()
+    history.deploy([0], webhook=True)
+    history.jobs_are_queued(["gpu"])
+    history.a_dispatcher_looks(0, {}, False)
+    history.a_worker_starts(0)
+    history.a_runner_takes_a_job(0, 0)
+    history.a_dispatcher_looks(0, {}, False)
+    (job,) = history.world.jobs.values()
+    store = history.copies[0].store
+    again = replace(job, status=JobStatus.QUEUED, runner_name=None, runner_id=None)
+
+    def hear(guid: str) -> Any:
+        store.run(lambda books: books.hear([Event(guid=guid, at=history.world.time(), job=again)]))
+        history.a_dispatcher_acts(0, nudge=False, script={})
+        ((known, _),) = store.run(lambda books: books.jobs()).values()
+        return known.status
+
+    assert hear("late") is JobStatus.IN_PROGRESS
+    assert len(history.world.requests) == 1
+    history.world.runners[job.runner_id] = replace(history.world.runners[job.runner_id], busy=False)
+    history.world.jobs[job.id] = again
+    assert hear("true") is JobStatus.QUEUED
     history.teardown()

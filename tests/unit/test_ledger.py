@@ -428,6 +428,28 @@ def test_a_look_after_the_last_event_replaces_its_state_in_either_direction(ledg
     asyncio.run(main())
 
 
+def test_a_queued_event_of_a_job_in_progress_leaves_it_so_and_has_it_looked_up(ledger: Ledger) -> None:
+    """It may be late, or GitHub may have queued the job again: only a look-up tells."""
+
+    async def doubted(*events: Event) -> tuple[int, ...]:
+        await ledger.transact(lambda books: books.hear(events))
+        return tuple(job.id for job in await ledger.read(lambda books: books.doubted_jobs()))
+
+    async def main() -> None:
+        runs = a_job(1, status=RUNS, runner_name="runpod-1-1", started_at=NOW)
+        assert await doubted(an_event("a", a_job(1)), an_event("b", runs), an_event("c", a_job(2))) == ()
+        assert await doubted(an_event("d", a_job(2))) == (), "it is queued"
+        assert await doubted(an_event("e", a_job(1), NOW + 1)) == (1,)
+        assert await ledger.read(lambda books: status_of(books, 1)) == (RUNS, "runpod-1-1")
+        await ledger.transact(lambda books: books.merge([runs], NOW + 2))
+        assert await doubted() == (), "it was looked up"
+        assert await doubted(an_event("e", a_job(1), NOW + 3)) == (), "a redelivery tells nothing new"
+        assert await doubted(an_event("f", a_job(1), NOW + 3)) == (1,)
+        assert await doubted(an_event("g", a_job(1, status=DONE), NOW + 4)) == ()
+
+    asyncio.run(main())
+
+
 def test_a_job_that_another_runner_takes_anew_is_that_runners(ledger: Ledger) -> None:
     first = a_job(1, status=RUNS, runner_name="runpod-1-1", started_at=NOW)
     anew = replace(first, runner_name="runpod-1-2", started_at=NOW + 60)

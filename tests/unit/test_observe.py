@@ -66,17 +66,16 @@ async def _nothing_known(_guids: Collection[str]) -> Collection[str]:
     return ()
 
 
-def asked(*jobs: tuple[WorkflowJob, float], **memory: Any) -> list[int]:
+def asked(*jobs: tuple[WorkflowJob, float], log: "QuietLog | None" = None, **memory: Any) -> list[int]:
     """The jobs that a look at NOW asks about, of those known with when they were seen."""
     github = GitHub()
     remembered = Memory(
         jobs={job.id: (job, seen_at) for job, seen_at in jobs},
         submissions=(),
-        looks=(Look(kind=LookKind.SCAN, key="", at=NOW - 60, value=None),),
         known_deliveries=_nothing_known,
-        **{"history": {}, **memory},
+        **{"history": {}, "looks": (Look(kind=LookKind.SCAN, key="", at=NOW - 60, value=None),), **memory},
     )
-    observer = Observer(SCOPE, github, RunPod(), QuietLog(), clock=lambda: NOW)
+    observer = Observer(SCOPE, github, RunPod(), log or QuietLog(), clock=lambda: NOW)
     seen = asyncio.run(observer.look(remembered))
     assert not seen.problems
     return sorted(github.asked)
@@ -102,3 +101,42 @@ def test_a_job_whose_runner_ended_is_asked_about_at_once() -> None:
 def test_so_many_are_asked_about_at_a_time_those_first_that_were_longest_unseen() -> None:
     jobs = [(a_job(n, created_at=NOW - 1000), NOW - 600 - n) for n in range(1, MOST_AGAIN + 51)]
     assert asked(*jobs) == list(range(51, MOST_AGAIN + 51))
+
+
+class Missed(QuietLog):
+    """A delivery log with a `queued` of each of these jobs that has not reached the bridge."""
+
+    def __init__(self, *jobs: WorkflowJob) -> None:
+        self._jobs = {job.id: job for job in jobs}
+
+    async def since(self, _at: float) -> tuple[Sent, ...]:
+        return tuple(Sent(id=n, guid=f"guid-{n}", event="workflow_job", at=NOW) for n in self._jobs)
+
+    async def job(self, delivery_id: int) -> WorkflowJob | None:
+        return self._jobs[delivery_id]
+
+
+def test_a_job_in_progress_that_a_missed_event_tells_is_queued_is_asked_about_in_the_same_look() -> None:
+    running = [(a_job(n, status=JobStatus.IN_PROGRESS, created_at=NOW - 60), NOW - 5) for n in (1, 2)]
+    told = Look(kind=LookKind.DELIVERIES, key="", at=NOW - 60, value=None)
+    scanned = Look(kind=LookKind.SCAN, key="", at=NOW - 60, value=None)
+    log = Missed(a_job(1), a_job(3))
+    assert asked(*running, log=log, looks=(told, scanned)) == [1]
+
+
+def test_what_two_passes_on_events_doubt_is_asked_about_once() -> None:
+    class Slow(GitHub):
+        async def job(self, repository: str, job_id: int) -> WorkflowJob:
+            await asyncio.sleep(0)
+            return await super().job(repository, job_id)
+
+    async def main() -> None:
+        github = Slow()
+        observer = Observer(SCOPE, github, RunPod(), None)
+        doubted = [a_job(1, status=JobStatus.IN_PROGRESS)]
+        seen = await asyncio.gather(*(observer.glance((), (), doubted) for _ in range(2)))
+        assert github.asked == [1]
+        assert sorted(len(each.jobs) for each in seen) == [0, 1]
+        assert len((await observer.glance((), (), doubted)).jobs) == 1
+
+    asyncio.run(main())

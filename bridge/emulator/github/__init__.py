@@ -9,27 +9,29 @@ from starlette.applications import Starlette
 from bridge.emulator.faults import Faults
 from bridge.emulator.faults_http import FaultLayer
 from bridge.emulator.github.access import Access, App
+from bridge.emulator.github.budget import Budget, Spending
 from bridge.emulator.github.rest import PREFIX, Rest
 from bridge.emulator.github.runner_service import RunnerService
 from bridge.emulator.github.state import GitHubState, Limits
 from bridge.emulator.github.webhooks import Webhooks
 from bridge.emulator.serving import NOT_EMULATED, serving
 
-UNLIMITED = 10**9
-"""A rate limit that nobody reaches."""
+UNLIMITED = Budget()
+"""Rate limits that nobody reaches."""
 
 
 class GitHubEmulator:
     """A GitHub that serves one owner. Made by `github_emulator`."""
 
-    def __init__(self, state: GitHubState, app: App, rate_limit: int) -> None:
+    def __init__(self, state: GitHubState, app: App, budget: Budget) -> None:
         self.state = state
         self.app = app
         self.access = Access(app, state.clock, state.limits.installation_token)
         self.faults = Faults()
         self.url = ""
         self.webhooks = Webhooks(state, app)
-        self._rest = Rest(state, self.access, lambda: self.url, rate_limit, self.webhooks.log)
+        self.spending = Spending(budget, state.clock)
+        self._rest = Rest(state, self.access, lambda: self.url, self.spending, self.webhooks.log)
         routes = [*self._rest.routes(), *RunnerService(state).routes(), NOT_EMULATED]
         self.asgi = FaultLayer(Starlette(routes=routes), self.faults)
 
@@ -51,7 +53,7 @@ class GitHubEmulator:
 
 @asynccontextmanager
 async def github_emulator(
-    state: GitHubState, app: App, *, port: int = 0, rate_limit: int = UNLIMITED
+    state: GitHubState, app: App, *, port: int = 0, budget: Budget = UNLIMITED
 ) -> AsyncIterator[GitHubEmulator]:
     """Serve `state` until the block ends.
 
@@ -59,13 +61,13 @@ async def github_emulator(
         state: the model; may be changed while it is served.
         app: the App that is installed.
         port: 0 takes a free one.
-        rate_limit: calls that each token has.
+        budget: the calls that GitHub allows.
     """
-    emulator = GitHubEmulator(state, app, rate_limit)
+    emulator = GitHubEmulator(state, app, budget)
     async with serving(emulator.asgi, port) as url:
         emulator.url = url
         async with emulator.webhooks.sending(emulator.api_url):
             yield emulator
 
 
-__all__ = ["App", "GitHubEmulator", "GitHubState", "Limits", "Webhooks", "github_emulator"]
+__all__ = ["App", "Budget", "GitHubEmulator", "GitHubState", "Limits", "Webhooks", "github_emulator"]

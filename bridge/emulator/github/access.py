@@ -54,12 +54,14 @@ class Grant:
     """What a token may do, until when (Unix seconds).
 
     Args:
+        caller: whose rate limit it uses: all tokens of an installation share one.
         owner: whose repositories and runners it reaches; None for anybody's.
         repositories: names of those that it was narrowed to; None for all of that owner's.
     """
 
     permissions: Mapping[str, str]
     expires_at: float
+    caller: str
     owner: str | None = None
     repositories: frozenset[str] | None = None
 
@@ -87,7 +89,8 @@ class Access:
 
     def add_pat(self, token: str) -> None:
         """Accept a personal access token that may do everything."""
-        self._grants[token] = Grant(permissions=dict.fromkeys(PERMISSIONS, "admin"), expires_at=float("inf"))
+        may, caller = dict.fromkeys(PERMISSIONS, "admin"), f"person {len(self._grants)}"
+        self._grants[token] = Grant(permissions=may, expires_at=float("inf"), caller=caller)
 
     def revoke(self) -> None:
         """Refuse every token from now on."""
@@ -133,6 +136,7 @@ class Access:
         self._grants[token] = Grant(
             permissions=wanted,
             expires_at=self._clock() + self._life,
+            caller="installation",
             owner=self.app.owner,
             repositories=None if repositories is None else frozenset(repositories),
         )

@@ -27,6 +27,7 @@ class Delivery:
         body: the JSON that is sent.
         repository_id: None for events of no repository.
         subject: what it is about, for a test that picks deliveries: a job's id.
+        url: where it is sent.
     """
 
     guid: str
@@ -36,6 +37,7 @@ class Delivery:
     installation_id: int
     repository_id: int | None = None
     subject: int | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ class Logged:
         answer = self.answer
         return {
             **self.item(),
-            "url": "",
+            "url": self.delivery.url,
             "request": {"headers": dict(self.headers), "payload": json.loads(zlib.decompress(self.delivery.body))},
             "response": {"headers": dict(answer.headers) or None, "payload": answer.payload or None},
         }

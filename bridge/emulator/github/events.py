@@ -101,8 +101,8 @@ class Payloads:
 
 def hook_config(app: App) -> dict[str, str]:
     """The App's webhook as GitHub shows it: its secret never."""
-    url = app.webhook_url or ""
-    return {"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": url}
+    shown = {"content_type": "json", "insecure_ssl": "0", "secret": "********"}
+    return {**shown, "url": app.webhook_url} if app.webhook_url else shown
 
 
 def _named(repository: Repository) -> dict[str, Any]:

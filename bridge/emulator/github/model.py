@@ -19,6 +19,9 @@ CONCLUSIONS = {
 }
 """The runner's word for a result -> GitHub's conclusion."""
 
+ADVANCE = ("waiting", "queued", "in_progress", "completed")
+"""The states of a job, the least advanced first."""
+
 
 class Refused(Exception):
     """A call that GitHub would refuse.
@@ -36,19 +39,22 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How patient GitHub is, in s, and how often.
+    """How patient GitHub is, in s.
 
     Args:
-        pickup: until an assigned job that its runner has not taken is queued again.
-        heartbeat: until a silent runner is held to be dead.
-        requeues: of a job whose runners died; after them it fails.
+        pickup: until a job that its runner was assigned and has not taken is queued again.
+        heartbeat: until a silent runner is shown as offline.
+        renewal: until a job that its runner no longer renews fails. GitHub: 600.
+        idle: shortest and longest time that an ephemeral runner may listen without a job before GitHub deletes its
+            registration; None for no limit. GitHub: 120 to 360, since September 2026.
         registration_token: life of one.
         installation_token: life of one.
     """
 
     pickup: float = 60.0
     heartbeat: float = 30.0
-    requeues: int = 3
+    renewal: float = 600.0
+    idle: tuple[float, float] | None = None
     registration_token: float = 3600.0
     installation_token: float = 3600.0
 
@@ -111,17 +117,21 @@ class Run:
     workspace: Path | None
     created_at: float
     jobs: dict[str, Job] = field(default_factory=dict)
+    shown: str | None = None  # what GitHub shows in place of its status, which may be late
 
     @property
     def status(self) -> str:
-        """queued, waiting, in_progress or completed."""
-        statuses = {job.status for job in self.jobs.values()}
-        whole = len(self.jobs) == len(self.runnable())
-        if whole and statuses <= {"completed"}:
-            return "completed"
-        if statuses & {"completed", "in_progress"}:
-            return "in_progress"
-        return "queued" if "queued" in statuses else "waiting"
+        """That of its least advanced job (facts/github.md, "Finding queued jobs").
+
+        A run that waits for a deployment review is `waiting` although other jobs of it are queued, and a run with a
+        queued job is `queued` although others of it run.
+        """
+        if self.shown:
+            return self.shown
+        statuses = {job.status for job in self.jobs.values()}.intersection(ADVANCE)
+        if len(self.jobs) < len(self.runnable()):
+            statuses.add("in_progress")  # a job that needs others is made when they have ended
+        return min(statuses, key=ADVANCE.index, default="completed")
 
     @property
     def conclusion(self) -> str | None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from email.utils import formatdate
 from itertools import islice
 from typing import Any
@@ -16,6 +15,7 @@ from starlette.routing import Route
 
 from bridge.emulator.github import shapes
 from bridge.emulator.github.access import Access, Grant, allows
+from bridge.emulator.github.budget import SecondaryLimit, Spending
 from bridge.emulator.github.deliveries import DeliveryLog
 from bridge.emulator.github.events import hook_config
 from bridge.emulator.github.state import GitHubState, Refused, Run, iso, jit_config
@@ -27,18 +27,9 @@ RUNS_LISTED = 1000
 CURSOR = "v1_"
 """Before a cursor's id, as GitHub has it."""
 
-RATE_WINDOW = 3600
-"""s until a token's calls are counted anew."""
+DOCUMENTATION = "https://docs.github.com/rest"
 
 Answer = tuple[int, Any]
-
-
-@dataclass(kw_only=True)
-class _Window:
-    """What a token has used of its rate limit, until when (Unix seconds)."""
-
-    resets_at: int
-    used: int = 0
 
 
 class Rest:
@@ -48,7 +39,7 @@ class Rest:
         state: the model.
         access: who may call.
         base_url: where this emulator is served; known once it listens.
-        rate_limit: calls that a token has; 304s are free.
+        spending: of the callers.
         deliveries: of the App's webhook.
     """
 
@@ -57,15 +48,14 @@ class Rest:
         state: GitHubState,
         access: Access,
         base_url: Callable[[], str],
-        rate_limit: int,
+        spending: Spending,
         deliveries: DeliveryLog,
     ) -> None:
         self._state = state
         self._access = access
         self._base_url = base_url
-        self._rate_limit = rate_limit
+        self._spending = spending
         self._deliveries = deliveries
-        self._windows: dict[str, _Window] = {}
         self.calls: Counter[str] = Counter()
         self.not_modified = 0
 
@@ -222,7 +212,7 @@ class Rest:
 
     async def _groups(self, request: Request) -> Answer:
         target = self._target(request)
-        listed = [shapes.group(i, name, target, self._api) for i, name in self._state.groups.items()]
+        listed = [shapes.group(self._state, number, target, self._api) for number in self._state.groups]
         return 200, {"total_count": len(listed), "runner_groups": self._paged(request, listed)}
 
     async def _runners(self, request: Request) -> Answer:
@@ -269,6 +259,7 @@ class Rest:
     def _by_app(self, method: str, path: str, answer: Any) -> Route:
         async def checked(request: Request) -> Answer:
             self._access.check_jwt(_bearer(request))
+            self._spend(request, "app")
             return await answer(request)  # type: ignore[no-any-return]
 
         return self._route(method, path, checked)
@@ -283,24 +274,14 @@ class Rest:
             if not allows(grant, *needs):
                 request.state.needs = "=".join(needs)
                 raise Refused(403, "Resource not accessible by integration")
-            self._spend(_bearer(request))
+            self._spend(request, grant.caller)
             return await answer(request)  # type: ignore[no-any-return]
 
         return self._route(method, path, checked)
 
-    def _spend(self, token: str) -> None:
-        window = self._window(token)
-        if window.used >= self._rate_limit:
-            raise Refused(403, "API rate limit exceeded for installation")
-        window.used += 1
-
-    def _window(self, token: str) -> "_Window":
-        """The token's present hour; the next one begins with the first call after it."""
-        now = self._state.clock()
-        window = self._windows.get(token)
-        if window is None or now >= window.resets_at:
-            window = self._windows[token] = _Window(resets_at=int(now) + RATE_WINDOW)
-        return window
+    def _spend(self, request: Request, caller: str) -> None:
+        request.state.caller = caller
+        self._spending.spend(caller, request.method)
 
     def _route(self, method: str, path: str, answer: Any) -> Route:
         call = f"{method} {path}".replace(":int}", "}")
@@ -310,7 +291,9 @@ class Rest:
             try:
                 status, body = await answer(request)
             except Refused as refused:
-                status, body = refused.status, {"message": refused.message, "documentation_url": "", "status": ""}
+                if isinstance(refused, SecondaryLimit):
+                    request.state.retry_after = str(refused.retry_after)
+                status, body = refused.status, {"message": refused.message, "documentation_url": DOCUMENTATION}
             except (ValueError, TypeError, AttributeError):
                 status, body = 400, {"message": "Problems parsing JSON"}
             return self._response(request, status, body)
@@ -326,21 +309,20 @@ class Rest:
             etag = f'W/"{digest}"'
             if request.headers.get("if-none-match") == etag:
                 self.not_modified += 1
-                self._window(_bearer(request)).used -= 1
+                self._spending.not_modified(request.state.caller)
                 return Response(status_code=304, headers=self._headers(request, etag))
         return Response(content, status, self._headers(request, etag), media_type="application/json")
 
     def _headers(self, request: Request, etag: str) -> dict[str, str]:
-        window = self._window(_bearer(request))
         headers = {
             **({"etag": etag} if etag else {}),
             "date": formatdate(self._state.clock(), usegmt=True),
             "x-github-request-id": f"EMU:{self._state.next_id()}",
-            "x-ratelimit-limit": str(self._rate_limit),
-            "x-ratelimit-remaining": str(max(0, self._rate_limit - window.used)),
-            "x-ratelimit-reset": str(window.resets_at),
-            "x-ratelimit-used": str(window.used),
         }
+        if caller := getattr(request.state, "caller", None):
+            headers |= self._spending.headers(caller)
+        if wait := getattr(request.state, "retry_after", None):
+            headers["retry-after"] = wait
         if link := getattr(request.state, "link", None):
             headers["link"] = link
         if needs := getattr(request.state, "needs", None):

@@ -59,6 +59,10 @@ def minimal_repository(state: GitHubState, repository: Repository, api: str) -> 
         "fork": False,
         "url": base,
         **{f"{name}_url": f"{base}/{name}" for name in _REPOSITORY_URLS},
+        # GitHub's description has these in `minimal-repository`, too: /orgs/{org}/repos tells which are archived.
+        "archived": repository.archived,
+        "disabled": repository.disabled,
+        "visibility": "private" if repository.private else "public",
     }
 
 
@@ -78,8 +82,6 @@ def full_repository(state: GitHubState, repository: Repository, api: str) -> dic
         **dict.fromkeys((*counts, "watchers_count", "size"), 0),
         **dict.fromkeys(switches, False),
         **{f"{name}_url": base for name in ("clone", "git", "ssh", "svn")},
-        "archived": repository.archived,
-        "disabled": repository.disabled,
         "created_at": EPOCH,
         "updated_at": EPOCH,
         "pushed_at": EPOCH,
@@ -88,7 +90,6 @@ def full_repository(state: GitHubState, repository: Repository, api: str) -> dic
         "language": None,
         "license": None,
         "mirror_url": None,
-        "visibility": "private" if repository.private else "public",
     }
 
 
@@ -123,7 +124,7 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
     of = state.repositories[made.repository]
     repository = minimal_repository(state, of, api)
     base = f"{repository['url']}/actions/runs/{made.id}"
-    commit = {"name": "emulator", "email": "emulator@localhost"}
+    commit = {"name": "emulator", "email": "emulator@example.com"}
     urls = ("jobs", "logs", "check_suite", "artifacts", "cancel", "rerun", "workflow")
     return {
         "id": made.id,
@@ -210,14 +211,16 @@ def runner(state: GitHubState, made: Runner) -> dict[str, Any]:
     }
 
 
-def group(group_id: int, name: str, target: str, api: str) -> dict[str, Any]:
+def group(state: GitHubState, group_id: int, target: str, api: str) -> dict[str, Any]:
     """A runner group of an organisation."""
+    base = f"{api}/{target}/actions/runner-groups/{group_id}"
+    selected = {"visibility": "selected", "selected_repositories_url": f"{base}/repositories"}
     return {
         "id": group_id,
-        "name": name,
-        "visibility": "all",
+        "name": state.groups[group_id],
+        **(selected if group_id in state.admitted else {"visibility": "all"}),
         "default": group_id == 1,
-        "runners_url": f"{api}/{target}/actions/runner-groups/{group_id}/runners",
+        "runners_url": f"{base}/runners",
         "inherited": False,
         "allows_public_repositories": False,
         "restricted_to_workflows": False,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from bridge.emulator.github.dispatching import hindrance, is_full, is_idled_out, pairs
 from bridge.emulator.github.model import (
     CONCLUSIONS,
     Choice,
@@ -23,7 +24,7 @@ from bridge.emulator.github.model import (
     jit_config,
     longest_waiting,
 )
-from bridge.emulator.jobs import Gate, JobSpec, RunSpec, Strategy
+from bridge.emulator.jobs import Gate, JobSpec, RunSpec
 
 __all__ = ["GitHubState", "Job", "Limits", "Refused", "Repository", "Run", "Runner", "iso", "jit_config"]
 
@@ -45,6 +46,12 @@ class GitHubState:
     Args:
         limits: how patient it is.
         clock: Unix seconds.
+
+    Attributes:
+        admitted: by runner group id, the repositories (owner/name) that may use it; a group without an entry admits
+            all. https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/manage-access
+        dispatches: whether queued jobs are given to runners; False for an incident (facts/github.md: "broken ones stay
+            `queued` for weeks").
     """
 
     def __init__(self, *, limits: Limits | None = None, clock: Callable[[], float] = time.time) -> None:
@@ -55,6 +62,8 @@ class GitHubState:
         self.organisations: dict[str, int] = {}
         self.repositories: dict[str, Repository] = {}
         self.groups: dict[int, str] = {1: "Default"}
+        self.admitted: dict[int, frozenset[str]] = {}
+        self.dispatches = True
         self.runs: dict[int, Run] = {}
         self.jobs: dict[int, Job] = {}
         self.runners: dict[int, Runner] = {}
@@ -100,7 +109,8 @@ class GitHubState:
 
         What would wait for ever, or for what is not emulated, is not queued, and says so.
         """
-        hindrances = {job.key: self._hindrance(repository, spec, job) for job in spec.jobs}
+        others = [run.spec for run in self._open_runs[repository].values()]
+        hindrances = {job.key: hindrance(job, spec, self.groups.values(), others) for job in spec.jobs}
         if any(hindrances.values()):
             jobs = tuple(replace(job, unsupported=job.unsupported or hindrances[job.key]) for job in spec.jobs)
             spec = replace(spec, jobs=jobs)
@@ -115,15 +125,6 @@ class GitHubState:
         self.runs[run.id] = self._runs_of[repository][run.id] = self._open_runs[repository][run.id] = run
         self._queue_ready(run)
         return run
-
-    def _hindrance(self, repository: str, spec: RunSpec, job: JobSpec) -> str | None:
-        if job.group is not None and job.group.lower() not in map(str.lower, self.groups.values()):
-            return f"there is no runner group {job.group}"
-        if spec.concurrency is None:
-            return None
-        names = (run.spec.concurrency for run in self._open_runs[repository].values())
-        taken = any(name is not None and name.lower() == spec.concurrency.lower() for name in names)
-        return f"another run holds its concurrency group {spec.concurrency}" if taken else None
 
     def release(self, job: Job) -> None:
         """Open a job's gate. After a review GitHub announces the job as queued, a second time if it did so before."""
@@ -270,9 +271,10 @@ class GitHubState:
         self._conclude(job, CONCLUSIONS[result])
 
     def tick(self) -> None:
-        """Let time pass: jobs that were not picked up and dead runners' jobs are queued again, and all assigned."""
+        """Let time pass: take jobs from runners that do not take or renew them, delete idle runners, and assign."""
         now = self.clock()
-        patience = min(self.limits.pickup, self.limits.heartbeat)
+        limits = self.limits
+        patience = min(limits.pickup, limits.renewal, limits.heartbeat, *(limits.idle or ()))
         if not 0 <= now - self._swept_at < patience / SWEEPS:
             self._swept_at = now
             self._sweep(now)
@@ -281,43 +283,48 @@ class GitHubState:
             self._assign()
 
     def _sweep(self, now: float) -> None:
-        """Take jobs from runners that have been silent for too long. GitHub sends no event of that."""
         self._unsettled = True
         for runner in list(self.runners.values()):
             job = runner.job
-            if job and not job.acquired and now > job.assigned_at + self.limits.pickup:
+            if job is None and is_idled_out(runner, self.limits.idle, now):
+                self._forget(runner)
+            elif job is None:
+                continue
+            elif not job.acquired and now > job.assigned_at + self.limits.pickup:
                 self._requeue(runner, job)
-            elif job and job.acquired and now > job.heard_at + self.limits.heartbeat:
-                runner.session = None
-                self._requeue(runner, job)
+            elif job.acquired and now > job.heard_at + self.limits.renewal:
+                self._lose(runner, job)
+
+    def _requeue(self, runner: Runner, job: Job) -> None:
+        """Queue a job again that its runner did not pick up within 60 s; no event tells of it (facts/github.md)."""
+        self._free(runner)
+        job.runner = None
+        self._enqueue(job)
+
+    def _lose(self, runner: Runner, job: Job) -> None:
+        """Fail a job whose runner "lost communication with the server"; it is not queued again (facts/github.md).
+
+        The registration stays, offline: https://github.com/actions/runner/issues/1364
+        """
+        runner.session = None
+        self._free(runner)
+        self._conclude(job, "failure")
 
     def _assign(self) -> None:
         idle = [r for r in list(self._idle.values()) if r.job is None and self.online(r)]
-        hopeless: set[tuple[str, str | None, frozenset[str]]] = set()
-        for job in list(self._queued.values()) if idle else ():
-            wanted = (job.repository, job.spec.group, job.demands)
-            if wanted in hopeless:
-                continue
-            eligible = [r for r in idle if r.serves(job)]
-            if not eligible:
-                hopeless.add(wanted)
-                continue
-            runner = self.choose(job, eligible)
-            idle.remove(runner)
+        if not idle or not self.dispatches:
+            return
+        for job, runner in pairs(list(self._queued.values()), idle, self._admits, self.choose):
             self._idle.pop(runner.id, None)
             self._queued.pop(job.id, None)
             runner.job = job
             job.runner, job.assigned_at, job.acquired = runner, self.clock(), False
-            if not idle:
-                break
 
-    def _requeue(self, runner: Runner, job: Job) -> None:
-        self._free(runner)
-        if job.acquired and len(job.executions) > self.limits.requeues:
-            self._conclude(job, "failure")
-            return
-        job.runner, job.acquired, job.status, job.started_at = None, False, "queued", None
-        self._enqueue(job)
+    def _admits(self, runner: Runner, job: Job) -> bool:
+        """Whether a job's repository may use runners at all, and this runner's group."""
+        repository = self.repositories[job.repository]
+        allowed = self.admitted.get(runner.group_id)
+        return not repository.archived and (allowed is None or job.repository in allowed)
 
     def _free(self, runner: Runner) -> None:
         runner.job = None
@@ -362,14 +369,8 @@ class GitHubState:
                 self.cancel_job(job)
             return
         waiting = next((job for job in open_ones if job.gate is Gate.MAX_PARALLEL), None)
-        if waiting and not self._is_full(run, strategy):
+        if waiting and not is_full(run, strategy):
             self.release(waiting)
-
-    def _is_full(self, run: Run, strategy: Strategy) -> bool:
-        """Whether as many of a matrix's jobs are under way as may be."""
-        of_it = (job for job in run.jobs.values() if job.spec.strategy == strategy)
-        under_way = sum(job.status != "completed" and job.gate is not Gate.MAX_PARALLEL for job in of_it)
-        return strategy.max_parallel is not None and under_way >= strategy.max_parallel
 
     def _queue_ready(self, run: Run) -> None:
         """Queue what waits no longer; what its condition skips may free others in turn."""
@@ -408,9 +409,9 @@ class GitHubState:
         return job
 
     def _queue(self, run: Run, spec: JobSpec, message: dict[str, object]) -> None:
-        is_full = spec.strategy is not None and self._is_full(run, spec.strategy)
+        waits = spec.strategy is not None and is_full(run, spec.strategy)
         job = self._add_job(run, spec, message)
-        job.gate = spec.gate or (Gate.MAX_PARALLEL if is_full else None)
+        job.gate = spec.gate or (Gate.MAX_PARALLEL if waits else None)
         if job.gate is Gate.REVIEW:
             job.status = "waiting"
         if job.gate is None:

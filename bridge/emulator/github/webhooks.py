@@ -92,6 +92,7 @@ class Webhooks:
             installation_id=self._app.installation_id,
             repository_id=repository_id,
             subject=subject,
+            url=self._app.webhook_url,
         )
         self._background.start(lambda: self._deliver(delivery))
 

@@ -54,7 +54,8 @@ class RunPodHttp:
         return JSONResponse({"id": request.id, "status": request.status})
 
     async def _status(self, call: Call) -> Response:
-        return JSONResponse(status_body(self._state.request(call.path_params["endpoint"], call.path_params["id"])))
+        request, status = self._state.shown(call.path_params["endpoint"], call.path_params["id"])
+        return JSONResponse(status_body(request, status))
 
     async def _cancel(self, call: Call) -> Response:
         return JSONResponse(status_body(self._state.cancel(call.path_params["endpoint"], call.path_params["id"])))
@@ -93,12 +94,20 @@ class RunPodHttp:
         return Route(path, endpoint, methods=[method])
 
 
-def status_body(request: Request) -> dict[str, Any]:
-    """What `/status` answers."""
-    body: dict[str, Any] = {"id": request.id, "status": request.status}
-    if request.started_at is not None:
+def status_body(request: Request, status: str | None = None) -> dict[str, Any]:
+    """What `/status` answers.
+
+    Args:
+        request: of which it tells.
+        status: an earlier one; None for the present.
+    """
+    status = status or request.status
+    body: dict[str, Any] = {"id": request.id, "status": status}
+    if request.started_at is not None and status != "IN_QUEUE":
         body["delayTime"] = int((request.started_at - request.created_at) * 1000)
         body["workerId"] = request.workers[-1]
+    if status != request.status:
+        return body
     if request.started_at is not None and request.ended_at is not None:
         body["executionTime"] = int((request.ended_at - request.started_at) * 1000)
     told = {"output": request.output, "error": request.error}

@@ -89,8 +89,7 @@ class Scaler:
     def _scale(self, endpoint: str) -> None:
         mine = [c for c in self._containers.values() if c.worker.endpoint == endpoint]
         staying = [c for c in mine if not c.worker.leaving]
-        room = self._state.endpoints[endpoint].workers_max - len(mine)
-        for _ in range(min(room, self._state.wanted(endpoint) - len(staying))):
+        for _ in range(min(self._state.room(endpoint), self._state.wanted(endpoint) - len(staying))):
             self._start(endpoint)
         for worker in list(self._state.idle_workers(endpoint)):
             worker.leaving = True

@@ -35,26 +35,37 @@ class Refused(Exception):
 
 @dataclass(kw_only=True)
 class EndpointConfig:
-    """An endpoint's settings; they may change while it is served.
+    """An endpoint's settings, and how RunPod treats it; both may change while it is served. All from facts/runpod.md.
 
     Args:
         workers_max: workers at a time.
         idle_timeout: s that a worker without a request is kept.
         cold_start: s before a new worker's program starts.
         redeliver: what becomes of a request whose worker died: delivered again, or failed.
-        throttled: workers that RunPod has no machine for, as `/health` shows them.
+        capacity: workers that RunPod has machines for at present; None for as many as are wanted. Those that are wanted
+            beyond it are `throttled` in `/health` (worker states "seen").
+        status_lag: s by which `/status` is behind.
+        hides: states in which `/status` answers 404 although the request exists.
+        others: requests queued and in progress that other clients of the endpoint have sent: `/health` counts them.
     """
 
     workers_max: int = 3
     idle_timeout: float = 5.0
     cold_start: float = 0.0
     redeliver: bool = True
-    throttled: int = 0
+    capacity: int | None = None
+    status_lag: float = 0.0
+    hides: frozenset[str] = frozenset()
+    others: tuple[int, int] = (0, 0)
 
 
 @dataclass(kw_only=True, eq=False)
 class Request:
-    """One request. `workers` names each worker that it was handed to; `webhook` is called when it has ended."""
+    """One request.
+
+    `workers` names each worker that it was handed to, `webhook` is called when it has ended, and `statuses` holds
+    what its status was before, each with when it ended (Unix seconds).
+    """
 
     id: str
     endpoint: str
@@ -69,6 +80,16 @@ class Request:
     output: Any = None
     error: str | None = None
     workers: list[str] = field(default_factory=list)
+    statuses: list[tuple[float, str]] = field(default_factory=list)
+
+    def turn(self, status: str, now: float) -> None:
+        """Change its status."""
+        self.statuses.append((now, self.status))
+        self.status = status
+
+    def status_at(self, at: float) -> str:
+        """What its status was at a time (Unix seconds)."""
+        return next((status for until, status in self.statuses if at < until), self.status)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -98,11 +119,17 @@ class RunPodState:
     Args:
         endpoints: by id.
         clock: Unix seconds.
+
+    Attributes:
+        quota: workers at a time over all endpoints; None for no limit. RunPod: 5 by default, to 60 by balance.
+        lose_next: how many accepted requests RunPod loses.
+        double_next: how many requests are delivered twice ("at least once").
     """
 
     def __init__(self, endpoints: Mapping[str, EndpointConfig], *, clock: Callable[[], float] = time.time) -> None:
         self.endpoints = dict(endpoints)
         self.clock = clock
+        self.quota: int | None = None
         self.requests: dict[str, Request] = {}
         self.workers: dict[str, Worker] = {}
         self.workers_started = 0
@@ -148,6 +175,17 @@ class RunPodState:
             raise Refused(404, "job not found")
         return found
 
+    def shown(self, endpoint: str, request_id: str) -> tuple[Request, str]:
+        """A request and the status that `/status` tells of it: late, or 404 while RunPod loses sight of it."""
+        found, config = self.request(endpoint, request_id), self.endpoints[endpoint]
+        if found.status in config.hides:
+            raise Refused(404, "job not found")
+        return found, found.status_at(self.clock() - config.status_lag)
+
+    def end_early(self, request: Request, status: str, error: str | None = None) -> None:
+        """End a request of which RunPod believes so: its worker is told nothing and goes on."""
+        self._end(request, status, error)
+
     def cancel(self, endpoint: str, request_id: str) -> Request:
         """Cancel one; a worker that runs it is told to stop."""
         request = self.request(endpoint, request_id)
@@ -164,12 +202,13 @@ class RunPodState:
         queued = sum(r.status == "IN_QUEUE" for r in unended)
         workers = [w for w in list(self.workers.values()) if w.endpoint == endpoint]
         running = sum(w.request is not None for w in workers)
+        others_queued, others_in_progress = self.endpoints[endpoint].others
         return {
             "jobs": {
                 "completed": ended["COMPLETED"],
                 "failed": ended["FAILED"] + ended["TIMED_OUT"],
-                "inProgress": len(unended) - queued,
-                "inQueue": queued,
+                "inProgress": len(unended) - queued + others_in_progress,
+                "inQueue": queued + others_queued,
                 "retried": ended["retried"] + sum(len(r.workers) > 1 for r in unended),
             },
             "workers": {
@@ -177,7 +216,7 @@ class RunPodState:
                 "initializing": sum(not w.ready for w in workers),
                 "ready": sum(w.ready for w in workers),
                 "running": running,
-                "throttled": self.endpoints[endpoint].throttled,
+                "throttled": max(0, self._wanted(endpoint) - self._machines(endpoint)),
                 "unhealthy": 0,
             },
         }
@@ -199,7 +238,7 @@ class RunPodState:
         if request is None or request.status in TERMINAL or self._holders(request):
             return
         if self.endpoints[worker.endpoint].redeliver:
-            request.status = "IN_QUEUE"
+            request.turn("IN_QUEUE", self.clock())
             self._queues[request.endpoint][request.id] = request
             self._queues[request.endpoint].move_to_end(request.id, last=False)
         else:
@@ -221,7 +260,7 @@ class RunPodState:
         if request.started_at is None:
             request.started_at = self.clock()
             self._look_at(request, request.started_at + request.execution_timeout)
-        request.status = "IN_PROGRESS"
+        request.turn("IN_PROGRESS", self.clock())
         worker.request = request
         return request
 
@@ -286,10 +325,25 @@ class RunPodState:
         ended["retried"] -= len(request.workers) > 1
 
     def wanted(self, endpoint: str) -> int:
-        """Workers that a REQUEST_COUNT scaler of 1 wants."""
+        """Workers that a REQUEST_COUNT scaler of 1 wants, and that RunPod has machines for."""
         self.tick()
+        return min(self._wanted(endpoint), self._machines(endpoint))
+
+    def room(self, endpoint: str) -> int:
+        """Workers that may start beside those of all endpoints that are there."""
+        mine = sum(worker.endpoint == endpoint for worker in self.workers.values())
+        rooms = [self.endpoints[endpoint].workers_max - mine, self._machines(endpoint) - mine]
+        if self.quota is not None:
+            rooms.append(self.quota - len(self.workers))
+        return max(0, min(rooms))
+
+    def _wanted(self, endpoint: str) -> int:
         delivered_again = sum(r.status == "IN_PROGRESS" for r in list(self._queues[endpoint].values()))
         return min(self.endpoints[endpoint].workers_max, len(self._open[endpoint]) + delivered_again)
+
+    def _machines(self, endpoint: str) -> int:
+        config = self.endpoints[endpoint]
+        return config.workers_max if config.capacity is None else config.capacity
 
     def idle_workers(self, endpoint: str) -> Iterator[Worker]:
         """Those that have waited longer than the endpoint keeps them."""
@@ -301,7 +355,8 @@ class RunPodState:
     def _end(self, request: Request, status: str, error: str | None = None) -> None:
         if request.status in TERMINAL:
             return
-        request.status, request.error, request.ended_at = status, error, self.clock()
+        request.turn(status, self.clock())
+        request.error, request.ended_at = error, self.clock()
         self._queues[request.endpoint].pop(request.id, None)
         self._open[request.endpoint].pop(request.id, None)
         ended = self._ended[request.endpoint]
