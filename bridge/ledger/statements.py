@@ -97,6 +97,11 @@ ENDED = _relevant(_may_have_taken())
 NAMED = _relevant(submissions.c.name.in_(sa.bindparam("names", expanding=True)))
 HISTORY = _history()
 STREAKS = _streaks()
+FORGET_JOBS = sa.delete(jobs).where(
+    jobs.c.id.in_(sa.bindparam("ids", expanding=True)),
+    # NOT IN is never true beside NULL, and a job that never ran has no runner_name.
+    sa.func.coalesce(jobs.c.runner_name, "").not_in(sa.select(submissions.c.name).where(IS_OPEN)),
+)
 KNOWN_DELIVERIES = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(sa.bindparam("guids", expanding=True)))
 
 
@@ -111,10 +116,9 @@ def keep_jobs(dialect: str, *, forward_only: bool) -> Any:
     """Write jobs over what is known: only later states, or whatever was seen later."""
     insert = INSERT[dialect](jobs)
     new = insert.excluded
-    replaced = [c.name for c in jobs.c if c.name not in ("id", "public", "fork", "retried_at")]
+    replaced = [c.name for c in jobs.c if c.name not in ("id", "fork", "retried_at")]
     values = {name: new[name] for name in replaced}
-    # An event does not tell of forks, and a look at a single job tells of neither.
-    values["public"] = sa.or_(new.public, jobs.c.public)
+    # An event does not tell of forks, and a look at a single job neither.
     values["fork"] = sa.func.coalesce(new.fork, jobs.c.fork)
     where = _is_progress(new) if forward_only else jobs.c.seen_at <= new.seen_at
     return insert.on_conflict_do_update(index_elements=["id"], set_=values, where=where)
