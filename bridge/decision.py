@@ -197,7 +197,10 @@ class LookKind(StrEnum):
     RUNNERS = "runners"  # key: a target
     HEALTH = "health"  # key: an endpoint
     SCAN = "scan"  # of all repositories
-    DELIVERIES = "deliveries"  # of the App's delivery log
+    DELIVERIES = "deliveries"  # of the App's delivery log; value: see bridge.missed
+    RESCAN = "rescan"  # value: repositories that the last scan could not read
+    WAITING = "waiting"  # of runs that wait for a review; value: see bridge.waiting
+    NAMES = "names"  # of configured repositories; value: see bridge.repositories
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,6 +30,10 @@ class Unavailable(BridgeError):
     """The service could not be reached or broke down; nothing was changed, try again later."""
 
 
+class TooManyDeliveries(BridgeError):
+    """The delivery log holds more than one look may read; a scan of the repositories is cheaper."""
+
+
 class Rejected(BridgeError):
     """The service understood and refused; the same call will be refused again.
 

@@ -77,6 +77,24 @@ class Repository:
 
     full_name: str  # owner/name
     public: bool
+    id: int = 0  # stays when the repository is renamed; 0 if unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitingRun:
+    """A workflow run that waits for a deployment review; other jobs of it may be queued.
+
+    Args:
+        created_at: Unix seconds.
+        updated_at: Unix seconds.
+        details: what its jobs do not say themselves, as `GitHub.run_jobs` needs it.
+    """
+
+    id: int
+    repository: str  # owner/name
+    created_at: float
+    updated_at: float
+    details: Mapping[str, object] = field(repr=False, default_factory=dict)
 
 
 class JobStatus(StrEnum):
@@ -137,12 +155,16 @@ class Sent:
         id: in the log.
         guid: of the delivery; a redelivery has the same.
         at: Unix seconds, when it was sent.
+        action: of the event, such as `queued`; None if unknown.
+        repository_id: of the event's repository; None if unknown.
     """
 
     id: int
     guid: str
     event: str
     at: float
+    action: str | None = None
+    repository_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

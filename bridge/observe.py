@@ -1,13 +1,13 @@
 """Look at GitHub and RunPod: everything that a plan needs and the ledger cannot know."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
-from bridge.concurrency import each
+from bridge import missed
 from bridge.decision import JobHistory, Look, LookKind, State, Submission, target_of_repository
-from bridge.errors import BridgeError
+from bridge.missed import DeliveryLogView, Missed, Place
 from bridge.model import (
     Credentials,
     EndpointHealth,
@@ -18,10 +18,11 @@ from bridge.model import (
     Route,
     Runner,
     Scope,
-    Sent,
     WorkflowJob,
 )
+from bridge.repositories import NAMES_EVERY, Names, configured, following, is_routed, is_served, routed
 from bridge.routing import match
+from bridge.scan import Scan, ScanView, attempt, scanned, with_waiting
 
 LOOK_AGAIN = 20.0
 """s after which a job that nothing was heard of is looked up by itself, between two scans. The delivery log tells
@@ -30,29 +31,15 @@ what becomes of it, so that the next look-ups come ever later: each when it is t
 MOST_AGAIN = 100
 """Such look-ups at a time: they must leave most of what GitHub allows in a minute to registrations."""
 
-OVERLAP = 120.0
-"""s by which two looks at the delivery log overlap: GitHub lists a delivery some time after it was sent."""
 
-T = TypeVar("T")
-K = TypeVar("K")
-
-
-class GitHubView(Protocol):
+class GitHubView(ScanView, Protocol):
     """What is read of GitHub."""
 
     async def repositories(self, owner: str) -> tuple[Repository, ...]: ...
-    async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]: ...
+    async def repository(self, name: str) -> Repository | None: ...
     async def job(self, repository: str, job_id: int) -> WorkflowJob | None: ...
     async def is_fork(self, repository: str, run_id: int) -> bool: ...
     async def runners(self, target: str) -> tuple[Runner, ...]: ...
-
-
-class DeliveryLogView(Protocol):
-    """What is read of the App's delivery log."""
-
-    async def is_kept(self) -> bool: ...
-    async def since(self, at: float) -> tuple[Sent, ...]: ...
-    async def job(self, delivery_id: int) -> WorkflowJob | None: ...
 
 
 class RunPodView(Protocol):
@@ -88,6 +75,17 @@ class Memory:
         """Unix seconds of the last look of a kind, 0 for none."""
         return max((look.at for look in self.looks if look.kind is kind), default=0.0)
 
+    def last(self, kind: LookKind) -> Any:
+        """The JSON of the last look of a kind that has no key, None for none."""
+        return next((look.value for look in self.looks if look.kind is kind), None)
+
+    def under(self, names: Names) -> "Memory":
+        """With the current names of repositories."""
+        renamed = {
+            job_id: (replace(job, repository=names.now(job.repository)), at) for job_id, (job, at) in self.jobs.items()
+        }
+        return replace(self, jobs=renamed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
@@ -97,8 +95,10 @@ class Observation:
         began: Unix seconds, when the look began.
         at: Unix seconds, when the look-up of jobs began, the last of all: what was seen to have left its job or
             taken one is then no longer beside that job as queued.
-        jobs: as listed or looked up.
+        jobs: as listed or looked up; those of others may be among them.
         events: deliveries that had not reached us.
+        renamed: by an earlier name in lower case, the current one of each repository whose new name was learned.
+        not_ours: known jobs that no route serves any more.
         forks: by run id, whether the run comes from a fork.
         looks: for all dispatchers: runners by target, health by endpoint, and what else was looked at.
         requests: by submission id.
@@ -109,6 +109,8 @@ class Observation:
     at: float
     jobs: tuple[WorkflowJob, ...] = ()
     events: tuple[Event, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    not_ours: frozenset[int] = frozenset()
     forks: Mapping[int, bool] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
     requests: Mapping[str, Request] = field(default_factory=dict)
@@ -135,13 +137,29 @@ class Observer:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._scope = scope
+        self._configured = self._scope = scope
+        self._names = Names()
         self._github = github
         self._runpod = runpod
         self._log = log
         self._clock = clock
         self._asked: set[int] = set()
         self._looked_up: set[int] = set()
+
+    @property
+    def scope(self) -> Scope:
+        """What is served, under the names that repositories are known to have now."""
+        return self._scope
+
+    @property
+    def names(self) -> Names:
+        """The names of repositories, as far as they are known."""
+        return self._names
+
+    def follow(self, names: Names) -> None:
+        """Serve repositories under these names."""
+        if names != self._names:
+            self._names, self._scope = names, following(self._configured, names)
 
     async def look(self, memory: Memory) -> Observation:
         """Look everything up once.
@@ -153,25 +171,36 @@ class Observer:
         began = self._clock()
         requests = await self._requests(memory.submissions, problems)
         health = await self._health(memory.submissions, problems)
-        events = await self._missed(memory, began, problems)
-        scan = events is None or began >= memory.looked_at(LookKind.SCAN) + self._scope.full_scan_every
-        repositories = await self._repositories(problems) if scan or not self._scope.organisation else ()
-        runners = await _each(self._targets(repositories), self._github.runners, problems)
+        names = await self._ask_names(memory, began, problems)
+        memory = memory.under(self._names)
+        told = await self._missed(memory, began, problems)
+        listed = await self._repositories(problems) if told.everything or not self._scope.organisation else None
+        repositories, full = listed or (), told.everything and listed is not None
+        runners = await attempt(self._targets(repositories), self._github.runners, problems)
         at = self._clock()
-        jobs, scanned = await self._jobs(memory, repositories if scan else None, at, problems)
-        jobs += await self._doubted(_contradicted(events or (), memory, jobs), problems)
-        told = (*jobs, *(e.job for e in events or () if e.job), *(job for job, _ in memory.jobs.values()))
+        wanted = repositories if full else sorted(told.scan | set(memory.last(LookKind.RESCAN) or ()))
+        scan = await scanned(self._github, wanted, problems, full=full)
+        self._learn(dict.fromkeys(scan.gone), problems)
+        if full:
+            scan = await with_waiting(self._github, scan, memory.last(LookKind.WAITING), at, problems)
+        jobs = await self._jobs(scan, memory, told.jobs, at, problems)
+        jobs += await self._doubted(_contradicted(told.events, memory, jobs), problems)
+        known = (*jobs, *(e.job for e in told.events if e.job), *(job for job, _ in memory.jobs.values()))
+        reached = told.place if full == told.everything else None
         return Observation(
             began=began,
             at=at,
             jobs=jobs,
-            events=tuple(events or ()),
-            forks=await self._forks(told, problems),
+            events=told.events,
+            renamed=self._names.renamed_since(names),
+            not_ours=frozenset(job.id for job, _ in memory.jobs.values() if not is_served(job, self._scope)),
+            forks=await self._forks(known, problems),
             looks=(
                 *(_runners(target, found, began) for target, found in runners.items()),
                 *(Look(kind=LookKind.HEALTH, key=key, at=began, value=asdict(value)) for key, value in health.items()),
-                *([Look(kind=LookKind.SCAN, key="", at=began, value=None)] if scanned else []),
-                *([Look(kind=LookKind.DELIVERIES, key="", at=began, value=None)] if events is not None else []),
+                *_of_scan(scan, began),
+                *([_look(LookKind.NAMES, began, self._names.value())] if self._names != names else []),
+                *([_look(LookKind.DELIVERIES, began, reached.value())] if reached else []),
             ),
             requests=requests,
             problems=tuple(problems),
@@ -201,37 +230,73 @@ class Observer:
             problems=tuple(problems),
         )
 
-    async def _missed(self, memory: Memory, now: float, problems: list[str]) -> list[Event] | None:
-        """Deliveries that failed or never came; None if no log tells, so that all repositories must be asked."""
-        if self._log is None:
-            return None
-        since = memory.looked_at(LookKind.DELIVERIES)
-        before = len(problems)
-        try:
-            if not await self._log.is_kept():
+    async def _ask_names(self, memory: Memory, now: float, problems: list[str]) -> Names:
+        """Ask now and then what the configured repositories are called; the names that were known before."""
+        before = Names.of_value(memory.last(LookKind.NAMES))
+        self.follow(before)
+        named = configured(self._configured)
+        if named and now >= before.asked_at + NAMES_EVERY:
+            found = await attempt(named, self._github.repository, problems)
+            self._learn(found, problems)
+            if len(found) == len(named):
+                self.follow(replace(self._names, asked_at=now))
+        return before
+
+    def _learn(self, found: Mapping[str, Repository | None], problems: list[str]) -> None:
+        """Follow renamed repositories; one that is gone is a problem once."""
+        learned = self._names.learn(found)
+        problems += [
+            f"GitHub: the repository {name} is gone, or these credentials cannot see it; "
+            "correct its name in the configuration, or remove it"
+            for name in sorted(learned.gone - self._names.gone)
+        ]
+        self.follow(learned)
+
+    async def _missed(self, memory: Memory, now: float, problems: list[str]) -> Missed:
+        """What the delivery log tells; where a scan of all repositories is due, that tells the same."""
+        scanned_at = memory.looked_at(LookKind.SCAN)
+        if self._log is None or now >= scanned_at + self._scope.full_scan_every:
+            return Missed(everything=True, place=Place(until=now))
+        known = missed.Known(
+            place=Place.of_value(memory.last(LookKind.DELIVERIES), scanned_at),
+            jobs=[job for job, _ in memory.jobs.values()],
+            deliveries=memory.known_deliveries,
+            name_of=lambda: self._name_of(problems),
+        )
+        told = await missed.read(self._log, known, now)
+        problems += told.problems
+        return told
+
+    async def _name_of(self, problems: list[str]) -> missed.NameOf | None:
+        """By a repository's id its name, None where no route serves it and empty where it is unknown."""
+        if self._scope.repositories:
+            served = {name.lower() for name in self._scope.repositories}
+            if served - self._names.gone - self._names.ids.keys():
                 return None
-            sent = await self._log.since(since - OVERLAP) if since else ()
-        except BridgeError as error:
-            problems.append(str(error))
+            found = {key: name for key, name in self._names.current.items() if name.lower() in served}
+            return lambda key: found.get(key or 0)
+        answers = await attempt([self._scope.owner], self._github.repositories, problems)
+        if not answers:
             return None
-        known = await memory.known_deliveries({each.guid for each in sent})
-        missed = {each.guid: each.id for each in sent if each.guid not in known}
-        jobs = await _each(missed, lambda guid: self._delivered(missed[guid]), problems)
-        if len(problems) > before:
+        names = {r.id: r.full_name for repositories in answers.values() for r in repositories}
+        scope = self._scope
+        return lambda key: None if (name := names.get(key or 0, "")) and not is_routed(name, scope) else name
+
+    async def _repositories(self, problems: list[str]) -> tuple[str, ...] | None:
+        """The repositories whose jobs some route may serve; None if they cannot be listed."""
+        if self._scope.repositories:
+            there = [name for name in self._scope.repositories if not self._is_gone(name)]
+            return routed(there, self._scope)
+        answers = await attempt([self._scope.owner], self._github.repositories, problems)
+        if not answers:
             return None
-        return [Event(guid=guid, at=now, job=job) for guid, job in jobs.items()]
+        found = {r.full_name: r for repositories in answers.values() for r in repositories}
+        if not self._scope.organisation:
+            self._learn(found, problems)
+        return routed(found, self._scope)
 
-    async def _delivered(self, delivery_id: int) -> WorkflowJob | None:
-        job = await self._log.job(delivery_id) if self._log else None
-        return job if job and is_served(job, self._scope) else None
-
-    async def _repositories(self, problems: list[str]) -> tuple[str, ...]:
-        """The repositories whose jobs some route may serve."""
-        found = self._scope.repositories
-        if not found:
-            answers = await _each([self._scope.owner], self._github.repositories, problems)
-            found = tuple(r.full_name for repositories in answers.values() for r in repositories)
-        return tuple(name for name in found if _is_routed(name, self._scope))
+    def _is_gone(self, name: str) -> bool:
+        return name.lower() in self._names.gone
 
     def _targets(self, repositories: Iterable[str]) -> list[str]:
         if self._scope.organisation:
@@ -239,21 +304,18 @@ class Observer:
         return [target_of_repository(name) for name in repositories]
 
     async def _jobs(
-        self, memory: Memory, repositories: Iterable[str] | None, at: float, problems: list[str]
-    ) -> tuple[tuple[WorkflowJob, ...], bool]:
-        """Jobs as `repositories` list them, None for no scan; with those that they no longer list, or that are due."""
-        before = len(problems)
-        listed = await _each(repositories or (), self._github.open_jobs, problems)
-        scanned = repositories is not None and len(problems) == before
-        jobs = {job.id: job for found in listed.values() for job in found}
+        self, scan: Scan, memory: Memory, named: Collection[int], at: float, problems: list[str]
+    ) -> tuple[WorkflowJob, ...]:
+        """The jobs that a scan lists, with those known that it should list and does not, or that are due."""
         unlisted = [
             (job, seen_at)
             for job, seen_at in memory.jobs.values()
-            if job.id not in jobs and job.status is not JobStatus.COMPLETED
+            if job.id not in scan.jobs and job.status is not JobStatus.COMPLETED and is_served(job, self._scope)
         ]
-        unheard = [job for job, _ in unlisted] if repositories is not None else _due(unlisted, memory, at)
-        looked_up = await _each(unheard, self._look_up, problems)
-        return (*jobs.values(), *looked_up.values()), scanned
+        lacking = {job.id: job for job, _ in unlisted if scan.should_list(job) or job.id in named}
+        due = _due([(job, seen_at) for job, seen_at in unlisted if job.id not in lacking], memory, at)
+        looked_up = await attempt([*lacking.values(), *due], self._look_up, problems)
+        return (*scan.jobs.values(), *looked_up.values())
 
     async def _look_up(self, job: WorkflowJob) -> WorkflowJob:
         """A job by itself; one that GitHub no longer knows was deleted with its run."""
@@ -267,7 +329,7 @@ class Observer:
         jobs = [job for job in doubted if job.id not in self._looked_up]
         self._looked_up |= {job.id for job in jobs}
         try:
-            return tuple((await _each(jobs, self._look_up, problems)).values())
+            return tuple((await attempt(jobs, self._look_up, problems)).values())
         finally:
             self._looked_up -= {job.id for job in jobs}
 
@@ -280,19 +342,19 @@ class Observer:
         }
         self._asked |= runs.keys()
         try:
-            return await _each(runs, lambda run_id: self._github.is_fork(runs[run_id], run_id), problems)
+            return await attempt(runs, lambda run_id: self._github.is_fork(runs[run_id], run_id), problems)
         finally:
             self._asked -= runs.keys()
 
     async def _requests(self, submissions: Iterable[Submission], problems: list[str]) -> dict[str, Request]:
         sent = {s.id: (s.endpoint, s.request_id) for s in submissions if s.request_id}
-        return await _each(sent, lambda key: self._runpod.status(*sent[key]), problems)
+        return await attempt(sent, lambda key: self._runpod.status(*sent[key]), problems)
 
     async def _health(self, submissions: Iterable[Submission], problems: list[str]) -> dict[str, EndpointHealth]:
         """Asked where a request waits, and where a lost ledger may have left some that nothing else shows."""
         waiting = {s.endpoint for s in submissions if s.state is State.SUBMITTED}
         unseen = {route.endpoint for route in self._scope.routes if route.credentials is not Credentials.JIT}
-        return await _each(sorted(waiting | unseen), self._runpod.health, problems)
+        return await attempt(sorted(waiting | unseen), self._runpod.health, problems)
 
 
 def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, at: float) -> list[WorkflowJob]:
@@ -312,20 +374,6 @@ def _contradicted(events: Iterable[Event], memory: Memory, seen: Iterable[Workfl
     return [running[job_id] for job_id in sorted(queued & running.keys() - {job.id for job in seen})]
 
 
-def is_served(job: WorkflowJob, scope: Scope) -> bool:
-    """Whether a job may be for a runner of ours, or has one."""
-    if job.repository.partition("/")[0].lower() != scope.owner.lower():
-        return False
-    if scope.repositories and job.repository.lower() not in {name.lower() for name in scope.repositories}:
-        return False
-    ours = (job.runner_name or "").startswith(f"{scope.prefix}-")
-    return ours or isinstance(match(job.labels, job.repository, scope.routes), Route)
-
-
-def _is_routed(repository: str, scope: Scope) -> bool:
-    return any(not route.repositories or repository.lower() in route.repositories for route in scope.routes)
-
-
 def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
     if job.fork is not None or job.status is not JobStatus.QUEUED:
         return False
@@ -333,18 +381,18 @@ def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
     return isinstance(route, Route) and not route.allow_forks and (route.allow_public_repositories or not job.public)
 
 
+def _of_scan(scan: Scan, at: float) -> Iterator[Look]:
+    if scan.full:
+        yield _look(LookKind.SCAN, at, None)
+    if scan.full or scan.repositories or scan.failed:
+        yield _look(LookKind.RESCAN, at, sorted(scan.failed))
+    if scan.waiting is not None:
+        yield _look(LookKind.WAITING, at, scan.waiting)
+
+
+def _look(kind: LookKind, at: float, value: Any) -> Look:
+    return Look(kind=kind, key="", at=at, value=value)
+
+
 def _runners(target: str, found: Iterable[Runner], at: float) -> Look:
     return Look(kind=LookKind.RUNNERS, key=target, at=at, value=[asdict(runner) for runner in found])
-
-
-async def _each(keys: Iterable[K], look: Callable[[K], Awaitable[T]], problems: list[str]) -> dict[K, T]:
-    """Look at each; what cannot be read is left out."""
-
-    async def tried(key: K) -> tuple[T] | None:
-        try:
-            return (await look(key),)
-        except BridgeError as error:
-            problems.append(str(error))
-            return None
-
-    return {key: found[0] for key, found in (await each(keys, tried)).items() if found}

@@ -30,9 +30,11 @@ from bridge.decision import (
     Submission,
 )
 from bridge.evidence import LISTENED, REMEMBERED
+from bridge.missed import DeliveryLogView
 from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope, WorkflowJob
-from bridge.observe import DeliveryLogView, GitHubView, Memory, Observation, Observer, RunPodView
+from bridge.observe import GitHubView, Memory, Observation, Observer, RunPodView
 from bridge.plan import plan
+from bridge.repositories import Names, is_served
 
 STALE = 600.0
 """s after which what a look showed counts for nothing."""
@@ -59,6 +61,8 @@ class Books(Protocol):
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None: ...
     def hear(self, events: Iterable[Event]) -> int: ...
     def learn_forks(self, forks: Mapping[int, bool]) -> None: ...
+    def rename(self, repository: str, to: str) -> None: ...
+    def forget_jobs(self, job_ids: Collection[int]) -> None: ...
     def known_deliveries(self, guids: Collection[str]) -> frozenset[str]: ...
     def jobs(self) -> dict[int, tuple[WorkflowJob, float]]: ...
     def jobs_of_unknown_origin(self) -> tuple[WorkflowJob, ...]: ...
@@ -156,6 +160,10 @@ class Reconciler:
         self._given_up: frozenset[int] = frozenset()  # jobs of which it was said
         self._routes = {route.name: route for route in scope.routes}
 
+    def serves(self, job: WorkflowJob) -> bool:
+        """Whether a job may be for a runner of ours, or has one."""
+        return is_served(job, self._observer.scope)
+
     async def run(self) -> Report:
         """Run one pass that looks everything up."""
         began = time.monotonic()
@@ -240,8 +248,12 @@ class Reconciler:
     def _decide(self, books: Books, seen: Observation) -> Decision:
         """Write down what was seen and plan, within one write transaction."""
         now = self._clock()
-        books.hear(seen.events)
-        books.merge(seen.jobs, seen.at)
+        for repository, name in seen.renamed.items():
+            books.rename(repository, name)
+        jobs = self._ours(seen.jobs)
+        books.hear([replace(event, job=next(iter(self._ours([event.job])), None)) for event in seen.events])
+        books.merge(jobs, seen.at)
+        books.forget_jobs(seen.not_ours)
         books.learn_forks(seen.forks)
         books.note(seen.looks)
         snapshot = self._snapshot(books, seen, now)
@@ -254,9 +266,16 @@ class Reconciler:
         standing = Counter((s.pool.route, s.state) for s in snapshot.submissions if s.state in OPEN_STATES)
         return Decision(plan=decided, jobs=snapshot.jobs, standing=standing, streaks=snapshot.streaks)
 
+    def _ours(self, jobs: Iterable[WorkflowJob | None]) -> list[WorkflowJob]:
+        """The jobs that are kept, under the current names of their repositories."""
+        named = (replace(job, repository=self._observer.names.now(job.repository)) for job in jobs if job)
+        return [job for job in named if self.serves(job)]
+
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:
         jobs = books.jobs()
-        looks = [look for look in books.looks() if look.at > now - STALE]
+        all_looks = books.looks()
+        self._follow(all_looks)
+        looks = [look for look in all_looks if look.at > now - STALE]
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
         runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
         looked_at = max((look.at for look in at_runners), default=0.0)
@@ -273,8 +292,9 @@ class Reconciler:
             ledger_born=books.born(),
             prefix=self._scope.prefix,
             organisation=self._scope.organisation,
-            routes=self._scope.routes,
-            jobs=tuple(job for job, _ in jobs.values()),
+            routes=self._observer.scope.routes,
+            # Others' jobs are not kept, but shown: a label may be wrong.
+            jobs=(*(job for job, _ in jobs.values()), *(job for job in seen.jobs if not self.serves(job))),
             seen_at={job_id: at for job_id, (_, at) in jobs.items()},
             submissions=submissions,
             history=books.history(),
@@ -288,6 +308,12 @@ class Reconciler:
             last_taken=books.last_taken(now - REMEMBERED),
             uses=books.runner_uses(runs) if runs else (),
         )
+
+    def _follow(self, looks: Iterable[Look]) -> None:
+        """Learn what another dispatcher has seen of the names of repositories."""
+        for look in looks:
+            if look.kind is LookKind.NAMES:
+                self._observer.follow(Names.of_value(look.value))
 
     def _claim(self, books: Books, seen: Observation) -> Decision:
         """Decide, and write the claims down."""

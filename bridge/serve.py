@@ -16,7 +16,6 @@ from bridge.connections import KEEP_ALIVE, Connection, Server, raise_file_limit
 from bridge.errors import ConfigError
 from bridge.intake import Intake
 from bridge.metrics import Metrics
-from bridge.observe import is_served
 from bridge.server import Door, application
 from bridge.service import Service
 
@@ -91,7 +90,7 @@ def _keep_what_is_loaded() -> None:
 def _door(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Door:
     return Door(
         scope=bridge.scope,
-        is_served=is_served,
+        is_served=bridge.reconciler.serves,
         secrets=settings.webhook_secrets,
         intake=Intake(bridge.ledger, service.wake),
         loop=service,

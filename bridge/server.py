@@ -58,7 +58,7 @@ class Door:
     """
 
     scope: Scope
-    is_served: Callable[[WorkflowJob, Scope], bool]
+    is_served: Callable[[WorkflowJob], bool]
     secrets: Sequence[str]
     intake: Intake
     loop: Loop
@@ -130,7 +130,7 @@ class _Server:
         return 202, "taken"
 
     async def _kept(self, guid: str, job: WorkflowJob) -> tuple[int, str]:
-        served = self._door.is_served(job, self._door.scope)
+        served = self._door.is_served(job)
         try:
             await self._door.intake.take(guid, job if served else None)
         except BridgeError as error:

@@ -34,6 +34,7 @@ from bridge.model import (
     Route,
     Runner,
     Sent,
+    WaitingRun,
     WorkflowJob,
 )
 from bridge.reconcile import Reconciler, Report
@@ -255,6 +256,15 @@ class _GitHub:
 
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         raise AssertionError("they are configured")
+
+    async def repository(self, name: str) -> Repository | None:
+        return await self._call(lambda: Repository(id=1, full_name=name, public=False))
+
+    async def waiting_runs(self, repository: str) -> tuple[WaitingRun, ...]:
+        return ()
+
+    async def run_jobs(self, run: WaitingRun) -> tuple[WorkflowJob, ...]:
+        raise AssertionError("none waits")
 
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
         jobs = self._world.jobs

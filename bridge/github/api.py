@@ -17,7 +17,7 @@ from bridge.github import parse
 from bridge.github.auth import Auth, Token
 from bridge.github.cache import FlightCache
 from bridge.github.transport import Transport, refusal, told
-from bridge.model import JitConfig, RegistrationToken, Repository, Runner, WorkflowJob
+from bridge.model import JitConfig, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
 
 PAGES_KEPT = 20_000
 """Answers kept with their ETags: at some 3 KB each 60 MB, where docs/examples/bridge.service allows 512 MB to all.
@@ -89,14 +89,40 @@ class GitHub:
             found = await self._list(f"/orgs/{owner}/repos?type=all&per_page=100", parse.repositories)
         return tuple(r for r in found if r.full_name.split("/")[0].lower() == owner.lower())
 
+    async def repository(self, name: str) -> Repository | None:
+        """A repository under its current name, which GitHub redirects to; None if it is gone or cannot be seen.
+
+        Args:
+            name: owner/name, perhaps an earlier one.
+        """
+        try:
+            (found,) = await self._list(f"/repos/{name}", lambda raw: [parse.repository(raw)])
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return None
+        return found
+
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
         """The jobs of all runs that are queued or in progress; either may hold queued jobs."""
         runs: dict[int, Mapping[str, Any]] = {}
-        paths = (f"/repos/{repository}/actions/runs?status={s}&per_page=100" for s in ("queued", "in_progress"))
-        for found in await asyncio.gather(*(self._list(path, parse.runs) for path in paths)):
+        for found in await asyncio.gather(*(self._runs(repository, s) for s in ("queued", "in_progress"))):
             runs |= {run["id"]: run for run in found}
         jobs = await each(runs, lambda run_id: self._jobs(repository, runs[run_id]))
         return tuple(job for of_run in jobs.values() for job in of_run)
+
+    async def waiting_runs(self, repository: str) -> tuple[WaitingRun, ...]:
+        """The runs that wait for a deployment review. A run's status is that of its least advanced job."""
+        return tuple(parse.waiting_run(run, repository) for run in await self._runs(repository, "waiting"))
+
+    async def run_jobs(self, run: WaitingRun) -> tuple[WorkflowJob, ...]:
+        """The jobs of a run; none if it was deleted."""
+        try:
+            return await self._jobs(run.repository, {"id": run.id, **run.details})
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return ()
 
     async def job(self, repository: str, job_id: int) -> WorkflowJob | None:
         """One job, None if GitHub does not know it."""
@@ -173,6 +199,9 @@ class GitHub:
         if response.status_code == 422:
             return False
         raise refusal(response)
+
+    async def _runs(self, repository: str, status: str) -> list[Mapping[str, Any]]:
+        return await self._list(f"/repos/{repository}/actions/runs?status={status}&per_page=100", parse.runs)
 
     async def _jobs(self, repository: str, run: Mapping[str, Any]) -> tuple[WorkflowJob, ...]:
         path = f"/repos/{repository}/actions/runs/{run['id']}/jobs?filter=latest&per_page=100"

@@ -5,7 +5,7 @@ import binascii
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -45,7 +45,10 @@ class Auth(Protocol):
     """Where access tokens come from."""
 
     app: bool  # tokens are an App installation's
-    calls: Counter[str]  # made for them
+
+    @property
+    def calls(self) -> Counter[str]:
+        """Calls made for them."""
 
     async def token(self) -> Token: ...
     def evict(self, token: Token) -> None: ...
@@ -134,7 +137,8 @@ class AppAuth:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = Transport(http, api_url, clock=clock)
-        self.calls = self._transport.calls
+        # Limits of its own: reading the delivery log must never keep a token from being minted.
+        self._look_transport = Transport(http, api_url, clock=clock)
         self._issuer = issuer
         self._key = key
         self._owner = owner
@@ -152,6 +156,11 @@ class AppAuth:
         """Forget a token that GitHub refused."""
         self._tokens.evict(self._owner, token)
 
+    @property
+    def calls(self) -> Counter[str]:
+        """Calls made with the App's own JWT."""
+        return self._transport.calls + self._look_transport.calls
+
     async def as_app(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """Call with the App's own JWT; a clock that GitHub finds wrong is learnt, once.
 
@@ -159,10 +168,17 @@ class AppAuth:
             AuthError: GitHub does not take the JWT.
             RateLimited, Unavailable: see bridge.errors.
         """
-        response = await self._transport.read(method, path, self._bearer(), body)
+        return await self._signed(lambda headers: self._transport.read(method, path, headers, body))
+
+    async def look_as_app(self, path: str) -> httpx.Response:
+        """GET as `as_app` does, for what can wait. The rate limits that it meets do not hold back `as_app`."""
+        return await self._signed(lambda headers: self._look_transport.look("GET", path, headers))
+
+    async def _signed(self, send: Callable[[dict[str, str]], Awaitable[httpx.Response]]) -> httpx.Response:
+        response = await send(self._bearer())
         if response.status_code == 401 and (there := _time_there(response)) is not None:
             self._skew = there - self._clock()
-            response = await self._transport.read(method, path, self._bearer(), body)
+            response = await send(self._bearer())
         if response.status_code == 401:
             raise AuthError(
                 f"GitHub: the App {self._issuer} was refused; is GITHUB_APP_CLIENT_ID right, and the key this App's?"

@@ -1,21 +1,22 @@
 """The App's delivery log: what GitHub sent us, whether or not it arrived.
 
-Its cost does not grow with the number of repositories: a call per 100 deliveries, and one for each that was missed.
+Its cost does not grow with the number of repositories: a call per 100 deliveries, and one for each payload that is
+read. Rate limits that these calls meet do not keep tokens from being minted.
 https://docs.github.com/rest/apps/webhooks
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from bridge.errors import Rejected
+from bridge.errors import Rejected, TooManyDeliveries
 from bridge.github import webhook
 from bridge.github.auth import AppAuth
 from bridge.github.parse import moment
 from bridge.github.transport import told
 from bridge.model import Sent, WorkflowJob
 
-PAGES = 50
-"""Of 100 deliveries, at most, in one look."""
+PAGES = 10
+"""Of 100 deliveries, at most, in one look: who has missed more learns it cheaper from the repositories."""
 
 T = TypeVar("T")
 
@@ -52,18 +53,19 @@ class DeliveryLog:
         """Deliveries of `workflow_job`, newest first, of `at` (Unix seconds) or later.
 
         Raises:
+            TooManyDeliveries: there are more than PAGES pages of them.
             AuthError, RateLimited, Unavailable, Rejected: see bridge.errors.
         """
         found: list[Sent] = []
         path = "/app/hook/deliveries?per_page=100"
         for _ in range(PAGES):
-            response = await self._auth.as_app("GET", path)
+            response = await self._auth.look_as_app(path)
             page = told(response, lambda raw: list(_sent(raw)))
             found += [sent for sent in page if sent.at >= at and sent.event == "workflow_job"]
             path = response.links.get("next", {}).get("url", "")
             if not path or not page or page[-1].at < at:
-                break
-        return tuple(found)
+                return tuple(found)
+        raise TooManyDeliveries(f"GitHub: the delivery log has more than {PAGES * 100} new deliveries")
 
     async def job(self, delivery_id: int) -> WorkflowJob | None:
         """The job that a delivery told of; None if it cannot be read."""
@@ -74,11 +76,18 @@ class DeliveryLog:
             return None
 
     async def _get(self, path: str, read: Callable[[Any], T]) -> T:
-        return told(await self._auth.as_app("GET", path), read)
+        return told(await self._auth.look_as_app(path), read)
 
 
 def _sent(raw: Iterable[Mapping[str, Any]]) -> Iterator[Sent]:
     return (
-        Sent(id=int(each["id"]), guid=str(each["guid"]), event=str(each["event"]), at=moment(each["delivered_at"]) or 0)
+        Sent(
+            id=int(each["id"]),
+            guid=str(each["guid"]),
+            event=str(each["event"]),
+            at=moment(each["delivered_at"]) or 0,
+            action=each.get("action"),
+            repository_id=each.get("repository_id"),
+        )
         for each in raw
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from bridge.model import JitConfig, JobStatus, RegistrationToken, Repository, Runner, WorkflowJob
+from bridge.model import JitConfig, JobStatus, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
 
 Raw = Mapping[str, Any]
 _STATUSES = frozenset(JobStatus)
@@ -27,16 +27,17 @@ def moment(text: str | None) -> float | None:
 def repositories(raw: Any) -> Iterable[Repository]:
     """Of `/installation/repositories` or `/orgs/{org}/repos`; archived and disabled ones left out."""
     listed = raw["repositories"] if isinstance(raw, dict) else raw
-    return [
-        Repository(full_name=str(each["full_name"]), public=not each.get("private", True))
-        for each in listed
-        if not (each.get("archived") or each.get("disabled"))
-    ]
+    return [repository(each) for each in listed if not (each.get("archived") or each.get("disabled"))]
+
+
+def repository(raw: Raw) -> Repository:
+    """Of `/repos/{owner}/{repo}`, or of a listing."""
+    return Repository(id=int(raw.get("id") or 0), full_name=str(raw["full_name"]), public=not raw.get("private", True))
 
 
 def runs(raw: Raw) -> Iterable[Raw]:
     """Of `/actions/runs`: what its jobs do not say themselves."""
-    kept = ("name", "head_branch", "created_at")
+    kept = ("name", "head_branch", "created_at", "updated_at")
     return [
         {
             "id": int(each["id"]),
@@ -46,6 +47,18 @@ def runs(raw: Raw) -> Iterable[Raw]:
         }
         for each in raw["workflow_runs"]
     ]
+
+
+def waiting_run(run: Raw, repository: str) -> WaitingRun:
+    """Of a run as `runs` gives it."""
+    created = moment(run["created_at"]) or 0.0
+    return WaitingRun(
+        id=run["id"],
+        repository=repository,
+        created_at=created,
+        updated_at=moment(run["updated_at"]) or created,
+        details=run,
+    )
 
 
 def fork(run: Raw) -> bool:

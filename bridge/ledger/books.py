@@ -22,6 +22,7 @@ from bridge.decision import (
     State,
     Streak,
     Submission,
+    target_of_repository,
 )
 from bridge.ledger import statements as st
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
@@ -92,6 +93,24 @@ class Books:
         if forks:
             told = [{"run": run_id, "is_fork": fork} for run_id, fork in forks.items()]
             self._connection.execute(st.LEARN_FORK, told)
+
+    def rename(self, repository: str, to: str) -> None:
+        """Give jobs, and runners asked for, the current name of their repository.
+
+        Args:
+            repository: an earlier owner/name, in lower case.
+            to: the current one.
+        """
+        known = sa.func.lower(jobs.c.repository) == repository
+        self._connection.execute(sa.update(jobs).where(known).values(repository=to))
+        old, new = target_of_repository(repository), target_of_repository(to)
+        self._connection.execute(sa.update(submissions).where(submissions.c.target == old).values(target=new))
+        self._connection.execute(sa.delete(looks).where(looks.c.kind == LookKind.RUNNERS, looks.c.key == old))
+
+    def forget_jobs(self, job_ids: Collection[int]) -> None:
+        """Forget jobs, except those that an open submission's runner has."""
+        if job_ids:
+            self._connection.execute(st.FORGET_JOBS, {"ids": list(job_ids)})
 
     def jobs(self) -> dict[int, tuple[WorkflowJob, float]]:
         """Jobs not completed and those whose runner is of an open submission, with when they were seen."""

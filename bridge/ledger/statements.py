@@ -164,6 +164,11 @@ DOUBT_JOBS = (
 DOUBTED_JOBS = sa.select(*JOB).where(
     _NOT_COMPLETED & (jobs.c.status == JobStatus.IN_PROGRESS) & (jobs.c.seen_at == DOUBTED)
 )
+FORGET_JOBS = sa.delete(jobs).where(
+    jobs.c.id.in_(sa.bindparam("ids", expanding=True)),
+    # NOT IN is never true beside NULL, and a job that never ran has no runner_name.
+    sa.func.coalesce(jobs.c.runner_name, "").not_in(sa.select(submissions.c.name).where(IS_OPEN)),
+)
 KNOWN_DELIVERIES = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(sa.bindparam("guids", expanding=True)))
 
 
@@ -178,13 +183,12 @@ def keep_jobs(dialect: str, *, forward_only: bool) -> Any:
     """Write jobs over what is known: only later states, or whatever was seen later."""
     insert = INSERT[dialect](jobs)
     new = insert.excluded
-    replaced = [c.name for c in jobs.c if c.name not in ("id", "public", "fork", "retried_at", "queued_since")]
+    replaced = [c.name for c in jobs.c if c.name not in ("id", "fork", "retried_at", "queued_since")]
     values = {name: new[name] for name in replaced}
     # A job that waited, for an environment's approval perhaps, was not there for a runner to take.
     is_queued = (new.status == JobStatus.QUEUED) & (jobs.c.status != JobStatus.QUEUED)
     values["queued_since"] = sa.case((is_queued, new.queued_since), else_=jobs.c.queued_since)
-    # An event does not tell of forks, and a look at a single job tells of neither.
-    values["public"] = sa.or_(new.public, jobs.c.public)
+    # An event does not tell of forks, and a look at a single job neither.
     values["fork"] = sa.func.coalesce(new.fork, jobs.c.fork)
     where = _is_progress(new) if forward_only else jobs.c.seen_at <= new.seen_at
     return insert.on_conflict_do_update(index_elements=["id"], set_=values, where=where)

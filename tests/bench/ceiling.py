@@ -9,7 +9,7 @@ import uvloop
 from bridge.config import load
 from bridge.metrics import Metrics
 from bridge.model import Scope, WorkflowJob
-from bridge.observe import is_served
+from bridge.repositories import is_served
 from bridge.serve import listening, server_config
 from bridge.server import Door
 
@@ -43,7 +43,7 @@ async def serve(port: int) -> None:
     )
     door = Door(
         scope=scope,
-        is_served=is_served,
+        is_served=lambda job: is_served(job, scope),
         secrets=settings.webhook_secrets,
         intake=Nowhere(),
         loop=Nothing(),

@@ -474,14 +474,52 @@ def test_a_redelivery_changes_nothing(ledger: Ledger) -> None:
 
 
 def test_what_an_event_does_not_tell_is_kept(ledger: Ledger) -> None:
-    """Events know nothing of forks, and look-ups of single jobs nothing of either."""
+    """Neither events nor look-ups of single jobs tell of forks."""
 
     async def main() -> None:
-        await ledger.transact(lambda books: books.hear([an_event("a", a_job(1, public=True, fork=None))]))
+        await ledger.transact(lambda books: books.hear([an_event("a", a_job(1, fork=None))]))
         await ledger.transact(lambda books: books.learn_forks({1: True}))
-        await ledger.transact(lambda books: books.merge([a_job(1, public=False, fork=None)], NOW + 1))
+        await ledger.transact(lambda books: books.merge([a_job(1, fork=None)], NOW + 1))
         ((job, _),) = (await ledger.read(lambda books: books.jobs())).values()
-        assert (job.public, job.fork) == (True, True)
+        assert job.fork is True
+
+    asyncio.run(main())
+
+
+def test_a_repository_that_is_made_private_or_public_is_known_as_what_it_is_now(ledger: Ledger) -> None:
+    async def main() -> None:
+        for at, public in enumerate((True, False, True)):
+            await ledger.transact(lambda books, p=public, at=at: books.merge([a_job(1, public=p)], NOW + at))
+            ((job, _),) = (await ledger.read(lambda books: books.jobs())).values()
+            assert job.public is public
+
+    asyncio.run(main())
+
+
+def test_a_renamed_repository_keeps_its_jobs_and_its_runners(ledger: Ledger) -> None:
+    """Under one name and in one pool, whichever name they came under."""
+
+    async def main() -> None:
+        jobs = [a_job(1, repository="Acme/Web"), a_job(2, repository="acme/website"), a_job(3, repository="acme/web-2")]
+        await ledger.transact(lambda books: books.merge(jobs, NOW))
+        claim = Claim(pool=Pool("gpu", "repos/acme/web"), job_id=1, name="runpod-1-1", generation=1)
+        await ledger.transact(lambda books: books.claim(claim, a_route(), NOW))
+        await ledger.transact(lambda books: books.rename("acme/web", "acme/Website"))
+        known = await ledger.read(lambda books: books.jobs())
+        assert [known[n][0].repository for n in (1, 2, 3)] == ["acme/Website", "acme/website", "acme/web-2"]
+        (submission,) = await ledger.read(lambda books: books.open_submissions())
+        assert submission.pool == Pool("gpu", "repos/acme/website")
+
+    asyncio.run(main())
+
+
+def test_others_jobs_are_forgotten_unless_our_runner_has_them(ledger: Ledger) -> None:
+    async def main() -> None:
+        await ledger.transact(lambda books: books.merge([a_job(1), a_job(2, runner_name="runpod-9-1")], NOW))
+        claim = Claim(pool=Pool("gpu", ORG), job_id=9, name="runpod-9-1", generation=1)
+        await ledger.transact(lambda books: books.claim(claim, a_route(), NOW))
+        await ledger.transact(lambda books: books.forget_jobs({1, 2}))
+        assert list(await ledger.read(lambda books: books.jobs())) == [2]
 
     asyncio.run(main())
 

@@ -5,7 +5,18 @@ from collections.abc import Collection
 from typing import Any
 
 from bridge.decision import JobHistory, Look, LookKind
-from bridge.model import EndpointHealth, JobStatus, Repository, Request, RequestStatus, Runner, Scope, Sent, WorkflowJob
+from bridge.model import (
+    EndpointHealth,
+    JobStatus,
+    Repository,
+    Request,
+    RequestStatus,
+    Runner,
+    Scope,
+    Sent,
+    WaitingRun,
+    WorkflowJob,
+)
 from bridge.observe import LOOK_AGAIN, MOST_AGAIN, Memory, Observer
 from tests.values import NOW, a_job, a_route
 
@@ -30,6 +41,15 @@ class GitHub:
 
     async def repositories(self, _owner: str) -> tuple[Repository, ...]:
         raise AssertionError("they are configured")
+
+    async def repository(self, name: str) -> Repository:
+        return Repository(id=1, full_name=name, public=False)
+
+    async def waiting_runs(self, _repository: str) -> tuple[WaitingRun, ...]:
+        raise AssertionError("no scan is due")
+
+    async def run_jobs(self, _run: WaitingRun) -> tuple[WorkflowJob, ...]:
+        raise AssertionError("no scan is due")
 
     async def open_jobs(self, _repository: str) -> tuple[WorkflowJob, ...]:
         raise AssertionError("no scan is due")
