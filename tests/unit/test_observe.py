@@ -130,7 +130,10 @@ class Missed(QuietLog):
         self._jobs = {job.id: job for job in jobs}
 
     async def since(self, _at: float) -> tuple[Sent, ...]:
-        return tuple(Sent(id=n, guid=f"guid-{n}", event="workflow_job", at=NOW) for n in self._jobs)
+        return tuple(
+            Sent(id=n, guid=f"guid-{n}", event="workflow_job", action="queued", repository_id=1, at=NOW)
+            for n in self._jobs
+        )
 
     async def job(self, delivery_id: int) -> WorkflowJob | None:
         return self._jobs[delivery_id]
