@@ -155,6 +155,7 @@ class LookKind(StrEnum):
     HEALTH = "health"  # key: an endpoint
     SCAN = "scan"  # of all repositories
     DELIVERIES = "deliveries"  # of the App's delivery log
+    REFUSAL = "refusal"  # key: of bridge.refusals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +173,23 @@ class Look:
     key: str
     at: float
     value: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """What a target, a runner group or an endpoint has refused, and until when it is left alone.
+
+    Args:
+        at: Unix seconds, of the last refusal.
+        until: Unix seconds of the next try.
+        count: refusals in a row; 0 for a rate limit, which ends by itself at `until`.
+        why: one line for a person.
+    """
+
+    at: float
+    until: float
+    count: int
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,6 +213,7 @@ class Snapshot:
         requests: by submission id, for those that RunPod answered for.
         health: by endpoint id, where it was asked for.
         streaks: by endpoint id, the breakdowns of its workers in a row.
+        refusals: by a key of bridge.refusals.
     """
 
     began: float
@@ -213,6 +232,7 @@ class Snapshot:
     requests: Mapping[str, Request] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""

@@ -27,6 +27,7 @@ from bridge.decision import (
 )
 from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, RequestStatus, Route, Runner, WorkflowJob
 from bridge.naming import asked_at, parse_name, runner_name
+from bridge.refusals import ENDED_UNSEEN, Gate
 from bridge.routing import Unmatched, match
 from bridge.settle import Sight, settle
 
@@ -105,7 +106,8 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     skips = _demand(snapshot, counts, waiting, now)
     for pool, count in counts.items():
         count.supply += _taken_unseen(snapshot, [s for s in submissions if s.pool == pool], count.demand)
-    asked, supplied = _ask(snapshot, counts, waiting, now)
+    gate = Gate(snapshot, now)
+    asked, supplied = _ask(snapshot, counts, waiting, gate, now)
     leaving = {w.submission.id for w in settled.withdrawals}
     surplus = _surplus(snapshot, counts, [s for s in submissions if s.id not in leaving])
     return Plan(
@@ -113,7 +115,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         moves=tuple(sorted(settled.moves, key=lambda m: m.submission.id)),
         withdrawals=tuple(sorted([*settled.withdrawals, *surplus], key=lambda w: w.submission.id)),
         sweeps=tuple(_sweeps(snapshot, own, strangers, submissions, now)),
-        skips=tuple(sorted([*skips, *supplied], key=lambda s: s.job_id)),
+        skips=tuple(sorted(gate.explain([*skips, *supplied], snapshot), key=lambda s: s.job_id)),
     )
 
 
@@ -271,14 +273,14 @@ def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
 def _held_back(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
     history = snapshot.history.get(job.id, _NO_HISTORY)
     if history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
-        return "its last runner ended after GitHub was last asked about it"
+        return ENDED_UNSEEN
     if history.attempts >= MAX_ATTEMPTS and now < history.last_claim + SLOW_LANE:
         return f"stuck: {history.attempts} runners ended without it; one try every {SLOW_LANE / 60:.0f} min"
     return None
 
 
 def _ask(
-    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: _Waiting, now: float
+    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: _Waiting, gate: Gate, now: float
 ) -> tuple[list[tuple[Pool, WorkflowJob]], list[Skip]]:
     """The jobs to ask a runner for, oldest first up to each route's limits, and why others wait."""
     asked: list[tuple[Pool, WorkflowJob]] = []
@@ -290,6 +292,8 @@ def _ask(
         for pool, count in pools.items():
             own = {job_id: s for (of, job_id), s in waiting.items() if of == pool}
             without, supplied = _split(count, own)
+            without, refused = gate.admit(pool, without)
+            skips += refused
             missing += [(pool, job) for job in without]
             skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         missing.sort(key=lambda x: (x[1].created_at, x[1].id))

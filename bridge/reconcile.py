@@ -21,6 +21,7 @@ from bridge.decision import (
     LookKind,
     Move,
     Plan,
+    Refusal,
     Snapshot,
     State,
     Streak,
@@ -29,6 +30,7 @@ from bridge.decision import (
 from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope, WorkflowJob
 from bridge.observe import DeliveryLogView, GitHubView, Memory, Observation, Observer, RunPodView
 from bridge.plan import plan
+from bridge.refusals import KEPT
 
 STALE = 600.0
 """s after which what a look showed counts for nothing."""
@@ -83,6 +85,7 @@ class Decision:
         jobs: the snapshot's.
         standing: by route and state, how many submissions were open.
         streaks: the snapshot's.
+        refusals: the snapshot's.
         claimed: the plan's claims, as they were written.
         seconds: for which nothing else could be written.
     """
@@ -91,6 +94,7 @@ class Decision:
     jobs: tuple[WorkflowJob, ...] = ()
     standing: Mapping[tuple[str, State], int] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
     seconds: float = 0.0
 
@@ -165,7 +169,8 @@ class Reconciler:
         began = time.monotonic()
         seen = await self._look()
         decision = await self._ledger.preview(lambda books: self._decide(books, seen))
-        return Report(decision=decision, submitted=(), problems=seen.problems, seconds=time.monotonic() - began)
+        problems = tuple(dict.fromkeys([*seen.problems, *_standing(decision)]))
+        return Report(decision=decision, submitted=(), problems=problems, seconds=time.monotonic() - began)
 
     async def explain(self) -> Decision:
         """Plan on what the ledger holds; nothing is looked up or changed."""
@@ -194,7 +199,9 @@ class Reconciler:
         decision = await self._ledger.transact(lambda books: self._claim(books, seen))
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
-        applier = Applier(self._github, self._runpod, self._ledger, self._scope, clock=self._clock)
+        applier = Applier(
+            self._github, self._runpod, self._ledger, self._scope, refusals=decision.refusals, clock=self._clock
+        )
         await applier.apply(
             [(s, self._routes[s.pool.route]) for s in decision.claimed],
             decision.plan.withdrawals,
@@ -203,7 +210,7 @@ class Reconciler:
         return Report(
             decision=decision,
             submitted=tuple(applier.submitted),
-            problems=tuple(dict.fromkeys([*seen.problems, *applier.problems])),
+            problems=tuple(dict.fromkeys([*seen.problems, *applier.problems, *_standing(decision)])),
             seconds=time.monotonic() - began,
         )
 
@@ -221,11 +228,18 @@ class Reconciler:
         if seen.looks:
             books.prune(now - self._scope.retention, now)
         standing = Counter((s.pool.route, s.state) for s in snapshot.submissions if s.state in OPEN_STATES)
-        return Decision(plan=decided, jobs=snapshot.jobs, standing=standing, streaks=snapshot.streaks)
+        return Decision(
+            plan=decided,
+            jobs=snapshot.jobs,
+            standing=standing,
+            streaks=snapshot.streaks,
+            refusals=snapshot.refusals,
+        )
 
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:
         jobs = books.jobs()
-        looks = [look for look in books.looks() if look.at > now - STALE]
+        noted = books.looks()
+        looks = [look for look in noted if look.at > now - STALE]
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
         runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
         looked_at = max((look.at for look in at_runners), default=0.0)
@@ -248,6 +262,7 @@ class Reconciler:
             requests=seen.requests,
             health={look.key: EndpointHealth(**look.value) for look in looks if look.kind is LookKind.HEALTH},
             streaks=books.streaks(),
+            refusals=_refusals(noted, now),
         )
 
     def _claim(self, books: Books, seen: Observation) -> Decision:
@@ -257,6 +272,18 @@ class Reconciler:
         now = self._clock()
         claimed = tuple(books.claim(c, self._routes[c.pool.route], now) for c in decision.plan.claims)
         return replace(decision, claimed=claimed, seconds=time.monotonic() - began)
+
+
+def _standing(decision: Decision) -> list[str]:
+    """Refusals met before for which jobs still wait."""
+    reasons = [skip.why for skip in decision.plan.skips]
+    return [r.why for key, r in decision.refusals.items() if any(why.startswith(f"{key} ") for why in reasons)]
+
+
+def _refusals(noted: Iterable[Look], now: float) -> dict[str, Refusal]:
+    """The refusals that stand; one that was lifted has no value."""
+    found = (look for look in noted if look.kind is LookKind.REFUSAL and look.value)
+    return {look.key: Refusal(**look.value) for look in found if look.at > now - KEPT}
 
 
 def _runner(value: Mapping[str, Any]) -> Runner:

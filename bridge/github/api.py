@@ -72,6 +72,7 @@ class GitHub:
             lambda token: token.expires_at - REGISTRATION_MARGIN, clock
         )
         self._groups: FlightCache[tuple[str, str], int] = FlightCache(lambda _: float("inf"), clock)
+        self._group_names: dict[tuple[str, int], str] = {}
         self._forks: FlightCache[int, bool] = FlightCache(lambda _: float("inf"), clock)
 
     @property
@@ -133,13 +134,17 @@ class GitHub:
                 path = f"/{target}/actions/runner-groups?per_page=100"
                 groups = dict(await self._list(path, parse.groups, self._transport.read))
             if name.lower() not in groups:
-                raise Rejected(f"GitHub: {target} has no runner group {name!r}; mend runner_group", status=404)
+                raise Rejected(
+                    f"GitHub: {target} has no runner group {name!r}; create it, or fix runner_group", status=404
+                )
             return groups[name.lower()]
 
-        return await self._groups.get((target, name), look)
+        group_id = await self._groups.get((target, name), look)
+        self._group_names[target, group_id] = name
+        return group_id
 
     async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig:
-        """Register a just-in-time runner.
+        """Register a just-in-time runner; once more if its group was made anew with another id.
 
         Raises:
             NameTaken: a runner of this name exists.
@@ -148,7 +153,20 @@ class GitHub:
         body = {"name": name, "labels": labels, "runner_group_id": group_id, "work_folder": "_work"}
         path = f"/{target}/actions/runners/generate-jitconfig"
         response = await self._authorised(lambda headers: self._transport.change(path, headers, body))
+        if response.status_code in (404, 422):
+            renewed = await self._renewed_group_id(target, group_id)
+            if renewed != group_id:
+                body["runner_group_id"] = renewed
+                response = await self._authorised(lambda headers: self._transport.change(path, headers, body))
         return told(response, parse.jit_config, OutcomeUnknown)
+
+    async def _renewed_group_id(self, target: str, group_id: int) -> int:
+        """The present id of the runner group that was last known by `group_id`."""
+        name = self._group_names.get((target, group_id))
+        if name is None or target.startswith("repos/"):
+            return group_id
+        self._groups.evict((target, name), group_id)
+        return await self.runner_group_id(target, name)
 
     async def registration_token(self, target: str) -> RegistrationToken:
         """A token that registers runners at `target`; shared while it has REGISTRATION_MARGIN left."""

@@ -87,7 +87,8 @@ class Books:
         return tuple(map(job_of, self._connection.execute(st.JOBS_OF_UNKNOWN_ORIGIN)))
 
     def retry(self, job_id: int, now: float) -> bool:
-        """Forget a job's failed attempts; whether it is known and not completed."""
+        """Forget a job's failed attempts, and what was refused; whether the job is known and not completed."""
+        self._connection.execute(sa.delete(looks).where(looks.c.kind == LookKind.REFUSAL))
         known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
         return self._connection.execute(sa.update(jobs).where(known).values(retried_at=now)).rowcount == 1
 

@@ -14,7 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
-from bridge.errors import AuthError, BridgeError, ConfigError, NameTaken, OutcomeUnknown, RateLimited, Unavailable
+from bridge.errors import (
+    AuthError,
+    BridgeError,
+    ConfigError,
+    NameTaken,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
 from bridge.github import auth as auth_module
 from bridge.github import transport
 from bridge.github.api import GitHub, web_url_of
@@ -238,6 +247,37 @@ def test_a_mint_whose_answer_is_lost_is_unknown_and_never_sent_again(fault: dict
 def test_an_unknown_runner_group_is_named() -> None:
     error = failing(lambda _, github: github.runner_group_id("orgs/acme", "gpu-team"))
     assert "orgs/acme has no runner group 'gpu-team'" in str(error)
+
+
+def test_a_runner_group_that_was_made_anew_is_found_under_its_new_id() -> None:
+    state = a_github()
+    state.groups[4711] = "gpu-team"
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        old = await github.runner_group_id("orgs/acme", "gpu-team")
+        del state.groups[4711]
+        state.groups[4712] = "gpu-team"
+        for name in ("r-1", "r-2"):
+            await github.generate_jit_config("orgs/acme", name=name, labels=["gpu"], group_id=old)
+            old = await github.runner_group_id("orgs/acme", "gpu-team")
+        assert {runner.group_id for runner in state.runners.values()} == {4712}
+        assert emulator.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"] == 3
+
+    driven(state, drive)
+
+
+def test_a_runner_group_that_is_gone_for_good_is_named_and_asked_for_once() -> None:
+    state = a_github()
+    state.groups[4711] = "gpu-team"
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        old = await github.runner_group_id("orgs/acme", "gpu-team")
+        del state.groups[4711]
+        with pytest.raises(Rejected, match="orgs/acme has no runner group 'gpu-team'"):
+            await github.generate_jit_config("orgs/acme", name="r-1", labels=["gpu"], group_id=old)
+        assert emulator.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"] == 1
+
+    driven(state, drive)
 
 
 # --- failing ---
