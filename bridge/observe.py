@@ -3,11 +3,12 @@
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from bridge.concurrency import each
 from bridge.decision import JobHistory, Look, LookKind, State, Submission, target_of_repository
 from bridge.errors import BridgeError
+from bridge.guard import GitHubGuard, RunPodGuard
 from bridge.model import (
     Credentials,
     EndpointHealth,
@@ -30,6 +31,9 @@ what becomes of it, so that the next look-ups come ever later: each when it is t
 MOST_AGAIN = 100
 """Such look-ups at a time: they must leave most of what GitHub allows in a minute to registrations."""
 
+STALE = 600.0
+"""s after which a list of runners is too old to act upon, unless looks are further apart."""
+
 OVERLAP = 120.0
 """s by which two looks at the delivery log overlap: GitHub lists a delivery some time after it was sent."""
 
@@ -45,6 +49,7 @@ class GitHubView(Protocol):
     async def job(self, repository: str, job_id: int) -> WorkflowJob | None: ...
     async def is_fork(self, repository: str, run_id: int) -> bool: ...
     async def runners(self, target: str) -> tuple[Runner, ...]: ...
+    async def spare_runners(self, target: str) -> tuple[Runner, ...]: ...
 
 
 class DeliveryLogView(Protocol):
@@ -136,8 +141,9 @@ class Observer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._scope = scope
-        self._github = github
-        self._runpod = runpod
+        self._guard = GitHubGuard(github, scope.interval, clock)
+        self._github = cast(GitHubView, self._guard)
+        self._runpod = cast(RunPodView, RunPodGuard(runpod, clock))
         self._log = log
         self._clock = clock
         self._asked: set[int] = set()
@@ -150,6 +156,7 @@ class Observer:
         """
         problems: list[str] = []
         began = self._clock()
+        self._guard.begin(self._needed(memory))
         requests = await self._requests(memory.submissions, problems)
         health = await self._health(memory.submissions, problems)
         events = await self._missed(memory, began, problems)
@@ -167,7 +174,7 @@ class Observer:
             forks=await self._forks(told, problems),
             looks=(
                 *(_runners(target, found, began) for target, found in runners.items()),
-                *(Look(kind=LookKind.HEALTH, key=key, at=began, value=asdict(value)) for key, value in health.items()),
+                *_healths(health, began),
                 *([Look(kind=LookKind.SCAN, key="", at=began, value=None)] if scanned else []),
                 *([Look(kind=LookKind.DELIVERIES, key="", at=began, value=None)] if events is not None else []),
             ),
@@ -225,20 +232,47 @@ class Observer:
             return [f"orgs/{self._scope.organisation}"]
         return [target_of_repository(name) for name in repositories]
 
+    def _needed(self, memory: Memory) -> set[str] | None:
+        """The targets at which jobs wait or runners of ours may be; None for all, where there is but one."""
+        if self._scope.organisation:
+            return None
+        waiting = (job.repository for job, _ in memory.jobs.values() if job.status is JobStatus.QUEUED)
+        return {target_of_repository(name) for name in waiting} | {s.pool.target for s in memory.submissions}
+
+    async def runners(self, repositories: Collection[str], read_at: Mapping[str, float]) -> Observation:
+        """Read the runners of targets where jobs wait, if they were not read lately.
+
+        Args:
+            repositories: of queued jobs.
+            read_at: by target, Unix seconds of the last look at its runners.
+        """
+        problems: list[str] = []
+        began = self._clock()
+        old = [t for t in set(self._targets(repositories)) if read_at.get(t, 0.0) <= began - STALE]
+        if not repositories or not old:
+            return Observation(began=began, at=began)
+        health = await self._health((), problems)
+        found = await _each(sorted(old), self._github.runners, problems)
+        looks = (*(_runners(target, listed, began) for target, listed in found.items()), *_healths(health, began))
+        return Observation(began=began, at=began, looks=looks, problems=tuple(problems))
+
     async def _jobs(
         self, memory: Memory, repositories: Iterable[str] | None, at: float, problems: list[str]
     ) -> tuple[tuple[WorkflowJob, ...], bool]:
         """Jobs as `repositories` list them, None for no scan; with those that they no longer list, or that are due."""
         before = len(problems)
         listed = await _each(repositories or (), self._github.open_jobs, problems)
-        scanned = repositories is not None and len(problems) == before
+        scanned = repositories is not None and (len(problems) == before or self._guard.has_ended())
+        read = {name.lower() for name in listed}
         jobs = {job.id: job for found in listed.values() for job in found}
         unlisted = [
             (job, seen_at)
             for job, seen_at in memory.jobs.values()
             if job.id not in jobs and job.status is not JobStatus.COMPLETED
         ]
-        unheard = [job for job, _ in unlisted] if repositories is not None else _due(unlisted, memory, at)
+        lacking = [job for job, _ in unlisted if job.repository.lower() in read]
+        others = [(job, seen_at) for job, seen_at in unlisted if job.repository.lower() not in read]
+        unheard = [*lacking, *_due(others, memory, at)]
         looked_up = await _each(unheard, self._look_up, problems)
         return (*jobs.values(), *looked_up.values()), scanned
 
@@ -302,6 +336,10 @@ def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
         return False
     route = match(job.labels, job.repository, scope.routes)
     return isinstance(route, Route) and not route.allow_forks and (route.allow_public_repositories or not job.public)
+
+
+def _healths(found: Mapping[str, EndpointHealth], at: float) -> Iterable[Look]:
+    return (Look(kind=LookKind.HEALTH, key=key, at=at, value=asdict(value)) for key, value in found.items())
 
 
 def _runners(target: str, found: Iterable[Runner], at: float) -> Look:

@@ -28,12 +28,9 @@ from bridge.decision import (
     Submission,
 )
 from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope, WorkflowJob
-from bridge.observe import DeliveryLogView, GitHubView, Memory, Observation, Observer, RunPodView
+from bridge.observe import STALE, DeliveryLogView, GitHubView, Memory, Observation, Observer, RunPodView
 from bridge.plan import plan
 from bridge.refusals import KEPT
-
-STALE = 600.0
-"""s after which what a look showed counts for nothing."""
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -65,6 +62,8 @@ class Books(Protocol):
     def record(self, move: Move, at: float) -> bool: ...
     def note(self, seen: Iterable[Look]) -> None: ...
     def looks(self) -> tuple[Look, ...]: ...
+    def repositories_that_wait(self) -> frozenset[str]: ...
+    def runners_read_at(self) -> Mapping[str, float]: ...
     def prune(self, before: float, now: float) -> None: ...
 
 
@@ -158,10 +157,18 @@ class Reconciler:
             nudged: submissions of whose requests RunPod has told that they ended.
         """
         began = time.monotonic()
-        jobs, submissions = await self._ledger.read(
-            lambda books: (books.jobs_of_unknown_origin(), books.open_submissions() if nudged else ())
+        jobs, submissions, waiting, read_at = await self._ledger.read(
+            lambda books: (
+                books.jobs_of_unknown_origin(),
+                books.open_submissions() if nudged else (),
+                books.repositories_that_wait(),
+                books.runners_read_at(),
+            )
         )
+        # Before the observation begins: a list that is read for events alone is no reason to delete registrations.
+        listed = await self._observer.runners(waiting, read_at)
         seen = await self._observer.glance(jobs, [s for s in submissions if s.id in nudged])
+        seen = replace(seen, looks=listed.looks, problems=(*listed.problems, *seen.problems))
         return await self._carry_out(seen, began)
 
     async def preview(self) -> Report:
@@ -239,7 +246,8 @@ class Reconciler:
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:
         jobs = books.jobs()
         noted = books.looks()
-        looks = [look for look in noted if look.at > now - STALE]
+        stale = max(STALE, 3 * self._scope.interval)
+        looks = [look for look in noted if look.at > now - stale]
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
         runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
         looked_at = max((look.at for look in at_runners), default=0.0)

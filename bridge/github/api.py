@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 from cachetools import LRUCache
@@ -25,6 +25,12 @@ PAGES_KEPT = 20_000
 A pass over 200 repositories with 500 open runs has 900.
 """
 
+RUNS_LISTED = 1_000
+"""Runs that GitHub lists at most of one search, the newest.
+
+https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-repository
+"""
+
 REGISTRATION_MARGIN = 600.0
 """s of life that a shared registration token must have left."""
 
@@ -39,6 +45,10 @@ def web_url_of(api_url: str) -> str:
     """The web site's URL for the API's."""
     parts = urlsplit(api_url)
     return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}"
+
+
+def _runners_of(target: str) -> str:
+    return f"/{target}/actions/runners?per_page=100"
 
 
 @dataclass(frozen=True)
@@ -57,12 +67,20 @@ class GitHub:
         http: made by `bridge.github.transport.http_client`.
         auth: where tokens come from.
         api_url: such as `https://api.github.com`.
+        clock: Unix seconds.
+        sleep: waits so many seconds of that clock.
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, auth: Auth, *, api_url: str, clock: Callable[[], float] = time.time
+        self,
+        http: httpx.AsyncClient,
+        auth: Auth,
+        *,
+        api_url: str,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._transport = Transport(http, api_url, clock=clock)
+        self._transport = Transport(http, api_url, clock=clock, sleep=sleep)
         self._auth = auth
         self._clock = clock
         # ETags hold per token: https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
@@ -85,16 +103,16 @@ class GitHub:
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         """The repositories of `owner` that can be seen; archived and disabled ones left out."""
         if self._auth.app:
-            found = await self._list("/installation/repositories?per_page=100", parse.repositories)
+            path = "/installation/repositories?per_page=100"
         else:
-            found = await self._list(f"/orgs/{owner}/repos?type=all&per_page=100", parse.repositories)
+            path = f"/orgs/{owner}/repos?type=all&per_page=100"
+        found = await self._list(path, parse.repositories, self._transport.look_up)
         return tuple(r for r in found if r.full_name.split("/")[0].lower() == owner.lower())
 
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
         """The jobs of all runs that are queued or in progress; either may hold queued jobs."""
         runs: dict[int, Mapping[str, Any]] = {}
-        paths = (f"/repos/{repository}/actions/runs?status={s}&per_page=100" for s in ("queued", "in_progress"))
-        for found in await asyncio.gather(*(self._list(path, parse.runs) for path in paths)):
+        for found in await asyncio.gather(*(self._runs(repository, s) for s in ("queued", "in_progress"))):
             runs |= {run["id"]: run for run in found}
         jobs = await each(runs, lambda run_id: self._jobs(repository, runs[run_id]))
         return tuple(job for of_run in jobs.values() for job in of_run)
@@ -103,7 +121,7 @@ class GitHub:
         """One job, None if GitHub does not know it."""
         path = f"/repos/{repository}/actions/jobs/{job_id}"
         try:
-            (job,) = await self._list(path, lambda raw: [parse.job(raw, repository, {})])
+            (job,) = await self._list(path, lambda raw: [parse.job(raw, repository, {})], self._transport.look_up)
         except Rejected as error:
             if error.status != 404:
                 raise
@@ -121,8 +139,12 @@ class GitHub:
         return await self._forks.get(run_id, look)
 
     async def runners(self, target: str) -> tuple[Runner, ...]:
-        """The self-hosted runners registered at `target`: orgs/ORG or repos/OWNER/NAME."""
-        return tuple(await self._list(f"/{target}/actions/runners?per_page=100", parse.runners))
+        """The self-hosted runners registered at `target`: orgs/ORG or repos/OWNER/NAME. Registrations wait for them."""
+        return tuple(await self._list(_runners_of(target), parse.runners, self._transport.read))
+
+    async def spare_runners(self, target: str) -> tuple[Runner, ...]:
+        """As `runners`, where no registration waits for them."""
+        return tuple(await self._list(_runners_of(target), parse.runners))
 
     async def runner_group_id(self, target: str, name: str) -> int:
         """The id of a runner group; a repository has only the default one."""
@@ -191,6 +213,18 @@ class GitHub:
         if response.status_code == 422:
             return False
         raise refusal(response)
+
+    async def _runs(self, repository: str, status: str) -> list[Mapping[str, Any]]:
+        """The runs of a status; those beyond the RUNS_LISTED newest are asked for by their creation."""
+        runs: dict[int, Mapping[str, Any]] = {}
+        path = following = f"/repos/{repository}/actions/runs?status={status}&per_page=100"
+        while following:
+            found = await self._list(following, parse.runs)
+            older = [run for run in found if run["id"] not in runs]
+            runs |= {run["id"]: run for run in older}
+            oldest = min((str(run["created_at"]) for run in older if run["created_at"]), default="")
+            following = f"{path}&created={quote(f'*..{oldest}')}" if oldest and len(found) >= RUNS_LISTED else ""
+        return list(runs.values())
 
     async def _jobs(self, repository: str, run: Mapping[str, Any]) -> tuple[WorkflowJob, ...]:
         path = f"/repos/{repository}/actions/runs/{run['id']}/jobs?filter=latest&per_page=100"

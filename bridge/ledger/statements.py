@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bridge.decision import ATTEMPT_STATES, BREAKER_REASONS, FREE_REASONS, OPEN_STATES, PROOF_STATES, State
-from bridge.ledger.tables import deliveries, jobs, submissions
+from bridge.decision import ATTEMPT_STATES, BREAKER_REASONS, FREE_REASONS, OPEN_STATES, PROOF_STATES, LookKind, State
+from bridge.ledger.tables import deliveries, jobs, looks, submissions
 from bridge.model import JobStatus, WorkflowJob
 
 Condition = sa.ColumnElement[bool]
@@ -88,6 +88,10 @@ HELD_JOBS = sa.select(jobs.c.seen_at, *JOB).where(jobs.c.runner_name.in_(sa.sele
 JOBS_OF_UNKNOWN_ORIGIN = sa.select(*JOB).where(
     _NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED) & jobs.c.fork.is_(None)
 )
+REPOSITORIES_THAT_WAIT = (
+    sa.select(jobs.c.repository).distinct().where(_NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED))
+)
+RUNNERS_READ_AT = sa.select(looks.c.key, looks.c.at).where(looks.c.kind == LookKind.RUNNERS)
 LEARN_FORK = (
     sa.update(jobs).where((jobs.c.run_id == sa.bindparam("run")) & _NOT_COMPLETED).values(fork=sa.bindparam("is_fork"))
 )

@@ -9,14 +9,11 @@ from starlette.applications import Starlette
 from bridge.emulator.faults import Faults
 from bridge.emulator.faults_http import FaultLayer
 from bridge.emulator.github.access import Access, App
-from bridge.emulator.github.rest import PREFIX, Rest
+from bridge.emulator.github.rest import PREFIX, UNLIMITED, Rest
 from bridge.emulator.github.runner_service import RunnerService
 from bridge.emulator.github.state import GitHubState, Limits
 from bridge.emulator.github.webhooks import Webhooks
 from bridge.emulator.serving import NOT_EMULATED, serving
-
-UNLIMITED = 10**9
-"""A rate limit that nobody reaches."""
 
 
 class GitHubEmulator:

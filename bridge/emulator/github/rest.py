@@ -27,6 +27,9 @@ RUNS_LISTED = 1000
 CURSOR = "v1_"
 """Before a cursor's id, as GitHub has it."""
 
+UNLIMITED = 10**9
+"""A rate limit that nobody reaches. No answer tells of it, as on a GitHub Enterprise Server without rate limits."""
+
 RATE_WINDOW = 3600
 """s until a token's calls are counted anew."""
 
@@ -186,7 +189,11 @@ class Rest:
 
     async def _runs(self, request: Request) -> Answer:
         repository, wanted = self._repository(request), request.query_params.get("status")
-        found = list(islice(self._state.runs_of(repository, wanted), RUNS_LISTED))
+        # `created` takes a range as GitHub's search does: only `*..DATE` is known here.
+        # https://docs.github.com/search-github/getting-started-with-searching-on-github/understanding-the-search-syntax
+        latest = request.query_params.get("created", "").removeprefix("*..")
+        runs = (r for r in self._state.runs_of(repository, wanted) if not latest or str(iso(r.created_at)) <= latest)
+        found = list(islice(runs, RUNS_LISTED))
         listed = [shapes.run(self._state, r, self._api) for r in self._paged(request, found)]
         return 200, {"total_count": len(found), "workflow_runs": listed}
 
@@ -336,11 +343,14 @@ class Rest:
             **({"etag": etag} if etag else {}),
             "date": formatdate(self._state.clock(), usegmt=True),
             "x-github-request-id": f"EMU:{self._state.next_id()}",
-            "x-ratelimit-limit": str(self._rate_limit),
-            "x-ratelimit-remaining": str(max(0, self._rate_limit - window.used)),
-            "x-ratelimit-reset": str(window.resets_at),
-            "x-ratelimit-used": str(window.used),
         }
+        if self._rate_limit < UNLIMITED:
+            headers |= {
+                "x-ratelimit-limit": str(self._rate_limit),
+                "x-ratelimit-remaining": str(max(0, self._rate_limit - window.used)),
+                "x-ratelimit-reset": str(window.resets_at),
+                "x-ratelimit-used": str(window.used),
+            }
         if link := getattr(request.state, "link", None):
             headers["link"] = link
         if needs := getattr(request.state, "needs", None):
