@@ -2,18 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from bridge import callback
-from bridge.decision import State, Submission, Sweep, Withdraw
+from bridge.decision import Look, LookKind, Refusal, State, Submission, Sweep, Withdraw
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown
 from bridge.model import Credentials, JitConfig, Reason, RegistrationToken, Route, Scope, WorkerInput
 from bridge.naming import runner_labels
+from bridge.refusals import endpoint_key, github_key, keys, refused, runpod_key, target_key
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -42,6 +44,7 @@ class Records(Protocol):
     """Where arrows are written down."""
 
     async def advance(self, submission: Submission, to: State, **values: Any) -> bool: ...
+    async def transact(self, work: Callable[[Any], T]) -> T: ...
 
 
 class Applier:
@@ -52,16 +55,18 @@ class Applier:
         runpod: to submit and cancel.
         ledger: to write to.
         scope: what the bridge serves.
+        refusals: the plan's, by a key of bridge.refusals.
         clock: Unix seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its ports
         self,
         github: GitHubHand,
         runpod: RunPodHand,
         ledger: Records,
         scope: Scope,
         *,
+        refusals: Mapping[str, Refusal],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._github = github
@@ -70,7 +75,8 @@ class Applier:
         self._scope = scope
         self._clock = clock
         self._slots = asyncio.Semaphore(TOGETHER)
-        self._refusals: dict[str, BridgeError] = {}
+        self._known_refusals = dict(refusals)
+        self._refusals: dict[str, BridgeError] = {}  # met in this pass
         self.problems: list[str] = []
         self.submitted: list[Submission] = []
 
@@ -95,15 +101,48 @@ class Applier:
     async def _serve(self, claimed: Submission, route: Route) -> None:
         """From a claimed name to a submitted request."""
         async with self._slots:
-            refusal = self._refusals.get(route.endpoint)
-            if refusal:
-                await self._to(claimed, State.RELEASED, detail=str(refusal))
+            if await self._released(claimed, route):
                 return
             submission = await self._kept(claimed)
             worker_input = await self._mint(submission, route) if submission else None
             if worker_input:
                 await self._runpod.prepare(route.endpoint)
                 await self._submit(*worker_input, route)
+
+    async def _released(self, submission: Submission, route: Route) -> bool:
+        """Give a claim up, without a call, if what it needs has been refused in this pass."""
+        needed = keys(submission.pool.target, route)
+        refusal = next((self._refusals[key] for key in needed if key in self._refusals), None)
+        if refusal is None:
+            return False
+        await self._to(submission, State.RELEASED, detail=str(refusal))
+        return True
+
+    async def _refused(self, key: str | None, otherwise: str, error: BridgeError) -> bool:
+        """Write down that `key` refuses, so that it is left alone; whether this pass had not met that before.
+
+        Args:
+            key: None if `error` is no refusal; then `otherwise` is left alone by this pass only.
+            otherwise: what could not be reached.
+            error: the answer.
+        """
+        is_new = (key or otherwise) not in self._refusals
+        self._refusals.setdefault(key or otherwise, error)
+        if key and is_new:
+            now = self._clock()
+            await self._note(key, now, asdict(refused(self._known_refusals.get(key), error, now)))
+        return is_new
+
+    async def _accepted(self, *granted: str) -> None:
+        """Forget refusals of what has just been granted."""
+        for key in granted:
+            if key in self._known_refusals and key not in self._refusals:
+                del self._known_refusals[key]
+                await self._note(key, self._clock(), None)
+
+    async def _note(self, key: str, at: float, value: Mapping[str, Any] | None) -> None:
+        look = Look(kind=LookKind.REFUSAL, key=key, at=at, value=value)
+        await self._ledger.transact(lambda books: books.note([look]))
 
     async def _kept(self, claimed: Submission) -> Submission | None:
         """The claim with its lease begun anew if its turn came late; None if another has meanwhile released it."""
@@ -120,8 +159,14 @@ class Applier:
         except OutcomeUnknown:
             raise  # it stays claimed until its lease ends; then its runner is looked for and deleted
         except BridgeError as error:
+            target = submission.pool.target
+            is_new = await self._refused(github_key(target, route, error), target_key(target), error)
             await self._to(submission, State.RELEASED, detail=str(error))
-            raise
+            if is_new:
+                raise
+            return None
+        if route.credentials in (Credentials.JIT, Credentials.REGISTRATION):
+            await self._accepted(*keys(submission.pool.target, route)[:-1])
         not_after = min(submission.not_after, expires_at)
         minted = await self._to(submission, State.MINTED, runner_id=runner_id, not_after=not_after)
         if not minted:
@@ -154,6 +199,9 @@ class Applier:
         }
 
     async def _submit(self, minted: Submission, worker_input: WorkerInput, route: Route) -> None:
+        if await self._released(minted, route):
+            await self._unregister(minted)
+            return
         submission = await self._to(minted, State.SUBMITTING)
         if not submission:
             return
@@ -163,14 +211,20 @@ class Applier:
             await self._to(submission, State.UNKNOWN, detail=str(error))
             raise
         except BridgeError as error:
-            self._refusals[route.endpoint] = error
+            is_new = await self._refused(runpod_key(route.endpoint, error), endpoint_key(route.endpoint), error)
             await self._to(submission, State.RELEASED, detail=str(error))
-            if submission.runner_id is not None:
-                await self._github.delete_runner(submission.pool.target, submission.runner_id)
-            raise
+            await self._unregister(submission)
+            if is_new:
+                raise
+            return
+        await self._accepted(endpoint_key(route.endpoint))
         submitted = await self._to(submission, State.SUBMITTED, request_id=request_id)
         if submitted:
             self.submitted.append(submitted)
+
+    async def _unregister(self, submission: Submission) -> None:
+        if submission.runner_id is not None:
+            await self._github.delete_runner(submission.pool.target, submission.runner_id)
 
     def _callback(self, submission: Submission) -> str | None:
         if not (self._scope.public_url and self._scope.callback_key):

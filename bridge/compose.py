@@ -109,6 +109,7 @@ def _scope(settings: "Config") -> "Scope":
         callback_key=settings.callback_key,
         full_scan_every=settings.full_scan_every,
         retention=settings.retention,
+        interval=settings.interval,
     )
 
 

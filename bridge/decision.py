@@ -201,6 +201,7 @@ class LookKind(StrEnum):
     RESCAN = "rescan"  # value: repositories that the last scan could not read
     WAITING = "waiting"  # of runs that wait for a review; value: see bridge.waiting
     NAMES = "names"  # of configured repositories; value: see bridge.repositories
+    REFUSAL = "refusal"  # key: of bridge.refusals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,6 +219,23 @@ class Look:
     key: str
     at: float
     value: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """What a target, a runner group or an endpoint has refused, and until when it is left alone.
+
+    Args:
+        at: Unix seconds, of the last refusal.
+        until: Unix seconds of the next try.
+        count: refusals in a row; 0 for a rate limit, which ends by itself at `until`.
+        why: one line for a person.
+    """
+
+    at: float
+    until: float
+    count: int
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,6 +263,7 @@ class Snapshot:
         idle: runners that ended without a job lately.
         last_taken: by pool, Unix seconds when one of its runners last took a job.
         uses: of the runs whose jobs were queued beside an idle runner.
+        refusals: by a key of bridge.refusals.
     """
 
     began: float
@@ -267,6 +286,7 @@ class Snapshot:
     idle: tuple[IdleRunner, ...] = ()
     last_taken: Mapping[Pool, float] = field(default_factory=dict)
     uses: tuple[RunnerUse, ...] = ()
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""

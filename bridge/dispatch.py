@@ -84,9 +84,11 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
     """Run one pass, or one every `watch` seconds until a signal; the exit status is the last one's."""
     import asyncio
     import signal
+    from dataclasses import replace
 
     from bridge.compose import composed
 
+    settings = settings if watch is None else replace(settings, interval=watch)
     stop = asyncio.Event()
     if watch is not None:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -26,6 +26,10 @@ class RateLimited(BridgeError):
         self.retry_at = retry_at
 
 
+class Paced(RateLimited):
+    """Not sent: calls are spread over the time so that the service's limit is not met."""
+
+
 class Unavailable(BridgeError):
     """The service could not be reached or broke down; nothing was changed, try again later."""
 

@@ -310,6 +310,7 @@ class Scope:
         callback_key: signs the addresses that RunPod posts to.
         full_scan_every: s between two looks at all repositories, where the App's delivery log tells of their jobs.
         retention: s that what has ended is kept.
+        interval: s between two looks.
     """
 
     owner: str
@@ -322,3 +323,4 @@ class Scope:
     callback_key: str | None = field(default=None, repr=False)
     full_scan_every: float = 600.0
     retention: float = 14 * 86_400.0
+    interval: float = 30.0

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from bridge import missed
 from bridge.decision import JobHistory, Look, LookKind, State, Submission, target_of_repository
+from bridge.guard import GitHubGuard, RunPodGuard
 from bridge.missed import DeliveryLogView, Missed, Place
 from bridge.model import (
     Credentials,
@@ -31,6 +32,9 @@ what becomes of it, so that the next look-ups come ever later: each when it is t
 MOST_AGAIN = 100
 """Such look-ups at a time: they must leave most of what GitHub allows in a minute to registrations."""
 
+STALE = 600.0
+"""s after which a list of runners is too old to act upon, unless looks are further apart."""
+
 
 class GitHubView(ScanView, Protocol):
     """What is read of GitHub."""
@@ -40,6 +44,7 @@ class GitHubView(ScanView, Protocol):
     async def job(self, repository: str, job_id: int) -> WorkflowJob | None: ...
     async def is_fork(self, repository: str, run_id: int) -> bool: ...
     async def runners(self, target: str) -> tuple[Runner, ...]: ...
+    async def spare_runners(self, target: str) -> tuple[Runner, ...]: ...
 
 
 class RunPodView(Protocol):
@@ -139,8 +144,9 @@ class Observer:
     ) -> None:
         self._configured = self._scope = scope
         self._names = Names()
-        self._github = github
-        self._runpod = runpod
+        self._guard = GitHubGuard(github, scope.interval, clock)
+        self._github = cast(GitHubView, self._guard)
+        self._runpod = cast(RunPodView, RunPodGuard(runpod, clock))
         self._log = log
         self._clock = clock
         self._asked: set[int] = set()
@@ -169,6 +175,7 @@ class Observer:
         """
         problems: list[str] = []
         began = self._clock()
+        self._guard.begin(self._needed(memory))
         requests = await self._requests(memory.submissions, problems)
         health = await self._health(memory.submissions, problems)
         names = await self._ask_names(memory, began, problems)
@@ -197,7 +204,7 @@ class Observer:
             forks=await self._forks(known, problems),
             looks=(
                 *(_runners(target, found, began) for target, found in runners.items()),
-                *(Look(kind=LookKind.HEALTH, key=key, at=began, value=asdict(value)) for key, value in health.items()),
+                *_healths(health, began),
                 *_of_scan(scan, began),
                 *([_look(LookKind.NAMES, began, self._names.value())] if self._names != names else []),
                 *([_look(LookKind.DELIVERIES, began, reached.value())] if reached else []),
@@ -303,6 +310,30 @@ class Observer:
             return [f"orgs/{self._scope.organisation}"]
         return [target_of_repository(name) for name in repositories]
 
+    def _needed(self, memory: Memory) -> set[str] | None:
+        """The targets at which jobs wait or runners of ours may be; None for all, where there is but one."""
+        if self._scope.organisation:
+            return None
+        waiting = (job.repository for job, _ in memory.jobs.values() if job.status is JobStatus.QUEUED)
+        return {target_of_repository(name) for name in waiting} | {s.pool.target for s in memory.submissions}
+
+    async def runners(self, repositories: Collection[str], read_at: Mapping[str, float]) -> Observation:
+        """Read the runners of targets where jobs wait, if they were not read lately.
+
+        Args:
+            repositories: of queued jobs.
+            read_at: by target, Unix seconds of the last look at its runners.
+        """
+        problems: list[str] = []
+        began = self._clock()
+        old = [t for t in set(self._targets(repositories)) if read_at.get(t, 0.0) <= began - STALE]
+        if not repositories or not old:
+            return Observation(began=began, at=began)
+        health = await self._health((), problems)
+        found = await attempt(sorted(old), self._github.runners, problems)
+        looks = (*(_runners(target, listed, began) for target, listed in found.items()), *_healths(health, began))
+        return Observation(began=began, at=began, looks=looks, problems=tuple(problems))
+
     async def _jobs(
         self, scan: Scan, memory: Memory, named: Collection[int], at: float, problems: list[str]
     ) -> tuple[WorkflowJob, ...]:
@@ -392,6 +423,10 @@ def _of_scan(scan: Scan, at: float) -> Iterator[Look]:
 
 def _look(kind: LookKind, at: float, value: Any) -> Look:
     return Look(kind=kind, key="", at=at, value=value)
+
+
+def _healths(found: Mapping[str, EndpointHealth], at: float) -> Iterable[Look]:
+    return (Look(kind=LookKind.HEALTH, key=key, at=at, value=asdict(value)) for key, value in found.items())
 
 
 def _runners(target: str, found: Iterable[Runner], at: float) -> Look:

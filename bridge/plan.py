@@ -30,6 +30,7 @@ from bridge.evidence import Evidence, judge
 from bridge.idle import idle_withdrawals
 from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, RequestStatus, Route, Runner, WorkflowJob
 from bridge.naming import asked_at, parse_name, runner_name
+from bridge.refusals import ENDED_UNSEEN, Gate
 from bridge.routing import Unmatched, match
 from bridge.settle import Sight, settle
 
@@ -112,7 +113,8 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     skips += _demand(snapshot, counts, waiting, evidence)
     for pool, count in counts.items():
         count.supply += _taken_unseen(snapshot, [s for s in submissions if s.pool == pool], count.demand)
-    asked, supplied = _ask(snapshot, counts, waiting, evidence, now)
+    gate = Gate(snapshot, now)
+    asked, supplied = _ask(snapshot, counts, waiting, evidence, gate, now)
     leaving = {w.submission.id for w in settled.withdrawals}
     staying = [s for s in submissions if s.id not in leaving]
     idle = idle_withdrawals(snapshot, {p: c.queued for p, c in counts.items()}, staying, evidence, asked.blocked, now)
@@ -123,7 +125,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         moves=tuple(sorted(settled.moves, key=lambda m: m.submission.id)),
         withdrawals=tuple(sorted([*settled.withdrawals, *idle, *surplus], key=lambda w: w.submission.id)),
         sweeps=tuple(_sweeps(snapshot, own, strangers, submissions, now)),
-        skips=tuple(sorted([*skips, *supplied], key=lambda s: s.job_id)),
+        skips=tuple(sorted(gate.explain([*skips, *supplied], snapshot), key=lambda s: s.job_id)),
         given_up=tuple(sorted(job_id for job_id, verdict in evidence.verdicts.items() if verdict.given_up)),
     )
 
@@ -291,12 +293,12 @@ def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
 def _just_ended(snapshot: Snapshot, job: WorkflowJob) -> str | None:
     history = snapshot.history.get(job.id, _NO_HISTORY)
     if history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
-        return "its last runner ended after GitHub was last asked about it"
+        return ENDED_UNSEEN
     return None
 
 
-def _ask(
-    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: _Waiting, evidence: Evidence, now: float
+def _ask(  # noqa: PLR0913, PLR0917 - the parts of one decision
+    snapshot: Snapshot, counts: Mapping[Pool, _Count], waiting: _Waiting, evidence: Evidence, gate: Gate, now: float
 ) -> tuple["_Asked", list[Skip]]:
     """The jobs to ask a runner for, up to each route's limits, and why others wait."""
     asked, skips = _Asked([], []), []
@@ -307,8 +309,10 @@ def _ask(
         for pool, count in pools.items():
             own = {job_id: s for (of, job_id), s in waiting.items() if of == pool}
             without, supplied = _split(count, own, evidence)
+            without, refused = gate.admit(pool, without)
             missing[pool], probes = _probed(pool, count, without, evidence)
-            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied] + probes
+            skips += refused + probes
+            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         live = sum(count.live for count in pools.values())
         limits = _Limit(route.max_workers - live, f"route {route.name} is at its max_workers of {route.max_workers}")
         ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in asked.jobs)

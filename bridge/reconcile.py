@@ -23,6 +23,7 @@ from bridge.decision import (
     Move,
     Plan,
     Pool,
+    Refusal,
     RunnerUse,
     Snapshot,
     State,
@@ -32,12 +33,10 @@ from bridge.decision import (
 from bridge.evidence import LISTENED, REMEMBERED
 from bridge.missed import DeliveryLogView
 from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope, WorkflowJob
-from bridge.observe import GitHubView, Memory, Observation, Observer, RunPodView
+from bridge.observe import STALE, GitHubView, Memory, Observation, Observer, RunPodView
 from bridge.plan import plan
+from bridge.refusals import KEPT
 from bridge.repositories import Names, is_served
-
-STALE = 600.0
-"""s after which what a look showed counts for nothing."""
 
 PRUNE_EVERY = 600.0
 """s between two deletions of what ended long ago."""
@@ -79,6 +78,8 @@ class Books(Protocol):
     def record(self, move: Move, at: float) -> bool: ...
     def note(self, seen: Iterable[Look]) -> None: ...
     def looks(self) -> tuple[Look, ...]: ...
+    def repositories_that_wait(self) -> frozenset[str]: ...
+    def runners_read_at(self) -> Mapping[str, float]: ...
     def prune(self, before: float, now: float) -> None: ...
 
 
@@ -99,6 +100,7 @@ class Decision:
         jobs: the snapshot's.
         standing: by route and state, how many submissions were open.
         streaks: the snapshot's.
+        refusals: the snapshot's.
         claimed: the plan's claims, as they were written.
         seconds: for which nothing else could be written.
     """
@@ -107,6 +109,7 @@ class Decision:
     jobs: tuple[WorkflowJob, ...] = ()
     standing: Mapping[tuple[str, State], int] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
     seconds: float = 0.0
 
@@ -176,14 +179,19 @@ class Reconciler:
             nudged: submissions of whose requests RunPod has told that they ended.
         """
         began = time.monotonic()
-        jobs, doubted, submissions = await self._ledger.read(
+        jobs, doubted, submissions, waiting, read_at = await self._ledger.read(
             lambda books: (
                 books.jobs_of_unknown_origin(),
                 books.doubted_jobs(),
                 books.open_submissions() if nudged else (),
+                books.repositories_that_wait(),
+                books.runners_read_at(),
             )
         )
+        # Before the observation begins: a list that is read for events alone is no reason to delete registrations.
+        listed = await self._observer.runners(waiting, read_at)
         seen = await self._observer.glance(jobs, [s for s in submissions if s.id in nudged], doubted)
+        seen = replace(seen, looks=listed.looks, problems=(*listed.problems, *seen.problems))
         return await self._carry_out(seen, began)
 
     async def preview(self) -> Report:
@@ -191,7 +199,8 @@ class Reconciler:
         began = time.monotonic()
         seen = await self._look()
         decision = await self._ledger.preview(lambda books: self._decide(books, seen))
-        return Report(decision=decision, submitted=(), problems=seen.problems, seconds=time.monotonic() - began)
+        problems = tuple(dict.fromkeys([*seen.problems, *_standing(decision)]))
+        return Report(decision=decision, submitted=(), problems=problems, seconds=time.monotonic() - began)
 
     async def explain(self) -> Decision:
         """Plan on what the ledger holds; nothing is looked up or changed."""
@@ -221,7 +230,9 @@ class Reconciler:
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
         self._tell_of_given_up(decision)
-        applier = Applier(self._github, self._runpod, self._ledger, self._scope, clock=self._clock)
+        applier = Applier(
+            self._github, self._runpod, self._ledger, self._scope, refusals=decision.refusals, clock=self._clock
+        )
         await applier.apply(
             [(s, self._routes[s.pool.route]) for s in decision.claimed],
             decision.plan.withdrawals,
@@ -230,7 +241,7 @@ class Reconciler:
         return Report(
             decision=decision,
             submitted=tuple(applier.submitted),
-            problems=tuple(dict.fromkeys([*seen.problems, *applier.problems])),
+            problems=tuple(dict.fromkeys([*seen.problems, *applier.problems, *_standing(decision)])),
             seconds=time.monotonic() - began,
         )
 
@@ -264,7 +275,13 @@ class Reconciler:
             books.prune(now - self._scope.retention, now)
             self._pruned_at = now
         standing = Counter((s.pool.route, s.state) for s in snapshot.submissions if s.state in OPEN_STATES)
-        return Decision(plan=decided, jobs=snapshot.jobs, standing=standing, streaks=snapshot.streaks)
+        return Decision(
+            plan=decided,
+            jobs=snapshot.jobs,
+            standing=standing,
+            streaks=snapshot.streaks,
+            refusals=snapshot.refusals,
+        )
 
     def _ours(self, jobs: Iterable[WorkflowJob | None]) -> list[WorkflowJob]:
         """The jobs that are kept, under the current names of their repositories."""
@@ -273,9 +290,10 @@ class Reconciler:
 
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:
         jobs = books.jobs()
-        all_looks = books.looks()
-        self._follow(all_looks)
-        looks = [look for look in all_looks if look.at > now - STALE]
+        noted = books.looks()
+        self._follow(noted)
+        stale = max(STALE, 3 * self._scope.interval)
+        looks = [look for look in noted if look.at > now - stale]
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
         runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
         looked_at = max((look.at for look in at_runners), default=0.0)
@@ -307,6 +325,7 @@ class Reconciler:
             idle=idle,
             last_taken=books.last_taken(now - REMEMBERED),
             uses=books.runner_uses(runs) if runs else (),
+            refusals=_refusals(noted, now),
         )
 
     def _follow(self, looks: Iterable[Look]) -> None:
@@ -322,6 +341,18 @@ class Reconciler:
         now = self._clock()
         claimed = tuple(books.claim(c, self._routes[c.pool.route], now) for c in decision.plan.claims)
         return replace(decision, claimed=claimed, seconds=time.monotonic() - began)
+
+
+def _standing(decision: Decision) -> list[str]:
+    """Refusals met before for which jobs still wait."""
+    reasons = [skip.why for skip in decision.plan.skips]
+    return [r.why for key, r in decision.refusals.items() if any(why.startswith(f"{key} ") for why in reasons)]
+
+
+def _refusals(noted: Iterable[Look], now: float) -> dict[str, Refusal]:
+    """The refusals that stand; one that was lifted has no value."""
+    found = (look for look in noted if look.kind is LookKind.REFUSAL and look.value)
+    return {look.key: Refusal(**look.value) for look in found if look.at > now - KEPT}
 
 
 def _runner(value: Mapping[str, Any]) -> Runner:

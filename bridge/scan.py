@@ -45,7 +45,8 @@ class Scan:
 
     def should_list(self, job: WorkflowJob) -> bool:
         """Whether it should list an open job."""
-        return (self.full or job.repository in self.repositories) and job.run_id not in self.waits
+        asked = job.repository in self.repositories or (self.full and job.repository not in self.failed)
+        return asked and job.run_id not in self.waits
 
 
 async def scanned(github: ScanView, repositories: Iterable[str], problems: list[str], *, full: bool) -> Scan:

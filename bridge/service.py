@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import secrets
 import socket
 import time
@@ -28,7 +29,12 @@ PATIENCE = 30.0
 """s after which, at the earliest, a look is overdue: it may take a while itself."""
 
 SLOWEST = 10
-"""Times the interval, between looks while something is out of order."""
+"""Times the interval, between looks that break off. What one target refuses slows down nothing but that target."""
+
+TICK = 60.0
+"""s after which the ledger is acted upon without an event: something in it may have become due."""
+
+_REQUEST = re.compile(r" \(request [^)]*\)")
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -153,7 +159,7 @@ class Service:
         """Look; whether all is in order."""
         report = await self._pass("look", self._passes.run())
         in_order = report is not None and not report.problems
-        self._troubled = 0 if in_order else self._troubled + 1
+        self._troubled = 0 if report is not None else self._troubled + 1
         if in_order:
             self._recorder.looked(self._clock())
         return in_order
@@ -174,7 +180,7 @@ class Service:
         slots = asyncio.Semaphore(TOGETHER)
         async with asyncio.TaskGroup() as passes:
             while not stop.is_set():
-                await self._woken.wait()
+                await _first([self._woken], TICK)
                 await slots.acquire()
                 self._woken.clear()
                 passes.create_task(self._act()).add_done_callback(lambda _: slots.release())
@@ -211,13 +217,18 @@ class Service:
         self._problems[kind] = problems
         now = self._known()
         for problem in now:
-            if problem not in before:
+            if _without_request(problem) not in map(_without_request, before):
                 log.warning("out of order", problem=problem)
         if before and not now:
             log.info("in order")
 
     def _known(self) -> list[str]:
         return list(dict.fromkeys(problem for problems in self._problems.values() for problem in problems))
+
+
+def _without_request(problem: str) -> str:
+    """A problem without the id of the request that met it: it is the same one the next time."""
+    return _REQUEST.sub("", problem)
 
 
 def _looked_at(books: Books) -> float:

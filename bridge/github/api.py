@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 from cachetools import LRUCache
@@ -25,6 +25,12 @@ PAGES_KEPT = 20_000
 A pass over 200 repositories with 500 open runs has 900.
 """
 
+RUNS_LISTED = 1_000
+"""Runs that GitHub lists at most of one search, the newest.
+
+https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-repository
+"""
+
 REGISTRATION_MARGIN = 600.0
 """s of life that a shared registration token must have left."""
 
@@ -39,6 +45,10 @@ def web_url_of(api_url: str) -> str:
     """The web site's URL for the API's."""
     parts = urlsplit(api_url)
     return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}"
+
+
+def _runners_of(target: str) -> str:
+    return f"/{target}/actions/runners?per_page=100"
 
 
 @dataclass(frozen=True)
@@ -57,12 +67,20 @@ class GitHub:
         http: made by `bridge.github.transport.http_client`.
         auth: where tokens come from.
         api_url: such as `https://api.github.com`.
+        clock: Unix seconds.
+        sleep: waits so many seconds of that clock.
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, auth: Auth, *, api_url: str, clock: Callable[[], float] = time.time
+        self,
+        http: httpx.AsyncClient,
+        auth: Auth,
+        *,
+        api_url: str,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._transport = Transport(http, api_url, clock=clock)
+        self._transport = Transport(http, api_url, clock=clock, sleep=sleep)
         self._auth = auth
         self._clock = clock
         # ETags hold per token: https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
@@ -72,6 +90,7 @@ class GitHub:
             lambda token: token.expires_at - REGISTRATION_MARGIN, clock
         )
         self._groups: FlightCache[tuple[str, str], int] = FlightCache(lambda _: float("inf"), clock)
+        self._group_names: dict[tuple[str, int], str] = {}
         self._forks: FlightCache[int, bool] = FlightCache(lambda _: float("inf"), clock)
 
     @property
@@ -84,9 +103,10 @@ class GitHub:
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         """The repositories of `owner` that can be seen; archived and disabled ones left out."""
         if self._auth.app:
-            found = await self._list("/installation/repositories?per_page=100", parse.repositories)
+            path = "/installation/repositories?per_page=100"
         else:
-            found = await self._list(f"/orgs/{owner}/repos?type=all&per_page=100", parse.repositories)
+            path = f"/orgs/{owner}/repos?type=all&per_page=100"
+        found = await self._list(path, parse.repositories, self._transport.look_up)
         return tuple(r for r in found if r.full_name.split("/")[0].lower() == owner.lower())
 
     async def repository(self, name: str) -> Repository | None:
@@ -128,7 +148,7 @@ class GitHub:
         """One job, None if GitHub does not know it."""
         path = f"/repos/{repository}/actions/jobs/{job_id}"
         try:
-            (job,) = await self._list(path, lambda raw: [parse.job(raw, repository, {})])
+            (job,) = await self._list(path, lambda raw: [parse.job(raw, repository, {})], self._transport.look_up)
         except Rejected as error:
             if error.status != 404:
                 raise
@@ -146,8 +166,12 @@ class GitHub:
         return await self._forks.get(run_id, look)
 
     async def runners(self, target: str) -> tuple[Runner, ...]:
-        """The self-hosted runners registered at `target`: orgs/ORG or repos/OWNER/NAME."""
-        return tuple(await self._list(f"/{target}/actions/runners?per_page=100", parse.runners))
+        """The self-hosted runners registered at `target`: orgs/ORG or repos/OWNER/NAME. Registrations wait for them."""
+        return tuple(await self._list(_runners_of(target), parse.runners, self._transport.read))
+
+    async def spare_runners(self, target: str) -> tuple[Runner, ...]:
+        """As `runners`, where no registration waits for them."""
+        return tuple(await self._list(_runners_of(target), parse.runners))
 
     async def runner_group_id(self, target: str, name: str) -> int:
         """The id of a runner group; a repository has only the default one."""
@@ -159,13 +183,17 @@ class GitHub:
                 path = f"/{target}/actions/runner-groups?per_page=100"
                 groups = dict(await self._list(path, parse.groups, self._transport.read))
             if name.lower() not in groups:
-                raise Rejected(f"GitHub: {target} has no runner group {name!r}; mend runner_group", status=404)
+                raise Rejected(
+                    f"GitHub: {target} has no runner group {name!r}; create it, or fix runner_group", status=404
+                )
             return groups[name.lower()]
 
-        return await self._groups.get((target, name), look)
+        group_id = await self._groups.get((target, name), look)
+        self._group_names[target, group_id] = name
+        return group_id
 
     async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig:
-        """Register a just-in-time runner.
+        """Register a just-in-time runner; once more if its group was made anew with another id.
 
         Raises:
             NameTaken: a runner of this name exists.
@@ -174,7 +202,20 @@ class GitHub:
         body = {"name": name, "labels": labels, "runner_group_id": group_id, "work_folder": "_work"}
         path = f"/{target}/actions/runners/generate-jitconfig"
         response = await self._authorised(lambda headers: self._transport.change(path, headers, body))
+        if response.status_code in (404, 422):
+            renewed = await self._renewed_group_id(target, group_id)
+            if renewed != group_id:
+                body["runner_group_id"] = renewed
+                response = await self._authorised(lambda headers: self._transport.change(path, headers, body))
         return told(response, parse.jit_config, OutcomeUnknown)
+
+    async def _renewed_group_id(self, target: str, group_id: int) -> int:
+        """The present id of the runner group that was last known by `group_id`."""
+        name = self._group_names.get((target, group_id))
+        if name is None or target.startswith("repos/"):
+            return group_id
+        self._groups.evict((target, name), group_id)
+        return await self.runner_group_id(target, name)
 
     async def registration_token(self, target: str) -> RegistrationToken:
         """A token that registers runners at `target`; shared while it has REGISTRATION_MARGIN left."""
@@ -201,7 +242,16 @@ class GitHub:
         raise refusal(response)
 
     async def _runs(self, repository: str, status: str) -> list[Mapping[str, Any]]:
-        return await self._list(f"/repos/{repository}/actions/runs?status={status}&per_page=100", parse.runs)
+        """The runs of a status; those beyond the RUNS_LISTED newest are asked for by their creation."""
+        runs: dict[int, Mapping[str, Any]] = {}
+        path = following = f"/repos/{repository}/actions/runs?status={status}&per_page=100"
+        while following:
+            found = await self._list(following, parse.runs)
+            older = [run for run in found if run["id"] not in runs]
+            runs |= {run["id"]: run for run in older}
+            oldest = min((str(run["created_at"]) for run in older if run["created_at"]), default="")
+            following = f"{path}&created={quote(f'*..{oldest}')}" if oldest and len(found) >= RUNS_LISTED else ""
+        return list(runs.values())
 
     async def _jobs(self, repository: str, run: Mapping[str, Any]) -> tuple[WorkflowJob, ...]:
         path = f"/repos/{repository}/actions/runs/{run['id']}/jobs?filter=latest&per_page=100"

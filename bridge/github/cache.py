@@ -45,5 +45,5 @@ class FlightCache(Generic[K, V]):
 
     def evict(self, key: K, value: V) -> None:
         """Forget `value`, unless a newer one has taken its place."""
-        if self._values.get(key) is value:
+        if self._values.get(key) == value:
             self._values.pop(key, None)

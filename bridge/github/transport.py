@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -15,10 +15,12 @@ from bridge.errors import (
     BridgeError,
     NameTaken,
     OutcomeUnknown,
+    Paced,
     RateLimited,
     Rejected,
     Unavailable,
 )
+from bridge.github.pacing import RESERVE, Pace, Priority
 
 CONCURRENT_CALLS = 20
 """GitHub allows 100; httpx goes through all connections at each call, and a registration takes some 0.2 s."""
@@ -26,8 +28,8 @@ CONCURRENT_CALLS = 20
 CONCURRENT_LOOKS = 15
 """Of them; so that a runner's registration never waits behind looks."""
 
-RESERVE = 0.05
-"""Of the rate limit, that looks leave to registrations."""
+LONGEST_PAUSE = 65.0
+"""s that a look waits for its turn at most; longer waits are left to a later look."""
 
 MOST_REDIRECTS = 5
 """Of one call. GitHub sends one for a repository that was renamed."""
@@ -89,12 +91,22 @@ class Transport:
         http: made by `http_client`, or with limits of its own.
         api_url: such as `https://api.github.com`.
         clock: Unix seconds.
+        sleep: waits so many seconds of that clock.
     """
 
-    def __init__(self, http: httpx.AsyncClient, api_url: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        api_url: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._http = http
         self._api_url = api_url.rstrip("/")
         self._clock = clock
+        self._sleep = sleep
+        self._pace = Pace()
         self._slots = asyncio.Semaphore(CONCURRENT_CALLS)
         self._look_slots = asyncio.Semaphore(CONCURRENT_LOOKS)
         self._resume_at = 0.0
@@ -115,17 +127,46 @@ class Transport:
         return path
 
     async def look(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> httpx.Response:
-        """As `read`, for what can wait: registrations go first, and what is left of the rate limit is theirs.
+        """As `read`, for what can wait: at a pace that leaves most of GitHub's limits to registrations.
 
         Raises:
+            Paced: its turn is more than LONGEST_PAUSE away; nothing was sent.
             RateLimited, Unavailable: see bridge.errors.
         """
-        async with self._look_slots:
-            self._refuse_until(self._looks_resume_at, f"{method} {path}", "what is left is kept for registrations")
-            return await self.read(method, path, headers, body)
+        return await self._in_turn(Priority.LOOK, method, path, headers, body)
 
-    async def read(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> httpx.Response:
-        """Send a call that may be repeated, and repeat it when GitHub is out of order.
+    async def look_up(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> httpx.Response:
+        """As `look`, for a job that is known: these go before all other looks."""
+        return await self._in_turn(Priority.JOB, method, path, headers, body)
+
+    async def _in_turn(
+        self, priority: Priority, method: str, path: str, headers: Mapping[str, str], body: Any
+    ) -> httpx.Response:
+        await self._paced(priority)
+        async with self._look_slots:
+            self._refuse_until(self._looks_resume_at, "what is left is kept for registrations")
+            return await self.read(method, path, headers, body, look=True)
+
+    async def _paced(self, priority: Priority) -> None:
+        """Wait for the turn of a call."""
+        ends_at = self._clock() + LONGEST_PAUSE
+        while (now := self._clock()) >= self._looks_resume_at and (wait := self._pace.wait(priority, now)) > 0:
+            if now + wait > ends_at:
+                until = now + wait
+                raise Paced("GitHub: not sent, to leave the rest of the rate limit to registrations", retry_at=until)
+            await self._sleep(wait)
+
+    async def read(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any = None, *, look: bool = False
+    ) -> httpx.Response:
+        """Send a call that may be repeated, and repeat it when GitHub is unavailable.
+
+        Args:
+            method: of HTTP.
+            path: of the API, or a whole URL.
+            headers: beside those of every call.
+            body: JSON.
+            look: it has waited for its turn.
 
         Returns:
             The answer, of any status below 500 that is no rate limit.
@@ -135,7 +176,7 @@ class Transport:
         """
         for left in range(RETRIES, -1, -1):
             try:
-                response = await self._send(method, path, headers, body)
+                response = await self._send(method, path, headers, body, look=look)
             except httpx.HTTPError as error:
                 if not left:
                     raise Unavailable(f"GitHub: {method} {path}: {type(error).__name__}") from None
@@ -164,10 +205,13 @@ class Transport:
             raise OutcomeUnknown(f"{_line('POST', path, response)}; it may have been done")
         return response
 
-    async def _send(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> httpx.Response:
+    async def _send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any, *, look: bool = False
+    ) -> httpx.Response:
         async with self._slots:
-            self._refuse_until(self._resume_at, f"{method} {path}", "GitHub asked to wait")
+            self._refuse_until(self._resume_at, "GitHub asked to wait")
             sent_at = self._clock()
+            self._pace.sent(method, sent_at, look=look)
             response = await self._counted(method, path, headers, body)
         self._note_reserve(response)
         if response.status_code in (403, 429):
@@ -209,12 +253,16 @@ class Transport:
 
     def _note_reserve(self, response: httpx.Response) -> None:
         limit, left, reset = (_number(response, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset"))
-        if limit is not None and left is not None and reset is not None and left < limit * RESERVE:
+        if limit is None or left is None or reset is None:
+            return
+        self._pace.told(limit, left, reset)
+        if left < limit * RESERVE:
             self._looks_resume_at = min(reset, self._clock() + LONGEST_WAIT)
 
-    def _refuse_until(self, until: float, call: str, why: str) -> None:
+    def _refuse_until(self, until: float, why: str) -> None:
+        """Without the call's name: many calls that are not sent are one problem."""
         if self._clock() < until:
-            raise RateLimited(f"GitHub: {call}: not sent, {why} until {_utc(until)}", retry_at=until)
+            raise RateLimited(f"GitHub: not sent, {why} until {_utc(until)}", retry_at=until)
 
     def _note_limit(self, method: str, path: str, response: httpx.Response, sent_at: float) -> None:
         # Calls that were under way when a limit was met meet the same one, not the next.

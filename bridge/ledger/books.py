@@ -126,8 +126,13 @@ class Books:
         """Jobs in progress of which an event since has told that they are queued."""
         return tuple(map(job_of, self._connection.execute(st.DOUBTED_JOBS)))
 
+    def repositories_that_wait(self) -> frozenset[str]:
+        """The repositories of queued jobs."""
+        return frozenset(self._connection.execute(st.REPOSITORIES_THAT_WAIT).scalars())
+
     def retry(self, job_id: int, now: float) -> bool:
-        """Forget a job's failed attempts; whether it is known and not completed."""
+        """Forget a job's failed attempts, and what was refused; whether the job is known and not completed."""
+        self._connection.execute(sa.delete(looks).where(looks.c.kind == LookKind.REFUSAL))
         known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
         return self._connection.execute(sa.update(jobs).where(known).values(retried_at=now)).rowcount == 1
 
@@ -259,6 +264,10 @@ class Books:
         """What the last looks outside showed."""
         rows = self._connection.execute(sa.select(looks)).mappings()
         return tuple(Look(**{**row, "kind": LookKind(row["kind"])}) for row in rows)
+
+    def runners_read_at(self) -> dict[str, float]:
+        """By target, Unix seconds of the last look at its runners."""
+        return {row.key: row.at for row in self._connection.execute(st.RUNNERS_READ_AT)}
 
     def take_turn(self, name: str, holder: str, now: float, until: float) -> bool:
         """Take or keep a turn that one dispatcher at a time has; whether it is `holder`'s until `until`."""

@@ -16,9 +16,10 @@ from bridge.decision import (
     IDLE_STATES,
     OPEN_STATES,
     PROOF_STATES,
+    LookKind,
     State,
 )
-from bridge.ledger.tables import deliveries, jobs, submissions
+from bridge.ledger.tables import deliveries, jobs, looks, submissions
 from bridge.model import JobStatus, WorkflowJob
 
 Condition = sa.ColumnElement[bool]
@@ -137,6 +138,10 @@ HELD_JOBS = sa.select(jobs.c.seen_at, *JOB).where(jobs.c.runner_name.in_(sa.sele
 JOBS_OF_UNKNOWN_ORIGIN = sa.select(*JOB).where(
     _NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED) & jobs.c.fork.is_(None)
 )
+REPOSITORIES_THAT_WAIT = (
+    sa.select(jobs.c.repository).distinct().where(_NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED))
+)
+RUNNERS_READ_AT = sa.select(looks.c.key, looks.c.at).where(looks.c.kind == LookKind.RUNNERS)
 LEARN_FORK = (
     sa.update(jobs).where((jobs.c.run_id == sa.bindparam("run")) & _NOT_COMPLETED).values(fork=sa.bindparam("is_fork"))
 )

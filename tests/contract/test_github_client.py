@@ -251,6 +251,37 @@ def test_an_unknown_runner_group_is_named() -> None:
     assert "orgs/acme has no runner group 'gpu-team'" in str(error)
 
 
+def test_a_runner_group_that_was_made_anew_is_found_under_its_new_id() -> None:
+    state = a_github()
+    state.groups[4711] = "gpu-team"
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        old = await github.runner_group_id("orgs/acme", "gpu-team")
+        del state.groups[4711]
+        state.groups[4712] = "gpu-team"
+        for name in ("r-1", "r-2"):
+            await github.generate_jit_config("orgs/acme", name=name, labels=["gpu"], group_id=old)
+            old = await github.runner_group_id("orgs/acme", "gpu-team")
+        assert {runner.group_id for runner in state.runners.values()} == {4712}
+        assert emulator.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"] == 3
+
+    driven(state, drive)
+
+
+def test_a_runner_group_that_is_gone_for_good_is_named_and_asked_for_once() -> None:
+    state = a_github()
+    state.groups[4711] = "gpu-team"
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        old = await github.runner_group_id("orgs/acme", "gpu-team")
+        del state.groups[4711]
+        with pytest.raises(Rejected, match="orgs/acme has no runner group 'gpu-team'"):
+            await github.generate_jit_config("orgs/acme", name="r-1", labels=["gpu"], group_id=old)
+        assert emulator.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"] == 1
+
+    driven(state, drive)
+
+
 # --- failing ---
 
 
@@ -395,6 +426,74 @@ def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
         assert emulator.calls.total() == looked + 3
 
     driven(a_github(), drive, budget=Budget(calls=calls))
+
+
+def test_what_registrations_need_is_read_from_what_looks_have_left() -> None:
+    """Without the list of runners nothing is registered: looks must not be able to use it up."""
+    calls = 100
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        with pytest.raises(RateLimited):
+            for number in range(calls):
+                await github.job("acme/web", number)
+        for _ in range(2):
+            assert await github.runners("orgs/acme") == ()
+        group = await github.runner_group_id("orgs/acme", "default")
+        await github.generate_jit_config("orgs/acme", name="runpod-1-1", labels=["gpu"], group_id=group)
+        with pytest.raises(RateLimited, match="is kept for registrations"):
+            await github.open_jobs("acme/web")
+        with pytest.raises(RateLimited, match="is kept for registrations"):
+            await github.spare_runners("repos/acme/web")
+
+    driven(a_github(), drive, budget=Budget(calls=calls))
+
+
+def test_a_scan_is_paced_and_leaves_the_minute_to_registrations() -> None:
+    """In virtual time: 700 runs are looked at within two minutes, 600 calls in each at most."""
+    state = a_github()
+    for number in range(700):
+        state.add_run("acme/web", a_run(a_spec(f"job {number}")))
+    now, sent = [time.time()], []
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with github_emulator(state, an_app(), budget=Budget(calls=15_000)) as emulator, http_client() as http:
+            emulator.access.add_pat("ghp_personal")
+            github = GitHub(http, PatAuth("ghp_personal"), api_url=emulator.api_url, clock=lambda: now[0], sleep=sleep)
+            request = http.request
+
+            async def counted(*given: Any, **named: Any) -> Any:
+                sent.append(now[0])
+                return await request(*given, **named)
+
+            http.request = counted  # type: ignore[method-assign]
+            jobs = await github.open_jobs("acme/web")
+            assert len({job.id for job in jobs}) == 700
+
+    asyncio.run(main())
+    assert max(sum(at <= later < at + 60 for later in sent) for at in set(sent)) <= 600 + 40, "some are under way"
+    assert 59 <= now[0] - min(sent) <= 120
+
+
+def test_runs_beyond_those_that_github_lists_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours is the oldest of the queued runs, and GitHub lists the newest thousand; here it lists a hundred."""
+    monkeypatch.setattr("bridge.emulator.github.rest.RUNS_LISTED", 100)
+    monkeypatch.setattr("bridge.github.api.RUNS_LISTED", 100)
+    now = [1_800_000_000.0]
+    state = a_github(clock=lambda: now[0])
+    for number in range(231):
+        state.add_run("acme/web", a_run(a_spec(f"job {number}")))
+        now[0] += number % 3 == 0
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        jobs = await github.open_jobs("acme/web")
+        assert {job.name for job in jobs} == {f"job {number}" for number in range(231)}
+        assert emulator.calls["GET /repos/{owner}/{repo}/actions/runs"] == 1 + 3, "one of the runs in progress"
+
+    driven(state, drive, auth={"clock": lambda: now[0]})
 
 
 def test_every_call_that_github_sees_is_counted() -> None:

@@ -16,6 +16,7 @@ import bridge.evidence
 import bridge.github.transport
 import bridge.ledger.books
 import bridge.observe
+import bridge.refusals
 import bridge.settle
 from bridge import serve
 from bridge.config import load
@@ -42,6 +43,8 @@ PATIENCE = {
     (bridge.evidence, "FRESH_PROBE"): 1.0,
     (bridge.breaker, "SHORTEST"): 0.3,
     (bridge.breaker, "LONGEST"): 2.0,
+    (bridge.refusals, "SHORTEST"): 0.3,
+    (bridge.refusals, "LONGEST"): 2.0,
     (bridge.observe, "LOOK_AGAIN"): 0.2,
     (bridge.github.transport, "RETRY_WAIT"): 0.01,
 }

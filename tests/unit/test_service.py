@@ -200,12 +200,15 @@ def test_a_loop_that_breaks_down_itself_ends_the_service_so_that_it_is_started_a
     asyncio.run(main())
 
 
-def test_looks_slow_down_while_something_is_out_of_order_and_speed_up_after(monkeypatch: pytest.MonkeyPatch) -> None:
+def waits_between_looks(monkeypatch: pytest.MonkeyPatch, trouble: Exception | str) -> list[float]:
+    """What a service with an interval of 30 s waits between looks: six that meet trouble, and two that do not."""
     waits: list[float] = []
     copy_of: list[Copy] = []
 
     async def first(events: Sequence[asyncio.Event], seconds: float) -> None:
         """No waiting: the sixth trouble ends, and two looks later the service."""
+        if copy_of[0].service._due not in events:
+            await asyncio.sleep(60)
         waits.append(seconds)
         if len(waits) == 6:
             copy_of[0].outside.trouble = None
@@ -218,12 +221,53 @@ def test_looks_slow_down_while_something_is_out_of_order_and_speed_up_after(monk
     async def main() -> None:
         copy = Copy(interval=30)
         copy_of.append(copy)
-        copy.outside.trouble = "GitHub asked to wait"
-        await copy.service.run(copy.stop)
+        copy.outside.trouble = trouble
+        running = asyncio.create_task(copy.service.run(copy.stop))
+        await until(lambda: len(waits) >= 8)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
     asyncio.run(main())
+    return waits
+
+
+def test_looks_that_break_off_slow_down_and_speed_up_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = waits_between_looks(monkeypatch, Unavailable("the ledger could not be read"))
     assert waits[:4] == [60, 120, 240, 30 * SLOWEST]
     assert waits[4:] == [30 * SLOWEST, 30 * SLOWEST, 30, 30]
+
+
+def test_what_one_target_refuses_slows_down_no_look_at_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One missing group, one endpoint that is gone, one repository that cannot be seen."""
+    assert waits_between_looks(monkeypatch, "GitHub: orgs/acme has no runner group 'x'") == [30] * 8
+
+
+def test_what_has_become_due_is_acted_upon_without_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe or a broken endpoint's next try need not wait for a look that may be an hour away."""
+    monkeypatch.setattr(service, "TICK", 0.05)
+
+    async def main() -> None:
+        async with Copy(interval=3600).running() as copy:
+            await until(lambda: copy.outside.acts >= 2)
+            assert copy.outside.looks == 1
+
+    asyncio.run(main())
+
+
+def test_a_problem_that_is_met_again_under_another_request_id_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(service.log, "warning", lambda _event, problem: said.append(problem), raising=False)
+
+    async def main() -> None:
+        async with Copy().running() as copy:
+            for number in range(4):
+                copy.outside.trouble = f"GitHub: GET /x: 404 (request AB:{number})"
+                looks = copy.outside.looks
+                await until(lambda looks=looks: copy.outside.looks > looks + 1)
+
+    asyncio.run(main())
+    assert said == ["GitHub: GET /x: 404 (request AB:0)"]
 
 
 # --- readiness ---

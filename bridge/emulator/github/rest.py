@@ -176,7 +176,11 @@ class Rest:
 
     async def _runs(self, request: Request) -> Answer:
         repository, wanted = self._repository(request), request.query_params.get("status")
-        found = list(islice(self._state.runs_of(repository, wanted), RUNS_LISTED))
+        # `created` takes a range as GitHub's search does: only `*..DATE` is known here.
+        # https://docs.github.com/search-github/getting-started-with-searching-on-github/understanding-the-search-syntax
+        latest = request.query_params.get("created", "").removeprefix("*..")
+        runs = (r for r in self._state.runs_of(repository, wanted) if not latest or str(iso(r.created_at)) <= latest)
+        found = list(islice(runs, RUNS_LISTED))
         listed = [shapes.run(self._state, r, self._api) for r in self._paged(request, found)]
         return 200, {"total_count": len(found), "workflow_runs": listed}
 

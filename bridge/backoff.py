@@ -1,0 +1,61 @@
+"""When something that cannot be read is tried again: each by itself, so that one failure delays nothing else."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from bridge.errors import AuthError, BridgeError, RateLimited, Rejected
+
+REFUSED_FIRST, REFUSED_LONGEST = 60.0, 300.0
+"""s between tries of what is refused: a person must change something first."""
+
+AWAY_FIRST, AWAY_LONGEST = 10.0, 120.0
+"""s between tries of what cannot be reached."""
+
+
+@dataclass(kw_only=True)
+class _Failure:
+    error: BridgeError
+    count: int
+    until: float
+
+
+class Backoff:
+    """Remembers what failed, by key.
+
+    Args:
+        clock: Unix seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._failures: dict[Hashable, _Failure] = {}
+
+    def check(self, key: Hashable) -> None:
+        """Return if `key` may be tried.
+
+        Raises:
+            BridgeError: the last error of `key`, which is to be left alone for a while.
+        """
+        failure = self._failures.get(key)
+        if failure and self._clock() < failure.until:
+            raise failure.error.with_traceback(None)
+
+    def worked(self, key: Hashable) -> None:
+        """Forget the failures of `key`."""
+        self._failures.pop(key, None)
+
+    def failed(self, key: Hashable, error: BridgeError) -> None:
+        """Leave `key` alone for a while, each time longer. What is rate limited says itself when it may go on."""
+        before, now = self._failures.get(key), self._clock()
+        if isinstance(error, RateLimited) or (before and now < before.until):
+            return
+        count = before.count + 1 if before and type(before.error) is type(error) else 1
+        self._failures[key] = _Failure(error=error, count=count, until=now + _pause(error, count))
+
+
+def _pause(error: BridgeError, count: int) -> float:
+    if isinstance(error, AuthError | Rejected):
+        first, longest = REFUSED_FIRST, REFUSED_LONGEST
+    else:
+        first, longest = AWAY_FIRST, AWAY_LONGEST
+    return min(first * 2.0 ** min(count - 1, 16), longest)

@@ -1,0 +1,108 @@
+"""Looks are spread over GitHub's minute and hour, so that registrations never meet a limit that looks have used up."""
+
+import itertools
+
+import pytest
+
+from bridge.github.pacing import HOUR, PER_MINUTE, WINDOW, Pace, Priority
+
+LIMIT = 5000
+NOW = 1_800_000_000.0
+
+
+class Hour:
+    """A GitHub that counts, and calls that are sent as soon as the pace allows."""
+
+    def __init__(self, *, free_304: bool = False) -> None:
+        self.now, self.reset, self.used = NOW, NOW + HOUR, 0
+        self.free_304 = free_304
+        self.pace = Pace()
+        self.sent: list[float] = []
+        self.told()
+
+    def told(self) -> None:
+        if self.now >= self.reset:
+            self.reset, self.used = self.now + HOUR, 0
+        self.pace.told(LIMIT, LIMIT - self.used, self.reset)
+
+    def call(self, priority: Priority | None, method: str = "GET", *, not_modified: bool = False) -> float:
+        """Send a call, None for a registration's; how long it waited."""
+        began = self.now
+        while priority and (wait := self.pace.wait(priority, self.now)) > 0:
+            self.now += wait
+        self.pace.sent(method, self.now, look=priority is not None)
+        self.sent.append(self.now)
+        self.used += not (not_modified and self.free_304)
+        self.told()
+        return self.now - began
+
+    def most_in_a_minute(self) -> int:
+        return max(sum(at <= later < at + WINDOW for later in self.sent) for at in self.sent[::50])
+
+
+def test_at_most_600_looks_are_sent_in_any_minute_even_if_nothing_has_changed() -> None:
+    hour = Hour(free_304=True)
+    for _ in range(3000):
+        hour.call(Priority.LOOK, not_modified=True)
+    assert hour.most_in_a_minute() <= PER_MINUTE[Priority.LOOK]
+    assert hour.now - NOW == pytest.approx(4 * WINDOW, abs=1), "and no fewer"
+
+
+def test_a_first_scan_of_200_repositories_with_500_runs_meets_no_limit() -> None:
+    """900 calls at once are GitHub's secondary limit."""
+    hour = Hour()
+    for _ in range(903):
+        hour.call(Priority.LOOK)
+    assert hour.most_in_a_minute() <= 600
+    assert hour.now - NOW <= 65
+
+
+def test_looks_take_at_most_80_percent_of_an_hour_and_go_on_until_its_end() -> None:
+    hour = Hour()
+    at = []
+    while hour.now < NOW + HOUR - 1:
+        hour.call(Priority.LOOK)
+        at.append(hour.now - NOW)
+    assert 0.78 * LIMIT <= len(at) <= 0.8 * LIMIT + 1
+    gaps = [later - before for before, later in itertools.pairwise(at)]
+    assert max(gaps) <= 60, "never blocked for longer than the minute's window"
+
+
+def test_jobs_are_looked_up_while_other_looks_must_wait() -> None:
+    hour = Hour(free_304=True)
+    for _ in range(600):
+        hour.call(Priority.LOOK, not_modified=True)
+    assert hour.pace.wait(Priority.LOOK, hour.now) == pytest.approx(WINDOW, abs=1)
+    assert hour.call(Priority.JOB) == 0
+
+
+def test_registrations_slow_down_looks_in_the_minute_but_take_nothing_of_their_hour() -> None:
+    hour = Hour()
+    for _ in range(130):
+        hour.call(None, "POST")
+    assert hour.pace.wait(Priority.LOOK, hour.now) > 50, "650 points were spent"
+    hour.now += WINDOW
+    waited = [hour.call(Priority.LOOK) for _ in range(590)]
+    assert max(waited) == 0
+
+
+def test_the_last_of_the_hour_is_for_registrations_alone() -> None:
+    hour = Hour()
+    hour.used = LIMIT - 200
+    hour.told()
+    for priority in Priority:
+        assert hour.pace.wait(priority, NOW) == HOUR
+
+
+def test_a_server_that_tells_of_no_limit_is_not_paced() -> None:
+    pace = Pace()
+    for _ in range(5000):
+        assert pace.wait(Priority.LOOK, NOW) == 0
+        pace.sent("GET", NOW, look=True)
+
+
+def test_after_the_hours_end_looks_go_on_at_once() -> None:
+    hour = Hour()
+    hour.used = LIMIT
+    hour.told()
+    assert hour.pace.wait(Priority.LOOK, NOW + HOUR) == 0
