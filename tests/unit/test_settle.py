@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.decision import Move, State, Submission, Withdraw
+from bridge.decision import PROOF_STATES, Move, State, Submission, Withdraw
 from bridge.model import Credentials, JobStatus, Reason, Request, RequestStatus, Runner, WorkflowJob
 from bridge.settle import UNKNOWN_LEASE, Sight, settle
 from tests.values import NOW, a_job, a_route, a_runner, a_submission
@@ -131,6 +131,15 @@ def test_an_idle_runner_is_ended_after_its_routes_limit() -> None:
     assert step(started, runner=IDLE, request=a_request(RUNS)) is None
     invisible = a_submission(state=State.STARTED, since=NOW - 31, credentials=Credentials.APP, runner_id=None)
     assert step(invisible, request=a_request(RUNS), route=route) is None
+
+
+def test_a_runner_that_never_came_online_does_not_prove_that_its_endpoint_works() -> None:
+    """RunPod says that its worker runs, GitHub that nobody listens."""
+    started = a_submission(state=State.STARTED, since=NOW - 301)
+    offline = a_runner("runpod-1-1", online=False)
+    action = settle(started, seen(runner=offline, request=a_request(RUNS)), NOW)
+    assert action
+    assert action.to not in PROOF_STATES
 
 
 def test_a_runner_whose_job_github_took_back_waits_again() -> None:
