@@ -174,26 +174,27 @@ class Absent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class JitConfig:
+    """A just-in-time runner: registered, and its configuration a secret until a worker used it."""
+
+    runner_id: int
+    encoded: str = field(repr=False)  # base64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cancellation:
     """Which request may be cancelled, and why it can hold no job.
 
     Args:
         endpoint: RunPod's id.
         request_id: RunPod's id.
-        proof: of the registration that the request's worker uses.
+        proof: the deletion of the registration that its worker uses; or, where the worker makes that itself, a
+            registration of the bridge's own under the same name, which GitHub refuses while there is another.
     """
 
     endpoint: str
     request_id: str
-    proof: Deleted
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JitConfig:
-    """A just-in-time runner: registered, and its configuration a secret until a worker used it."""
-
-    runner_id: int
-    encoded: str = field(repr=False)  # base64
+    proof: Deleted | JitConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

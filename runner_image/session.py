@@ -12,6 +12,7 @@ from runner_image import diagnostics
 from runner_image.account import runner_account
 from runner_image.environment import runner_environment
 from runner_image.failure import Failure
+from runner_image.lateness import is_late
 from runner_image.leftovers import forget_job
 from runner_image.listener import RESTARTABLE, Progress, conclude
 from runner_image.masking import Masker
@@ -93,7 +94,7 @@ class Session:
             Failure: any end but `completed` and `no_job`.
             asyncio.CancelledError: the request was stopped; everything has been cleaned up.
         """
-        if self._request.not_after is not None and time.time() > self._request.not_after:
+        if await is_late(self._request):
             return self._answer(Reason.NO_JOB)
         reason = Reason.STOPPED
         try:

@@ -13,6 +13,7 @@ from bridge.model import (
     Deleted,
     EndpointHealth,
     Event,
+    JitConfig,
     JobStatus,
     Reason,
     Request,
@@ -225,7 +226,7 @@ class World:
             self.runners[runner.id] = replace(runner, online=False)
         self.show(request, reason)
 
-    def cancel(self, request_id: str, proof: Deleted) -> None:
+    def cancel(self, request_id: str, proof: Deleted | JitConfig) -> None:
         """Asked by the bridge, which must have deleted the registration before."""
         request = self.requests[request_id]
         assert self.names[proof.runner_id] == request.name, f"{request.name} was cancelled for another's registration"

@@ -81,6 +81,13 @@ class GitHub:
         made.update(self._auth.calls)
         return made
 
+    async def learn_time(self) -> None:
+        """Have GitHub answer once, for the clock that hears its answers; this costs nothing of the rate limit."""
+        if self._auth.app:
+            await self._auth.token()  # which is needed anyway
+        else:
+            await self._authorised(lambda headers: self._transport.read("GET", "/rate_limit", headers))
+
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         """The repositories of `owner` that can be seen; archived and disabled ones left out."""
         if self._auth.app:

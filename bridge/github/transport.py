@@ -19,6 +19,7 @@ from bridge.errors import (
     Rejected,
     Unavailable,
 )
+from bridge.github.clock import GitHubClock
 
 CONCURRENT_CALLS = 20
 """GitHub allows 100; httpx goes through all connections at each call, and a registration takes some 0.2 s."""
@@ -50,9 +51,16 @@ T = TypeVar("T")
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
-def http_client() -> httpx.AsyncClient:
-    """A client with our limits. httpx drops the Authorization header when a redirect leaves the host."""
-    return httpx.AsyncClient(limits=LIMITS, timeout=TIMEOUT, follow_redirects=True, headers=_HEADERS)
+def http_client(clock: GitHubClock | None = None) -> httpx.AsyncClient:
+    """A client with our limits. httpx drops the Authorization header when a redirect leaves the host.
+
+    Args:
+        clock: learns the time from GitHub's answers.
+    """
+    hooks: dict[str, list[Callable[..., Any]]] = (
+        {"request": [clock.on_request], "response": [clock.on_response]} if clock else {}
+    )
+    return httpx.AsyncClient(limits=LIMITS, timeout=TIMEOUT, follow_redirects=True, headers=_HEADERS, event_hooks=hooks)
 
 
 def retry_at(response: httpx.Response, strikes: int, now: float) -> float | None:
