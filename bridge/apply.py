@@ -11,7 +11,18 @@ import structlog
 from bridge import callback
 from bridge.decision import Look, LookKind, Refusal, State, Submission, Sweep, Withdraw
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown
-from bridge.model import Credentials, JitConfig, Reason, RegistrationToken, Route, Scope, WorkerInput
+from bridge.model import (
+    Absent,
+    Cancellation,
+    Credentials,
+    Deleted,
+    JitConfig,
+    Reason,
+    RegistrationToken,
+    Route,
+    Scope,
+    WorkerInput,
+)
 from bridge.naming import runner_labels
 from bridge.refusals import endpoint_key, github_key, keys, refused, runpod_key, target_key
 
@@ -29,7 +40,7 @@ class GitHubHand(Protocol):
     async def runner_group_id(self, target: str, name: str) -> int: ...
     async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig: ...
     async def registration_token(self, target: str) -> RegistrationToken: ...
-    async def delete_runner(self, target: str, runner_id: int) -> bool: ...
+    async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None: ...
 
 
 class RunPodHand(Protocol):
@@ -37,7 +48,7 @@ class RunPodHand(Protocol):
 
     async def prepare(self, endpoint: str) -> None: ...
     async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str: ...
-    async def cancel(self, endpoint: str, request_id: str) -> None: ...
+    async def cancel(self, cancellation: Cancellation) -> None: ...
 
 
 class Records(Protocol):
@@ -232,19 +243,47 @@ class Applier:
         return self._scope.public_url + callback.path(submission.id, self._scope.callback_key)
 
     async def _withdraw(self, withdraw: Withdraw) -> None:
+        """Delete the registration, then cancel the request. Without GitHub's agreement it goes on as it is."""
         submission = withdraw.submission
-        if withdraw.runner_id is not None:
-            agreed = await self._github.delete_runner(submission.pool.target, withdraw.runner_id)
-            if not agreed:
+        if submission.state is State.WITHDRAWN:
+            await self._cancel_again(withdraw)
+            return
+        # A registration of the same name but another id is another request's.
+        runner_id = withdraw.runner_id if submission.runner_id is None else submission.runner_id
+        proof: Deleted | Absent | None = None
+        if runner_id is not None:
+            proof = await self._github.delete_runner(submission.pool.target, runner_id)
+            if proof is None:
                 await self._to(submission, State.BUSY)
                 return
         if submission.request_id:
-            await self._runpod.cancel(submission.endpoint, submission.request_id)
+            if not isinstance(proof, Deleted):
+                log.info("request kept: GitHub does not know its runner", runner=submission.name)
+                return
+            await self._cancel(submission, submission.request_id, proof, withdraw)
+            return
+        await self._to(submission, withdraw.to, detail=withdraw.detail)
+
+    async def _cancel(self, submission: Submission, request_id: str, proof: Deleted, withdraw: Withdraw) -> None:
+        """Write down that GitHub agreed, then cancel: should that fail, GitHub cannot be asked a second time."""
+        withdrawn = await self._to(submission, State.WITHDRAWN, runner_id=proof.runner_id)
+        if withdrawn:
+            await self._runpod.cancel(Cancellation(endpoint=submission.endpoint, request_id=request_id, proof=proof))
+            await self._to(withdrawn, withdraw.to, detail=withdraw.detail)
+
+    async def _cancel_again(self, withdraw: Withdraw) -> None:
+        """Cancel a request whose registration GitHub had agreed to delete, as its state says."""
+        submission = withdraw.submission
+        if submission.request_id and submission.runner_id is not None:
+            proof = Deleted(target=submission.pool.target, runner_id=submission.runner_id)
+            await self._runpod.cancel(
+                Cancellation(endpoint=submission.endpoint, request_id=submission.request_id, proof=proof)
+            )
         await self._to(submission, withdraw.to, detail=withdraw.detail)
 
     async def _sweep(self, sweep: Sweep) -> None:
-        gone = await self._github.delete_runner(sweep.target, sweep.runner.id)
-        log.info("runner swept" if gone else "runner kept: busy", runner=sweep.runner.name)
+        kept = await self._github.delete_runner(sweep.target, sweep.runner.id) is None
+        log.info("runner kept: busy" if kept else "runner swept", runner=sweep.runner.name)
 
     async def _to(self, submission: Submission, to: State, **values: Any) -> Submission | None:
         """Write an arrow down; None if another dispatcher has moved the submission meanwhile."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import httpx
 
     from bridge.config import App, Config
+    from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth, AppKey, PatAuth
     from bridge.ledger import Ledger
     from bridge.model import Route, Scope
@@ -29,6 +30,8 @@ class Bridge:
         reconciler: over it.
         calls: by service, how often what was called.
         prepare: loads what the first request would wait for.
+        clock: Unix seconds by GitHub's clock, as far as it has answered.
+        learn_time: has GitHub answer, before anything is compared with its times.
     """
 
     scope: "Scope"
@@ -36,6 +39,8 @@ class Bridge:
     reconciler: "Reconciler"
     calls: Callable[[], "dict[str, Counter[str]]"]
     prepare: Callable[[], Awaitable[object]]
+    clock: Callable[[], float]
+    learn_time: Callable[[], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
@@ -51,6 +56,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
     from bridge.concurrency import each
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth
+    from bridge.github.clock import GitHubClock
     from bridge.github.deliveries import DeliveryLog
     from bridge.github.transport import http_client
     from bridge.ledger import Ledger
@@ -59,13 +65,14 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
     from bridge.telemetry import configure_logging
 
     configure_logging(settings.secrets())
-    async with http_client() as http:
-        auth = _auth(settings, http)
-        github = GitHub(http, auth, api_url=settings.github_api_url)
+    clock = GitHubClock()
+    async with http_client(clock) as http:
+        auth = _auth(settings, http, clock)
+        github = GitHub(http, auth, api_url=settings.github_api_url, clock=clock)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url)
         opened = Ledger.open_to_look if dry_run else Ledger.open
-        ledger = opened(settings.database_url)
+        ledger = opened(settings.database_url, clock)
         structlog.get_logger().info("ledger opened", url=ledger.url)
         _warn_of_shared_labels(settings.routes)
         try:
@@ -73,9 +80,11 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
             yield Bridge(
                 scope=scope,
                 ledger=ledger,
-                reconciler=Reconciler(scope, github, runpod, ledger, log),
+                reconciler=Reconciler(scope, github, runpod, ledger, log, clock=clock),
                 calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
                 prepare=lambda: each({route.endpoint for route in scope.routes}, runpod.prepare),
+                clock=clock,
+                learn_time=lambda: _learn_time(github),
             )
         finally:
             runpod.close()
@@ -92,6 +101,14 @@ def _warn_of_shared_labels(routes: "Iterable[Route]") -> None:
             f"route {large.name} has all labels of route {small.name}: GitHub may give its runners that route's jobs; "
             "give each route a label that the other does not have"
         )
+
+
+async def _learn_time(github: "GitHub") -> None:
+    """Ask GitHub; what is wrong with its answer, the first pass tells."""
+    from bridge.errors import BridgeError
+
+    with contextlib.suppress(BridgeError):
+        await github.learn_time()
 
 
 def _scope(settings: "Config") -> "Scope":
@@ -113,7 +130,7 @@ def _scope(settings: "Config") -> "Scope":
     )
 
 
-def _auth(settings: "Config", http: "httpx.AsyncClient") -> "AppAuth | PatAuth":
+def _auth(settings: "Config", http: "httpx.AsyncClient", clock: Callable[[], float]) -> "AppAuth | PatAuth":
     from bridge.config import Pat
     from bridge.github.auth import AppAuth, PatAuth
 
@@ -126,6 +143,7 @@ def _auth(settings: "Config", http: "httpx.AsyncClient") -> "AppAuth | PatAuth":
         key=_key(settings.github),
         owner=settings.owner,
         installation_id=settings.github.installation_id,
+        clock=clock,
     )
 
 

@@ -34,6 +34,7 @@ class State(StrEnum):
     SUBMITTED = "submitted"
     STARTED = "started"
     BUSY = "busy"
+    WITHDRAWN = "withdrawn"
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -49,7 +50,7 @@ WAITING_STATES = frozenset(
 """States of a submission that holds no job yet: it is supply."""
 
 
-OPEN_STATES = WAITING_STATES | {State.BUSY}
+OPEN_STATES = WAITING_STATES | {State.BUSY, State.WITHDRAWN}
 """States of a submission that counts against its route's max_workers."""
 
 

@@ -94,6 +94,7 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with composed(settings, dry_run=dry_run) as bridge:
+        await bridge.learn_time()
         while True:
             status = await _pass(bridge, dry_run=dry_run, as_json=as_json)
             if watch is None or stop.is_set():

@@ -55,8 +55,9 @@ def idle_withdrawals(  # noqa: PLR0913, PLR0917 - the parts of one decision
 
 def _listening(submission: Submission, listed: Mapping[tuple[str, str], Runner]) -> Runner | None:
     runner = listed.get((submission.pool.target, submission.name))
-    listens = submission.state is State.STARTED and runner is not None and runner.online and not runner.busy
-    return runner if listens else None
+    if submission.state is not State.STARTED or runner is None or submission.runner_id not in (None, runner.id):
+        return None
+    return runner if runner.online and not runner.busy else None
 
 
 def _quiet(

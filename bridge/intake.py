@@ -33,10 +33,12 @@ class Intake:
     Args:
         ledger: to write to.
         wake: called when something new was written.
+        clock: Unix seconds.
     """
 
-    def __init__(self, ledger: Ledger, wake: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, wake: Callable[[], None], clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
+        self._clock = clock
         self._wake = wake
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
@@ -52,7 +54,7 @@ class Intake:
             Unavailable: it could not be written.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((Event(guid=guid, at=time.time(), job=job), done))
+        self._waiting.append((Event(guid=guid, at=self._clock(), job=job), done))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
         await done

@@ -179,11 +179,48 @@ class Runner:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Deleted:
+    """GitHub's agreement to end a runner: it deleted this registration, which it refuses while the runner has a job.
+
+    So the runner holds no job and can be given none. Only GitHub's client makes one, from the answer 204.
+    """
+
+    target: str
+    runner_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Absent:
+    """GitHub knows no registration of this id (404). It proves nothing about a job: that of an ephemeral runner is gone
+    when its job ends, and the same name may be registered under another id.
+    """
+
+    target: str
+    runner_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JitConfig:
     """A just-in-time runner: registered, and its configuration a secret until a worker used it."""
 
     runner_id: int
     encoded: str = field(repr=False)  # base64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancellation:
+    """Which request may be cancelled, and why it can hold no job.
+
+    Args:
+        endpoint: RunPod's id.
+        request_id: RunPod's id.
+        proof: the deletion of the registration that its worker uses; or, where the worker makes that itself, a
+            registration of the bridge's own under the same name, which GitHub refuses while there is another.
+    """
+
+    endpoint: str
+    request_id: str
+    proof: Deleted | JitConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

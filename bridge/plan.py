@@ -5,7 +5,7 @@ pool, queued jobs (demand) with runners that hold no job yet (supply), and asks 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
@@ -131,7 +131,9 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
 
 
 def _settle(snapshot: Snapshot, now: float) -> _Settled:
-    held = {j.runner_name: j for j in sorted(snapshot.jobs, key=lambda j: j.id) if j.runner_name}
+    held: dict[str, list[WorkflowJob]] = defaultdict(list)
+    for job in sorted(snapshot.jobs, key=lambda j: j.id):
+        held[job.runner_name or ""].append(job)
     listed = {(target, r.name): r for target, runners in snapshot.runners.items() for r in runners}
     routes = {r.name: r for r in snapshot.routes}
     settled = _Settled([], [])
@@ -139,9 +141,10 @@ def _settle(snapshot: Snapshot, now: float) -> _Settled:
         if submission.state not in OPEN_STATES:
             continue
         target = submission.pool.target
+        runner = listed.get((target, submission.name))
         sight = Sight(
-            job=held.get(submission.name),
-            runner=listed.get((target, submission.name)),
+            job=next((job for job in reversed(held[submission.name]) if _is_of(submission, job.runner_id)), None),
+            runner=runner if runner and _is_of(submission, runner.id) else None,
             runners_known=snapshot.runners_at.get(target, 0.0) >= max(submission.since, snapshot.began),
             request=snapshot.requests.get(submission.id),
             route=routes.get(submission.pool.route),
@@ -154,10 +157,28 @@ def _settle(snapshot: Snapshot, now: float) -> _Settled:
     return settled
 
 
+def _is_of(submission: Submission, runner_id: int | None) -> bool:
+    """Whether a registration of a submission's name may be its own: a lost ledger may lead to a name's second use."""
+    return runner_id is None or submission.runner_id in (None, runner_id)
+
+
 def _after(snapshot: Snapshot, moves: Iterable[Move]) -> tuple[Submission, ...]:
     """The submissions as they will be. One to be withdrawn stays supply until GitHub has agreed."""
     to = {m.submission.id: m.to for m in moves}
-    return tuple(replace(s, state=to[s.id], since=snapshot.at) if s.id in to else s for s in snapshot.submissions)
+    moved = (replace(s, state=to[s.id], since=snapshot.at) if s.id in to else s for s in snapshot.submissions)
+    ids = {runner.id for runners in snapshot.runners.values() for runner in runners}
+    # As good as busy: it takes no further job, and may have taken one.
+    return tuple(
+        replace(s, state=State.BUSY, since=snapshot.runners_at[s.pool.target]) if _is_gone(snapshot, s, ids) else s
+        for s in moved
+    )
+
+
+def _is_gone(snapshot: Snapshot, submission: Submission, listed: Collection[int]) -> bool:
+    """Whether its registration, made before its request was sent, is no longer there."""
+    read_at = snapshot.runners_at.get(submission.pool.target)
+    sent = submission.state in (State.UNKNOWN, State.SUBMITTED, State.STARTED) and submission.runner_id is not None
+    return sent and read_at is not None and read_at >= submission.since and submission.runner_id not in listed
 
 
 def _waiting(submissions: Iterable[Submission]) -> _Waiting:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from bridge.model import EndpointHealth, Request, RequestStatus, Route, WorkerInput
+from bridge.model import Cancellation, EndpointHealth, Request, RequestStatus, Route, WorkerInput
 
 THREADS = 10
 """Calls in flight: the size of the SDK's connection pool."""
@@ -99,11 +99,16 @@ class RunPod:
                 raise
             return Request(id=request_id, status=RequestStatus.MISSING)
 
-    async def cancel(self, endpoint: str, request_id: str) -> None:
-        """Cancel a request; one that has ended or is unknown stays as it is."""
+    async def cancel(self, cancellation: Cancellation) -> None:
+        """Cancel a request; one that has ended or is unknown stays as it is.
+
+        Args:
+            cancellation: the request, with the proof that it holds no job.
+        """
+        endpoint = cancellation.endpoint
 
         def post() -> None:
-            self._endpoint(endpoint).rp_client.post(f"{endpoint}/cancel/{request_id}", {})
+            self._endpoint(endpoint).rp_client.post(f"{endpoint}/cancel/{cancellation.request_id}", {})
 
         try:
             await self._call(f"POST /{endpoint}/cancel", post, _error)

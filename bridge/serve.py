@@ -66,10 +66,10 @@ async def _serve_until_signal(settings: Config, listener: socket.socket) -> None
 async def serve(settings: Config, listener: socket.socket, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then end what is in hand: first deliveries, then passes."""
     async with composed(settings, dry_run=False) as bridge:
-        await bridge.prepare()
+        await asyncio.gather(bridge.prepare(), bridge.learn_time())
         _keep_what_is_loaded()
         metrics = Metrics()
-        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval)
+        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval, clock=bridge.clock)
         server = Server(server_config(_door(settings, bridge, service, metrics)))
         serving = asyncio.create_task(server.serve([listener]))
         looping = asyncio.create_task(service.run(stop))
@@ -92,7 +92,7 @@ def _door(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) 
         scope=bridge.scope,
         is_served=bridge.reconciler.serves,
         secrets=settings.webhook_secrets,
-        intake=Intake(bridge.ledger, service.wake),
+        intake=Intake(bridge.ledger, service.wake, bridge.clock),
         loop=service,
         recorder=metrics,
         metrics=lambda: metrics.page(bridge.calls()),

@@ -71,6 +71,8 @@ def settle(submission: Submission, sight: Sight, now: float) -> Move | Withdraw 
             return held
     if sight.runner and sight.runner.busy:
         return None if submission.state is State.BUSY else Move(submission=submission, to=State.BUSY)
+    if submission.state is State.WITHDRAWN:
+        return _withdrawn(submission, sight.request)
     if sight.request and sight.request.status is RequestStatus.MISSING:
         return _forgotten(submission, sight)
     if sight.request and sight.request.status not in _RUNS:
@@ -205,6 +207,18 @@ def _vanished(submission: Submission) -> Move:
     return Move(submission=submission, to=State.LOST, detail="its runner is gone, and its request was never known")
 
 
+def _withdrawn(submission: Submission, request: Request | None) -> Move | Withdraw | None:
+    """Cancel again what GitHub has agreed to; whoever did may have died before RunPod was told."""
+    detail = "its registration had been deleted before"
+    if request is None:
+        return None
+    if request.status in _RUNS:
+        return Withdraw(submission=submission, to=State.CANCELLED, runner_id=None, detail=detail)
+    if request.status in (RequestStatus.MISSING, RequestStatus.CANCELLED):
+        return Move(submission=submission, to=State.CANCELLED, reason=Reason.STOPPED, detail=detail)
+    return _ended(submission, request)
+
+
 def _unseen(submission: Submission, sight: Sight, now: float) -> Withdraw | None:
     """End the wait for an answer that did not come; in token modes only a worker's own limit ends it."""
     by_deletion = submission.since + UNKNOWN_LEASE
@@ -219,12 +233,18 @@ def _idle(submission: Submission, sight: Sight, now: float) -> Withdraw | None:
         return None
     if now < submission.since + sight.route.idle_timeout:
         return None
+    if sight.runner and not sight.runner.online:  # no proof that the endpoint's workers work, as `no_job` is
+        return _withdraw(submission, sight, State.LOST, "its runner was not online at the end of its idle_timeout")
     return _withdraw(submission, sight, State.NO_JOB, "the runner met no job within its idle_timeout")
 
 
 def _provably_idle(submission: Submission, sight: Sight) -> bool:
-    """Whether deleting its registration would settle that it holds no job."""
-    return submission.credentials is Credentials.JIT or sight.runner is not None
+    """Whether its registration is there to be deleted: GitHub's agreement to that proves that it holds no job.
+
+    One that is gone proves nothing: RunPod tells how its request ends.
+    """
+    may_be_there = submission.runner_id is not None and not sight.runners_known
+    return sight.runner is not None or may_be_there
 
 
 def _withdraw(submission: Submission, sight: Sight, to: State, detail: str) -> Withdraw:

@@ -12,6 +12,7 @@ from runner_image import diagnostics
 from runner_image.account import runner_account
 from runner_image.environment import runner_environment
 from runner_image.failure import Failure
+from runner_image.lateness import is_late
 from runner_image.leftovers import Folder, forget_job, remember, restore
 from runner_image.listener import RESTARTABLE, Phase, Progress, conclude, conclude_stopped, ended_by_itself
 from runner_image.masking import Masker
@@ -115,7 +116,7 @@ class Session:
             Failure: any end but `completed`, `no_job` and `expired`.
             asyncio.CancelledError: the request was stopped before a job ended; everything has been cleaned up.
         """
-        if self._request.not_after is not None and time.time() > self._request.not_after:
+        if await is_late(self._request):
             return self._answer(Reason.EXPIRED)
         reason = Reason.STOPPED
         try:

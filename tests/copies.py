@@ -25,6 +25,9 @@ from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
 from bridge.model import (
+    Absent,
+    Cancellation,
+    Deleted,
     EndpointHealth,
     JitConfig,
     JobStatus,
@@ -101,6 +104,28 @@ class Store:
             self._generations[row.job_id] = row.generation
         assert len({row.name for row in rows}) == len(rows)
         self._seen |= {row.id for row in rows}
+
+    def backup(self) -> dict[str, list[dict[str, Any]]]:
+        """What it holds."""
+        with self._engine.connect() as connection:
+            return {
+                table.name: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+                for table in metadata.sorted_tables
+            }
+
+    def restore(self, copy: Mapping[str, list[dict[str, Any]]]) -> None:
+        """Put back what it held; it has forgotten the names that it used since."""
+        with self._engine.begin() as connection:
+            for table in metadata.sorted_tables:
+                connection.execute(sa.delete(table))
+                if copy[table.name]:
+                    connection.execute(sa.insert(table), copy[table.name])
+        self._last_read = LastRead()
+        rows = self.rows()
+        self._seen = {row.id for row in rows}
+        self._generations = {}
+        for row in rows:
+            self._generations[row.job_id] = max(row.generation, self._generations.get(row.job_id, 0))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -292,8 +317,8 @@ class _GitHub:
         until = self._world.now + 3600
         return await self._call(lambda: RegistrationToken(token="t", expires_at=until))
 
-    async def delete_runner(self, target: str, runner_id: int) -> bool:
-        def delete() -> bool:
+    async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None:
+        def delete() -> Deleted | Absent | None:
             if self._process.races:
                 self._world.race()
             return self._world.delete(runner_id)
@@ -316,8 +341,8 @@ class _RunPod:
     async def submit(self, route: Route, worker_input: Mapping[str, object], callback: str | None) -> str:
         return await self._call(lambda: self._world.submit(route, worker_input), OutcomeUnknown)
 
-    async def cancel(self, endpoint: str, request_id: str) -> None:
-        await self._call(lambda: self._world.cancel(request_id))
+    async def cancel(self, cancellation: Cancellation) -> None:
+        await self._call(lambda: self._world.cancel(cancellation.request_id, cancellation.proof))
 
 
 class _Log:

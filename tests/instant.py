@@ -149,7 +149,8 @@ class _Life:
     async def _served(self) -> _Outcome:
         if self._fate is Fate.DIES_BEFORE:
             raise _Gone
-        if self._runpod.clock() > self._input.get("not_after", float("inf")):
+        # GitHub's clock: this machine's may be wrong (runner_image/lateness.py).
+        if self._github.clock() > self._input.get("not_after", float("inf")):
             return _Outcome(outcome="no_job")
         if self._fate is Fate.CRASHES:
             raise _Failed("crashed: RuntimeError: on request")

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from bridge.model import (
     WORKER_GRACE,
+    Absent,
     Credentials,
+    Deleted,
     EndpointHealth,
     Event,
+    JitConfig,
     JobStatus,
     Reason,
     Request,
@@ -78,6 +81,7 @@ class World:
     log: list[Event] = field(default_factory=list)
     executions: dict[int, list[int]] = field(default_factory=dict)
     assigned: dict[int, int] = field(default_factory=dict)  # jobs still queued -> the runners that were given them
+    names: dict[int, str] = field(default_factory=dict)  # of every registration that there ever was
     ids: Iterator[int] = field(default_factory=lambda: iter(range(100, 1_000_000)))
 
     def time(self) -> float:
@@ -160,19 +164,22 @@ class World:
         if any(r.name == name for r in self.runners.values()):
             return None
         made = Runner(id=next(self.ids), name=name, online=False, busy=False, labels=tuple(labels))
+        self.names[made.id] = name
         self.runners[made.id] = made
         return made.id
 
-    def delete(self, runner_id: int) -> bool:
+    def delete(self, runner_id: int) -> Deleted | Absent | None:
         """Delete a registration; GitHub refuses while it is busy."""
         assert runner_id != OTHERS.id, "another's runner was deleted"
         runner = self.runners.get(runner_id)
-        if runner and runner.busy:
-            return False
-        self.runners.pop(runner_id, None)
+        if runner is None:
+            return Absent(target=ORG, runner_id=runner_id)
+        if runner.busy:
+            return None
+        del self.runners[runner_id]
         for worker in [w for w in self.workers if w.runner_id == runner_id]:
             self._leave(worker, Reason.REGISTRATION_LOST)
-        return True
+        return Deleted(target=ORG, runner_id=runner_id)
 
     def _change(self, job: WorkflowJob, **values: object) -> None:
         self.jobs[job.id] = replace(job, **values)  # type: ignore[arg-type]
@@ -242,9 +249,12 @@ class World:
             self.runners[runner.id] = replace(runner, online=False)
         self.show(request, reason)
 
-    def cancel(self, request_id: str) -> None:
+    def cancel(self, request_id: str, proof: Deleted | JitConfig) -> None:
         """Asked by the bridge, which must have deleted the registration before."""
         request = self.requests[request_id]
+        assert self.names[proof.runner_id] == request.name, f"{request.name} was cancelled for another's registration"
+        assert request.runner_id in (None, proof.runner_id), f"{request.name} has another registration of that name"
+        assert request.said is not Reason.COMPLETED, f"{request.name} was cancelled after its job, before it told of it"
         names = {r.name for r in self.runners.values()}
         assert request.name not in names, f"{request.name} was cancelled with its registration in place"
         assert all(w.request is not request for w in self.workers), f"{request.name} was cancelled under its worker"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bridge.decision import Pool, Snapshot, State, Submission
+from bridge.decision import OPEN_STATES, Pool, Snapshot, State, Submission
 from bridge.model import Credentials, JobStatus, Route, Runner, WorkflowJob
 
 NOW = 1_800_000_000.0
@@ -54,6 +54,18 @@ def a_runner(name: str, **given: Any) -> Runner:
     return Runner(**{"id": 7, "name": name, "online": True, "busy": False, "labels": labels, **given})
 
 
+def is_registered(submission: Submission) -> bool:
+    """Whether its registration is there."""
+    return submission.runner_id is not None and submission.state in OPEN_STATES
+
+
+def its_runner(submission: Submission) -> Runner:
+    """The registration of a submission, as it is listed before its worker starts."""
+    started = submission.state in (State.STARTED, State.BUSY)
+    busy = submission.state is State.BUSY
+    return a_runner(submission.name, id=submission.runner_id, online=started, busy=busy)
+
+
 def a_snapshot(**given: Any) -> Snapshot:
     defaults: dict[str, Any] = {
         "began": NOW,
@@ -64,7 +76,7 @@ def a_snapshot(**given: Any) -> Snapshot:
         "organisation": "acme",
         "routes": (a_route(),),
         "jobs": (),
-        "runners": {ORG: ()},
+        "runners": {ORG: tuple(map(its_runner, filter(is_registered, given.get("submissions", ()))))},
     }
     merged = {**defaults, **given}
     return Snapshot(**{"runners_at": dict.fromkeys(merged["runners"], NOW), **merged})

@@ -17,7 +17,16 @@ from bridge.github import parse
 from bridge.github.auth import Auth, Token
 from bridge.github.cache import FlightCache
 from bridge.github.transport import Transport, refusal, told
-from bridge.model import JitConfig, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
+from bridge.model import (
+    Absent,
+    Deleted,
+    JitConfig,
+    RegistrationToken,
+    Repository,
+    Runner,
+    WaitingRun,
+    WorkflowJob,
+)
 
 PAGES_KEPT = 20_000
 """Answers kept with their ETags: at some 3 KB each 60 MB, where docs/examples/bridge.service allows 512 MB to all.
@@ -99,6 +108,13 @@ class GitHub:
         made = Counter(self._transport.calls)
         made.update(self._auth.calls)
         return made
+
+    async def learn_time(self) -> None:
+        """Have GitHub answer once, for the clock that hears its answers; this costs nothing of the rate limit."""
+        if self._auth.app:
+            await self._auth.token()  # which is needed anyway
+        else:
+            await self._authorised(lambda headers: self._transport.read("GET", "/rate_limit", headers))
 
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         """The repositories of `owner` that can be seen; archived and disabled ones left out."""
@@ -227,18 +243,21 @@ class GitHub:
 
         return await self._registrations.get(target, mint)
 
-    async def delete_runner(self, target: str, runner_id: int) -> bool:
+    async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None:
         """Delete a registration.
 
         Returns:
-            True: it is gone. False: GitHub refuses, because the runner holds a job.
+            Deleted by this call, the proof that its runner holds no job; Absent if there is none of this id; None if
+            GitHub refuses, because the runner holds a job.
         """
         path = f"/{target}/actions/runners/{runner_id}"
         response = await self._authorised(lambda headers: self._transport.read("DELETE", path, headers))
-        if response.status_code in (204, 404):
-            return True
+        if response.status_code == 204:
+            return Deleted(target=target, runner_id=runner_id)
+        if response.status_code == 404:
+            return Absent(target=target, runner_id=runner_id)
         if response.status_code == 422:
-            return False
+            return None
         raise refusal(response)
 
     async def _runs(self, repository: str, status: str) -> list[Mapping[str, Any]]:

@@ -20,6 +20,7 @@ from bridge.errors import (
     Rejected,
     Unavailable,
 )
+from bridge.github.clock import GitHubClock
 from bridge.github.pacing import RESERVE, Pace, Priority
 
 CONCURRENT_CALLS = 20
@@ -55,9 +56,16 @@ T = TypeVar("T")
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
-def http_client() -> httpx.AsyncClient:
-    """A client with our limits. It follows no redirect: `Transport` does, within GitHub's origin."""
-    return httpx.AsyncClient(limits=LIMITS, timeout=TIMEOUT, headers=_HEADERS)
+def http_client(clock: GitHubClock | None = None) -> httpx.AsyncClient:
+    """A client with our limits. It follows no redirect: `Transport` does, within GitHub's origin.
+
+    Args:
+        clock: learns the time from GitHub's answers.
+    """
+    hooks: dict[str, list[Callable[..., Any]]] = (
+        {"request": [clock.on_request], "response": [clock.on_response]} if clock else {}
+    )
+    return httpx.AsyncClient(limits=LIMITS, timeout=TIMEOUT, headers=_HEADERS, event_hooks=hooks)
 
 
 def retry_at(response: httpx.Response, strikes: int, now: float) -> float | None:

@@ -5,6 +5,7 @@ SQLAlchemy Core over SQLite or PostgreSQL. Writes go through one thread and shar
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
@@ -25,17 +26,19 @@ T = TypeVar("T")
 class Ledger:
     """The bridge's memory. Made by `open`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
+        self._clock = clock
         self._writer = Writer(engine)
         self._last_read = LastRead()
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
         """Open the ledger, made or migrated as needed.
 
         Args:
             url: SQLAlchemy's, such as `sqlite:////var/lib/bridge/ledger.sqlite3`.
+            clock: Unix seconds.
 
         Raises:
             ConfigError: the database cannot be opened, or is of a newer bridge.
@@ -43,27 +46,28 @@ class Ledger:
         engine = connect(url)
         with _opening(engine) as connection:
             migrate(connection)
-        return cls(engine)
+        return cls(engine, clock)
 
     @classmethod
-    def open_to_look(cls, url: str) -> Self:
+    def open_to_look(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
         """Open the ledger without making or migrating it; where there is none, an empty one in memory.
 
         Args:
             url: as of `open`.
+            clock: as of `open`.
 
         Raises:
             ConfigError: the database cannot be opened, or is of an older or a newer bridge.
         """
         if not is_there(url):
-            return cls.open("sqlite://")
+            return cls.open("sqlite://", clock)
         engine = connect(url, as_it_is=True)
         with _opening(engine, only_reads=True) as connection:
             current = is_current(connection)
         if current:
-            return cls(engine)
+            return cls(engine, clock)
         engine.dispose()
-        return cls.open("sqlite://")
+        return cls.open("sqlite://", clock)
 
     @property
     def url(self) -> str:
@@ -83,7 +87,7 @@ class Ledger:
         """
         try:
             return await asyncio.wrap_future(
-                self._writer.submit(lambda connection: work(Books(connection, self._last_read)))
+                self._writer.submit(lambda connection: work(Books(connection, self._last_read, self._clock)))
             )
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be written: {str(error.orig).splitlines()[0]}") from None
@@ -116,7 +120,9 @@ class Ledger:
     def _aside(self, work: Callable[[Books], T], *, only_reads: bool) -> T:
         try:
             with self._engine.connect().execution_options(only_reads=only_reads) as connection:
-                return work(Books(connection, self._last_read))  # the connection's end rolls back what was written
+                return work(
+                    Books(connection, self._last_read, self._clock)
+                )  # the connection's end rolls back what was written
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be read: {str(error.orig).splitlines()[0]}") from None
 

@@ -240,7 +240,8 @@ class Books:
             values["lease_until"] = values["since"] + CLAIM_LEASE
         if to is State.STARTED:
             values["started_at"] = values["since"]
-        if to in (State.BUSY, State.FINISHED) and submission.taken_at is None:
+        took_a_job = to in (State.BUSY, State.FINISHED) or values.get("held_job_id") is not None
+        if took_a_job and submission.taken_at is None:
             values["taken_at"] = values["since"]
         if to is State.STARTED and submission.taken_at is not None:
             values["taken_at"] = None  # GitHub took its job back before the runner picked it up

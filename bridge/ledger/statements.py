@@ -114,8 +114,14 @@ def _history() -> sa.Select[Any]:
 
 
 def _streaks() -> sa.Select[Any]:
+    """Workers that broke down before they took a job: one that took a job has proved its endpoint, however it ended."""
     s, proof = submissions.c, submissions.alias("proof").c
-    works = sa.exists().where(proof.state.in_(PROOF_STATES), proof.endpoint == s.endpoint, proof.since >= s.since)
+    took_a_job = s.taken_at.is_not(None) | s.held_job_id.is_not(None) | _held_by_name().is_not(None)
+    of_endpoint = sa.exists().where(proof.endpoint == s.endpoint)
+    # Two of them: SQLite does not use its indexes for all parts of an OR within one.
+    works = of_endpoint.where(proof.state.in_(PROOF_STATES), proof.since >= s.since) | of_endpoint.where(
+        proof.taken_at >= s.since
+    )
     return (
         sa.select(
             s.endpoint,
@@ -124,7 +130,7 @@ def _streaks() -> sa.Select[Any]:
             sa.func.max(s.since).label("last"),
             sa.func.max(s.reason).label("reason"),
         )
-        .where(s.state == State.FAILED, s.reason.in_(BREAKER_REASONS), ~works)
+        .where(s.state == State.FAILED, s.reason.in_(BREAKER_REASONS), ~took_a_job, ~works)
         .group_by(s.endpoint)
     )
 

@@ -32,7 +32,7 @@ from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.transport import MOST_REDIRECTS, http_client
-from bridge.model import JobStatus
+from bridge.model import Absent, Deleted, JobStatus
 from tests.github import GPU, a_github, a_run, a_spec, an_app
 from tests.services import free_port
 
@@ -191,8 +191,9 @@ def test_a_jit_runner_is_minted_seen_and_deleted() -> None:
         assert made.encoded not in repr(made)
         (runner,) = await github.runners("orgs/acme")
         assert (runner.id, runner.name, runner.online, runner.busy) == (made.runner_id, "r-1", False, False)
-        assert await github.delete_runner("orgs/acme", made.runner_id)
-        assert await github.delete_runner("orgs/acme", made.runner_id), "gone is gone"
+        gone = {"target": "orgs/acme", "runner_id": made.runner_id}
+        assert await github.delete_runner("orgs/acme", made.runner_id) == Deleted(**gone)
+        assert await github.delete_runner("orgs/acme", made.runner_id) == Absent(**gone), "which is no proof"
 
     driven(a_github(), drive)
 
@@ -204,7 +205,7 @@ def test_a_busy_runner_is_not_deleted() -> None:
     state.add_run("acme/web", a_run())
 
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
-        assert not await github.delete_runner("orgs/acme", runner.id)
+        assert await github.delete_runner("orgs/acme", runner.id) is None
 
     driven(state, drive)
 

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, runpod_emulator
 from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from bridge.model import RequestStatus
+from bridge.model import Cancellation, Deleted, RequestStatus
 from bridge.runpod_api import RunPod
 from tests.background import served
 from tests.services import free_port
@@ -63,9 +63,10 @@ def test_a_request_is_submitted_looked_up_and_cancelled(emulator: RunPodEmulator
         request = await submit(client)
         assert (await client.status("ep", request)).status is RequestStatus.IN_QUEUE
         assert (await client.health("ep")).in_queue == 1
-        await client.cancel("ep", request)
+        agreed = Deleted(target="orgs/acme", runner_id=7)
+        await client.cancel(Cancellation(endpoint="ep", request_id=request, proof=agreed))
         assert (await client.status("ep", request)).status is RequestStatus.CANCELLED
-        await client.cancel("ep", request)
+        await client.cancel(Cancellation(endpoint="ep", request_id=request, proof=agreed))
         assert (await client.status("ep", "gone")).status is RequestStatus.MISSING
 
     driven(emulator.base_url, drive)

@@ -45,6 +45,7 @@ class Histories(RuleBasedStateMachine):
         self.world = World()
         self.coming: list[Event] = []
         self.told = 0
+        self.backups: dict[int, Any] = {}  # by ledger
         self.stack = ExitStack()
         self.stack.enter_context(modelled())
 
@@ -209,6 +210,22 @@ class Histories(RuleBasedStateMachine):
                     other.die()
                     self.copies[number] = self._process(new)
             lost.close()
+
+    @rule(copy=WHICH)
+    def a_ledger_is_backed_up(self, copy: int) -> None:
+        store = self._copy(copy).store
+        self.backups[id(store)] = store.backup()
+
+    @precondition(lambda self: any(id(p.store) in self.backups for p in self.copies))
+    @rule(which=WHICH)
+    def a_ledger_is_restored(self, which: int) -> None:
+        """To what it held at an earlier time, while none of its dispatchers runs."""
+        store = _pick([p.store for p in self.copies if id(p.store) in self.backups], which)
+        for number, other in enumerate(self.copies):
+            if other.store is store:
+                other.die()
+                self.copies[number] = self._process(store)
+        store.restore(self.backups[id(store)])
 
     # --- time ---
 

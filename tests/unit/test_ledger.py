@@ -573,6 +573,46 @@ def test_an_endpoints_streak_counts_breakdowns_since_a_worker_last_worked(ledger
     asyncio.run(main())
 
 
+def killed_by_its_job(books: Books, generation: int, at: float, seen: str) -> None:
+    """A worker that breaks down under its job; `seen` tells who said that it had one, and when."""
+    row = claimed(books, generation=generation)
+    if seen == "busy":
+        books.record(Move(submission=row, to=State.BUSY), at - 10)
+        row = next(r for r in books.open_submissions() if r.id == row.id)
+    named = 100 + generation if seen == "with its end" else None
+    books.record(Move(submission=row, to=State.FAILED, reason=Reason.CRASHED, held_job_id=named), at)
+    if seen == "later, by name":
+        books.merge([a_job(100 + generation, status=DONE, runner_name=row.name)], at + 1)
+
+
+@pytest.mark.parametrize("seen", ["busy", "with its end", "later, by name"])
+def test_a_worker_that_was_killed_by_its_job_is_no_breakdown_of_its_endpoint(ledger: Ledger, seen: str) -> None:
+    def write(books: Books) -> None:
+        for generation in range(1, 5):
+            killed_by_its_job(books, generation, NOW + generation, seen)
+
+    async def main() -> None:
+        await ledger.transact(write)
+        assert await ledger.read(lambda books: books.streaks()) == {}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("seen", ["busy", "with its end"])
+def test_a_worker_that_took_a_job_has_proved_its_endpoint_even_if_the_job_killed_it(ledger: Ledger, seen: str) -> None:
+    def write(books: Books) -> None:
+        for generation in range(1, 4):
+            row = claimed(books, generation=generation)
+            books.record(Move(submission=row, to=State.FAILED, reason=Reason.CRASHED), NOW + generation)
+        killed_by_its_job(books, 4, NOW + 100, seen)
+
+    async def main() -> None:
+        await ledger.transact(write)
+        assert await ledger.read(lambda books: books.streaks()) == {}
+
+    asyncio.run(main())
+
+
 def test_retry_forgets_the_attempts_of_an_open_job(ledger: Ledger) -> None:
     def write(books: Books) -> None:
         books.merge([a_job(1)], NOW)

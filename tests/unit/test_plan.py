@@ -73,7 +73,7 @@ def test_a_repositorys_name_is_the_same_in_any_case() -> None:
         organisation=None,
         jobs=(a_job(1, repository="acme/Web"),),
         submissions=(a_submission(2, pool=Pool("gpu", "repos/acme/web")),),
-        runners={"repos/acme/web": ()},
+        runners={"repos/acme/web": (a_runner("runpod-2-1", id=102, online=False),)},
     )
     assert why(plan(snapshot, NOW), 1) == "already asked for: 1 waiting runners can take it"
 
@@ -231,6 +231,7 @@ def snapshots(draw: Any) -> Snapshot:
             endpoint=route.endpoint,
             since=NOW - draw(st.integers(1, 4000)),
             lease_until=NOW + draw(st.integers(-10, 10)),
+            runner_id=number,
         )
         submissions.append(row)
         if draw(st.booleans()):
@@ -257,8 +258,10 @@ def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
     gone = {w.submission.name for w in decided.withdrawals} | {s.runner.name for s in decided.sweeps}
     rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.looked_at) for s in snapshot.submissions]
     rows += [
-        a_submission(c.job_id, generation=c.generation, id=c.name, pool=c.pool, since=snapshot.looked_at)
-        for c in decided.claims
+        a_submission(
+            c.job_id, generation=c.generation, id=c.name, pool=c.pool, since=snapshot.looked_at, runner_id=1000 + i
+        )
+        for i, c in enumerate(decided.claims)
     ]
     runners = tuple(r for r in snapshot.runners[ORG] if r.name not in gone)
     runners += tuple(a_runner(c.name, id=1000 + i, online=False) for i, c in enumerate(decided.claims))
@@ -279,7 +282,8 @@ def test_no_route_passes_its_cap_and_no_pool_its_demand(snapshot: Snapshot) -> N
         live = [s for s in after.submissions if s.pool.route == route.name and s.state in OPEN_STATES]
         if asked:
             assert len(live) <= route.max_workers
-            waiting = [s for s in live if s.state in WAITING_STATES]
+            listed = {runner.id for runner in after.runners[ORG]}
+            waiting = [s for s in live if s.state in WAITING_STATES and s.runner_id in listed]
             queued = [j for j in snapshot.jobs if j.status is JobStatus.QUEUED]
             assert len(waiting) <= len(queued)
 

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
 from bridge.decision import JobHistory, Plan, Snapshot, State, Streak
-from bridge.model import Credentials, EndpointHealth, Request, RequestStatus
+from bridge.model import Credentials, EndpointHealth, JobStatus, Request, RequestStatus
 from bridge.plan import plan
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
@@ -246,3 +246,32 @@ def test_a_lost_ledgers_runner_that_has_registered_is_not_counted_twice() -> Non
         ledger_born=NOW,
     )
     assert len(plan(snapshot, NOW).claims) == 1
+
+
+# --- registrations that are gone, or another's ---
+
+
+def test_a_runner_whose_registration_is_gone_is_no_supply_but_counts_against_the_cap() -> None:
+    """GitHub removes one that is idle for minutes: its worker can take no job any more, and is still paid."""
+    asked = a_submission(1, State.STARTED)
+    gone = a_snapshot(jobs=(a_job(1),), submissions=(asked,), history=ONCE, runners={ORG: ()})
+    assert names(plan(gone, NOW)) == ["runpod-1-2"]
+    full = replace(gone, routes=(a_route(max_workers=1),))
+    assert why(plan(full, NOW)) == "route gpu is at its max_workers of 1"
+
+
+def test_it_may_have_gone_with_a_job_that_was_seen_queued_before() -> None:
+    asked = a_submission(1, State.STARTED)
+    gone = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 30}, submissions=(asked,), history=ONCE, runners={ORG: ()})
+    assert not plan(gone, NOW).claims
+
+
+def test_a_registration_of_the_same_name_and_another_id_is_not_a_submissions_own() -> None:
+    """A restored ledger used the name a second time: neither its registration nor its job tell of this request."""
+    late = a_submission(1, not_after=NOW - 1)
+    other = a_runner(late.name, id=999)
+    job = a_job(7, status=JobStatus.COMPLETED, conclusion="success", runner_name=late.name, runner_id=999)
+    snapshot = a_snapshot(jobs=(job,), submissions=(late,), runners={ORG: (other,)})
+    decided = plan(snapshot, NOW)
+    assert not decided.withdrawals
+    assert not decided.moves

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.decision import Move, State, Submission, Withdraw
+from bridge.decision import PROOF_STATES, Move, State, Submission, Withdraw
 from bridge.model import Credentials, JobStatus, Reason, Request, RequestStatus, Runner, WorkflowJob
 from bridge.settle import UNKNOWN_LEASE, Sight, settle
 from tests.values import NOW, a_job, a_route, a_runner, a_submission
@@ -119,7 +119,10 @@ def test_in_token_modes_an_unseen_request_is_given_up_only_when_no_worker_may_st
 
 def test_a_request_that_found_no_worker_in_time_is_taken_back() -> None:
     late = {"not_after": NOW - 1}
-    assert step(a_submission(**late), request=a_request(QUEUED)) == State.EXPIRED
+    offline = a_runner("runpod-1-1", online=False)
+    assert step(a_submission(**late), runner=offline, request=a_request(QUEUED)) == State.EXPIRED
+    assert step(a_submission(**late), runners_known=False, request=a_request(QUEUED)) == State.EXPIRED
+    assert step(a_submission(**late), request=a_request(QUEUED)) is None, "no registration is left to prove it"
     token = a_submission(**late, credentials=Credentials.REGISTRATION, runner_id=None)
     assert step(token, request=a_request(QUEUED)) is None
 
@@ -131,6 +134,27 @@ def test_an_idle_runner_is_ended_after_its_routes_limit() -> None:
     assert step(started, runner=IDLE, request=a_request(RUNS)) is None
     invisible = a_submission(state=State.STARTED, since=NOW - 31, credentials=Credentials.APP, runner_id=None)
     assert step(invisible, request=a_request(RUNS), route=route) is None
+
+
+def test_a_runner_that_never_came_online_does_not_prove_that_its_endpoint_works() -> None:
+    """RunPod says that its worker runs, GitHub that nobody listens."""
+    started = a_submission(state=State.STARTED, since=NOW - 301)
+    offline = a_runner("runpod-1-1", online=False)
+    action = settle(started, seen(runner=offline, request=a_request(RUNS)), NOW)
+    assert action
+    assert action.to not in PROOF_STATES
+
+
+def test_a_request_whose_registration_was_deleted_is_cancelled_until_runpod_says_that_it_has_ended() -> None:
+    withdrawn = a_submission(state=State.WITHDRAWN)
+    assert step(withdrawn) is None
+    for status in (QUEUED, RUNS):
+        action = settle(withdrawn, seen(request=a_request(status)), NOW)
+        assert isinstance(action, Withdraw)
+        assert (action.to, action.runner_id) == (State.CANCELLED, None)
+    for status in (RequestStatus.CANCELLED, RequestStatus.MISSING):
+        assert step(withdrawn, request=a_request(status)) == (State.CANCELLED, Reason.STOPPED)
+    assert step(withdrawn, request=failed("registration_lost: gone")) == (State.FAILED, Reason.REGISTRATION_LOST)
 
 
 def test_a_runner_whose_job_github_took_back_waits_again() -> None:

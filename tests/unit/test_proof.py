@@ -1,0 +1,118 @@
+"""A request is cancelled only with GitHub's agreement: an answer that no other code of the bridge can make."""
+
+import ast
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bridge
+from bridge.apply import Applier
+from bridge.decision import State, Submission, Withdraw
+from bridge.errors import Unavailable
+from bridge.model import Absent, Cancellation, Deleted
+from tests.modelled import SCOPE
+from tests.values import ORG, a_submission
+
+ROOT = Path(bridge.__file__).parent
+
+
+def calls(name: str) -> set[str]:
+    """The modules of the bridge that call something of this name."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        if "emulator" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == name
+    }
+
+
+def test_only_githubs_answer_and_what_is_recorded_of_it_prove_that_a_runner_holds_no_job() -> None:
+    """apply.py makes the proof anew for the state `withdrawn`, which it writes with a proof alone."""
+    assert calls("Deleted") == {"github/api.py", "apply.py"}
+    assert calls("Cancellation") == {"apply.py"}
+
+
+class Outside:
+    """GitHub, RunPod and the ledger: what they answer, and what was done."""
+
+    def __init__(self, answer: Deleted | Absent | None, *, cancel_fails: bool = False) -> None:
+        self.answer, self.cancel_fails = answer, cancel_fails
+        self.deleted: list[int] = []
+        self.cancelled: list[Cancellation] = []
+        self.states: list[State] = []
+
+    async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None:
+        self.deleted.append(runner_id)
+        return self.answer
+
+    async def cancel(self, cancellation: Cancellation) -> None:
+        if self.cancel_fails:
+            raise Unavailable("RunPod is down")
+        self.cancelled.append(cancellation)
+
+    async def advance(self, submission: Submission, to: State, **values: Any) -> bool:
+        self.states.append(to)
+        return True
+
+
+AGREED = Deleted(target=ORG, runner_id=101)
+UNKNOWN = Absent(target=ORG, runner_id=101)
+
+
+def withdraw(outside: Any, submission: Submission, runner_id: int | None = 101) -> list[str]:
+    applier = Applier(outside, outside, outside, SCOPE)
+    wanted = Withdraw(submission=submission, to=State.EXPIRED, runner_id=runner_id, detail="too late")
+    asyncio.run(applier.apply([], [wanted], []))
+    return applier.problems
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTED, State.STARTED])
+def test_a_request_is_cancelled_after_github_agreed(state: State) -> None:
+    outside = Outside(AGREED)
+    withdraw(outside, a_submission(1, state))
+    assert outside.cancelled == [Cancellation(endpoint="ep-1", request_id="r1", proof=AGREED)]
+    assert outside.states == [State.WITHDRAWN, State.EXPIRED]
+
+
+def test_a_busy_runner_keeps_its_request() -> None:
+    outside = Outside(None)
+    withdraw(outside, a_submission(1))
+    assert (outside.cancelled, outside.states) == ([], [State.BUSY])
+
+
+def test_a_registration_that_github_does_not_know_proves_nothing() -> None:
+    """An ephemeral runner's is gone when its job has ended, and its worker may still be sending the job's logs."""
+    outside = Outside(UNKNOWN)
+    withdraw(outside, a_submission(1))
+    assert (outside.cancelled, outside.states) == ([], [])
+
+
+def test_nor_does_a_submission_that_has_no_registration_to_delete() -> None:
+    outside = Outside(AGREED)
+    withdraw(outside, a_submission(1, runner_id=None), runner_id=None)
+    assert (outside.deleted, outside.cancelled, outside.states) == ([], [], [])
+
+
+def test_a_registration_of_the_same_name_is_not_deleted_in_place_of_the_submissions_own() -> None:
+    outside = Outside(AGREED)
+    withdraw(outside, a_submission(1), runner_id=999)
+    assert outside.deleted == [101]
+
+
+def test_what_was_never_sent_needs_no_proof() -> None:
+    outside = Outside(UNKNOWN)
+    withdraw(outside, a_submission(1, State.MINTED, request_id=None))
+    assert (outside.cancelled, outside.states) == ([], [State.EXPIRED])
+
+
+def test_a_cancellation_that_fails_is_tried_again_though_the_registration_is_gone() -> None:
+    down = Outside(AGREED, cancel_fails=True)
+    assert withdraw(down, a_submission(1)) == ["RunPod is down"]
+    assert down.states == [State.WITHDRAWN]
+    again = Outside(UNKNOWN)
+    withdraw(again, a_submission(1, State.WITHDRAWN), runner_id=None)
+    assert again.cancelled == [Cancellation(endpoint="ep-1", request_id="r1", proof=AGREED)]
+    assert (again.deleted, again.states) == ([], [State.EXPIRED])
