@@ -134,7 +134,7 @@ def run_answers_late(*, hours: float = 8.0, accepted: bool = True, credentials: 
         seconds=(hours + 1) * HOUR,
         runs=(Run(name="job"),),
         runpod=runpod,
-        endpoints={"ep-1": Endpoint(cold_start=120.0)},
+        endpoints={"ep-1": Endpoint(cold_start=240.0)},
         dispatchers=(dispatcher(a_route(credentials=Credentials(credentials))),),
     )
 
