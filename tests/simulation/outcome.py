@@ -65,7 +65,7 @@ class Outcome:
         workers: that were paid for; those still running count until the end.
         jobs: all.
         calls: by dispatcher and kind ("github get job", "runpod run", ...), how many.
-        most_open: by ledger and route, the most requests open on RunPod at a time.
+        most_open: by ledger and route, the most requests open on RunPod at a time, without those whose job has ended.
         problems: by line, how often a pass reported it.
         violations: rules that were broken, a line each.
     """

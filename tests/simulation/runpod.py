@@ -52,6 +52,12 @@ class Request:
         return self.status in OPEN
 
     @property
+    def counts(self) -> bool:
+        """Whether it counts against max_workers: open, and not just leaving after its job."""
+        ran = [w.session.ran for w in self.workers if w.session and w.session.ran]
+        return self.is_open and not any(job.ended is not None for job in ran)
+
+    @property
     def pool(self) -> tuple[str, str]:
         """Route, and where its runner registers."""
         path = str(self.input["runner_url"]).partition("://")[2].partition("/")[2]

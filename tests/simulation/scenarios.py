@@ -9,15 +9,18 @@ from bridge.model import Credentials, Route
 from tests.simulation.scenario import (
     DAY,
     HOUR,
+    Act,
     Cron,
     Dispatcher,
     Endpoint,
+    FalseAnswer,
     GitHub,
     Run,
     RunPod,
     Scenario,
     Window,
 )
+from tests.simulation.world import World
 from tests.values import a_route
 
 REAP = (120.0, 360.0)
@@ -131,7 +134,7 @@ def run_answers_late(*, hours: float = 8.0, accepted: bool = True, credentials: 
         seconds=(hours + 1) * HOUR,
         runs=(Run(name="job"),),
         runpod=runpod,
-        endpoints={"ep-1": Endpoint(cold_start=120.0)},
+        endpoints={"ep-1": Endpoint(cold_start=240.0)},
         dispatchers=(dispatcher(a_route(credentials=Credentials(credentials))),),
     )
 
@@ -153,21 +156,89 @@ def two_dispatchers(*, hours: float = 24.0) -> Scenario:
     )
 
 
-def skewed(*, bridge: float = 0.0, github: float = 0.0, worker: float = 0.0, jobs: int = 12) -> Scenario:
-    """Clocks that differ, by seconds ahead: a job every ten minutes."""
+def skewed(
+    *, bridge: float = 0.0, github: float = 0.0, worker: float = 0.0, jobs: int = 12, **route: object
+) -> Scenario:
+    """Clocks that differ, by seconds ahead: a job every ten minutes.
+
+    Args:
+        bridge: the bridge's clock.
+        github: GitHub's.
+        worker: the workers'.
+        jobs: how many.
+        route: fields of the route, such as `queue_timeout` or `credentials`.
+    """
     return Scenario(
-        seconds=jobs * 600.0 + 2 * HOUR,
+        seconds=jobs * 600.0 + HOUR,
         runs=tuple(Run(name=f"job{n}", at=MINUTE + n * 600.0) for n in range(jobs)),
         github=GitHub(skew=((0.0, github),)),
         endpoints={"ep-1": Endpoint(skew=((0.0, worker),))},
-        dispatchers=(dispatcher(skew=((0.0, bridge),)),),
+        dispatchers=(dispatcher(a_route(**route), skew=((0.0, bridge),)),),
     )
 
 
-def set_back(*, by: float = 600.0, at: float = HOUR, jobs: int = 12) -> Scenario:
-    """The bridge's clock is set back while it runs: a job every ten minutes."""
+def set_back(*, by: float = 600.0, at: float = 900.0, jobs: int = 15, webhooks: bool = True) -> Scenario:
+    """The bridge's clock is set back while it runs: a job of five minutes every two minutes."""
     return Scenario(
-        seconds=jobs * 600.0 + 2 * HOUR,
-        runs=tuple(Run(name=f"job{n}", at=MINUTE + n * 600.0) for n in range(jobs)),
-        dispatchers=(dispatcher(skew=((0.0, by), (at, 0.0))),),
+        seconds=1.5 * HOUR,
+        runs=tuple(Run(name=f"job{n}", at=MINUTE + n * 120.0, seconds=300.0) for n in range(jobs)),
+        dispatchers=(dispatcher(skew=((0.0, by), (at, 0.0)), webhooks=webhooks),),
+    )
+
+
+def status_404(*, seconds: float = 120.0, max_workers: int = 6) -> Scenario:
+    """RunPod answers 404 on /status of running requests for a while: jobs of 20 minutes at the route's cap."""
+    false = FalseAnswer(at=600.0, until=600.0 + seconds)
+    return Scenario(
+        seconds=9 * HOUR,
+        runs=(Run(name="job", at=1.0, jobs=2 * max_workers, seconds=1_200.0),),
+        runpod=RunPod(false_answers=(false,)),
+        dispatchers=(dispatcher(a_route(max_workers=max_workers)),),
+    )
+
+
+def killed_workers(*, jobs: int = 40, max_workers: int = 10) -> Scenario:
+    """Jobs of A that kill their own worker (out of memory), and a job of B every five minutes."""
+    return Scenario(
+        seconds=3 * HOUR,
+        runs=(
+            Run(name="a", at=1.0, repository=A, jobs=jobs, kills_worker=30.0, seconds=600.0),
+            *(Run(name=f"b{n}", at=300.0 * (n + 1), repository=B) for n in range(12)),
+        ),
+        dispatchers=(dispatcher(a_route(max_workers=max_workers)),),
+    )
+
+
+def dead_registration(*, keeps_ledger: bool = False) -> Scenario:
+    """Cron passes: the first worker disappears before its runner listens, and its registration stays."""
+    return Scenario(
+        seconds=3 * HOUR,
+        runs=(Run(name="job", at=1.0), Run(name="next", at=600.0)),
+        endpoints={"ep-1": Endpoint(vanishes=(Window(until=200.0),))},
+        dispatchers=(dispatcher(runs=Cron(interval=60.0, keeps_ledger=keeps_ledger)),),
+    )
+
+
+def cancelled_runs(credentials: str, *, jobs: int = 100, after: float = 60.0) -> Scenario:
+    """A run that is cancelled while its workers start."""
+    return Scenario(
+        seconds=2 * HOUR,
+        runs=(Run(name="job", at=5.0, jobs=jobs, cancelled=after),),
+        endpoints={"ep-1": Endpoint(workers_max=10, cold_start=120.0)},
+        dispatchers=(dispatcher(a_route(max_workers=jobs, credentials=Credentials(credentials))),),
+    )
+
+
+def ledger_lost(*, foreign: int = 3, at: float = HOUR) -> Scenario:
+    """The ledger is lost in `app` mode while another system's requests run on the endpoint, and jobs come."""
+
+    def lose(world: World) -> None:
+        world.ledgers["ledger"].lose(world.drivers["bridge"].clock())
+
+    return Scenario(
+        seconds=4 * HOUR,
+        runs=tuple(Run(name=f"job{n}", at=at - 300.0 + n * 600.0, seconds=900.0) for n in range(6)),
+        endpoints={"ep-1": Endpoint(foreign=((0.0, float(foreign)),))},
+        acts=(Act(at=at, do=lose),),
+        dispatchers=(dispatcher(a_route(max_workers=3, credentials=Credentials.APP)),),
     )

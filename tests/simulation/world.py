@@ -131,7 +131,7 @@ class World:
         """RunPod has accepted a request: hold it to its route's limit."""
         driver = self.drivers.get(request.owner)
         key = (driver.facts.ledger if driver else request.owner, request.route.name)
-        self._open[key] = [r for r in self._open[key] if r.is_open] + [request]
+        self._open[key] = [*(r for r in self._open[key] if r.counts), request]
         count = len(self._open[key])
         self._most_open[key] = max(self._most_open[key], count)
         if count > request.route.max_workers:
