@@ -1,13 +1,15 @@
 """Runs the bridge as it is run: a service with its loop, or passes from a timer, each a new process."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
+from bridge.github.clock import GitHubClock
 from bridge.model import Event, Scope, WorkflowJob
-from bridge.observe import is_served
 from bridge.reconcile import Reconciler, Report
+from bridge.repositories import is_served
 from bridge.service import Service as Loop
 from tests.simulation.ledger import LedgerPort, Store
 from tests.simulation.loop import START
@@ -30,11 +32,12 @@ class Driver:
 
     def __init__(self, world: "World", facts: Dispatcher) -> None:
         self._world, self.facts = world, facts
+        self.clock = GitHubClock(self._wall, lambda: world.now)
         self._service: Loop | None = None
         self._ledger: LedgerPort | None = None
 
-    def clock(self) -> float:
-        """Unix seconds by this dispatcher's clock."""
+    def _wall(self) -> float:
+        """Unix seconds by the clock of this dispatcher's machine."""
         now = self._world.now
         return START + now + value_at(self.facts.skew, now, 0.0)
 
@@ -48,6 +51,7 @@ class Driver:
         self._service = Loop(
             self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, clock=self.clock
         )
+        await self._learn_time()
         if self.facts.webhooks:
             self._world.github.subscribers.append(self._hear)
         await self._service.run(asyncio.Event())
@@ -57,7 +61,9 @@ class Driver:
         while True:
             began = self._world.now
             ledger = kept or LedgerPort(Store(self.clock()), self.clock)
+            self.clock = GitHubClock(self._wall, lambda: self._world.now)  # a new process
             reconciler = self._reconciler(ledger)
+            await self._learn_time()
             try:
                 self._note(await reconciler.run())
             except BridgeError as error:
@@ -75,7 +81,13 @@ class Driver:
     def _reconciler(self, ledger: LedgerPort) -> Reconciler:
         world, name = self._world, self.facts.name
         log = DeliveryLogPort(world, name) if self.facts.delivery_log else None
-        return Reconciler(self.scope(), GitHubPort(world, name), RunPodPort(world, name), ledger, log, clock=self.clock)
+        github = GitHubPort(world, name, self.clock.learn)
+        return Reconciler(self.scope(), github, RunPodPort(world, name), ledger, log, clock=self.clock)
+
+    async def _learn_time(self) -> None:
+        """As bridge.compose does before anything is compared with GitHub's times."""
+        with contextlib.suppress(BridgeError):
+            await GitHubPort(self._world, self.facts.name, self.clock.learn).repositories("")
 
     def scope(self) -> Scope:
         """What it serves."""

@@ -5,6 +5,7 @@ and shares no decision with the bridge.
 """
 
 import asyncio
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -364,7 +365,15 @@ class GitHubModel:
         """A delivery: to the log at once, to who listens after a while, perhaps never, perhaps twice."""
         job.shown = None
         shown = self.view(job)
-        sent = Sent(id=len(self.log), guid=f"guid-{len(self.log)}", event="workflow_job", at=self.wall())
+        number = len(self.log)
+        sent = Sent(
+            id=number,
+            guid=f"guid-{number}",
+            event="workflow_job",
+            at=self.wall(),
+            action=shown.status,
+            repository_id=zlib.crc32(shown.repository.encode()),
+        )
         self.log.append((sent, shown))
         if self._world.occurs(self.facts.webhooks_lost):
             return

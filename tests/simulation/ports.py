@@ -1,11 +1,15 @@
 """The bridge's readers and writers, on the models: latency, outages, and a count of each call."""
 
 import asyncio
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import NameTaken, OutcomeUnknown, Rejected, Unavailable
 from bridge.model import (
+    Absent,
+    Cancellation,
+    Deleted,
     EndpointHealth,
     JitConfig,
     RegistrationToken,
@@ -14,6 +18,7 @@ from bridge.model import (
     Route,
     Runner,
     Sent,
+    WaitingRun,
     WorkflowJob,
 )
 
@@ -25,6 +30,9 @@ CLIENT_TIMEOUT = 10.0
 
 PAGE = 100
 
+WAITING = "waiting"
+"""Status of a run in which a job waits for a review."""
+
 
 class GitHubPort:
     """GitHub for one dispatcher.
@@ -32,22 +40,29 @@ class GitHubPort:
     Args:
         world: where it is.
         owner: the dispatcher.
+        heard: called with each answer's Date (whole Unix seconds), and when it was asked for and came (s).
     """
 
-    def __init__(self, world: "World", owner: str) -> None:
-        self._world, self._owner = world, owner
+    def __init__(self, world: "World", owner: str, heard: Callable[[float, float, float], None]) -> None:
+        self._world, self._owner, self._heard = world, owner, heard
         self._model = world.github
 
     async def _call(self, kind: str, calls: int = 1) -> None:
         self._world.count(self._owner, f"github {kind}", calls)
+        sent = self._world.now
         await asyncio.sleep(self._model.facts.latency)
         if self._world.within(self._model.facts.unavailable):
             raise Unavailable(f"GitHub: {kind}: HTTP 503")
+        self._heard(float(int(self._model.wall())), sent, self._world.now)
 
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         await self._call("list repositories")
         found = dict.fromkeys(run.repository for run in self._world.scenario.runs)
-        return tuple(Repository(full_name=name, public=False) for name in found)
+        return tuple(Repository(full_name=name, public=False, id=_id_of(name)) for name in found)
+
+    async def repository(self, name: str) -> Repository | None:
+        await self._call("get repository")
+        return Repository(full_name=name, public=False, id=_id_of(name))
 
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
         """The jobs of all runs whose status the client asks for."""
@@ -57,6 +72,15 @@ class GitHubPort:
         for run in runs:
             self._world.count(self._owner, "github list jobs", -(-len(run.jobs) // PAGE))
         return tuple(self._model.view(job) for run in runs for job in run.jobs)
+
+    async def waiting_runs(self, repository: str) -> tuple[WaitingRun, ...]:
+        await self._call("list runs")
+        runs = [run for run in self._model.open_runs(repository) if run.status == WAITING]
+        return tuple(WaitingRun(id=run.id, repository=repository, created_at=0.0, updated_at=0.0) for run in runs)
+
+    async def run_jobs(self, run: WaitingRun) -> tuple[WorkflowJob, ...]:
+        await self._call("list jobs")
+        return tuple(self._model.view(job) for job in self._model.runs[run.id].jobs)
 
     async def job(self, repository: str, job_id: int) -> WorkflowJob | None:
         await self._call("get job")
@@ -70,6 +94,8 @@ class GitHubPort:
     async def runners(self, target: str) -> tuple[Runner, ...]:
         await self._call("list runners")
         return tuple(self._model.runners(target))
+
+    spare_runners = runners
 
     async def runner_group_id(self, target: str, name: str) -> int:
         # The client keeps what it has read, so this is not a call.
@@ -92,12 +118,14 @@ class GitHubPort:
         expires_at = self._model.wall() + self._model.facts.token_life
         return RegistrationToken(token=str(expires_at), expires_at=expires_at)
 
-    async def delete_runner(self, target: str, runner_id: int) -> bool:
+    async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None:
         await self._call("delete runner")
         runner = self._model.registrations.get(runner_id)
         if runner and runner.owner != self._owner:
             self._world.count(self._owner, "deleted another dispatcher's registration")
-        return self._model.delete(runner_id)
+        if runner is None:
+            return Absent(target=target, runner_id=runner_id)
+        return Deleted(target=target, runner_id=runner_id) if self._model.delete(runner_id) else None
 
 
 class DeliveryLogPort:
@@ -166,6 +194,10 @@ class RunPodPort:
             raise OutcomeUnknown("RunPod: run: no readable answer (ReadTimeout); the request may have been accepted")
         return request_id
 
-    async def cancel(self, endpoint: str, request_id: str) -> None:
+    async def cancel(self, cancellation: Cancellation) -> None:
         await self._call("cancel")
-        self._model.cancel(request_id)
+        self._model.cancel(cancellation.request_id)
+
+
+def _id_of(repository: str) -> int:
+    return zlib.crc32(repository.encode())
