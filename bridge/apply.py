@@ -12,10 +12,13 @@ from bridge import callback
 from bridge.decision import State, Submission, Sweep, Withdraw
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown
 from bridge.model import Credentials, JitConfig, Reason, RegistrationToken, Route, Scope, WorkerInput
-from bridge.naming import runner_labels
+from bridge.naming import holding_labels, runner_labels
 
 log = structlog.get_logger()
 
+
+TOKEN_MARGIN = 180.0
+"""s that a registration token must last beyond the latest start of its worker: config.sh has 120, clocks differ."""
 
 TOGETHER = 40
 """Claims that are served at once; the others' leases run only from their turn."""
@@ -137,7 +140,7 @@ class Applier:
             return jit.runner_id, submission.not_after, {"jit_config": jit.encoded}
         if route.credentials is Credentials.REGISTRATION:
             token = await self._github.registration_token(target)
-            return None, token.expires_at, {"registration_token": token.token}
+            return None, token.expires_at - TOKEN_MARGIN, {"registration_token": token.token}
         return None, submission.not_after, {}
 
     def _input(self, submission: Submission, route: Route) -> WorkerInput:
@@ -184,9 +187,37 @@ class Applier:
             if not agreed:
                 await self._to(submission, State.BUSY)
                 return
-        if submission.request_id:
-            await self._runpod.cancel(submission.endpoint, submission.request_id)
+        if submission.request_id and not await self._cancel(submission, submission.request_id):
+            return
         await self._to(submission, withdraw.to, detail=withdraw.detail)
+
+    async def _cancel(self, submission: Submission, request_id: str) -> bool:
+        """Cancel a request whose runner holds no job; whether it could be."""
+        if submission.credentials is Credentials.JIT:  # its registration is deleted, and no worker can make another
+            await self._runpod.cancel(submission.endpoint, request_id)
+            return True
+        try:
+            held = await self._hold_name(submission)
+        except NameTaken:  # its worker has registered meanwhile: the next look sees it
+            log.info("request kept: its runner has registered", runner=submission.name)
+            return False
+        try:
+            await self._runpod.cancel(submission.endpoint, request_id)
+        finally:
+            await self._github.delete_runner(submission.pool.target, held.runner_id)
+        return True
+
+    async def _hold_name(self, submission: Submission) -> JitConfig:
+        """Register a runner's name ourselves: GitHub refuses if it has one, and refuses its worker from then on.
+
+        Raises:
+            NameTaken: it has one.
+        """
+        target = submission.pool.target
+        groups = {route.name: route.runner_group for route in self._scope.routes}
+        group = await self._github.runner_group_id(target, groups.get(submission.pool.route, "Default"))
+        labels = holding_labels(self._scope.prefix, submission.created_at)
+        return await self._github.generate_jit_config(target, name=submission.name, labels=labels, group_id=group)
 
     async def _sweep(self, sweep: Sweep) -> None:
         gone = await self._github.delete_runner(sweep.target, sweep.runner.id)

@@ -155,6 +155,7 @@ class LookKind(StrEnum):
     HEALTH = "health"  # key: an endpoint
     SCAN = "scan"  # of all repositories
     DELIVERIES = "deliveries"  # of the App's delivery log
+    MISSING = "missing"  # requests that RunPod does not know: since when (Unix seconds), by submission id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,6 +195,8 @@ class Snapshot:
         runners_at: by target, Unix seconds, when the look at its runners began.
         requests: by submission id, for those that RunPod answered for.
         health: by endpoint id, where it was asked for.
+        health_at: by endpoint id, Unix seconds, when the look began that read it.
+        missing_since: by submission id, Unix seconds since when RunPod does not know its request.
         streaks: by endpoint id, the breakdowns of its workers in a row.
     """
 
@@ -212,6 +215,8 @@ class Snapshot:
     runners_at: Mapping[str, float] = field(default_factory=dict)
     requests: Mapping[str, Request] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    health_at: Mapping[str, float] = field(default_factory=dict)
+    missing_since: Mapping[str, float] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
 
     def target_of(self, job: WorkflowJob) -> str:

@@ -15,6 +15,7 @@ from bridge.model import (
     JobStatus,
     Repository,
     Request,
+    RequestStatus,
     Route,
     Runner,
     Scope,
@@ -150,8 +151,8 @@ class Observer:
         """
         problems: list[str] = []
         began = self._clock()
-        requests = await self._requests(memory.submissions, problems)
         health = await self._health(memory.submissions, problems)
+        requests = await self._requests(memory.submissions, problems)
         events = await self._missed(memory, began, problems)
         scan = events is None or began >= memory.looked_at(LookKind.SCAN) + self._scope.full_scan_every
         repositories = await self._repositories(problems) if scan or not self._scope.organisation else ()
@@ -168,6 +169,7 @@ class Observer:
             looks=(
                 *(_runners(target, found, began) for target, found in runners.items()),
                 *(Look(kind=LookKind.HEALTH, key=key, at=began, value=asdict(value)) for key, value in health.items()),
+                *_missing(memory, requests, began),
                 *([Look(kind=LookKind.SCAN, key="", at=began, value=None)] if scanned else []),
                 *([Look(kind=LookKind.DELIVERIES, key="", at=began, value=None)] if events is not None else []),
             ),
@@ -267,8 +269,10 @@ class Observer:
         return await _each(sent, lambda key: self._runpod.status(*sent[key]), problems)
 
     async def _health(self, submissions: Iterable[Submission], problems: list[str]) -> dict[str, EndpointHealth]:
-        """Asked where a request waits, and where a lost ledger may have left some that nothing else shows."""
-        waiting = {s.endpoint for s in submissions if s.state is State.SUBMITTED}
+        """Asked where a request waits, where it is not known whether there is one, and where a lost ledger may have
+        left some that nothing else shows. Before the requests themselves: see `bridge.unknown`.
+        """
+        waiting = {s.endpoint for s in submissions if s.state in (State.SUBMITTED, State.UNKNOWN)}
         unseen = {route.endpoint for route in self._scope.routes if route.credentials is not Credentials.JIT}
         return await _each(sorted(waiting | unseen), self._runpod.health, problems)
 
@@ -306,6 +310,15 @@ def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
 
 def _runners(target: str, found: Iterable[Runner], at: float) -> Look:
     return Look(kind=LookKind.RUNNERS, key=target, at=at, value=[asdict(runner) for runner in found])
+
+
+def _missing(memory: Memory, requests: Mapping[str, Request], at: float) -> list[Look]:
+    """Since when RunPod does not know requests: those of the look before whose answer did not come stay as they are."""
+    before = {k: v for look in memory.looks if look.kind is LookKind.MISSING for k, v in look.value.items()}
+    unread = {s.id for s in memory.submissions} - requests.keys()
+    missing = {key for key, request in requests.items() if request.status is RequestStatus.MISSING}
+    since = {key: before.get(key, at) for key in sorted(missing | (unread & before.keys()))}
+    return [Look(kind=LookKind.MISSING, key="", at=at, value=since)] if since or before else []
 
 
 async def _each(keys: Iterable[K], look: Callable[[K], Awaitable[T]], problems: list[str]) -> dict[K, T]:

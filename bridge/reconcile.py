@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from bridge.apply import Applier, GitHubHand, Records, RunPodHand
+from bridge.breaker import with_unanswered
 from bridge.decision import (
     OPEN_STATES,
     Claim,
@@ -59,6 +60,7 @@ class Books(Protocol):
     def open_submissions(self) -> tuple[Submission, ...]: ...
     def history(self) -> Mapping[int, JobHistory]: ...
     def streaks(self) -> Mapping[str, Streak]: ...
+    def unanswered(self) -> Mapping[str, tuple[float, ...]]: ...
     def claim(self, claim: Claim, route: Route, now: float) -> Submission: ...
     def record(self, move: Move, at: float) -> bool: ...
     def note(self, seen: Iterable[Look]) -> None: ...
@@ -227,6 +229,7 @@ class Reconciler:
         jobs = books.jobs()
         looks = [look for look in books.looks() if look.at > now - STALE]
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
+        at_health = [look for look in looks if look.kind is LookKind.HEALTH]
         runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
         looked_at = max((look.at for look in at_runners), default=0.0)
         oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=looked_at)
@@ -246,8 +249,10 @@ class Reconciler:
             runners=runners,
             runners_at={look.key: look.at for look in at_runners},
             requests=seen.requests,
-            health={look.key: EndpointHealth(**look.value) for look in looks if look.kind is LookKind.HEALTH},
-            streaks=books.streaks(),
+            health={look.key: EndpointHealth(**look.value) for look in at_health},
+            health_at={look.key: look.at for look in at_health},
+            missing_since={k: v for look in looks if look.kind is LookKind.MISSING for k, v in look.value.items()},
+            streaks=with_unanswered(books.streaks(), books.unanswered()),
         )
 
     def _claim(self, books: Books, seen: Observation) -> Decision:

@@ -40,7 +40,12 @@ ENDED = frozenset(RequestStatus) - {RequestStatus.IN_QUEUE, RequestStatus.IN_PRO
 
 @dataclass
 class Req:
-    """A request on RunPod; `said` is the answer that its worker has given and RunPod does not show yet."""
+    """A request on RunPod.
+
+    Args:
+        said: the answer that its worker has given and RunPod does not show yet.
+        shown: what `/status` shows of it in place of what is so.
+    """
 
     id: str
     route: Route
@@ -51,6 +56,7 @@ class Req:
     output: Mapping[str, object] | None = None
     error: str | None = None
     said: Reason | None = None
+    shown: RequestStatus | None = None
 
     @property
     def is_open(self) -> bool:
@@ -220,10 +226,12 @@ class World:
         self.show(request, reason)
 
     def cancel(self, request_id: str) -> None:
-        """Asked by the bridge, which must have deleted the registration before."""
+        """Asked by the bridge, which must have deleted the registration before, or hold its name itself."""
         request = self.requests[request_id]
-        names = {r.name for r in self.runners.values()}
-        assert request.name not in names, f"{request.name} was cancelled with its registration in place"
+        names = {r.name: r for r in self.runners.values()}
+        held = request.runner_id is None and request.name in names and len(names[request.name].labels) == 1
+        assert held or request.name not in names, f"{request.name} was cancelled with its registration in place"
+        assert held or request.runner_id is not None, f"{request.name} was cancelled while a worker might register it"
         assert all(w.request is not request for w in self.workers), f"{request.name} was cancelled under its worker"
         self.show(request, Reason.STOPPED)
 
@@ -235,6 +243,8 @@ class World:
 
     def status(self, request_id: str) -> Request:
         request = self.requests[request_id]
+        if request.shown:
+            return Request(id=request.id, status=request.shown)
         return Request(id=request.id, status=request.status, output=request.output, error=request.error)
 
     def _leave(self, worker: Worker, reason: Reason) -> None:
@@ -260,6 +270,7 @@ class World:
         for job in [j for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS]:
             self.end(job, "success")
         for request in self.requests.values():
+            request.shown = None
             if request.said:
                 self.show(request, request.said)
 
