@@ -23,12 +23,15 @@ from bridge.model import (
     Scope,
     WorkerInput,
 )
-from bridge.naming import runner_labels
+from bridge.naming import holding_labels, runner_labels
 from bridge.refusals import endpoint_key, github_key, keys, refused, runpod_key, target_key
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
+
+TOKEN_MARGIN = 180.0
+"""s that a registration token must last beyond the latest start of its worker: config.sh has 120, clocks differ."""
 
 TOGETHER = 40
 """Claims that are served at once; the others' leases run only from their turn."""
@@ -193,7 +196,7 @@ class Applier:
             return jit.runner_id, submission.not_after, {"jit_config": jit.encoded}
         if route.credentials is Credentials.REGISTRATION:
             token = await self._github.registration_token(target)
-            return None, token.expires_at, {"registration_token": token.token}
+            return None, token.expires_at - TOKEN_MARGIN, {"registration_token": token.token}
         return None, submission.not_after, {}
 
     def _input(self, submission: Submission, route: Route) -> WorkerInput:
@@ -256,6 +259,9 @@ class Applier:
             if proof is None:
                 await self._to(submission, State.BUSY)
                 return
+        if submission.request_id and proof is None:
+            await self._cancel_unregistered(submission, submission.request_id, withdraw)
+            return
         if submission.request_id:
             if not isinstance(proof, Deleted):
                 log.info("request kept: GitHub does not know its runner", runner=submission.name)
@@ -280,6 +286,31 @@ class Applier:
                 Cancellation(endpoint=submission.endpoint, request_id=submission.request_id, proof=proof)
             )
         await self._to(submission, withdraw.to, detail=withdraw.detail)
+
+    async def _cancel_unregistered(self, submission: Submission, request_id: str, withdraw: Withdraw) -> None:
+        """Cancel a request whose worker registers its runner itself, and has not: while we hold its name, it cannot."""
+        try:
+            held = await self._hold_name(submission)
+        except NameTaken:  # its worker has registered meanwhile: the next look sees it
+            log.info("request kept: its runner has registered", runner=submission.name)
+            return
+        try:
+            await self._runpod.cancel(Cancellation(endpoint=submission.endpoint, request_id=request_id, proof=held))
+        finally:
+            await self._github.delete_runner(submission.pool.target, held.runner_id)
+        await self._to(submission, withdraw.to, detail=withdraw.detail)
+
+    async def _hold_name(self, submission: Submission) -> JitConfig:
+        """Register a runner's name ourselves: GitHub refuses if it has one, and refuses its worker from then on.
+
+        Raises:
+            NameTaken: it has one.
+        """
+        target = submission.pool.target
+        groups = {route.name: route.runner_group for route in self._scope.routes}
+        group = await self._github.runner_group_id(target, groups.get(submission.pool.route, "Default"))
+        labels = holding_labels(self._scope.prefix, submission.created_at)
+        return await self._github.generate_jit_config(target, name=submission.name, labels=labels, group_id=group)
 
     async def _sweep(self, sweep: Sweep) -> None:
         kept = await self._github.delete_runner(sweep.target, sweep.runner.id) is None

@@ -203,6 +203,7 @@ class LookKind(StrEnum):
     WAITING = "waiting"  # of runs that wait for a review; value: see bridge.waiting
     NAMES = "names"  # of configured repositories; value: see bridge.repositories
     REFUSAL = "refusal"  # key: of bridge.refusals
+    MISSING = "missing"  # requests that RunPod does not know: since when (Unix seconds), by submission id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,6 +260,8 @@ class Snapshot:
         runners_at: by target, Unix seconds, when the look at its runners began.
         requests: by submission id, for those that RunPod answered for.
         health: by endpoint id, where it was asked for.
+        health_at: by endpoint id, Unix seconds, when the look began that read it.
+        missing_since: by submission id, Unix seconds since when RunPod does not know its request.
         streaks: by endpoint id, the breakdowns of its workers in a row.
         queued_since: by job id, Unix seconds since when it is queued, or was retried by hand, by the bridge's clock.
         idle: runners that ended without a job lately.
@@ -282,6 +285,8 @@ class Snapshot:
     runners_at: Mapping[str, float] = field(default_factory=dict)
     requests: Mapping[str, Request] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    health_at: Mapping[str, float] = field(default_factory=dict)
+    missing_since: Mapping[str, float] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     queued_since: Mapping[int, float] = field(default_factory=dict)
     idle: tuple[IdleRunner, ...] = ()

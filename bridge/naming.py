@@ -30,6 +30,11 @@ def runner_labels(route: Route, prefix: str, at: float) -> list[str]:
     return [*sorted(route.label_set), f"{prefix}-at-{int(at)}"]
 
 
+def holding_labels(prefix: str, at: float) -> list[str]:
+    """Labels of a registration that only holds its name: no job asks for them. Arguments as of `runner_labels`."""
+    return [f"{prefix}-at-{int(at)}"]
+
+
 def asked_at(prefix: str, labels: Iterable[str]) -> float | None:
     """Unix seconds when a runner with these labels was asked for, None if it is not ours."""
     start = f"{prefix}-at-"

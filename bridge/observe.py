@@ -16,6 +16,7 @@ from bridge.model import (
     JobStatus,
     Repository,
     Request,
+    RequestStatus,
     Route,
     Runner,
     Scope,
@@ -176,8 +177,8 @@ class Observer:
         problems: list[str] = []
         began = self._clock()
         self._guard.begin(self._needed(memory))
-        requests = await self._requests(memory.submissions, problems)
         health = await self._health(memory.submissions, problems)
+        requests = await self._requests(memory.submissions, problems)
         names = await self._ask_names(memory, began, problems)
         memory = memory.under(self._names)
         told = await self._missed(memory, began, problems)
@@ -205,6 +206,7 @@ class Observer:
             looks=(
                 *(_runners(target, found, began) for target, found in runners.items()),
                 *_healths(health, began),
+                *_missing(memory, requests, began),
                 *_of_scan(scan, began),
                 *([_look(LookKind.NAMES, began, self._names.value())] if self._names != names else []),
                 *([_look(LookKind.DELIVERIES, began, reached.value())] if reached else []),
@@ -382,8 +384,10 @@ class Observer:
         return await attempt(sent, lambda key: self._runpod.status(*sent[key]), problems)
 
     async def _health(self, submissions: Iterable[Submission], problems: list[str]) -> dict[str, EndpointHealth]:
-        """Asked where a request waits, and where a lost ledger may have left some that nothing else shows."""
-        waiting = {s.endpoint for s in submissions if s.state is State.SUBMITTED}
+        """Asked where a request waits, where it is not known whether there is one, and where a lost ledger may have
+        left some that nothing else shows. Before the requests themselves: see `bridge.unknown`.
+        """
+        waiting = {s.endpoint for s in submissions if s.state in (State.SUBMITTED, State.UNKNOWN)}
         unseen = {route.endpoint for route in self._scope.routes if route.credentials is not Credentials.JIT}
         return await attempt(sorted(waiting | unseen), self._runpod.health, problems)
 
@@ -431,3 +435,12 @@ def _healths(found: Mapping[str, EndpointHealth], at: float) -> Iterable[Look]:
 
 def _runners(target: str, found: Iterable[Runner], at: float) -> Look:
     return Look(kind=LookKind.RUNNERS, key=target, at=at, value=[asdict(runner) for runner in found])
+
+
+def _missing(memory: Memory, requests: Mapping[str, Request], at: float) -> list[Look]:
+    """Since when RunPod does not know requests: those of the look before whose answer did not come stay as they are."""
+    before = {k: v for look in memory.looks if look.kind is LookKind.MISSING for k, v in look.value.items()}
+    unread = {s.id for s in memory.submissions} - requests.keys()
+    missing = {key for key, request in requests.items() if request.status is RequestStatus.MISSING}
+    since = {key: before.get(key, at) for key in sorted(missing | (unread & before.keys()))}
+    return [Look(kind=LookKind.MISSING, key="", at=at, value=since)] if since or before else []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
-from bridge.breaker import probe_at
+from bridge.breaker import NO_ANSWER, probe_at
 from bridge.decision import (
     OPEN_STATES,
     WAITING_STATES,
@@ -33,9 +33,13 @@ from bridge.naming import asked_at, parse_name, runner_name
 from bridge.refusals import ENDED_UNSEEN, Gate
 from bridge.routing import Unmatched, match
 from bridge.settle import Sight, settle
+from bridge.unknown import doubtful, told, unexplained
 
 MAY_HAVE_TAKEN = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANCELLED})
 """States of a submission whose runner may have taken a job that nobody has named."""
+
+MOST_HELD = 20
+"""Requests of token modes that are taken back at a time: each takes a registration, and GitHub allows 80 a minute."""
 
 _NO_HISTORY = JobHistory(generation=0, attempts=0, last_claim=0.0, last_end=0.0)
 
@@ -123,7 +127,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     return Plan(
         claims=tuple(_claims(snapshot, asked.jobs, own)),
         moves=tuple(sorted(settled.moves, key=lambda m: m.submission.id)),
-        withdrawals=tuple(sorted([*settled.withdrawals, *idle, *surplus], key=lambda w: w.submission.id)),
+        withdrawals=tuple(_paced([*settled.withdrawals, *idle, *surplus])),
         sweeps=tuple(_sweeps(snapshot, own, strangers, submissions, now)),
         skips=tuple(sorted(gate.explain([*skips, *supplied], snapshot), key=lambda s: s.job_id)),
         given_up=tuple(sorted(job_id for job_id, verdict in evidence.verdicts.items() if verdict.given_up)),
@@ -136,18 +140,22 @@ def _settle(snapshot: Snapshot, now: float) -> _Settled:
         held[job.runner_name or ""].append(job)
     listed = {(target, r.name): r for target, runners in snapshot.runners.items() for r in runners}
     routes = {r.name: r for r in snapshot.routes}
+    beyond = unexplained(snapshot)
     settled = _Settled([], [])
     for submission in snapshot.submissions:
         if submission.state not in OPEN_STATES:
             continue
         target = submission.pool.target
         runner = listed.get((target, submission.name))
+        counted = told(submission, snapshot, beyond)
         sight = Sight(
             job=next((job for job in reversed(held[submission.name]) if _is_of(submission, job.runner_id)), None),
             runner=runner if runner and _is_of(submission, runner.id) else None,
             runners_known=snapshot.runners_at.get(target, 0.0) >= max(submission.since, snapshot.began),
             request=snapshot.requests.get(submission.id),
             route=routes.get(submission.pool.route),
+            unexplained=counted.total if counted else None,
+            missing_since=snapshot.missing_since.get(submission.id),
         )
         match settle(submission, sight, now):
             case Move() as move:
@@ -221,17 +229,29 @@ def _supply(
     snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[_Stranger], now: float
 ) -> dict[Pool, _Count]:
     counts: dict[Pool, _Count] = defaultdict(_Count)
+    doubted = doubtful(snapshot, submissions)
     for s in submissions:
-        counts[s.pool].supply += s.state in WAITING_STATES
+        counts[s.pool].supply += s.state in WAITING_STATES and s.id not in doubted
         counts[s.pool].live += s.state in OPEN_STATES
     for stranger in strangers:
         if stranger.runner.busy or now < stranger.lease_end:
             counts[stranger.pool].supply += not stranger.runner.busy
             counts[stranger.pool].live += 1
+    for pool in _outliving(snapshot, submissions):
+        counts[pool].live += 1
     for pool, requests in _unseen_requests(snapshot, submissions, strangers, now):
         counts[pool].supply += requests
         counts[pool].live += requests
     return counts
+
+
+def _outliving(snapshot: Snapshot, submissions: Iterable[Submission]) -> Iterator[Pool]:
+    """Pools of runners that GitHub lists as busy after their submission has ended: RunPod told its end too early."""
+    busy = {(target, r.name) for target, runners in snapshot.runners.items() for r in runners if r.busy}
+    for s in submissions:
+        listed_since = snapshot.runners_at.get(s.pool.target, 0.0) > s.since
+        if s.state not in OPEN_STATES and listed_since and (s.pool.target, s.name) in busy:
+            yield s.pool
 
 
 def _unseen_requests(
@@ -390,7 +410,8 @@ def _breaker(snapshot: Snapshot, route: Route, ahead: int, now: float) -> _Limit
         for s in snapshot.submissions
     )
     due = f"one is tried in {at - now:.0f} s" if now < at else "one is being tried"
-    why = f"endpoint {route.endpoint}: its last {streak.failures} workers broke down ({streak.reason}); {due}"
+    failed = f"requests failed ({NO_ANSWER})" if streak.reason == NO_ANSWER else f"workers broke down ({streak.reason})"
+    why = f"endpoint {route.endpoint}: its last {streak.failures} {failed}; {due}"
     return _Limit(1 - probes if now >= at else 0, why)
 
 
@@ -432,24 +453,36 @@ def _claims(snapshot: Snapshot, asked: Iterable[tuple[Pool, WorkflowJob]], own: 
 
 
 def _surplus(
-    snapshot: Snapshot, counts: Mapping[Pool, _Count], submissions: Iterable[Submission]
+    snapshot: Snapshot, counts: Mapping[Pool, _Count], submissions: Sequence[Submission]
 ) -> Iterator[Withdraw]:
     """Give back requests that wait for a worker with no job to wait for, newest first."""
+    doubted = doubtful(snapshot, submissions)
+    listed = {(target, r.name): r.id for target, runners in snapshot.runners.items() for r in runners}
     queued: dict[Pool, list[Submission]] = defaultdict(list)
     supply: Counter[Pool] = Counter()
     for s in submissions:
         request = snapshot.requests.get(s.id)
         waits = request is not None and request.status is RequestStatus.IN_QUEUE
-        supply[s.pool] += s.state in WAITING_STATES
-        # In token modes the runner may exist unseen: only its own idle limit ends it.
-        if waits and s.state is State.SUBMITTED and s.credentials is Credentials.JIT:
+        supply[s.pool] += s.state in WAITING_STATES and s.id not in doubted
+        if waits and s.state is State.SUBMITTED:
             queued[s.pool].append(s)
     for pool, candidates in queued.items():
         readable = pool.target in snapshot.runners
         excess = max(0, supply[pool] - len(counts[pool].demand)) * readable
         newest = sorted(candidates, key=lambda s: (-s.created_at, s.name))
         for s in newest[:excess]:
-            yield Withdraw(submission=s, to=State.CANCELLED, runner_id=s.runner_id, detail="no queued job needs it")
+            runner_id = s.runner_id or listed.get((s.pool.target, s.name))
+            yield Withdraw(submission=s, to=State.CANCELLED, runner_id=runner_id, detail="no queued job needs it")
+
+
+def _paced(withdrawals: Iterable[Withdraw]) -> Iterator[Withdraw]:
+    """What can be taken back at a time; the next look plans the rest again."""
+    held = 0
+    for withdraw in sorted(withdrawals, key=lambda w: w.submission.id):
+        s = withdraw.submission
+        held += s.credentials is not Credentials.JIT and s.request_id is not None
+        if s.credentials is Credentials.JIT or s.request_id is None or held <= MOST_HELD:
+            yield withdraw
 
 
 def _sweeps(

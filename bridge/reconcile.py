@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from bridge.apply import Applier, GitHubHand, Records, RunPodHand
+from bridge.breaker import with_unanswered
 from bridge.decision import (
     OPEN_STATES,
     Claim,
@@ -74,6 +75,7 @@ class Books(Protocol):
     def idle_runners(self, since: float, listened: float) -> tuple[IdleRunner, ...]: ...
     def last_taken(self, since: float) -> Mapping[Pool, float]: ...
     def runner_uses(self, runs: Collection[int]) -> tuple[RunnerUse, ...]: ...
+    def unanswered(self) -> Mapping[str, tuple[float, ...]]: ...
     def claim(self, claim: Claim, route: Route, now: float) -> Submission: ...
     def record(self, move: Move, at: float) -> bool: ...
     def note(self, seen: Iterable[Look]) -> None: ...
@@ -295,6 +297,7 @@ class Reconciler:
         stale = max(STALE, 3 * self._scope.interval)
         looks = [look for look in noted if look.at > now - stale]
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
+        at_health = [look for look in looks if look.kind is LookKind.HEALTH]
         runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
         looked_at = max((look.at for look in at_runners), default=0.0)
         oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=looked_at)
@@ -319,8 +322,10 @@ class Reconciler:
             runners=runners,
             runners_at={look.key: look.at for look in at_runners},
             requests=seen.requests,
-            health={look.key: EndpointHealth(**look.value) for look in looks if look.kind is LookKind.HEALTH},
-            streaks=books.streaks(),
+            health={look.key: EndpointHealth(**look.value) for look in at_health},
+            health_at={look.key: look.at for look in at_health},
+            missing_since={k: v for look in looks if look.kind is LookKind.MISSING for k, v in look.value.items()},
+            streaks=with_unanswered(books.streaks(), books.unanswered()),
             queued_since=books.queued_since() if idle or listening else {},
             idle=idle,
             last_taken=books.last_taken(now - REMEMBERED),

@@ -1,7 +1,7 @@
 """What became of one submission: the next arrow of its life, from what was seen of it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.decision import Move, State, Submission, Withdraw
 from bridge.model import (
@@ -16,9 +16,11 @@ from bridge.model import (
     WorkflowJob,
 )
 
-UNKNOWN_LEASE = 60.0
-"""s until a request whose answer did not come is given up, where its registration can be deleted: should it exist
-after all, its worker finds no registration and leaves."""
+UNKNOWN_LEASE = 30.0
+"""s from a `run` whose answer did not come until the endpoint's health tells whether RunPod accepted it."""
+
+MISSING_LASTS = 180.0
+"""s for which RunPod must answer 404 until a request counts as gone: it has done so for two minutes of running ones."""
 
 CONCLUSIONS = {
     "Succeeded": "success",
@@ -30,6 +32,9 @@ CONCLUSIONS = {
 """The runner's word for a job's result -> GitHub's conclusion."""
 
 _RUNS = frozenset({RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS})
+
+_SECOND_DELIVERY = frozenset({Reason.SESSION_CONFLICT, Reason.NAME_TAKEN})
+"""What a second worker of one request answers while the first one's runner listens or works."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,9 @@ class Sight:
             `runner` is None there is none, else it is as it was listed.
         request: RunPod's answer, None if it was not asked or did not answer.
         route: the submission's route, None if the configuration no longer has it.
+        unexplained: how many requests its endpoint had beyond those that the ledger explains, None if that was not
+            read in this very look.
+        missing_since: Unix seconds since when RunPod does not know the request.
     """
 
     job: WorkflowJob | None
@@ -50,6 +58,14 @@ class Sight:
     runners_known: bool
     request: Request | None
     route: Route | None
+    unexplained: int | None = None
+    missing_since: float | None = None
+
+    @property
+    def unregistered(self) -> bool:
+        """Whether the request waits for a worker and no runner has its name."""
+        waits = self.request is not None and self.request.status is RequestStatus.IN_QUEUE
+        return waits and self.runners_known and self.runner is None
 
 
 def settle(submission: Submission, sight: Sight, now: float) -> Move | Withdraw | None:
@@ -65,8 +81,9 @@ def settle(submission: Submission, sight: Sight, now: float) -> Move | Withdraw 
     """
     if submission.state in (State.CLAIMED, State.MINTED, State.SUBMITTING):
         return _abandoned(submission, sight, now)
+    sight = _credible(sight, now)
     if sight.job:
-        held = _held(submission, sight.job, sight.request)
+        held = _held(submission, sight.job, sight)
         if held or sight.job.status is JobStatus.IN_PROGRESS:
             return held
     if sight.runner and sight.runner.busy:
@@ -78,6 +95,28 @@ def settle(submission: Submission, sight: Sight, now: float) -> Move | Withdraw 
     if sight.request and sight.request.status not in _RUNS:
         return _ended(submission, sight.request)
     return _waiting(submission, sight, now)
+
+
+def _credible(sight: Sight, now: float) -> Sight:
+    """What was seen, without an end of the request that RunPod alone tells and that may be wrong.
+
+    A 404 must last. Any end that is not the worker's own answer is contradicted by a runner that is online.
+    """
+    request = sight.request
+    if request is None or request.status in _RUNS or _is_answer(request):
+        return sight
+    since = now if sight.missing_since is None else sight.missing_since
+    lasts = request.status is not RequestStatus.MISSING or now >= since + MISSING_LASTS
+    contradicted = sight.runner is not None and sight.runner.online
+    return sight if lasts and not contradicted else replace(sight, request=None)
+
+
+def _is_answer(request: Request) -> bool:
+    """Whether the worker that has the runner told how the request ended."""
+    if request.status is RequestStatus.COMPLETED:
+        return (request.output or {}).get("outcome") in set(Reason)
+    word = (request.error or "").partition(": ")[0]
+    return request.status is RequestStatus.FAILED and word in set(Reason) - _SECOND_DELIVERY
 
 
 def outcome(request: Request) -> tuple[State, Reason, str | None, str | None]:
@@ -131,7 +170,7 @@ def _abandoned(submission: Submission, sight: Sight, now: float) -> Move | Withd
     )
 
 
-def _held(submission: Submission, job: WorkflowJob, request: Request | None) -> Move | None:
+def _held(submission: Submission, job: WorkflowJob, sight: Sight) -> Move | None:
     """Follow the job that GitHub gave to this submission's runner."""
     if job.status is JobStatus.COMPLETED:
         return Move(
@@ -143,14 +182,21 @@ def _held(submission: Submission, job: WorkflowJob, request: Request | None) -> 
         )
     if job.status is not JobStatus.IN_PROGRESS:
         return None
-    if request and request.status not in _RUNS:
-        state, reason, _, detail = outcome(request)
-        # A doubled delivery answers session_conflict while its twin runs the job.
-        if state is not State.FINISHED and reason is not Reason.SESSION_CONFLICT:
+    # While GitHub lists the runner as busy or online, the job runs, whatever RunPod tells of the request.
+    if sight.request and sight.request.status not in _RUNS and _is_away(sight):
+        if sight.request.status is RequestStatus.MISSING:
+            return replace(_vanished(submission), held_job_id=job.id)
+        state, reason, _, detail = outcome(sight.request)
+        if state is not State.FINISHED and reason not in _SECOND_DELIVERY:
             return Move(submission=submission, to=_left(state), reason=reason, held_job_id=job.id, detail=detail)
     if submission.state is State.BUSY and submission.held_job_id == job.id:
         return None
     return Move(submission=submission, to=State.BUSY, held_job_id=job.id)
+
+
+def _is_away(sight: Sight) -> bool:
+    """Whether GitHub no longer lists the runner as one that works or listens."""
+    return sight.runners_known and not (sight.runner and (sight.runner.busy or sight.runner.online))
 
 
 def _left(state: State) -> State:
@@ -165,6 +211,8 @@ def _ended(submission: Submission, request: Request) -> Move:
 
 def _forgotten(submission: Submission, sight: Sight) -> Move | Withdraw | None:
     detail = "RunPod no longer knows the request"
+    if submission.state is State.BUSY and _is_away(sight):
+        return _vanished(submission)
     if _provably_idle(submission, sight):
         return _withdraw(submission, sight, State.EXPIRED, detail)
     # In a token mode its worker may have registered since the runners were last listed.
@@ -181,14 +229,23 @@ def _waiting(submission: Submission, sight: Sight, now: float) -> Move | Withdra
         back = online and sight.runners_known
         return Move(submission=submission, to=State.STARTED, detail="GitHub took its job back") if back else None
     if state is State.STARTED:
-        return _idle(submission, sight, now)
+        return _idle(submission, sight, now) or _expired(submission, sight, now)
     if online or (sight.request and sight.request.status is RequestStatus.IN_PROGRESS):
         return Move(submission=submission, to=State.STARTED)
     if state is State.UNKNOWN:
         return _unseen(submission, sight, now)
-    if now > submission.not_after and _provably_idle(submission, sight):
-        return _withdraw(submission, sight, State.EXPIRED, "no worker took the request within its queue_timeout")
-    return None
+    return _expired(submission, sight, now)
+
+
+def _expired(submission: Submission, sight: Sight, now: float) -> Withdraw | None:
+    """Take back a request that no worker may start any more: it would cost a start, and others wait behind it."""
+    if now <= submission.not_after:
+        return None
+    never_started = submission.state is State.SUBMITTED and _provably_idle(submission, sight)
+    unregistered = submission.credentials is not Credentials.JIT and sight.unregistered
+    if not (never_started or unregistered):
+        return None
+    return _withdraw(submission, sight, State.EXPIRED, "no worker took the request in time")
 
 
 def _gone(submission: Submission, sight: Sight) -> bool:
@@ -220,10 +277,8 @@ def _withdrawn(submission: Submission, request: Request | None) -> Move | Withdr
 
 
 def _unseen(submission: Submission, sight: Sight, now: float) -> Withdraw | None:
-    """End the wait for an answer that did not come; in token modes only a worker's own limit ends it."""
-    by_deletion = submission.since + UNKNOWN_LEASE
-    by_itself = submission.not_after + BOOT_ALLOWANCE
-    if now < (by_deletion if submission.credentials is Credentials.JIT else by_itself):
+    """End the wait for an answer that did not come: the request does not exist, or no worker may start it any more."""
+    if sight.unexplained != 0 and now < submission.not_after + BOOT_ALLOWANCE:
         return None
     return _withdraw(submission, sight, State.LOST, "RunPod's answer did not come, and no worker showed itself")
 

@@ -42,6 +42,7 @@ from bridge.model import (
 )
 from bridge.reconcile import Reconciler, Report
 from bridge.routing import match
+from bridge.settle import UNKNOWN_LEASE
 from tests.modelled import ROUTES, SCOPE, World
 
 T = TypeVar("T")
@@ -94,7 +95,10 @@ class Store:
             live = [row for row in rows if row.pool.route == route.name and row.state in OPEN_STATES]
             assert len(live) <= route.max_workers, f"{route.name} has {len(live)} open"
             if any(row.pool.route == route.name for row in new):
-                waiting = [row for row in live if row.state in WAITING_STATES]
+                # Of those without an answer it may be doubted whether they exist.
+                told = self._world.now - UNKNOWN_LEASE
+                sure = [row for row in live if row.state is not State.UNKNOWN or row.since > told]
+                waiting = [row for row in sure if row.state in WAITING_STATES]
                 known = [job for job, _ in self.run(lambda books: books.jobs()).values()]
                 assert len(waiting) <= _demand(known, route), f"{route.name}: more runners than jobs known"
                 if truthful:

@@ -43,7 +43,12 @@ ENDED = frozenset(RequestStatus) - {RequestStatus.IN_QUEUE, RequestStatus.IN_PRO
 
 @dataclass
 class Req:
-    """A request on RunPod; `said` is the answer that its worker has given and RunPod does not show yet."""
+    """A request on RunPod.
+
+    Args:
+        said: the answer that its worker has given and RunPod does not show yet.
+        shown: what `/status` shows of it in place of what is so.
+    """
 
     id: str
     route: Route
@@ -54,6 +59,7 @@ class Req:
     output: Mapping[str, object] | None = None
     error: str | None = None
     said: Reason | None = None
+    shown: RequestStatus | None = None
 
     @property
     def is_open(self) -> bool:
@@ -250,13 +256,16 @@ class World:
         self.show(request, reason)
 
     def cancel(self, request_id: str, proof: Deleted | JitConfig) -> None:
-        """Asked by the bridge, which must have deleted the registration before."""
+        """Asked by the bridge, which must have deleted the registration before, or hold its name itself."""
         request = self.requests[request_id]
         assert self.names[proof.runner_id] == request.name, f"{request.name} was cancelled for another's registration"
-        assert request.runner_id in (None, proof.runner_id), f"{request.name} has another registration of that name"
         assert request.said is not Reason.COMPLETED, f"{request.name} was cancelled after its job, before it told of it"
-        names = {r.name for r in self.runners.values()}
-        assert request.name not in names, f"{request.name} was cancelled with its registration in place"
+        names = {r.name: r for r in self.runners.values()}
+        if isinstance(proof, JitConfig):
+            assert names[request.name].id == proof.runner_id, f"{request.name} was cancelled while its name is not held"
+        else:
+            assert request.runner_id in (None, proof.runner_id), f"{request.name} has another registration of that name"
+            assert request.name not in names, f"{request.name} was cancelled with its registration in place"
         assert all(w.request is not request for w in self.workers), f"{request.name} was cancelled under its worker"
         self.show(request, Reason.STOPPED)
 
@@ -268,6 +277,8 @@ class World:
 
     def status(self, request_id: str) -> Request:
         request = self.requests[request_id]
+        if request.shown:
+            return Request(id=request.id, status=request.shown)
         return Request(id=request.id, status=request.status, output=request.output, error=request.error)
 
     def _leave(self, worker: Worker, reason: Reason) -> None:
@@ -295,6 +306,7 @@ class World:
         for job in [j for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS]:
             self.end(job, "success")
         for request in self.requests.values():
+            request.shown = None
             if request.said:
                 self.show(request, request.said)
 

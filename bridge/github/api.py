@@ -40,7 +40,7 @@ RUNS_LISTED = 1_000
 https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-repository
 """
 
-REGISTRATION_MARGIN = 600.0
+REGISTRATION_MARGIN = 2700.0
 """s of life that a shared registration token must have left."""
 
 LAG_WAITS = (1.0, 2.0, 4.0)

@@ -203,6 +203,13 @@ class Books:
         rows = self._connection.execute(st.STREAKS).mappings()
         return {row["endpoint"]: Streak(**{k: v for k, v in row.items() if k != "endpoint"}) for row in rows}
 
+    def unanswered(self) -> Mapping[str, tuple[float, ...]]:
+        """By endpoint, Unix seconds of the requests without an answer since RunPod last answered one."""
+        found: dict[str, tuple[float, ...]] = {}
+        for endpoint, at in self._connection.execute(st.UNANSWERED):
+            found[endpoint] = (*found.get(endpoint, ()), at)
+        return found
+
     def claim(self, claim: Claim, route: Route, now: float) -> Submission:
         """Write a claim; its name can never be claimed again."""
         submission = Submission(

@@ -14,6 +14,7 @@ from bridge.decision import (
     FREE_REASONS,
     IDLE_REASONS,
     IDLE_STATES,
+    LEASED_STATES,
     OPEN_STATES,
     PROOF_STATES,
     LookKind,
@@ -30,6 +31,9 @@ INSERT: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgr
 IS_OPEN: Condition = submissions.c.state.in_(OPEN_STATES)
 
 _RANK = {JobStatus.QUEUED: 1, JobStatus.IN_PROGRESS: 2, JobStatus.COMPLETED: 3}
+ANSWERED_STATES = frozenset(State) - LEASED_STATES - {State.UNKNOWN, State.LOST, State.RELEASED}
+"""States of a submission whose request RunPod may have answered with an id."""
+
 _NOT_COMPLETED: Condition = jobs.c.status != sa.literal_column(f"'{JobStatus.COMPLETED}'")
 """In the words of the index `jobs_open`: SQLite does not use it for a parameter."""
 
@@ -135,6 +139,20 @@ def _streaks() -> sa.Select[Any]:
     )
 
 
+def _unanswered() -> sa.Select[Any]:
+    """Requests whose answer did not come and that did not show up, since RunPod last answered one of their endpoint."""
+    s, later = submissions.c, submissions.alias("later").c
+    answered = sa.exists().where(
+        later.state.in_(ANSWERED_STATES),
+        later.endpoint == s.endpoint,
+        later.since >= s.created_at,  # of what was created later it is so: this is for the index
+        later.created_at >= s.created_at,
+        later.request_id.is_not(None),
+    )
+    without = s.state.in_([State.UNKNOWN, State.LOST]) & s.request_id.is_(None) & s.started_at.is_(None)
+    return sa.select(s.endpoint, s.created_at).where(without, ~answered)
+
+
 JOB_FIELDS = tuple(f.name for f in fields(WorkflowJob))
 JOB = [sa.cast(jobs.c[name], sa.Text) if name == "labels" else jobs.c[name] for name in JOB_FIELDS]
 """A job's columns, its labels as they are stored."""
@@ -180,6 +198,7 @@ FORGET_JOBS = sa.delete(jobs).where(
     # NOT IN is never true beside NULL, and a job that never ran has no runner_name.
     sa.func.coalesce(jobs.c.runner_name, "").not_in(sa.select(submissions.c.name).where(IS_OPEN)),
 )
+UNANSWERED = _unanswered()
 KNOWN_DELIVERIES = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(sa.bindparam("guids", expanding=True)))
 
 

@@ -27,7 +27,7 @@ from bridge.errors import (
 )
 from bridge.github import auth as auth_module
 from bridge.github import transport
-from bridge.github.api import GitHub, web_url_of
+from bridge.github.api import REGISTRATION_MARGIN, GitHub, web_url_of
 from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
@@ -218,6 +218,24 @@ def test_one_registration_token_serves_many_workers() -> None:
 
     emulator = driven(a_github(), drive)
     assert emulator.calls["POST /repos/{owner}/{repo}/actions/runners/registration-token"] == 1
+
+
+def test_a_registration_token_is_shared_only_while_most_of_its_hour_is_left() -> None:
+    """A request that waits for a worker must not outlive it."""
+    ahead = 0.0
+
+    async def drive(emulator: GitHubEmulator, _: GitHub) -> None:
+        nonlocal ahead
+        emulator.access.add_pat("ghp_a")
+        async with http_client() as http:
+            github = GitHub(http, PatAuth("ghp_a"), api_url=emulator.api_url, clock=lambda: time.time() + ahead)
+            first = await github.registration_token("orgs/acme")
+            ahead = first.expires_at - time.time() - REGISTRATION_MARGIN - 5
+            assert await github.registration_token("orgs/acme") == first
+            ahead += 10
+            assert await github.registration_token("orgs/acme") != first
+
+    driven(a_github(), drive)
 
 
 def mint(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:

@@ -20,7 +20,7 @@ from bridge.reconcile import Report
 from tests.conftest import tried
 from tests.copies import Mishap, Process, Store, modelled
 from tests.faults.conftest import FULL
-from tests.modelled import World
+from tests.modelled import ENDED, World
 
 EXAMPLES, STEPS = (500, 60) if FULL else (60, 50)
 
@@ -169,6 +169,12 @@ class Histories(RuleBasedStateMachine):
     def a_request_vanishes(self, which: int) -> None:
         """RunPod forgets it, whatever becomes of its worker."""
         _pick(self._requests(RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS), which).status = RequestStatus.MISSING
+
+    @precondition(lambda self: self._requests(RequestStatus.IN_PROGRESS))
+    @rule(which=WHICH, status=st.sampled_from([None, RequestStatus.MISSING, *sorted(ENDED)]))
+    def runpod_shows_a_running_request_as_ended(self, which: int, status: RequestStatus | None) -> None:
+        """For a while: until it shows what is so."""
+        _pick(self._requests(RequestStatus.IN_PROGRESS), which).shown = status
 
     # --- dispatchers ---
 
@@ -349,3 +355,121 @@ def test_a_job_that_is_queued_again_though_it_was_in_progress_is_looked_up_at_on
     history.world.jobs[job.id] = again
     assert hear("true") is JobStatus.QUEUED
     history.teardown()
+
+
+# --- requests that are taken back, and requests without an answer ---
+
+
+def one(labels: str = "cpu") -> Histories:
+    """A dispatcher, a queued job, and the request for it."""
+    history = Histories()
+    history.deploy([0], webhook=False)
+    history.jobs_are_queued([labels])
+    history.a_dispatcher_looks(0, {}, False)
+    return history
+
+
+def states(history: Histories) -> list[State]:
+    return [row.state for row in history.copies[0].store.rows()]
+
+
+def test_a_cancelled_runs_request_is_taken_back_in_a_token_mode_too() -> None:
+    history = one()
+    history.a_job_is_cancelled(0)
+    history.a_dispatcher_looks(0, {}, False)
+    assert states(history) == [State.CANCELLED]
+    assert history.world.is_over(), "not even the registration that held the name is left"
+    history.teardown()
+
+
+@pytest.mark.parametrize("call", range(12))
+def test_but_not_when_its_worker_registers_just_before_any_call_of_that_look(call: int) -> None:
+    """The world itself refuses to see it cancelled under its worker."""
+    history = Histories()
+    history.deploy([0], webhook=False)
+    history.jobs_are_queued(["cpu", "cpu"])
+    history.a_dispatcher_looks(0, {}, False)
+    history.a_job_is_cancelled(0)
+    history.a_dispatcher_looks(0, {call: Mishap.RACE}, False)
+    history.teardown()
+    assert sum(len(runners) for runners in history.world.executions.values()) == 1
+
+
+@pytest.mark.parametrize("mishap", [Mishap.LOST, Mishap.NOT_DONE, Mishap.REFUSED, Mishap.DIE_AFTER, Mishap.DIE_BEFORE])
+@pytest.mark.parametrize("call", range(5, 12))
+def test_and_whatever_befalls_a_call_of_it_nothing_is_left(call: int, mishap: Mishap) -> None:
+    history = one()
+    history.a_job_is_cancelled(0)
+    history.a_dispatcher_looks(0, {call: mishap}, False)
+    for _ in range(3):
+        history.a_dispatcher_looks(0, {}, False)
+    assert history.world.is_over()
+    history.teardown()
+
+
+def test_a_request_that_no_worker_took_in_time_is_taken_back_and_asked_for_again() -> None:
+    """In a token mode, where it would cost a start and the next one wait behind it."""
+    history = one()
+    (first,) = history.world.requests.values()
+    history.time_passes(history.world.requests[first.id].not_after - history.world.now + 1.0)
+    history.a_dispatcher_looks(0, {}, False)
+    history.a_dispatcher_looks(0, {}, False)
+    first, second = history.world.requests.values()
+    assert (first.status, second.status) == (RequestStatus.CANCELLED, RequestStatus.IN_QUEUE)
+    assert second.not_after > history.world.now + 1_800
+    history.teardown()
+
+
+@pytest.mark.parametrize("labels", ["gpu", "cpu"])
+@pytest.mark.parametrize("mishap", [Mishap.LOST, Mishap.NOT_DONE])
+def test_an_unanswered_request_is_waited_for_if_there_is_one_and_only_then(labels: str, mishap: Mishap) -> None:
+    history = Histories()
+    history.deploy([0], webhook=False)
+    history.jobs_are_queued([labels])
+    submit = next(n for n in range(20) if _is_submission(labels, n))
+    history.a_dispatcher_looks(0, {submit: mishap}, False)
+    for _ in range(6):  # a long cold start
+        history.time_passes(65.0)
+        history.a_dispatcher_looks(0, {}, False)
+    exists = mishap is Mishap.LOST
+    assert len(history.world.requests) == 1
+    assert sorted(states(history)) == ([State.UNKNOWN] if exists else [State.LOST, State.SUBMITTED])
+    history.world.race()
+    history.a_dispatcher_looks(0, {}, False)
+    history.teardown()
+    assert len(history.world.requests) == 1
+    assert [len(runners) for runners in history.world.executions.values()] == [1]
+
+
+def _is_submission(labels: str, call: int) -> bool:
+    """Whether this call of a first look is the one that sends a request."""
+    history = Histories()
+    history.deploy([0], webhook=False)
+    history.jobs_are_queued([labels])
+    history.a_dispatcher_looks(0, {call: Mishap.LOST}, False)
+    found = states(history) == [State.UNKNOWN]
+    history.teardown()
+    return found
+
+
+@pytest.mark.parametrize("status", [RequestStatus.MISSING, RequestStatus.FAILED, RequestStatus.COMPLETED])
+def test_running_requests_that_runpod_shows_as_ended_for_two_minutes_keep_their_place(status: RequestStatus) -> None:
+    """The cap of three holds, whatever RunPod tells, and the endpoint counts as no broken one."""
+    history = Histories()
+    history.deploy([0], webhook=False)
+    history.jobs_are_queued(["gpu"] * 4)
+    history.jobs_are_queued(["gpu"] * 2)
+    history.a_dispatcher_looks(0, {}, False)
+    history.world.race()
+    history.a_dispatcher_looks(0, {}, False)
+    for number in range(3):
+        history.runpod_shows_a_running_request_as_ended(number, status)
+    for _ in range(4):
+        history.time_passes(30.0)
+        history.a_dispatcher_looks(0, {}, False)
+    assert len(history.world.requests) == 3
+    assert states(history) == [State.BUSY] * 3
+    for request in history.world.requests.values():
+        request.shown = None
+    history.teardown()
+    assert len(history.world.requests) == 6

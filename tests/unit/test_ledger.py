@@ -613,6 +613,37 @@ def test_a_worker_that_took_a_job_has_proved_its_endpoint_even_if_the_job_killed
     asyncio.run(main())
 
 
+def test_requests_without_an_answer_count_until_runpod_answers_one(ledger: Ledger) -> None:
+    def unanswered(books: Books, job_id: int, at: float, to: State = State.UNKNOWN) -> Submission:
+        books.merge([a_job(job_id)], NOW)
+        claim = Claim(pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1)
+        row = books.claim(claim, a_route(), at)
+        books.record(Move(submission=row, to=to), at + 10)
+        return replace(row, state=to)
+
+    def told() -> dict[str, tuple[float, ...]]:
+        found = asyncio.run(ledger.read(lambda books: books.unanswered()))
+        return {endpoint: tuple(sorted(times)) for endpoint, times in found.items()}
+
+    def write(books: Books) -> None:
+        unanswered(books, 1, NOW)
+        unanswered(books, 2, NOW + 20, State.LOST)
+        unanswered(books, 3, NOW + 30, State.SUBMITTING)
+        found = unanswered(books, 4, NOW + 40)
+        books.advance(found, State.STARTED)  # its worker has shown itself
+
+    asyncio.run(ledger.transact(write))
+    assert told() == {"ep-1": (NOW, NOW + 20)}
+
+    def answer(books: Books) -> None:
+        books.advance(
+            unanswered(books, 5, NOW + 10, State.SUBMITTING), State.SUBMITTED, since=NOW + 21, request_id="r5"
+        )
+
+    asyncio.run(ledger.transact(answer))
+    assert told() == {"ep-1": (NOW + 20,)}
+
+
 def test_retry_forgets_the_attempts_of_an_open_job(ledger: Ledger) -> None:
     def write(books: Books) -> None:
         books.merge([a_job(1)], NOW)

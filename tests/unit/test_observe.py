@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-from bridge.decision import JobHistory, Look, LookKind
+from bridge.decision import JobHistory, Look, LookKind, State, Submission
+from bridge.errors import Unavailable
 from bridge.model import (
     EndpointHealth,
     JobStatus,
@@ -18,7 +19,7 @@ from bridge.model import (
     WorkflowJob,
 )
 from bridge.observe import LOOK_AGAIN, MOST_AGAIN, Memory, Observer
-from tests.values import NOW, a_job, a_route
+from tests.values import NOW, a_job, a_route, a_submission
 
 SCOPE = Scope(
     owner="acme",
@@ -63,13 +64,21 @@ class GitHub:
 
 
 class RunPod:
-    """An endpoint at rest."""
+    """An endpoint at rest that knows no request, and notes what it was asked."""
 
-    async def health(self, _endpoint: str) -> EndpointHealth:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def health(self, endpoint: str) -> EndpointHealth:
+        self.calls.append(endpoint)
         return EndpointHealth()
 
     async def status(self, _endpoint: str, request_id: str) -> Request:
-        return Request(id=request_id, status=RequestStatus.MISSING)
+        self.calls.append(request_id)
+        if request_id == "unread":
+            raise Unavailable("no answer")
+        known = request_id == "known"
+        return Request(id=request_id, status=RequestStatus.IN_QUEUE if known else RequestStatus.MISSING)
 
 
 class QuietLog:
@@ -163,3 +172,40 @@ def test_what_two_passes_on_events_doubt_is_asked_about_once() -> None:
         assert len((await observer.glance((), (), doubted)).jobs) == 1
 
     asyncio.run(main())
+
+
+# --- RunPod ---
+
+
+def looked(runpod: RunPod, *submissions: Submission, looks: tuple[Look, ...] = ()) -> tuple[Look, ...]:
+    """What a look at NOW has seen."""
+    remembered = Memory(
+        jobs={},
+        submissions=submissions,
+        looks=(Look(kind=LookKind.SCAN, key="", at=NOW - 60, value=None), *looks),
+        known_deliveries=_nothing_known,
+        history={},
+    )
+    return asyncio.run(Observer(SCOPE, GitHub(), runpod, QuietLog(), clock=lambda: NOW).look(remembered)).looks
+
+
+def missing(seen: tuple[Look, ...]) -> list[Any]:
+    return [look.value for look in seen if look.kind is LookKind.MISSING]
+
+
+def test_since_when_runpod_does_not_know_a_request_is_kept_from_look_to_look() -> None:
+    rows = [a_submission(n, request_id=request) for n, request in enumerate(("new", "again", "known", "unread"))]
+    before = {row.id: NOW - 50 for row in rows[1:]} | {"ended": NOW - 50}
+    assert missing(
+        looked(RunPod(), *rows, looks=(Look(kind=LookKind.MISSING, key="", at=NOW - 30, value=before),))
+    ) == [{rows[0].id: NOW, rows[1].id: NOW - 50, rows[3].id: NOW - 50}]
+    assert not missing(looked(RunPod(), rows[2])), "nothing is written where there is nothing to tell"
+
+
+def test_the_health_of_an_endpoint_is_read_before_its_requests_also_for_one_without_an_answer() -> None:
+    runpod = RunPod()
+    looked(runpod, a_submission(1, State.UNKNOWN, request_id=None), a_submission(2, State.STARTED, request_id="known"))
+    assert runpod.calls == ["ep-1", "known"]
+    quiet = RunPod()
+    looked(quiet, a_submission(2, State.STARTED, request_id="known"))
+    assert quiet.calls == ["known"], "nobody needs to know its health"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bridge.decision import OPEN_STATES, WAITING_STATES, JobHistory, Plan, Pool, Snapshot, State, Submission
 from bridge.evidence import FAILED_PAUSE, MAX_FAILURES
 from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, Request, RequestStatus, Runner
-from bridge.plan import plan
+from bridge.plan import MOST_HELD, plan
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 IN_QUEUE = RequestStatus.IN_QUEUE
@@ -158,10 +158,26 @@ def test_requests_that_no_job_needs_any_more_are_taken_back_newest_first() -> No
     assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-2-1", State.CANCELLED)]
 
 
-def test_in_token_modes_a_request_whose_runner_cannot_be_seen_is_never_taken_back() -> None:
+def test_in_token_modes_too_and_a_runner_that_is_listed_is_deleted_first() -> None:
     unseen = a_submission(1, credentials=Credentials.REGISTRATION, runner_id=None)
     requests = {unseen.id: Request(id="r", status=IN_QUEUE)}
-    assert not plan(a_snapshot(submissions=(unseen,), requests=requests), NOW).withdrawals
+    snapshot = a_snapshot(submissions=(unseen,), requests=requests)
+    assert [(w.to, w.runner_id) for w in plan(snapshot, NOW).withdrawals] == [(State.CANCELLED, None)]
+    offline = a_runner(unseen.name, id=77, online=False)
+    listed = replace(snapshot, runners={ORG: (offline,)})
+    assert [(w.to, w.runner_id) for w in plan(listed, NOW).withdrawals] == [(State.CANCELLED, 77)]
+    runs = replace(snapshot, requests={unseen.id: Request(id="r", status=RequestStatus.IN_PROGRESS)})
+    assert not plan(runs, NOW).withdrawals
+
+
+def test_in_token_modes_so_many_are_taken_back_at_a_time() -> None:
+    """Each costs GitHub a registration."""
+    rows = [a_submission(n, credentials=Credentials.APP, runner_id=None) for n in range(MOST_HELD + 5)]
+    requests = {s.id: Request(id="r", status=IN_QUEUE) for s in rows}
+    snapshot = a_snapshot(submissions=tuple(rows), requests=requests)
+    assert len(plan(snapshot, NOW).withdrawals) == MOST_HELD
+    registered = replace(snapshot, submissions=tuple(replace(s, credentials=Credentials.JIT) for s in rows))
+    assert len(plan(registered, NOW).withdrawals) == MOST_HELD + 5
 
 
 def test_a_job_whose_runners_keep_failing_is_tried_ever_more_rarely() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from bridge.decision import PROOF_STATES, Move, State, Submission, Withdraw
-from bridge.model import Credentials, JobStatus, Reason, Request, RequestStatus, Runner, WorkflowJob
-from bridge.settle import UNKNOWN_LEASE, Sight, settle
+from bridge.model import BOOT_ALLOWANCE, Credentials, JobStatus, Reason, Request, RequestStatus, Runner, WorkflowJob
+from bridge.settle import MISSING_LASTS, Sight, settle
 from tests.values import NOW, a_job, a_route, a_runner, a_submission
 
 IDLE, BUSY = a_runner("runpod-1-1"), a_runner("runpod-1-1", busy=True)
@@ -58,7 +58,8 @@ def step(submission: Submission, **given: Any) -> tuple[State, Reason | None] | 
         ({"request": failed("Traceback ...")}, (State.FAILED, Reason.CRASHED)),
         ({"request": a_request(RequestStatus.TIMED_OUT)}, (State.FAILED, Reason.TIMED_OUT)),
         ({"request": a_request(RequestStatus.CANCELLED)}, (State.CANCELLED, Reason.STOPPED)),
-        ({"request": a_request(RequestStatus.MISSING)}, State.EXPIRED),
+        ({"request": a_request(RequestStatus.MISSING)}, None),
+        ({"request": a_request(RequestStatus.MISSING), "missing_since": NOW - MISSING_LASTS}, State.EXPIRED),
     ],
 )
 def test_a_submitted_request_follows_what_is_seen(given: dict[str, Any], becomes: object) -> None:
@@ -71,15 +72,64 @@ def test_a_submitted_request_follows_what_is_seen(given: dict[str, Any], becomes
         {"runner": BUSY, "request": failed("session_conflict: twin")},
         {"job": held(JobStatus.IN_PROGRESS), "request": failed("session_conflict: twin")},
         {"runner": BUSY, "request": a_request(RequestStatus.MISSING)},
+        {"runner": BUSY, "request": a_request(RequestStatus.MISSING), "missing_since": NOW - 2 * MISSING_LASTS},
     ],
 )
 def test_github_saying_busy_outranks_a_request_that_ended(given: dict[str, Any]) -> None:
     assert step(a_submission(), **given) == State.BUSY
 
 
-def test_a_worker_that_died_under_its_job_frees_its_place() -> None:
-    dead = step(a_submission(state=State.BUSY), job=held(JobStatus.IN_PROGRESS), request=failed("crashed: oom"))
-    assert dead == (State.FAILED, Reason.CRASHED)
+FALSE_ENDS = [
+    a_request(RequestStatus.MISSING),
+    a_request(RequestStatus.TIMED_OUT),
+    a_request(RequestStatus.CANCELLED),
+    a_request(RequestStatus.FAILED),
+    a_request(RequestStatus.COMPLETED),
+    failed("crashed: told by a second delivery"),
+    failed("name_taken: told by a second delivery"),
+]
+
+
+@pytest.mark.parametrize("request_", FALSE_ENDS, ids=lambda r: f"{r.status} {r.error or ''}".strip())
+def test_a_runner_with_a_job_stays_busy_whatever_runpod_tells_of_its_request(request_: Request) -> None:
+    """As long as GitHub lists the runner as busy, or has not been asked for it since."""
+    works = a_submission(state=State.BUSY, held_job_id=9)
+    job = held(JobStatus.IN_PROGRESS)
+    assert step(works, job=job, runner=BUSY, request=request_, missing_since=NOW - 2 * MISSING_LASTS) is None
+    assert step(works, job=job, request=request_, runners_known=False) is None
+    assert step(works, runner=BUSY, request=request_) is None
+
+
+@pytest.mark.parametrize("request_", [*FALSE_ENDS[:5], FALSE_ENDS[6]], ids=lambda r: str(r.status))
+def test_an_end_that_runpod_alone_tells_waits_while_the_runner_is_online(request_: Request) -> None:
+    listens = a_submission(state=State.STARTED, since=NOW - 5)
+    late = {"request": request_, "missing_since": NOW - 2 * MISSING_LASTS}
+    assert step(listens, runner=IDLE, **late) is None
+    assert step(listens, runner=a_runner("runpod-1-1", online=False), **late) is not None
+
+
+def test_a_404_counts_only_when_it_lasts() -> None:
+    listens = a_submission(state=State.STARTED, since=NOW - 5)
+    gone = {"request": a_request(RequestStatus.MISSING)}
+    assert step(listens, **gone) is None
+    assert step(listens, **gone, missing_since=NOW - MISSING_LASTS + 1) is None
+    assert step(listens, **gone, missing_since=NOW - MISSING_LASTS) == State.EXPIRED
+
+
+def test_a_runner_that_left_its_job_with_a_request_that_runpod_has_forgotten_is_no_crash() -> None:
+    works = a_submission(state=State.BUSY, held_job_id=9)
+    gone = {"request": a_request(RequestStatus.MISSING), "missing_since": NOW - MISSING_LASTS}
+    assert step(works, job=held(JobStatus.IN_PROGRESS), **gone) == (State.FINISHED, Reason.COMPLETED)
+    assert step(works, **gone) == (State.FINISHED, Reason.COMPLETED)
+
+
+def test_a_worker_that_died_under_its_job_frees_its_place_once_github_has_given_its_runner_up() -> None:
+    works = a_submission(state=State.BUSY)
+    job, oom = held(JobStatus.IN_PROGRESS), failed("crashed: oom")
+    assert step(works, job=job, runner=BUSY, request=oom) == State.BUSY
+    assert step(works, job=job, request=oom) == (State.FAILED, Reason.CRASHED)
+    offline = a_runner("runpod-1-1", online=False)
+    assert step(works, job=job, runner=offline, request=oom) == (State.FAILED, Reason.CRASHED)
 
 
 def test_a_job_taken_by_another_runner_binds_the_submission_that_took_it() -> None:
@@ -101,20 +151,26 @@ def test_a_claim_whose_dispatcher_died_is_released_with_its_runner(state: State)
 
 def test_a_request_whose_answer_was_never_recorded_is_unknown_then_lost_but_never_sent_again() -> None:
     assert step(a_submission(state=State.SUBMITTING, request_id=None)) == State.UNKNOWN
-    unknown = {"state": State.UNKNOWN, "request_id": None, "since": NOW - UNKNOWN_LEASE / 2}
+    unknown = {"state": State.UNKNOWN, "request_id": None}
     assert step(a_submission(**unknown)) is None
     assert step(a_submission(**unknown), runner=IDLE) == State.STARTED
     assert step(a_submission(**unknown), runner=BUSY) == State.BUSY
-    old = a_submission(**{**unknown, "since": NOW - UNKNOWN_LEASE - 1})
-    assert step(old, runner=a_runner("runpod-1-1", online=False)) == State.LOST
 
 
-def test_in_token_modes_an_unseen_request_is_given_up_only_when_no_worker_may_start_it() -> None:
-    unknown = {"state": State.UNKNOWN, "request_id": None, "runner_id": None}
-    old = a_submission(**unknown, credentials=Credentials.REGISTRATION, since=NOW - UNKNOWN_LEASE - 1)
-    assert step(old) is None
-    late = a_submission(**unknown, credentials=Credentials.REGISTRATION, not_after=NOW - 1000)
-    assert step(late) == State.LOST
+@pytest.mark.parametrize("mode", Credentials)
+def test_whether_an_unanswered_request_exists_is_told_by_what_its_endpoint_has(mode: Credentials) -> None:
+    """A registration is deleted only when there is no request that it could be for."""
+    registered = mode is Credentials.JIT
+    unknown = a_submission(
+        state=State.UNKNOWN, request_id=None, credentials=mode, runner_id=101 if registered else None
+    )
+    given = {"runner": a_runner("runpod-1-1", online=False) if registered else None}
+    assert step(unknown, **given) is None, "the endpoint's health has not been read since"
+    assert step(unknown, **given, unexplained=1) is None
+    assert step(unknown, **given, unexplained=0) == State.LOST
+    over = a_submission(**{f: getattr(unknown, f) for f in ("state", "credentials", "runner_id", "request_id")},
+                        not_after=NOW - BOOT_ALLOWANCE)  # fmt: skip
+    assert step(over, **given, unexplained=1) == State.LOST, "no worker may start it any more"
 
 
 def test_a_request_that_found_no_worker_in_time_is_taken_back() -> None:
@@ -123,8 +179,21 @@ def test_a_request_that_found_no_worker_in_time_is_taken_back() -> None:
     assert step(a_submission(**late), runner=offline, request=a_request(QUEUED)) == State.EXPIRED
     assert step(a_submission(**late), runners_known=False, request=a_request(QUEUED)) == State.EXPIRED
     assert step(a_submission(**late), request=a_request(QUEUED)) is None, "no registration is left to prove it"
-    token = a_submission(**late, credentials=Credentials.REGISTRATION, runner_id=None)
-    assert step(token, request=a_request(QUEUED)) is None
+
+
+@pytest.mark.parametrize("mode", [Credentials.REGISTRATION, Credentials.APP, Credentials.PAT])
+def test_in_token_modes_so_is_one_that_waits_without_a_runner(mode: Credentials) -> None:
+    token = {"credentials": mode, "runner_id": None}
+    late = a_submission(**token, not_after=NOW - 1)
+    waits = {"request": a_request(QUEUED)}
+    assert step(late, **waits) == State.EXPIRED
+    assert step(late, **waits, runners_known=False) is None, "its runner may have registered"
+    assert step(late, request=a_request(RUNS)) == State.STARTED
+    assert step(late) is None, "whether it waits is not known"
+    assert step(a_submission(**token), **waits) is None, "a worker may still start it"
+    delivered_again = a_submission(**token, state=State.STARTED, not_after=NOW - 1)
+    assert step(delivered_again, **waits) == State.EXPIRED
+    assert step(delivered_again, request=a_request(RUNS)) is None
 
 
 def test_an_idle_runner_is_ended_after_its_routes_limit() -> None:
@@ -171,14 +240,15 @@ def test_what_was_listed_before_does_not_outrank_what_was_recorded_since() -> No
 def test_in_token_modes_a_forgotten_request_is_closed_only_when_the_runners_were_listed_since() -> None:
     """Its worker may have registered meanwhile; nothing is cancelled that GitHub was not asked about."""
     submission = a_submission(1, State.SUBMITTED, credentials=Credentials.REGISTRATION, runner_id=None)
-    forgotten = a_request(RequestStatus.MISSING)
-    assert step(submission, request=forgotten, runners_known=False) is None
-    closed = settle(submission, seen(request=forgotten), NOW)
+    forgotten = {"request": a_request(RequestStatus.MISSING), "missing_since": NOW - MISSING_LASTS}
+    assert step(submission, **forgotten, runners_known=False) is None
+    closed = settle(submission, seen(**forgotten), NOW)
     assert isinstance(closed, Move)
     assert closed.to is State.EXPIRED
-    given_back = settle(submission, seen(request=forgotten, runner=IDLE), NOW)
+    offline = a_runner("runpod-1-1", online=False)
+    given_back = settle(submission, seen(**forgotten, runner=offline), NOW)
     assert isinstance(given_back, Withdraw)
-    assert given_back.runner_id == IDLE.id
+    assert given_back.runner_id == offline.id
 
 
 def test_a_runner_that_left_and_has_no_request_to_ask_about_is_closed() -> None:
