@@ -222,7 +222,8 @@ def test_a_request_whose_registration_was_deleted_is_cancelled_until_runpod_says
         assert isinstance(action, Withdraw)
         assert (action.to, action.runner_id) == (State.CANCELLED, None)
     for status in (RequestStatus.CANCELLED, RequestStatus.MISSING):
-        assert step(withdrawn, request=a_request(status)) == (State.CANCELLED, Reason.STOPPED)
+        seen_long_ago = {"request": a_request(status), "missing_since": NOW - MISSING_LASTS}
+        assert step(withdrawn, **seen_long_ago) == (State.CANCELLED, Reason.STOPPED)
     assert step(withdrawn, request=failed("registration_lost: gone")) == (State.FAILED, Reason.REGISTRATION_LOST)
 
 
