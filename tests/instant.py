@@ -150,7 +150,7 @@ class _Life:
         if self._fate is Fate.DIES_BEFORE:
             raise _Gone
         if self._runpod.clock() > self._input.get("not_after", float("inf")):
-            return _Outcome(outcome="no_job")
+            return _Outcome(outcome="expired")
         if self._fate is Fate.CRASHES:
             raise _Failed("crashed: RuntimeError: on request")
         runner = self._registered()
