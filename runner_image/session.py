@@ -63,7 +63,7 @@ class _Clock:
     def enter(self, phase: str) -> None:
         now = time.monotonic()
         self.seconds[self.phase] = round(self.seconds.get(self.phase, 0.0) + now - self.began, 3)
-        self.phase, self.began = phase, now
+        self.phase, self.began = str(phase), now
 
 
 class Session:
