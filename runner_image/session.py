@@ -64,7 +64,7 @@ class _Clock:
     def enter(self, phase: str) -> None:
         now = time.monotonic()
         self.seconds[self.phase] = round(self.seconds.get(self.phase, 0.0) + now - self.began, 3)
-        self.phase, self.began = phase, now
+        self.phase, self.began = str(phase), now
 
 
 class Session:
@@ -146,8 +146,7 @@ class Session:
 
     async def _configured(self) -> dict[str, str]:
         """Register the runner; what the Listener's environment needs beyond the job's."""
-        await asyncio.to_thread(forget_job, self._root, self._account)
-        self._folder = await asyncio.to_thread(remember, self._root)
+        await asyncio.to_thread(self._prepare_folder)
         if self._request.mode is Credentials.JIT:
             return {"ACTIONS_RUNNER_INPUT_JITCONFIG": self._request.secret or ""}
         token = await registration_token(self._request, self._worker_environment)
@@ -239,6 +238,8 @@ class Session:
         if deletion is Deletion.AGREED:
             self._runner_id = None
             return False
+        if self._progress.phase is not Phase.LISTEN:
+            return True  # it lost its connection meanwhile, which has a limit of its own
         now = asyncio.get_running_loop().time()
         until = self._kept_until.setdefault(deletion, now + KEEP_LIMITS[deletion])
         self._deadline = now + DELETION_AGAIN
@@ -317,10 +318,17 @@ class Session:
             await self._deleted(self._runner_id)
         if reason not in (Reason.COMPLETED, Reason.NO_JOB):
             await asyncio.to_thread(self._keep_diagnostics)
-        await asyncio.to_thread(forget_job, self._root, self._account)
-        if self._folder is not None:
-            await asyncio.to_thread(restore, self._root, self._folder)
+        await asyncio.to_thread(self._put_folder_back)
         self._clock.enter("done")
+
+    def _prepare_folder(self) -> None:
+        forget_job(self._root, self._account)
+        self._folder = remember(self._root)
+
+    def _put_folder_back(self) -> None:
+        forget_job(self._root, self._account)
+        if self._folder is not None:
+            restore(self._root, self._folder)
 
     def _keep_diagnostics(self) -> None:
         wanted = self._worker_environment.get("RUNNER_DIAG_DIR")

@@ -151,7 +151,7 @@ class _Life:
             raise _Gone
         # GitHub's clock: this machine's may be wrong (runner_image/lateness.py).
         if self._github.clock() > self._input.get("not_after", float("inf")):
-            return _Outcome(outcome="no_job")
+            return _Outcome(outcome="expired")
         if self._fate is Fate.CRASHES:
             raise _Failed("crashed: RuntimeError: on request")
         runner = self._registered()

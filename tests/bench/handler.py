@@ -15,7 +15,7 @@ from typing import Any
 from runner_image.handler import handle
 
 LISTENER = """#!/bin/sh
-date +%s%N > started
+date +%s%N > bin/started
 """
 
 
@@ -42,4 +42,4 @@ def _one(folder: Path) -> float:
     with contextlib.redirect_stdout(io.StringIO()):
         taken = time.time_ns()
         asyncio.run(handle({"id": "bench", "input": {"jit_config": config}}))
-    return (int((folder / "started").read_text()) - taken) / 1e9
+    return (int((folder / "bin" / "started").read_text()) - taken) / 1e9

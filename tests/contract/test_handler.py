@@ -137,7 +137,9 @@ def test_a_jit_request_runs_one_job_and_tells_all_about_it(worker: Worker) -> No
     job = worker.standin.queue('test "$JOB_INPUT" = \'{"dataset": "mnist"}\'')
     answer = worker.handle(**worker.jit(dataset="mnist", job_timeout=60, idle_timeout=60))
     assert job.conclusion == "success"
-    assert answer.pop("seconds").keys() == {"configure", "connect", "listen", "job", "leave", "cleanup"}
+    seconds = answer.pop("seconds")
+    assert seconds.keys() == {"configure", "connect", "listen", "job", "leave", "cleanup"}
+    assert {type(phase) for phase in seconds} == {str}, "as it is logged"
     assert answer == {
         "outcome": "completed", "job": "build", "result": "Succeeded", "runner_name": "r-1",
         "runner_version": "2.338.0", "exit_code": 0,
