@@ -92,12 +92,9 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body. After an early answer no more is read, and the client has LINGER s to read it."""
+        """Take a part of a body. After an early answer it is forgotten, and the connection can be used again."""
         self._progress = True
         super().on_body(body)
-        if not self.answers:
-            self.flow.pause_reading()
-            self.deadline = min(self.deadline, self.loop.time() + LINGER)
 
     def on_message_complete(self) -> None:
         """End a request: now the answer is due."""

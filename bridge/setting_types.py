@@ -47,8 +47,8 @@ def _like(pattern: str, wanted: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _no(*others: str) -> BeforeValidator:
-    """Refuses a secret that is of another kind."""
+def _refuses(*others: str) -> BeforeValidator:
+    """Refuse a secret that is of one of these kinds."""
 
     def check(value: object) -> object:
         if isinstance(value, str) and (key := _key_in(value)) in others:
@@ -144,14 +144,14 @@ RouteName = Annotated[str, _like(r"[A-Za-z0-9_.-]+", "of letters, digits, dots, 
 RunnerGroup = Annotated[str, _like(r".+", "the name of a runner group")]
 Url = Annotated[str, AfterValidator(_address)]
 ServiceUrl = Annotated[Url, AfterValidator(_encrypted)]
-GitHubToken = Annotated[SecretStr | None, _no("a RunPod API key", "a private key"), BeforeValidator(_ascii)]
-RunPodKey = Annotated[SecretStr | None, _no("a GitHub token", "a private key"), BeforeValidator(_ascii)]
-CallbackKey = Annotated[SecretStr | None, _no(*_KEYS), BeforeValidator(_ascii)]
+GitHubToken = Annotated[SecretStr | None, _refuses("a RunPod API key", "a private key"), BeforeValidator(_ascii)]
+RunPodKey = Annotated[SecretStr | None, _refuses("a GitHub token", "a private key"), BeforeValidator(_ascii)]
+CallbackKey = Annotated[SecretStr | None, _refuses(*_KEYS), BeforeValidator(_ascii)]
 ClientId = Annotated[
     Annotated[str, _like(r"Iv[A-Za-z0-9.]{1,40}|[0-9]{1,20}", "the App's client id, such as Iv23liExample")] | None,
     BeforeValidator(_ascii),
 ]
 PrivateKey = Annotated[SecretStr | None, BeforeValidator(_unquoted)]
-WebhookSecrets = Annotated[SecretStr | None, _no(*_KEYS), BeforeValidator(_webhook_secrets)]
+WebhookSecrets = Annotated[SecretStr | None, _refuses(*_KEYS), BeforeValidator(_webhook_secrets)]
 DatabaseUrl = Annotated[str | None, BeforeValidator(_stripped)]
 PublicDatabaseUrl = Annotated[str, AfterValidator(_without_password)]

@@ -44,6 +44,20 @@ def test_a_secret_in_what_others_named_is_not_printed(bridge: Cloud) -> None:
     assert_no_secret(bridge, shown)
 
 
+@pytest.mark.parametrize("setting", ["RUNPOD_ENDPOINT_ID", "BRIDGE_CONFIG", "BRIDGE_LABELS", "GITHUB_ORG"])
+def test_a_key_in_the_wrong_setting_is_one_line_without_it(tmp_path: Path, setting: str) -> None:
+    key = "rpa_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    with cloud(tmp_path) as made:
+        made.variables[setting] = key
+        for command in ("bridge.dispatch", "bridge"):
+            done = subprocess.run(
+                [sys.executable, "-m", command, *(["jobs"] if command == "bridge" else [])],
+                cwd=ROOT, env=made.environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+            assert key not in done.stderr
+
+
 def test_each_matched_job_gets_one_request_however_often_a_pass_runs(bridge: Cloud) -> None:
     assert bridge.dispatch()["counts"]["submitted"] == 2
     again = bridge.dispatch()
