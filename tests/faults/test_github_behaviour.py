@@ -69,7 +69,7 @@ def test_runners_that_github_deletes_while_they_wait_lose_no_job(tmp_path: Path,
 
 def test_jobs_whose_runners_do_not_pick_them_up_run_once_on_others(tmp_path: Path, database_url: str) -> None:
     fate = Fated(Fate.DIES_ASSIGNED, 3)
-    given = {"instant": {"fate": fate}, "limits": HASTY, "redeliver": False}
+    given = {"instant": {"fate": fate}, "limits": HASTY, "redeliver": False, "lease": 60.0}
     with world(tmp_path, **given) as made, made.dispatcher(database_url):  # type: ignore[arg-type]
         jobs = made.queue(JOBS)
         made.assert_all_ends_well()
