@@ -14,7 +14,7 @@ from typing import IO, Any
 from typer.testing import CliRunner
 
 from bridge.dispatch import app
-from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
+from bridge.emulator.github import UNLIMITED, Budget, GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from tests.background import served
 from tests.github import a_github, an_app
@@ -105,6 +105,7 @@ def cloud(
     images: Mapping[str, WorkerImage] | None = None,
     image: Callable[[GitHubEmulator], WorkerImage] | None = None,
     instant: Mapping[str, Any] | None = None,
+    budget: Budget = UNLIMITED,
     **config: Any,
 ) -> Iterator[Cloud]:
     """Serve both until the block ends.
@@ -115,12 +116,13 @@ def cloud(
         images: RunPod's workers by endpoint; by default there are none.
         image: makes the image of `ep-1` once GitHub's address is known.
         instant: has tests.instant serve the requests, with these arguments.
+        budget: the calls that GitHub allows.
         config: the endpoint's settings.
     """
 
     @asynccontextmanager
     async def both() -> AsyncIterator[Cloud]:
-        async with github_emulator(state or a_github(), an_app()) as github:
+        async with github_emulator(state or a_github(), an_app(), budget=budget) as github:
             github.access.add_pat(PAT)
             runs = {**(images or {}), **({"ep-1": image(github)} if image else {})}
             endpoints = RunPodState({"ep-1": EndpointConfig(**config)})

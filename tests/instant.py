@@ -58,10 +58,12 @@ async def work(
         fate: asked before each delivery; `request.workers` then names the workers it was handed to before.
         seconds: how long each job takes.
     """
+    booting: dict[Worker, float] = {}
     async with asyncio.TaskGroup() as lives:
         while True:
             for endpoint in list(runpod.endpoints):
-                for worker, request, fated in _handed_out(runpod, endpoint, fate):
+                _start(runpod, endpoint, booting)
+                for worker, request, fated in _handed_out(runpod, endpoint, fate, booting):
                     life = _Life(github, runpod, worker, request, fated, seconds)
                     lives.create_task(life.live())
             await asyncio.sleep(LOOK_EVERY)
@@ -79,18 +81,28 @@ async def working(github: GitHubState, runpod: RunPodState, **given: Any) -> Asy
             await task
 
 
-def _handed_out(
-    runpod: RunPodState, endpoint: str, fate: Callable[[Request], Fate]
-) -> list[tuple[Worker, Request, Fate]]:
-    """Give waiting requests to new workers, as far as the endpoint may have them."""
+def _start(runpod: RunPodState, endpoint: str, booting: dict[Worker, float]) -> None:
+    """Start workers for waiting requests, as far as the endpoint may have them; `booting` says when each is ready."""
     runpod.tick()
+    without = runpod.queued(endpoint) - sum(worker.endpoint == endpoint for worker in booting)
+    for _ in range(min(runpod.room(endpoint), without)):
+        booting[runpod.add_worker(endpoint)] = runpod.clock() + runpod.endpoints[endpoint].cold_start
+
+
+def _handed_out(
+    runpod: RunPodState, endpoint: str, fate: Callable[[Request], Fate], booting: dict[Worker, float]
+) -> list[tuple[Worker, Request, Fate]]:
+    """Give waiting requests to the workers that are ready."""
     made = []
-    while runpod.room(endpoint) and (waiting := runpod.next_request(endpoint)):
-        fated = fate(waiting)
-        if fated is Fate.NEVER_STARTS:
+    now = runpod.clock()
+    for worker in [each for each, ready_at in booting.items() if each.endpoint == endpoint and ready_at <= now]:
+        del booting[worker]
+        fated = Fate.NORMAL
+        while (waiting := runpod.next_request(endpoint)) and (fated := fate(waiting)) is Fate.NEVER_STARTS:
             runpod.withhold(waiting)
+        if waiting is None:
+            runpod.remove_worker(worker)
             continue
-        worker = runpod.add_worker(endpoint)
         taken = runpod.take(worker.id)
         assert taken is waiting
         made.append((worker, waiting, fated))

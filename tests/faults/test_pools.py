@@ -12,7 +12,7 @@ from bridge.emulator.jobs import Gate
 from tests.background import until
 from tests.conftest import tried
 from tests.faults.conftest import seeds
-from tests.faults.test_services import Deaths, Fated
+from tests.faults.test_services import Fated
 from tests.faults.world import HASTY, world
 from tests.github import a_run, a_spec
 from tests.instant import Fate
@@ -43,7 +43,7 @@ def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_ur
     tried["seeds of dying thieves"] += 1
     fate = Fated(Fate.DIES_DURING, 5)
     with world(tmp_path, instant={"seconds": 0.1, "fate": fate}, limits=HASTY, redeliver=False) as made:
-        made.deaths = Deaths(5)
+        made.may_fail = 5
         made.github.choose = thieves(seed)  # type: ignore[assignment]
         with made.dispatcher(database_url):
             made.queue(50)

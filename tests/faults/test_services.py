@@ -35,6 +35,8 @@ RUNPOD = {
     "drops the connection": a_fault(RUN, DROP),
     "accepts and answers 500": a_fault(RUN, ACCEPTED, status=500),
     "accepts and then breaks off": a_fault(RUN, HANG, seconds=0.2),
+    "does not accept and times out": a_fault(RUN, FaultKind.HANG, seconds=11),
+    "accepts and answers late": a_fault(RUN, FaultKind.LATE, seconds=11),
     "accepts and then times out": a_fault(RUN, HANG, seconds=11),  # the SDK waits for 10
     "accepts and answers with HTML": a_fault(RUN, ACCEPTED, status=200, body="<html>"),
     "does not tell of requests": a_fault(("GET", "/status/"), ERROR, status=500),
@@ -84,6 +86,7 @@ def test_requests_that_are_delivered_twice_run_their_jobs_once(tmp_path: Path, d
         made.cloud.runpod.state.double_next = JOBS
         made.queue(JOBS)
         made.assert_all_ends_well()
+        made.assert_canary_is_served()
 
 
 class Fated:
@@ -103,27 +106,19 @@ class Fated:
 
 
 @pytest.mark.parametrize("redeliver", [True, False], ids=["delivered again", "failed"])
-@pytest.mark.parametrize("fate", [Fate.DIES_BEFORE, Fate.DIES_DURING, Fate.DIES_AFTER, Fate.CRASHES])
+@pytest.mark.parametrize(
+    "fate", [Fate.DIES_BEFORE, Fate.DIES_ASSIGNED, Fate.DIES_DURING, Fate.DIES_AFTER, Fate.CRASHES]
+)
 def test_every_job_ends_though_workers_die(tmp_path: Path, database_url: str, fate: Fate, redeliver: bool) -> None:
-    """GitHub queues a job again whose runner died: it has run twice then, and was never run twice at a time."""
+    """GitHub fails a job whose runner died with it, and queues one again that its runner did not pick up."""
     instant = {"seconds": 0.2, "fate": Fated(fate, 3)}
     with world(tmp_path, instant=instant, limits=HASTY, redeliver=redeliver) as made:
         if fate is Fate.DIES_DURING:
-            made.deaths = Deaths(3)
+            made.may_fail = 3
         with made.dispatcher(database_url):
             made.queue(JOBS)
             made.assert_all_ends_well()
-
-
-class Deaths(dict[int, int]):
-    """Any job may have lost so many runners."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.most = most
-
-    def get(self, _job: int, _default: object = None) -> int:  # type: ignore[override]
-        return self.most
+            made.assert_canary_is_served()
 
 
 def test_an_endpoint_whose_workers_are_outdated_is_probed_not_flooded(tmp_path: Path, database_url: str) -> None:

@@ -70,4 +70,4 @@ async def github_emulator(
             yield emulator
 
 
-__all__ = ["App", "Budget", "GitHubEmulator", "GitHubState", "Limits", "Webhooks", "github_emulator"]
+__all__ = ["UNLIMITED", "App", "Budget", "GitHubEmulator", "GitHubState", "Limits", "Webhooks", "github_emulator"]

@@ -264,6 +264,10 @@ class RunPodState:
         worker.request = request
         return request
 
+    def queued(self, endpoint: str) -> int:
+        """Deliveries that wait for a worker."""
+        return len(self._queues[endpoint])
+
     def next_request(self, endpoint: str) -> Request | None:
         """The one that the endpoint's next free worker is handed."""
         return next(iter(self._queues[endpoint].values()), None)
