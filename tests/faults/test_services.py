@@ -1,5 +1,6 @@
 """GitHub and RunPod out of order, one way after the other, while jobs wait and run."""
 
+import asyncio
 import time
 from collections import Counter
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bridge.decision import LookKind
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod.state import Request
+from bridge.ledger import Ledger
 from tests.background import until
-from tests.faults.world import HASTY, world
+from tests.faults.world import HASTY, World, world
 from tests.instant import Fate
 
 ERROR, ACCEPTED, HANG, DROP = (
@@ -72,6 +75,46 @@ def test_every_job_runs_once_though_github(tmp_path: Path, database_url: str, wh
         made.cloud.github.faults.add(GITHUB[what])
         made.queue(JOBS)
         made.assert_all_ends_well()
+
+
+GONE = {
+    "the endpoint is gone": ("runpod", Fault(method="POST", path="/run$", kind=ERROR, status=404, times=10**6)),
+    "the key is revoked": ("runpod", Fault(method="POST", path="/run$", kind=ERROR, status=401, times=10**6)),
+    "a permission is missing": (
+        "github",
+        Fault(method="POST", path="generate-jitconfig", kind=ERROR, status=403, times=10**6),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_a_standing_refusal_is_probed_not_flooded_and_jobs_run_once_it_is_fixed(
+    tmp_path: Path, database_url: str, what: str
+) -> None:
+    """The first refusal stops the others; then the pauses double, from 0.3 s to 2 s here."""
+    service, fault = GONE[what]
+    with world(tmp_path) as made, made.dispatcher(database_url):
+        faults = getattr(made.cloud, service).faults
+        faults.add(fault)
+        made.queue(12)
+        began = time.monotonic()
+        until(lambda: refused_in_a_row(made, database_url) >= 4, 60)
+        probes = 4 + (time.monotonic() - began) / 2
+        assert len(made.submissions(database_url)) <= 12 + probes
+        mints = made.cloud.github.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"]
+        assert mints <= 12 + probes
+        faults.clear()
+        made.assert_all_ends_well()
+
+
+def refused_in_a_row(made: World, database_url: str) -> int:
+    """How often what the jobs need has been refused, as its ledger has it."""
+    ledger = Ledger.open(database_url)
+    try:
+        looks = asyncio.run(ledger.read(lambda books: books.looks()))
+    finally:
+        ledger.close()
+    return max((look.value["count"] for look in looks if look.kind is LookKind.REFUSAL and look.value), default=0)
 
 
 def test_a_request_that_runpod_loses_is_asked_for_again(tmp_path: Path, database_url: str) -> None:

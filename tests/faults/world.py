@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import bridge.backoff
 import bridge.breaker
 import bridge.evidence
 import bridge.github.transport
@@ -43,6 +44,10 @@ PATIENCE = {
     (bridge.evidence, "FRESH_PROBE"): 1.0,
     (bridge.breaker, "SHORTEST"): 0.3,
     (bridge.breaker, "LONGEST"): 2.0,
+    (bridge.backoff, "REFUSED_FIRST"): 0.3,
+    (bridge.backoff, "REFUSED_LONGEST"): 1.0,
+    (bridge.backoff, "AWAY_FIRST"): 0.1,
+    (bridge.backoff, "AWAY_LONGEST"): 0.5,
     (bridge.refusals, "SHORTEST"): 0.3,
     (bridge.refusals, "LONGEST"): 2.0,
     (bridge.observe, "LOOK_AGAIN"): 0.2,
