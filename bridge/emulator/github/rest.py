@@ -86,6 +86,7 @@ class Rest:
             self._by_app("GET", "/app/hook/deliveries/{id:int}", self._hook_delivery),
             self._by_token("GET", "/installation/repositories", ("metadata", "read"), self._repositories),
             self._by_token("GET", "/orgs/{owner}/repos", ("metadata", "read"), self._owned_repositories),
+            self._by_token("GET", "/repos/{owner}/{repo}", ("metadata", "read"), self._one_repository),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs", (actions, "read"), self._runs),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}", (actions, "read"), self._run),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}/jobs", (actions, "read"), self._jobs),
@@ -147,6 +148,10 @@ class Rest:
     async def _owned_repositories(self, request: Request) -> Answer:
         found = [r for r in self._state.repositories.values() if r.owner == request.path_params["owner"]]
         return 200, [shapes.minimal_repository(self._state, r, self._api) for r in self._paged(request, found)]
+
+    async def _one_repository(self, request: Request) -> Answer:
+        found = self._state.repositories[self._repository(request)]
+        return 200, shapes.full_repository(self._state, found, self._api)
 
     # --- the App's webhook ---
 
