@@ -97,6 +97,7 @@ class Observation:
             taken one is then no longer beside that job as queued.
         jobs: as listed or looked up; those of others may be among them.
         events: deliveries that had not reached us.
+        names: of repositories, as far as they are known; None if this was no look at them.
         renamed: by an earlier name in lower case, the current one of each repository whose new name was learned.
         not_ours: known jobs that no route serves any more.
         forks: by run id, whether the run comes from a fork.
@@ -109,6 +110,7 @@ class Observation:
     at: float
     jobs: tuple[WorkflowJob, ...] = ()
     events: tuple[Event, ...] = ()
+    names: Names | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     not_ours: frozenset[int] = frozenset()
     forks: Mapping[int, bool] = field(default_factory=dict)
@@ -139,6 +141,7 @@ class Observer:
     ) -> None:
         self._configured = self._scope = scope
         self._names = Names()
+        self._looking = False
         self._github = github
         self._runpod = runpod
         self._log = log
@@ -156,7 +159,11 @@ class Observer:
         return self._names
 
     def follow(self, names: Names) -> None:
-        """Serve repositories under these names."""
+        """Serve repositories under these names, unless a look is learning newer ones."""
+        if not self._looking:
+            self._set(names)
+
+    def _set(self, names: Names) -> None:
         if names != self._names:
             self._names, self._scope = names, following(self._configured, names)
 
@@ -166,13 +173,22 @@ class Observer:
         Args:
             memory: what the ledger holds.
         """
+        self._looking = True
+        try:
+            return await self._looked(memory)
+        finally:
+            self._looking = False
+
+    async def _looked(self, memory: Memory) -> Observation:
         problems: list[str] = []
         began = self._clock()
         requests = await self._requests(memory.submissions, problems)
         health = await self._health(memory.submissions, problems)
         names = await self._ask_names(memory, began, problems)
         memory = memory.under(self._names)
-        told = await self._missed(memory, began, problems)
+        # What came for a new name before it was known was not kept.
+        everything = Missed(everything=True, place=Place(until=began))
+        told = everything if self._names.renamed_since(names) else await self._missed(memory, began, problems)
         listed = await self._repositories(problems) if told.everything or not self._scope.organisation else None
         repositories, full = listed or (), told.everything and listed is not None
         runners = await attempt(self._targets(repositories), self._github.runners, problems)
@@ -190,12 +206,12 @@ class Observer:
             at=at,
             jobs=jobs,
             events=told.events,
+            names=self._names,
             renamed=self._names.renamed_since(names),
             not_ours=frozenset(job.id for job, _ in memory.jobs.values() if not is_served(job, self._scope)),
             forks=await self._forks(known, problems),
             looks=(
-                *(_runners(target, found, began) for target, found in runners.items()),
-                *(Look(kind=LookKind.HEALTH, key=key, at=began, value=asdict(value)) for key, value in health.items()),
+                *_of_supply(runners, health, began),
                 *_of_scan(scan, began),
                 *([_look(LookKind.NAMES, began, self._names.value())] if self._names != names else []),
                 *([_look(LookKind.DELIVERIES, began, reached.value())] if reached else []),
@@ -220,13 +236,13 @@ class Observer:
     async def _ask_names(self, memory: Memory, now: float, problems: list[str]) -> Names:
         """Ask now and then what the configured repositories are called; the names that were known before."""
         before = Names.of_value(memory.last(LookKind.NAMES))
-        self.follow(before)
+        self._set(before)
         named = configured(self._configured)
         if named and now >= before.asked_at + NAMES_EVERY:
             found = await attempt(named, self._github.repository, problems)
             self._learn(found, problems)
             if len(found) == len(named):
-                self.follow(replace(self._names, asked_at=now))
+                self._set(replace(self._names, asked_at=now))
         return before
 
     def _learn(self, found: Mapping[str, Repository | None], problems: list[str]) -> None:
@@ -237,7 +253,7 @@ class Observer:
             "correct its name in the configuration, or remove it"
             for name in sorted(learned.gone - self._names.gone)
         ]
-        self.follow(learned)
+        self._set(learned)
 
     async def _missed(self, memory: Memory, now: float, problems: list[str]) -> Missed:
         """What the delivery log tells; where a scan of all repositories is due, that tells the same."""
@@ -265,7 +281,7 @@ class Observer:
         answers = await attempt([self._scope.owner], self._github.repositories, problems)
         if not answers:
             return None
-        names = {r.id: r.full_name for repositories in answers.values() for r in repositories}
+        names = {r.id: r.full_name for repositories in answers.values() for r in repositories if r.id}
         scope = self._scope
         return lambda key: None if (name := names.get(key or 0, "")) and not is_routed(name, scope) else name
 
@@ -279,7 +295,8 @@ class Observer:
             return None
         found = {r.full_name: r for repositories in answers.values() for r in repositories}
         if not self._scope.organisation:
-            self._learn(found, problems)
+            # One that is listed and yet not found stays reported: the list may be late.
+            self._learn({name: r for name, r in found.items() if not self._is_gone(name)}, problems)
         return routed(found, self._scope)
 
     def _is_gone(self, name: str) -> bool:
@@ -352,6 +369,15 @@ def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
     return isinstance(route, Route) and not route.allow_forks and (route.allow_public_repositories or not job.public)
 
 
+def _of_supply(
+    runners: Mapping[str, Iterable[Runner]], health: Mapping[str, EndpointHealth], at: float
+) -> Iterator[Look]:
+    for target, found in runners.items():
+        yield Look(kind=LookKind.RUNNERS, key=target, at=at, value=[asdict(runner) for runner in found])
+    for endpoint, value in health.items():
+        yield Look(kind=LookKind.HEALTH, key=endpoint, at=at, value=asdict(value))
+
+
 def _of_scan(scan: Scan, at: float) -> Iterator[Look]:
     if scan.full:
         yield _look(LookKind.SCAN, at, None)
@@ -363,7 +389,3 @@ def _of_scan(scan: Scan, at: float) -> Iterator[Look]:
 
 def _look(kind: LookKind, at: float, value: Any) -> Look:
     return Look(kind=kind, key="", at=at, value=value)
-
-
-def _runners(target: str, found: Iterable[Runner], at: float) -> Look:
-    return Look(kind=LookKind.RUNNERS, key=target, at=at, value=[asdict(runner) for runner in found])

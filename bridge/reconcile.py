@@ -218,6 +218,8 @@ class Reconciler:
     def _decide(self, books: Books, seen: Observation) -> Decision:
         """Write down what was seen and plan, within one write transaction."""
         now = self._clock()
+        if seen.names:
+            self._observer.follow(seen.names)
         for repository, name in seen.renamed.items():
             books.rename(repository, name)
         jobs = self._ours(seen.jobs)

@@ -44,12 +44,13 @@ class Names:
         """With what GitHub answered when asked for some names, None where it knows no such repository."""
         there = {name.lower(): repository for name, repository in found.items() if repository}
         absent = {name.lower() for name, repository in found.items() if not repository}
-        ids = {name: repository.id for name, repository in there.items()}
-        spelled = {repository.full_name.lower(): repository.id for repository in there.values()}
+        known = {name: repository for name, repository in there.items() if repository.id}
+        ids = {name: repository.id for name, repository in known.items()}
+        spelled = {repository.full_name.lower(): repository.id for repository in known.values()}
         return replace(
             self,
             ids={**self.ids, **ids, **spelled},
-            current={**self.current, **{each.id: each.full_name for each in there.values()}},
+            current={**self.current, **{each.id: each.full_name for each in known.values()}},
             gone=(self.gone - there.keys() - spelled.keys()) | absent,
         )
 

@@ -67,6 +67,8 @@ def test_what_never_arrived_is_listed_page_by_page_and_told_in_full() -> None:
         sent = await log.since(0.0)
         assert len(sent) == len({each.guid for each in sent}) == 130, "the ping is not about a job"
         assert emulator.calls["GET /app/hook/deliveries"] == 2, "a call per hundred"
+        assert {each.action for each in sent} == {"queued"}
+        assert {each.repository_id for each in sent} == {emulator.state.repositories["acme/web"].id}
         job = await log.job(sent[-1].id)
         assert job is not None
         assert (job.id, job.status, job.repository, job.fork) == (ids[0], JobStatus.QUEUED, "acme/web", None)
