@@ -187,8 +187,8 @@ class Observer:
         names = await self._ask_names(memory, began, problems)
         memory = memory.under(self._names)
         # What came for a new name before it was known was not kept.
-        everything = Missed(everything=True, place=Place(until=began))
-        told = everything if self._names.renamed_since(names) else await self._missed(memory, began, problems)
+        renamed = bool(self._names.renamed_since(names))
+        told = Missed(everything=True) if renamed else await self._missed(memory, began, problems)
         listed = await self._repositories(problems) if told.everything or not self._scope.organisation else None
         repositories, full = listed or (), told.everything and listed is not None
         runners = await attempt(self._targets(repositories), self._github.runners, problems)
@@ -259,7 +259,7 @@ class Observer:
         """What the delivery log tells; where a scan of all repositories is due, that tells the same."""
         scanned_at = memory.looked_at(LookKind.SCAN)
         if self._log is None or now >= scanned_at + self._scope.full_scan_every:
-            return Missed(everything=True, place=Place(until=now))
+            return Missed(everything=True)
         known = missed.Known(
             place=Place.of_value(memory.last(LookKind.DELIVERIES), scanned_at),
             jobs=[job for job, _ in memory.jobs.values()],

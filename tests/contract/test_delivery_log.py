@@ -114,8 +114,9 @@ def test_a_log_that_is_longer_than_one_look_may_read_is_named_as_such(monkeypatc
 
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
         await queue(emulator, 210)
-        with pytest.raises(TooManyDeliveries):
+        with pytest.raises(TooManyDeliveries) as error:
             await log.since(0.0)
+        assert error.value.newest == max(each.delivered_at for each in emulator.webhooks.log.newest(None, 1)[0]) // 1
         assert emulator.calls["GET /app/hook/deliveries"] == 2
 
     reading(drive, webhook_url=NOWHERE)
