@@ -81,10 +81,7 @@ class Memory:
 
     def under(self, names: Names) -> "Memory":
         """With the current names of repositories."""
-        renamed = {
-            job_id: (replace(job, repository=names.now(job.repository)), at) for job_id, (job, at) in self.jobs.items()
-        }
-        return replace(self, jobs=renamed)
+        return replace(self, jobs={job_id: (names.of_job(job), at) for job_id, (job, at) in self.jobs.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,7 +239,7 @@ class Reconciler:
 
     def _ours(self, jobs: Iterable[WorkflowJob | None]) -> list[WorkflowJob]:
         """The jobs that are kept, under the current names of their repositories."""
-        named = (replace(job, repository=self._observer.names.now(job.repository)) for job in jobs if job)
+        named = (self._observer.names.of_job(job) for job in jobs if job)
         return [job for job in named if self.serves(job)]
 
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:

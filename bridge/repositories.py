@@ -59,6 +59,11 @@ class Names:
         current = self.current.get(self.ids.get(name.lower(), 0), name)
         return name if current.lower() == name.lower() else current
 
+    def of_job(self, job: WorkflowJob) -> WorkflowJob:
+        """A job under the current name of its repository."""
+        now = self.now(job.repository)
+        return job if now == job.repository else replace(job, repository=now)
+
     def renamed_since(self, before: "Names") -> dict[str, str]:
         """By an earlier name in lower case, the current one, where it differs from that known `before`."""
         now = {old: self.now(old) for old in self.ids}
