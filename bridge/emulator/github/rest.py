@@ -151,7 +151,8 @@ class Rest:
 
     async def _one_repository(self, request: Request) -> Answer:
         found = self._state.repositories[self._repository(request)]
-        return 200, shapes.full_repository(self._state, found, self._api)
+        counts = {"network_count": 0, "subscribers_count": 0}  # a listing has neither
+        return 200, shapes.full_repository(self._state, found, self._api) | counts
 
     # --- the App's webhook ---
 
