@@ -35,7 +35,16 @@ class Unavailable(BridgeError):
 
 
 class TooManyDeliveries(BridgeError):
-    """The delivery log holds more than one look may read; a scan of the repositories is cheaper."""
+    """The delivery log holds more than one look may read; a scan of the repositories is cheaper.
+
+    Args:
+        message: one line.
+        newest: Unix seconds of GitHub's clock, when the newest delivery was sent.
+    """
+
+    def __init__(self, message: str, *, newest: float) -> None:
+        super().__init__(message)
+        self.newest = newest
 
 
 class Rejected(BridgeError):

@@ -8,7 +8,7 @@ many jobs of one repository were queued, a scan of that repository is cheaper.
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from bridge.concurrency import each
@@ -17,6 +17,9 @@ from bridge.model import Event, JobStatus, Sent, WorkflowJob
 
 OVERLAP = 120.0
 """s by which two looks at the delivery log overlap: GitHub lists a delivery some time after it was sent."""
+
+CLOCKS = 900.0
+"""s by which our clock may differ from GitHub's. The place in the log is kept in GitHub's time."""
 
 SCAN_ABOVE = 10
 """Payloads of one repository that cost more than a scan of it."""
@@ -48,7 +51,7 @@ class Place:
     """How far the log has been read.
 
     Args:
-        until: Unix seconds; every delivery that was sent earlier has been read or skipped.
+        until: Unix seconds of GitHub's clock; every delivery that was sent earlier has been read or skipped.
         tries: by id of each later delivery that could not be read, how many looks have tried.
     """
 
@@ -59,7 +62,7 @@ class Place:
     def of_value(cls, value: Any, at: float) -> "Place":
         """From a look's JSON; if there was none, from `at` (Unix seconds), when all repositories were scanned."""
         if not value:
-            return cls(until=at)
+            return cls(until=at - CLOCKS)
         return cls(until=value["until"], tries={int(key): tries for key, tries in value["tries"].items()})
 
     def value(self) -> dict[str, Any]:
@@ -75,7 +78,7 @@ class Missed:
         events: deliveries that need no further look, each with its job if it told of one.
         scan: repositories in which so much has happened that a scan of them is cheaper.
         jobs: known jobs to look up.
-        place: how far the log has been read now.
+        place: how far the log has been read now; None for no further than before.
         everything: the log did not tell; all repositories must be scanned, and only then `place` is reached.
         problems: what could not be read, a line each.
     """
@@ -117,21 +120,21 @@ async def read(log: DeliveryLogView, known: Known, now: float) -> Missed:
         if not await log.is_kept():
             return Missed(everything=True)
         sent = await log.since(known.place.until - OVERLAP)
-    except TooManyDeliveries:
-        return Missed(everything=True, place=Place(until=now))
+    except TooManyDeliveries as error:
+        return Missed(everything=True, place=Place(until=error.newest))
     except RateLimited as error:  # more calls would not help; the next look goes on from the same place
-        return Missed(place=known.place, problems=(str(error),))
+        return Missed(problems=(str(error),))
     except BridgeError as error:
         return Missed(everything=True, problems=(str(error),))
     told = await known.deliveries({delivery.guid for delivery in sent})
     unknown = {delivery.guid: delivery for delivery in reversed(sent) if delivery.guid not in told}
+    reached = replace(known.place, until=max((d.at for d in sent), default=known.place.until))
     if not unknown:
-        return Missed(place=Place(until=now))
+        return Missed(place=reached)
     name_of = await known.name_of()
     if name_of is None:
-        return Missed(place=known.place)
-    choice = choose(unknown.values(), known.jobs, name_of)
-    return await _read(log, choice, known.place, now)
+        return Missed()
+    return await _read(log, choose(unknown.values(), known.jobs, name_of), reached, now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +199,7 @@ def _to_scan(wanted: Mapping[str, Collection[Sent]]) -> set[str]:
 
 
 async def _read(log: DeliveryLogView, choice: Choice, place: Place, now: float) -> Missed:
-    """Read payloads; those that cannot be read are tried again at the next look, up to MOST_TRIES times."""
+    """Read payloads, to reach `place`; one that cannot be read is tried again by the next looks, up to MOST_TRIES."""
     jobs: dict[int, WorkflowJob | None] = {}
     failed: dict[int, BridgeError] = {}
 
@@ -218,7 +221,7 @@ async def _read(log: DeliveryLogView, choice: Choice, place: Place, now: float) 
         scan=choice.scan,
         jobs=choice.jobs,
         place=Place(
-            until=min((d.at for d in unread), default=now),
+            until=min((d.at for d in unread), default=place.until),
             tries={key: count for key, count in tries.items() if key not in given_up},
         ),
         problems=(

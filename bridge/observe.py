@@ -87,10 +87,7 @@ class Memory:
 
     def under(self, names: Names) -> "Memory":
         """With the current names of repositories."""
-        renamed = {
-            job_id: (replace(job, repository=names.now(job.repository)), at) for job_id, (job, at) in self.jobs.items()
-        }
-        return replace(self, jobs=renamed)
+        return replace(self, jobs={job_id: (names.of_job(job), at) for job_id, (job, at) in self.jobs.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +100,7 @@ class Observation:
             taken one is then no longer beside that job as queued.
         jobs: as listed or looked up; those of others may be among them.
         events: deliveries that had not reached us.
+        names: of repositories, as far as they are known; None if this was no look at them.
         renamed: by an earlier name in lower case, the current one of each repository whose new name was learned.
         not_ours: known jobs that no route serves any more.
         forks: by run id, whether the run comes from a fork.
@@ -115,6 +113,7 @@ class Observation:
     at: float
     jobs: tuple[WorkflowJob, ...] = ()
     events: tuple[Event, ...] = ()
+    names: Names | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     not_ours: frozenset[int] = frozenset()
     forks: Mapping[int, bool] = field(default_factory=dict)
@@ -145,6 +144,7 @@ class Observer:
     ) -> None:
         self._configured = self._scope = scope
         self._names = Names()
+        self._looking = False
         self._guard = GitHubGuard(github, scope.interval, clock)
         self._github = cast(GitHubView, self._guard)
         self._runpod = cast(RunPodView, RunPodGuard(runpod, clock))
@@ -164,7 +164,11 @@ class Observer:
         return self._names
 
     def follow(self, names: Names) -> None:
-        """Serve repositories under these names."""
+        """Serve repositories under these names, unless a look is learning newer ones."""
+        if not self._looking:
+            self._set(names)
+
+    def _set(self, names: Names) -> None:
         if names != self._names:
             self._names, self._scope = names, following(self._configured, names)
 
@@ -174,6 +178,13 @@ class Observer:
         Args:
             memory: what the ledger holds.
         """
+        self._looking = True
+        try:
+            return await self._looked(memory)
+        finally:
+            self._looking = False
+
+    async def _looked(self, memory: Memory) -> Observation:
         problems: list[str] = []
         began = self._clock()
         self._guard.begin(self._needed(memory))
@@ -181,7 +192,9 @@ class Observer:
         requests = await self._requests(memory.submissions, problems)
         names = await self._ask_names(memory, began, problems)
         memory = memory.under(self._names)
-        told = await self._missed(memory, began, problems)
+        # What came for a new name before it was known was not kept.
+        renamed = bool(self._names.renamed_since(names))
+        told = Missed(everything=True) if renamed else await self._missed(memory, began, problems)
         listed = await self._repositories(problems) if told.everything or not self._scope.organisation else None
         repositories, full = listed or (), told.everything and listed is not None
         runners = await attempt(self._targets(repositories), self._github.runners, problems)
@@ -200,12 +213,12 @@ class Observer:
             at=at,
             jobs=jobs,
             events=told.events,
+            names=self._names,
             renamed=self._names.renamed_since(names),
             not_ours=frozenset(job.id for job, _ in memory.jobs.values() if not is_served(job, self._scope)),
             forks=await self._forks(known, problems),
             looks=(
-                *(_runners(target, found, began) for target, found in runners.items()),
-                *_healths(health, began),
+                *_of_supply(runners, health, began),
                 *_missing(memory, requests, began),
                 *_of_scan(scan, began),
                 *([_look(LookKind.NAMES, began, self._names.value())] if self._names != names else []),
@@ -242,13 +255,13 @@ class Observer:
     async def _ask_names(self, memory: Memory, now: float, problems: list[str]) -> Names:
         """Ask now and then what the configured repositories are called; the names that were known before."""
         before = Names.of_value(memory.last(LookKind.NAMES))
-        self.follow(before)
+        self._set(before)
         named = configured(self._configured)
         if named and now >= before.asked_at + NAMES_EVERY:
             found = await attempt(named, self._github.repository, problems)
             self._learn(found, problems)
             if len(found) == len(named):
-                self.follow(replace(self._names, asked_at=now))
+                self._set(replace(self._names, asked_at=now))
         return before
 
     def _learn(self, found: Mapping[str, Repository | None], problems: list[str]) -> None:
@@ -259,13 +272,13 @@ class Observer:
             "correct its name in the configuration, or remove it"
             for name in sorted(learned.gone - self._names.gone)
         ]
-        self.follow(learned)
+        self._set(learned)
 
     async def _missed(self, memory: Memory, now: float, problems: list[str]) -> Missed:
         """What the delivery log tells; where a scan of all repositories is due, that tells the same."""
         scanned_at = memory.looked_at(LookKind.SCAN)
         if self._log is None or now >= scanned_at + self._scope.full_scan_every:
-            return Missed(everything=True, place=Place(until=now))
+            return Missed(everything=True)
         known = missed.Known(
             place=Place.of_value(memory.last(LookKind.DELIVERIES), scanned_at),
             jobs=[job for job, _ in memory.jobs.values()],
@@ -287,7 +300,7 @@ class Observer:
         answers = await attempt([self._scope.owner], self._github.repositories, problems)
         if not answers:
             return None
-        names = {r.id: r.full_name for repositories in answers.values() for r in repositories}
+        names = {r.id: r.full_name for repositories in answers.values() for r in repositories if r.id}
         scope = self._scope
         return lambda key: None if (name := names.get(key or 0, "")) and not is_routed(name, scope) else name
 
@@ -301,7 +314,8 @@ class Observer:
             return None
         found = {r.full_name: r for repositories in answers.values() for r in repositories}
         if not self._scope.organisation:
-            self._learn(found, problems)
+            # One that is listed and yet not found stays reported: the list may be late.
+            self._learn({name: r for name, r in found.items() if not self._is_gone(name)}, problems)
         return routed(found, self._scope)
 
     def _is_gone(self, name: str) -> bool:
@@ -333,7 +347,7 @@ class Observer:
             return Observation(began=began, at=began)
         health = await self._health((), problems)
         found = await attempt(sorted(old), self._github.runners, problems)
-        looks = (*(_runners(target, listed, began) for target, listed in found.items()), *_healths(health, began))
+        looks = tuple(_of_supply(found, health, began))
         return Observation(began=began, at=began, looks=looks, problems=tuple(problems))
 
     async def _jobs(
@@ -416,6 +430,15 @@ def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
     return isinstance(route, Route) and not route.allow_forks and (route.allow_public_repositories or not job.public)
 
 
+def _of_supply(
+    runners: Mapping[str, Iterable[Runner]], health: Mapping[str, EndpointHealth], at: float
+) -> Iterator[Look]:
+    for target, found in runners.items():
+        yield Look(kind=LookKind.RUNNERS, key=target, at=at, value=[asdict(runner) for runner in found])
+    for endpoint, value in health.items():
+        yield Look(kind=LookKind.HEALTH, key=endpoint, at=at, value=asdict(value))
+
+
 def _of_scan(scan: Scan, at: float) -> Iterator[Look]:
     if scan.full:
         yield _look(LookKind.SCAN, at, None)
@@ -427,14 +450,6 @@ def _of_scan(scan: Scan, at: float) -> Iterator[Look]:
 
 def _look(kind: LookKind, at: float, value: Any) -> Look:
     return Look(kind=kind, key="", at=at, value=value)
-
-
-def _healths(found: Mapping[str, EndpointHealth], at: float) -> Iterable[Look]:
-    return (Look(kind=LookKind.HEALTH, key=key, at=at, value=asdict(value)) for key, value in found.items())
-
-
-def _runners(target: str, found: Iterable[Runner], at: float) -> Look:
-    return Look(kind=LookKind.RUNNERS, key=target, at=at, value=[asdict(runner) for runner in found])
 
 
 def _missing(memory: Memory, requests: Mapping[str, Request], at: float) -> list[Look]:

@@ -261,6 +261,8 @@ class Reconciler:
     def _decide(self, books: Books, seen: Observation) -> Decision:
         """Write down what was seen and plan, within one write transaction."""
         now = self._clock()
+        if seen.names:
+            self._observer.follow(seen.names)
         for repository, name in seen.renamed.items():
             books.rename(repository, name)
         jobs = self._ours(seen.jobs)
@@ -287,7 +289,7 @@ class Reconciler:
 
     def _ours(self, jobs: Iterable[WorkflowJob | None]) -> list[WorkflowJob]:
         """The jobs that are kept, under the current names of their repositories."""
-        named = (replace(job, repository=self._observer.names.now(job.repository)) for job in jobs if job)
+        named = (self._observer.names.of_job(job) for job in jobs if job)
         return [job for job in named if self.serves(job)]
 
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:

@@ -44,12 +44,13 @@ class Names:
         """With what GitHub answered when asked for some names, None where it knows no such repository."""
         there = {name.lower(): repository for name, repository in found.items() if repository}
         absent = {name.lower() for name, repository in found.items() if not repository}
-        ids = {name: repository.id for name, repository in there.items()}
-        spelled = {repository.full_name.lower(): repository.id for repository in there.values()}
+        known = {name: repository for name, repository in there.items() if repository.id}
+        ids = {name: repository.id for name, repository in known.items()}
+        spelled = {repository.full_name.lower(): repository.id for repository in known.values()}
         return replace(
             self,
             ids={**self.ids, **ids, **spelled},
-            current={**self.current, **{each.id: each.full_name for each in there.values()}},
+            current={**self.current, **{each.id: each.full_name for each in known.values()}},
             gone=(self.gone - there.keys() - spelled.keys()) | absent,
         )
 
@@ -57,6 +58,11 @@ class Names:
         """The current name of a repository, `name` itself if no other is known."""
         current = self.current.get(self.ids.get(name.lower(), 0), name)
         return name if current.lower() == name.lower() else current
+
+    def of_job(self, job: WorkflowJob) -> WorkflowJob:
+        """A job under the current name of its repository."""
+        now = self.now(job.repository)
+        return job if now == job.repository else replace(job, repository=now)
 
     def renamed_since(self, before: "Names") -> dict[str, str]:
         """By an earlier name in lower case, the current one, where it differs from that known `before`."""

@@ -359,7 +359,10 @@ class _Log:
         return True
 
     async def since(self, at: float) -> tuple[Sent, ...]:
-        log = [Sent(id=n, guid=e.guid, event="workflow_job", at=e.at) for n, e in enumerate(self._world.log)]
+        log = [
+            Sent(id=n, guid=e.guid, event="workflow_job", at=e.at, action=e.job and str(e.job.status), repository_id=1)
+            for n, e in enumerate(self._world.log)
+        ]
         return await self._call(lambda: tuple(sent for sent in reversed(log) if sent.at >= at))
 
     async def job(self, delivery_id: int) -> WorkflowJob | None:

@@ -154,7 +154,7 @@ class GitHub:
     async def run_jobs(self, run: WaitingRun) -> tuple[WorkflowJob, ...]:
         """The jobs of a run; none if it was deleted."""
         try:
-            return await self._jobs(run.repository, {"id": run.id, **run.details})
+            return await self._jobs(run.repository, {**run.details, "id": run.id})
         except Rejected as error:
             if error.status != 404:
                 raise

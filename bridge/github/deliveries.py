@@ -57,15 +57,17 @@ class DeliveryLog:
             AuthError, RateLimited, Unavailable, Rejected: see bridge.errors.
         """
         found: list[Sent] = []
+        newest = at
         path = "/app/hook/deliveries?per_page=100"
         for _ in range(PAGES):
             response = await self._auth.look_as_app(path)
             page = told(response, lambda raw: list(_sent(raw)))
+            newest = max([newest, *(sent.at for sent in page)])
             found += [sent for sent in page if sent.at >= at and sent.event == "workflow_job"]
             path = response.links.get("next", {}).get("url", "")
             if not path or not page or page[-1].at < at:
                 return tuple(found)
-        raise TooManyDeliveries(f"GitHub: the delivery log has more than {PAGES * 100} new deliveries")
+        raise TooManyDeliveries(f"GitHub: the delivery log has more than {PAGES * 100} new deliveries", newest=newest)
 
     async def job(self, delivery_id: int) -> WorkflowJob | None:
         """The job that a delivery told of; None if it cannot be read."""

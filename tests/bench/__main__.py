@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.bench.handler import handler
+from tests.bench.hosted import hosted
 from tests.bench.intake import intake
 from tests.bench.latency import webhook_to_submit
 from tests.bench.passes import passes
@@ -21,6 +22,7 @@ def measurements() -> Iterator[dict[str, Any]]:
     yield from webhook_to_submit()
     yield throughput()
     yield from stuck()
+    yield from hosted()
 
 
 if __name__ == "__main__":

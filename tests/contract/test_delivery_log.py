@@ -1,6 +1,7 @@
 """The bridge's reader of the App's delivery log, against the emulator."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator, github_emulator
-from bridge.errors import AuthError, BridgeError, Rejected, Unavailable
+from bridge.errors import AuthError, BridgeError, RateLimited, Rejected, TooManyDeliveries, Unavailable
 from bridge.github import transport
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
@@ -66,6 +67,8 @@ def test_what_never_arrived_is_listed_page_by_page_and_told_in_full() -> None:
         sent = await log.since(0.0)
         assert len(sent) == len({each.guid for each in sent}) == 130, "the ping is not about a job"
         assert emulator.calls["GET /app/hook/deliveries"] == 2, "a call per hundred"
+        assert {each.action for each in sent} == {"queued"}
+        assert {each.repository_id for each in sent} == {emulator.state.repositories["acme/web"].id}
         job = await log.job(sent[-1].id)
         assert job is not None
         assert (job.id, job.status, job.repository, job.fork) == (ids[0], JobStatus.QUEUED, "acme/web", None)
@@ -103,3 +106,37 @@ def test_a_log_that_cannot_be_read_is_named(fault: dict[str, Any], error: type[B
             await log.since(0.0)
 
     reading(drive, webhook_url=NOWHERE)
+
+
+def test_a_log_that_is_longer_than_one_look_may_read_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has missed so much learns it cheaper from the repositories."""
+    monkeypatch.setattr("bridge.github.deliveries.PAGES", 2)
+
+    async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
+        await queue(emulator, 210)
+        with pytest.raises(TooManyDeliveries) as error:
+            await log.since(0.0)
+        assert error.value.newest == max(each.delivered_at for each in emulator.webhooks.log.newest(None, 1)[0]) // 1
+        assert emulator.calls["GET /app/hook/deliveries"] == 2
+
+    reading(drive, webhook_url=NOWHERE)
+
+
+def test_a_rate_limit_that_the_log_meets_does_not_keep_a_token_from_being_minted() -> None:
+    limit = {"status": 403, "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)}}
+
+    async def main() -> None:
+        made = an_app(webhook_url=NOWHERE)
+        async with github_emulator(a_github(), made) as emulator, http_client() as http:
+            auth = AppAuth(
+                http, api_url=emulator.api_url, issuer=made.client_id, key=AppKey.load(made.pem), owner=made.owner
+            )
+            log = DeliveryLog(auth)
+            emulator.faults.add(Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, **limit))
+            for _ in range(2):
+                with pytest.raises(RateLimited):
+                    await log.since(0.0)
+            assert emulator.calls["GET /app/hook/deliveries"] == 0, "the second was not sent"
+            assert await auth.token()
+
+    asyncio.run(main())

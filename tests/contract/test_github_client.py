@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import Budget, GitHubEmulator, GitHubState, github_emulator
+from bridge.emulator.github.renames import rename
+from bridge.emulator.jobs import Gate
 from bridge.errors import (
     AuthError,
     BridgeError,
@@ -32,7 +35,7 @@ from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.transport import MOST_REDIRECTS, http_client
-from bridge.model import Absent, Deleted, JobStatus
+from bridge.model import Absent, Deleted, JobStatus, Repository
 from tests.github import GPU, a_github, a_run, a_spec, an_app
 from tests.services import free_port
 
@@ -152,6 +155,43 @@ def test_a_new_token_means_that_everything_is_read_again() -> None:
         assert github.calls["not_modified"] == 0
 
     driven(a_github(), drive)
+
+
+def test_runs_that_wait_for_a_review_are_listed_apart_and_read_by_themselves() -> None:
+    state = a_github()
+    made = state.add_run("acme/web", a_run(a_spec("deploy", gate=Gate.REVIEW)))
+
+    async def drive(_: GitHubEmulator, github: GitHub) -> None:
+        assert await github.open_jobs("acme/web") == ()
+        (run,) = await github.waiting_runs("acme/web")
+        assert (run.id, run.repository) == (made.id, "acme/web")
+        (job,) = await github.run_jobs(run)
+        assert (job.name, job.status, job.workflow_name, job.fork) == ("deploy", JobStatus.WAITING, "ci", False)
+        assert await github.run_jobs(replace(run, id=1)) == (), "it was deleted"
+
+    driven(state, drive)
+
+
+def test_a_renamed_repository_is_known_by_its_new_name_and_still_answers_to_the_old_one() -> None:
+    state = a_github()
+    repository = state.repositories["acme/web"]
+    state.add_run("acme/web", a_run())
+    rename(state, "acme/web", "acme/site")
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        found = await github.repository("Acme/Web")
+        assert found == Repository(id=repository.id, full_name="acme/site", public=False)
+        assert await github.repository("acme/Site") == found
+        assert await github.repository("acme/other") is None
+        assert len(await github.open_jobs("acme/web")) == len(await github.open_jobs("acme/site")) == 1
+        made = await github.generate_jit_config("repos/acme/web", name="r-1", labels=["gpu"], group_id=1)
+        (runner,) = await github.runners("repos/acme/site")
+        assert runner.id == made.runner_id
+        before = github.calls["not_modified"]
+        assert await github.repository("Acme/Web") == found
+        assert github.calls["not_modified"] == before + 1
+
+    driven(state, drive)
 
 
 def test_a_job_of_a_status_that_github_has_since_invented_hides_no_other() -> None:

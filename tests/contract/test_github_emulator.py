@@ -52,6 +52,7 @@ def test_every_listing_is_what_githubs_description_says() -> None:
         rest = github.rest
         repositories = await rest.apps.async_list_repos_accessible_to_installation()
         assert [r.full_name for r in repositories.parsed_data.repositories] == ["acme/web"]
+        assert (await rest.repos.async_get("acme", "web")).parsed_data.full_name == "acme/web"
         owned = await rest.repos.async_list_for_org("acme")
         assert [r.full_name for r in owned.parsed_data] == ["acme/web"]
         runs = await rest.actions.async_list_workflow_runs_for_repo("acme", "web", status="queued")

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Collection, Iterable
 from typing import Any
 
+import pytest
+
 from bridge.errors import BridgeError, RateLimited, TooManyDeliveries, Unavailable
 from bridge.missed import MOST_READ, MOST_TRIES, OVERLAP, SCAN_ABOVE, Choice, Known, Missed, NameOf, Place, choose, read
 from bridge.model import JobStatus, Sent, WorkflowJob
@@ -131,7 +133,18 @@ def test_a_look_goes_on_where_the_one_before_has_ended() -> None:
     assert [event.job and event.job.id for event in reader.look().events] == [None, 1]
     assert not reader.look(NOW + 30).events
     assert reader.log.read == [1]
-    assert reader.log.asked == [NOW - 200 - OVERLAP, NOW - OVERLAP]
+    assert reader.log.asked == [NOW - 200 - OVERLAP, a_delivery(2).at - OVERLAP]
+
+
+@pytest.mark.parametrize("ahead", [-600.0, 600.0])
+def test_clocks_that_differ_by_minutes_lose_no_delivery(ahead: float) -> None:
+    """Neither at the first look, which knows only when it scanned by our clock, nor later."""
+    reader = Reader(Log(a_delivery(1)))
+    now = a_delivery(1).at + ahead
+    reader.place = Place.of_value(None, now - 30)
+    assert [event.guid for event in reader.look(now).events] == ["g1"]
+    reader.log.sent = (*reader.log.sent, a_delivery(40_000))
+    assert [event.guid for event in reader.look(now + 60).events] == ["g40000"]
 
 
 def test_a_limit_keeps_what_was_read_and_the_next_look_reads_the_rest() -> None:
@@ -160,15 +173,15 @@ def test_a_delivery_that_cannot_be_read_is_skipped_after_some_tries_and_never_me
 
 
 def test_after_an_outage_the_repositories_are_scanned_once_and_the_log_goes_on_from_there() -> None:
-    reader = Reader(Log(ends=TooManyDeliveries("many")))
+    reader = Reader(Log(ends=TooManyDeliveries("many", newest=NOW - 7)))
     told = reader.look()
-    assert (told.everything, told.place, told.problems) == (True, Place(until=NOW), ())
+    assert (told.everything, told.place, told.problems) == (True, Place(until=NOW - 7), ())
 
 
 def test_a_log_that_a_limit_closes_costs_no_scan_and_loses_nothing() -> None:
     reader = Reader(Log(ends=RateLimited("wait", retry_at=NOW + 60)))
     told = reader.look()
-    assert (told.everything, told.place) == (False, Place(until=NOW - 200))
+    assert (told.everything, told.place) == (False, None)
     assert told.problems == ("wait",)
 
 

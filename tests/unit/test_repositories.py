@@ -43,6 +43,13 @@ def test_a_name_that_another_repository_has_taken_leads_to_that_one() -> None:
     assert taken.now("acme/site") == "acme/site"
 
 
+def test_repositories_of_unknown_id_are_not_taken_for_one() -> None:
+    found = {name: a_repository(0, name) for name in ("acme/web", "acme/docs")}
+    names = Names().learn(found)
+    assert (names.now("acme/web"), names.now("acme/docs")) == ("acme/web", "acme/docs")
+    assert not names.renamed_since(Names())
+
+
 def test_one_that_comes_back_is_no_longer_gone() -> None:
     gone = Names().learn({"acme/Web": None})
     assert gone.gone == {"acme/web"}

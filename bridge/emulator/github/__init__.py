@@ -10,6 +10,7 @@ from bridge.emulator.faults import Faults
 from bridge.emulator.faults_http import FaultLayer
 from bridge.emulator.github.access import Access, App
 from bridge.emulator.github.budget import Budget, Spending
+from bridge.emulator.github.renames import Renames
 from bridge.emulator.github.rest import PREFIX, Rest
 from bridge.emulator.github.runner_service import RunnerService
 from bridge.emulator.github.state import GitHubState, Limits
@@ -33,7 +34,7 @@ class GitHubEmulator:
         self.spending = Spending(budget, state.clock)
         self._rest = Rest(state, self.access, lambda: self.url, self.spending, self.webhooks.log)
         routes = [*self._rest.routes(), *RunnerService(state).routes(), NOT_EMULATED]
-        self.asgi = FaultLayer(Starlette(routes=routes), self.faults)
+        self.asgi = FaultLayer(Renames(Starlette(routes=routes), state, lambda: self.url), self.faults)
 
     @property
     def api_url(self) -> str:

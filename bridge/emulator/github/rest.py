@@ -76,6 +76,7 @@ class Rest:
             self._by_app("GET", "/app/hook/deliveries/{id:int}", self._hook_delivery),
             self._by_token("GET", "/installation/repositories", ("metadata", "read"), self._repositories),
             self._by_token("GET", "/orgs/{owner}/repos", ("metadata", "read"), self._owned_repositories),
+            self._by_token("GET", "/repos/{owner}/{repo}", ("metadata", "read"), self._one_repository),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs", (actions, "read"), self._runs),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}", (actions, "read"), self._run),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}/jobs", (actions, "read"), self._jobs),
@@ -137,6 +138,11 @@ class Rest:
     async def _owned_repositories(self, request: Request) -> Answer:
         found = [r for r in self._state.repositories.values() if r.owner == request.path_params["owner"]]
         return 200, [shapes.minimal_repository(self._state, r, self._api) for r in self._paged(request, found)]
+
+    async def _one_repository(self, request: Request) -> Answer:
+        found = self._state.repositories[self._repository(request)]
+        counts = {"network_count": 0, "subscribers_count": 0}  # a listing has neither
+        return 200, shapes.full_repository(self._state, found, self._api) | counts
 
     # --- the App's webhook ---
 

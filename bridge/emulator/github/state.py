@@ -61,6 +61,7 @@ class GitHubState:
         self.on_event: OnEvent = _nobody
         self.organisations: dict[str, int] = {}
         self.repositories: dict[str, Repository] = {}
+        self.redirects: dict[str, int] = {}  # by a repository's old name in lower case, its id
         self.groups: dict[int, str] = {1: "Default"}
         self.admitted: dict[int, frozenset[str]] = {}
         self.dispatches = True

@@ -1,0 +1,289 @@
+"""A busy organisation whose jobs run on GitHub's own runners, few of them on ours: what its looks cost.
+
+Virtual time: the bridge's clients call the emulated GitHub within this process, and the figures are the same each time.
+"""
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, TypeVar
+
+import httpx
+import sqlalchemy as sa
+import structlog
+
+from bridge.decision import State, Submission
+from bridge.emulator.github import GitHubEmulator, GitHubState
+from bridge.emulator.github.access import App
+from bridge.emulator.github.deliveries import Answer, Delivery
+from bridge.emulator.github.model import Job
+from bridge.emulator.jobs import Gate, JobSpec, RunSpec
+from bridge.github import webhook
+from bridge.github.api import GitHub
+from bridge.github.auth import AppAuth, AppKey
+from bridge.github.deliveries import DeliveryLog
+from bridge.ledger import Books, metadata
+from bridge.ledger.database import connect
+from bridge.ledger.rows import LastRead
+from bridge.ledger.tables import meta
+from bridge.model import EndpointHealth, Event, Request, RequestStatus, Route, Scope, WorkerInput
+from bridge.reconcile import Reconciler
+from tests.github import GPU, a_run, a_spec, an_app
+from tests.simulation.loop import START, VirtualLoop, run
+from tests.values import a_route
+
+T = TypeVar("T")
+
+HOUR = 3600.0
+URL = "http://github.test"
+REPOSITORIES = 10
+HOSTED = ("ubuntu-latest",)
+HOSTED_JOBS, OWN_JOBS, WAITING_RUNS = 1038, 12, 100
+"""An hour's jobs of others and of ours; and runs that wait for a review all the time."""
+
+JOB, PICK_UP, BOOT = 300.0, 5.0, 60.0
+"""s that each job runs, that GitHub's runners take to begin, and that ours do."""
+
+LATENCY = 0.1
+"""s of each call."""
+
+INTERVAL = 60.0
+"""s between two looks."""
+
+RATE_LIMIT = 5000
+"""Calls an hour that GitHub allows."""
+
+
+def hosted() -> Iterator[dict[str, Any]]:
+    """Measure an hour with webhooks, with the App's delivery log alone, and with neither."""
+    for source in ("webhook", "log", "scan"):
+        random.seed(0)
+        with structlog.testing.capture_logs():
+            measured = run(lambda loop, source=source: _hour(loop, source))
+        yield measured
+
+
+async def _hour(loop: VirtualLoop, source: str) -> dict[str, Any]:
+    world = _World(loop, source)
+    async with httpx.AsyncClient(transport=_Transport(world.emulator.asgi), follow_redirects=True) as http:
+        bridge = _Bridge(world, http)
+        world.hear = bridge.hear
+        workload = asyncio.create_task(world.workload())
+        while loop.now < HOUR:
+            next_look = loop.now + INTERVAL
+            await bridge.reconciler.run()
+            await asyncio.sleep(max(0.0, next_look - loop.now))
+        await workload
+        calls = bridge.github.calls
+    waits = [world.asked.get(job.id, world.clock()) - job.created_at for job in world.own]
+    return {
+        "bench": "hosted",
+        "source": source,
+        "jobs_per_hour": HOSTED_JOBS + OWN_JOBS,
+        "own_jobs": len(waits),
+        "waiting_runs": WAITING_RUNS,
+        "calls_per_hour": calls["total"],
+        "not_modified_per_hour": calls["not_modified"],
+        "longest_wait_s": round(max(waits), 1),
+    }
+
+
+class _Transport(httpx.ASGITransport):
+    """Calls that take their time."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(LATENCY)
+        return await super().handle_async_request(request)
+
+
+class _World:
+    """GitHub, with an App whose events arrive by `source`; and RunPod, whose workers start after BOOT."""
+
+    def __init__(self, loop: VirtualLoop, source: str) -> None:
+        self._loop, self._source = loop, source
+        self.state = GitHubState(clock=self.clock)
+        self.state.add_organisation("acme")
+        for number in range(REPOSITORIES):
+            self.state.add_repository(f"acme/r{number}")
+        self.app: App = an_app(webhook_url=None if source == "scan" else "http://bridge.test/webhook")
+        self.emulator = GitHubEmulator(self.state, self.app, RATE_LIMIT)
+        self.emulator.url = URL
+        self.state.on_event = self._tell
+        self.asked: dict[int, float] = {}  # by job id, when its first request was submitted
+        self.own: list[Job] = []
+        self.hear: Callable[[Event], None] = lambda _: None
+        self._requests: dict[str, RequestStatus] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._guids = count()
+
+    def clock(self) -> float:
+        return START + self._loop.now
+
+    async def workload(self) -> None:
+        """An hour's runs."""
+        for number in range(WAITING_RUNS):
+            self._queue(number, a_spec("deploy", HOSTED, gate=Gate.REVIEW))
+        ours = {round((number + 0.5) * HOSTED_JOBS / OWN_JOBS) for number in range(OWN_JOBS)}
+        for number in range(HOSTED_JOBS):
+            self._queue(number, a_spec("test", HOSTED))
+            if number in ours:
+                # Every other one is in a run whose deployment waits for its review.
+                deploy = (a_spec("deploy", HOSTED, gate=Gate.REVIEW),) * (len(self.own) % 2)
+                self._queue(number, a_spec("train", GPU), *deploy)
+            await asyncio.sleep(HOUR / HOSTED_JOBS)
+
+    def _queue(self, number: int, *jobs: JobSpec) -> None:
+        spec: RunSpec = a_run(*jobs)
+        made = self.state.add_run(f"acme/r{number % REPOSITORIES}", spec)
+        for job in made.jobs.values():
+            if job.spec.labels == GPU:
+                self.own.append(job)
+            elif job.status == "queued":
+                self._start(self._on_githubs_runner(job))
+
+    async def _on_githubs_runner(self, job: Job) -> None:
+        await asyncio.sleep(PICK_UP)
+        self.state._queued.pop(job.id)
+        job.status, job.started_at = "in_progress", self.clock()
+        self.state.on_event("in_progress", job)
+        await asyncio.sleep(JOB)
+        self.state._conclude(job, "success")
+
+    def _tell(self, action: str, job: Job) -> None:
+        """An event, and its line in the delivery log."""
+        if self._source == "scan":
+            return
+        payload = self.emulator.webhooks.payloads.workflow_job(action, job)
+        guid = f"guid-{next(self._guids)}"
+        delivery = Delivery(
+            guid=guid,
+            event="workflow_job",
+            action=action,
+            body=json.dumps(payload).encode(),
+            installation_id=self.app.installation_id,
+            repository_id=payload["repository"]["id"],
+        )
+        arrives = self._source == "webhook"
+        answer = (
+            Answer(status="OK", status_code=202, headers={}) if arrives else Answer.failed("failed to connect", 502)
+        )
+        self.emulator.webhooks.log.add(delivery, {}, answer, copy=False)
+        if arrives:
+            told = webhook.of_payload("workflow_job", payload).job
+            self.hear(Event(guid=guid, at=self.clock(), job=told))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # --- RunPod ---
+
+    async def prepare(self, endpoint: str) -> None: ...
+
+    async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str:
+        name = str(worker_input["runner_name"])
+        job_id = int(re.sub(r"^.*-(\d+)-\d+$", r"\1", name))
+        self.asked.setdefault(job_id, self.clock())
+        self._requests[name] = RequestStatus.IN_QUEUE
+        self._start(self._worker(name))
+        return name
+
+    async def _worker(self, name: str) -> None:
+        await asyncio.sleep(BOOT)
+        self._requests[name] = RequestStatus.IN_PROGRESS
+        runner = next((r for r in self.state.runners_at("orgs/acme") if r.name == name), None)
+        job = None
+        if runner:
+            self.state.open_session(runner, "2.338.0")
+            job = self.state.assigned(runner)
+        if runner and job:
+            self.state.acquire(runner, job.id)
+            for _ in range(int(JOB / 10)):
+                await asyncio.sleep(10)
+                self.state.renew(runner, job.id)
+            self.state.complete(runner, job.id, "Succeeded", {}, "")
+        self._requests[name] = RequestStatus.COMPLETED
+
+    async def cancel(self, endpoint: str, request_id: str) -> None:
+        self._requests[request_id] = RequestStatus.CANCELLED
+
+    async def status(self, endpoint: str, request_id: str) -> Request:
+        status = self._requests[request_id]
+        output: Mapping[str, object] | None = None
+        if status is RequestStatus.COMPLETED:
+            output = {"outcome": "completed", "result": "Succeeded"}
+        return Request(id=request_id, status=status, output=output)
+
+    async def health(self, endpoint: str) -> EndpointHealth:
+        return EndpointHealth()
+
+
+@dataclass
+class _Ledger:
+    """The ledger's transactions, without threads."""
+
+    clock: Callable[[], float]
+    engine: sa.Engine = field(default_factory=lambda: connect("sqlite://"))
+    last_read: LastRead = field(default_factory=LastRead)
+
+    def __post_init__(self) -> None:
+        self._connection = self.engine.connect()
+        with self._connection.begin():
+            metadata.create_all(self._connection)
+            self._connection.execute(sa.insert(meta).values(born=self.clock()))
+
+    async def transact(self, work: Callable[[Books], T]) -> T:
+        with self._connection.begin():
+            return work(Books(self._connection, self.last_read, self.clock))
+
+    read = preview = transact
+
+    async def advance(self, submission: Submission, to: State, **values: Any) -> bool:
+        return await self.transact(lambda books: books.advance(submission, to, **values))
+
+
+class _Bridge:
+    """The bridge as it is, with the world's clients."""
+
+    def __init__(self, world: _World, http: httpx.AsyncClient) -> None:
+        app, api_url, clock = world.app, world.emulator.api_url, world.clock
+        auth = AppAuth(
+            http, api_url=api_url, issuer=app.client_id, key=AppKey.load(app.pem), owner=app.owner, clock=clock
+        )
+        self.github = GitHub(http, auth, api_url=api_url, clock=clock)
+        self._ledger = _Ledger(clock)
+        scope = Scope(
+            owner="acme",
+            organisation="acme",
+            repositories=(),
+            routes=(a_route(allow_forks=True),),
+            prefix="runpod",
+            web_url=URL,
+        )
+        self.reconciler = Reconciler(
+            scope,
+            self.github,
+            world,
+            self._ledger,
+            DeliveryLog(auth),
+            clock=clock,  # type: ignore[arg-type]
+        )
+        self._acting: set[asyncio.Task[Any]] = set()
+
+    def hear(self, event: Event) -> None:
+        """Take a webhook, and act on it."""
+        task = asyncio.create_task(self._hear(event))
+        self._acting.add(task)
+        task.add_done_callback(self._acting.discard)
+
+    async def _hear(self, event: Event) -> None:
+        served = event.job is not None and self.reconciler.serves(event.job)
+        job = event.job if served else None
+        await self._ledger.transact(lambda books: books.hear([Event(guid=event.guid, at=event.at, job=job)]))
+        if served:
+            await self.reconciler.act()
