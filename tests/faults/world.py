@@ -17,6 +17,7 @@ import bridge.ledger.books
 import bridge.observe
 import bridge.plan
 import bridge.settle
+import bridge.unknown
 from bridge import serve
 from bridge.config import load
 from bridge.decision import OPEN_STATES, Submission
@@ -31,8 +32,10 @@ from tests.services import CALLBACK_KEY, SECRET, free_port
 
 PATIENCE = {
     (bridge.ledger.books, "CLAIM_LEASE"): 0.6,
-    (bridge.settle, "UNKNOWN_LEASE"): 0.6,
+    (bridge.unknown, "UNKNOWN_LEASE"): 0.6,
+    (bridge.settle, "MISSING_LASTS"): 0.6,
     (bridge.settle, "BOOT_ALLOWANCE"): 1.0,
+    (bridge.unknown, "BOOT_ALLOWANCE"): 1.0,
     (bridge.plan, "SLOW_LANE"): 0.5,
     (bridge.breaker, "SHORTEST"): 0.3,
     (bridge.breaker, "LONGEST"): 2.0,
