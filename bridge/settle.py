@@ -16,9 +16,6 @@ from bridge.model import (
     WorkflowJob,
 )
 
-UNKNOWN_LEASE = 30.0
-"""s from a `run` whose answer did not come until the endpoint's health tells whether RunPod accepted it."""
-
 MISSING_LASTS = 180.0
 """s for which RunPod must answer 404 until a request counts as gone: it has done so for two minutes of running ones."""
 

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from bridge.decision import Snapshot, State, Submission
 from bridge.model import BOOT_ALLOWANCE, RequestStatus
-from bridge.settle import UNKNOWN_LEASE
+
+UNKNOWN_LEASE = 30.0
+"""s from a `run` whose answer did not come until the endpoint's health tells whether RunPod accepted it."""
 
 
 class Unexplained(NamedTuple):

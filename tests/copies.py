@@ -42,7 +42,7 @@ from bridge.model import (
 )
 from bridge.reconcile import Reconciler, Report
 from bridge.routing import match
-from bridge.settle import UNKNOWN_LEASE
+from bridge.unknown import UNKNOWN_LEASE
 from tests.modelled import ROUTES, SCOPE, World
 
 T = TypeVar("T")

@@ -19,6 +19,7 @@ import bridge.ledger.books
 import bridge.observe
 import bridge.refusals
 import bridge.settle
+import bridge.unknown
 from bridge import serve
 from bridge.config import load
 from bridge.decision import OPEN_STATES, Submission
@@ -33,7 +34,8 @@ from tests.services import CALLBACK_KEY, SECRET, free_port
 
 PATIENCE = {
     (bridge.ledger.books, "CLAIM_LEASE"): 0.6,
-    (bridge.settle, "UNKNOWN_LEASE"): 0.6,
+    (bridge.unknown, "UNKNOWN_LEASE"): 0.6,
+    (bridge.settle, "MISSING_LASTS"): 0.6,
     (bridge.settle, "BOOT_ALLOWANCE"): 1.0,
     (bridge.evidence, "FAILED_PAUSE"): 0.5,
     (bridge.evidence, "LISTENED"): 1.0,
@@ -42,6 +44,7 @@ PATIENCE = {
     (bridge.evidence, "FIRST_PROBE"): 1.0,
     (bridge.evidence, "LONGEST_PROBE"): 4.0,
     (bridge.evidence, "FRESH_PROBE"): 1.0,
+    (bridge.unknown, "BOOT_ALLOWANCE"): 1.0,
     (bridge.breaker, "SHORTEST"): 0.3,
     (bridge.breaker, "LONGEST"): 2.0,
     (bridge.backoff, "REFUSED_FIRST"): 0.3,

@@ -9,7 +9,7 @@ from bridge.breaker import NO_ANSWER, OPENS_AT, with_unanswered
 from bridge.decision import Snapshot, State, Streak
 from bridge.model import BOOT_ALLOWANCE, Credentials, EndpointHealth, Request, RequestStatus
 from bridge.plan import plan
-from bridge.settle import UNKNOWN_LEASE
+from bridge.unknown import UNKNOWN_LEASE
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS
