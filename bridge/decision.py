@@ -334,10 +334,11 @@ class Skip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to do now, and for every queued job that is left alone, why."""
+    """What to do now, and for every queued job that is left alone, why; and what a person should change."""
 
     claims: tuple[Claim, ...] = ()
     moves: tuple[Move, ...] = ()
     withdrawals: tuple[Withdraw, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
     skips: tuple[Skip, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ from bridge.decision import (
 from bridge.evidence import Evidence, judge
 from bridge.idle import idle_withdrawals
 from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, RequestStatus, Route, Runner, WorkflowJob
-from bridge.naming import asked_at, parse_name, runner_name
+from bridge.naming import asked_at, identity_of, parse_name, route_identity, runner_name
 from bridge.routing import Unmatched, match
 from bridge.settle import Sight, settle
 
@@ -43,13 +43,15 @@ _Waiting = Mapping[tuple[Pool, int], Submission]
 
 
 class _Own(NamedTuple):
-    """A listed runner whose name and label are ours."""
+    """A listed runner with a name and label of our prefix, and the route it was asked for, None if that is not ours."""
 
     target: str
     runner: Runner
     job_id: int
     generation: int
     asked_at: float
+    route: Route | None
+    foreign: bool  # its labels say that another deployment asked for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     settled = _settle(snapshot, now)
     submissions = _after(snapshot, settled.moves)
     own = list(_own_runners(snapshot))
-    strangers = list(_strangers(snapshot, own, submissions))
+    strangers = list(_strangers(own, submissions))
     waiting = _waiting(submissions)
     counts = _supply(snapshot, submissions, strangers, now)
     skips = _serve(snapshot, counts)
@@ -124,6 +126,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         withdrawals=tuple(sorted([*settled.withdrawals, *idle, *surplus], key=lambda w: w.submission.id)),
         sweeps=tuple(_sweeps(snapshot, own, strangers, submissions, now)),
         skips=tuple(sorted([*skips, *supplied], key=lambda s: s.job_id)),
+        warnings=tuple(_warnings(snapshot.prefix, own, submissions)),
     )
 
 
@@ -185,33 +188,57 @@ def _waiting(submissions: Iterable[Submission]) -> _Waiting:
 
 
 def _own_runners(snapshot: Snapshot) -> Iterator[_Own]:
+    routes = {route_identity(route): route for route in snapshot.routes}
     for target, runners in snapshot.runners.items():
         for runner in runners:
             parts = parse_name(snapshot.prefix, runner.name)
             at = asked_at(snapshot.prefix, runner.labels)
             if parts and at is not None:
-                yield _Own(target, runner, *parts, at)
+                identity = identity_of(snapshot.prefix, runner.labels)
+                route = _route_of_old(snapshot, runner) if identity is None else routes.get(identity)
+                yield _Own(target, runner, *parts, at, route, foreign=identity is not None and route is None)
+
+
+def _route_of_old(snapshot: Snapshot, runner: Runner) -> Route | None:
+    """The route of a runner that an older bridge asked for: it carries the route's labels, and no others."""
+    stamp = f"{snapshot.prefix}-at-"
+    carried = {label.lower() for label in runner.labels if not label.startswith(stamp)}
+    return next((route for route in snapshot.routes if route.label_set == carried), None)
 
 
 def _explaining(submissions: Iterable[Submission]) -> dict[str, Submission]:
-    """Rows by the name they own; a name that GitHub refused them is another's."""
+    """Rows by the name they own; a name that GitHub refused them is not theirs."""
     return {s.name: s for s in submissions if s.reason is not Reason.NAME_TAKEN}
 
 
-def _strangers(snapshot: Snapshot, own: Iterable[_Own], submissions: Iterable[Submission]) -> Iterator[_Stranger]:
-    explained = _explaining(submissions)
-    longest = max((r.lease for r in snapshot.routes), default=0.0)
+def _row_of(each: _Own, explaining: Mapping[str, Submission]) -> Submission | None:
+    """The row that explains a listed runner. Another deployment's may have the same name, and so may a later one."""
+    row = explaining.get(each.runner.name)
+    if row is None or not _is_of(row, each.runner.id):
+        return None
+    return None if each.foreign and row.runner_id != each.runner.id else row
+
+
+def _strangers(own: Iterable[_Own], submissions: Iterable[Submission]) -> Iterator[_Stranger]:
+    explaining = _explaining(submissions)
     for each in own:
-        if each.runner.name in explained:
-            continue
-        carried = frozenset(label.lower() for label in each.runner.labels)
-        fitting = [r for r in snapshot.routes if r.label_set <= carried]
-        route = max(fitting, key=lambda r: len(r.labels), default=None)
-        yield _Stranger(
-            pool=Pool(route.name if route else "", each.target),
-            runner=each.runner,
-            lease_end=each.asked_at + (route.lease if route else longest),
-        )
+        if each.route and not _row_of(each, explaining):
+            yield _Stranger(
+                pool=Pool(each.route.name, each.target),
+                runner=each.runner,
+                lease_end=each.asked_at + each.route.lease,
+            )
+
+
+def _warnings(prefix: str, own: Iterable[_Own], submissions: Iterable[Submission]) -> list[str]:
+    """A line for each target where there are runners of another deployment that has our prefix."""
+    explaining = _explaining(submissions)
+    others = {each.target for each in own if not (each.route or _row_of(each, explaining))}
+    return [
+        f"{target}: another deployment, or a route that has been changed, has runners called {prefix}-...; "
+        "they are left alone: give each deployment a BRIDGE_PREFIX of its own"
+        for target in sorted(others)
+    ]
 
 
 def _supply(
@@ -458,9 +485,11 @@ def _sweeps(
 
     Only of runners listed in this very look: between looks the same ones would be deleted again by every pass.
     """
-    ended = {name for name, row in _explaining(submissions).items() if row.state not in OPEN_STATES}
+    explaining = _explaining(submissions)
     stale = {s.runner.id for s in strangers if now >= s.lease_end}
     for each in sorted(own, key=lambda o: (o.target, o.runner.id)):
         listed = snapshot.runners_at.get(each.target, 0.0) >= snapshot.began
-        if listed and not each.runner.busy and (each.runner.name in ended or each.runner.id in stale):
+        row = _row_of(each, explaining)
+        ended = row is not None and row.state not in OPEN_STATES
+        if listed and not each.runner.busy and (ended or each.runner.id in stale):
             yield Sweep(target=each.target, runner=each.runner)

@@ -149,6 +149,7 @@ class Reconciler:
         self._clock = clock
         self._observer = Observer(scope, github, runpod, log, clock=clock)
         self._routes = {route.name: route for route in scope.routes}
+        self._warned: set[str] = set()
 
     async def run(self) -> Report:
         """Run one pass that looks everything up."""
@@ -173,6 +174,7 @@ class Reconciler:
         began = time.monotonic()
         seen = await self._look()
         decision = await self._ledger.preview(lambda books: self._decide(books, seen))
+        self._warn(decision.plan)
         return Report(decision=decision, submitted=(), problems=seen.problems, seconds=time.monotonic() - began)
 
     async def explain(self) -> Decision:
@@ -200,6 +202,7 @@ class Reconciler:
 
     async def _carry_out(self, seen: Observation, began: float) -> Report:
         decision = await self._ledger.transact(lambda books: self._claim(books, seen))
+        self._warn(decision.plan)
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
         applier = Applier(self._github, self._runpod, self._ledger, self._scope, clock=self._clock)
@@ -214,6 +217,13 @@ class Reconciler:
             problems=tuple(dict.fromkeys([*seen.problems, *applier.problems])),
             seconds=time.monotonic() - began,
         )
+
+    def _warn(self, planned: Plan) -> None:
+        """Say each thing once."""
+        for line in planned.warnings:
+            if line not in self._warned:
+                log.warning(line)
+        self._warned |= set(planned.warnings)
 
     def _decide(self, books: Books, seen: Observation) -> Decision:
         """Write down what was seen and plan, within one write transaction."""
