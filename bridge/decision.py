@@ -199,6 +199,7 @@ class LookKind(StrEnum):
     HEALTH = "health"  # key: an endpoint
     SCAN = "scan"  # of all repositories
     DELIVERIES = "deliveries"  # of the App's delivery log
+    RESUMED = "resumed"  # at anything, the first after a gap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,7 +227,7 @@ class Snapshot:
         began: Unix seconds, when the observation began that this is made from.
         at: Unix seconds, when its last part began, the look-up of jobs.
         looked_at: Unix seconds, when the last look at GitHub's runners began, this one or one before.
-        ledger_born: Unix seconds, when the ledger was made.
+        ledger_born: Unix seconds, when the ledger was made, or went on after a gap: it may have been restored.
         prefix: of our runners' names.
         organisation: where runners register; None means at each repository.
         routes: in the order of the configuration.

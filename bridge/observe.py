@@ -156,6 +156,9 @@ class Observer:
         scan = events is None or began >= memory.looked_at(LookKind.SCAN) + self._scope.full_scan_every
         repositories = await self._repositories(problems) if scan or not self._scope.organisation else ()
         runners = await _each(self._targets(repositories), self._github.runners, problems)
+        if self._has_strangers(memory, runners):
+            unread = {route.endpoint for route in self._scope.routes} - health.keys()
+            health |= await _each(sorted(unread), self._runpod.health, problems)
         at = self._clock()
         jobs, scanned = await self._jobs(memory, repositories if scan else None, at, problems)
         told = (*jobs, *(e.job for e in events or () if e.job), *(job for job, _ in memory.jobs.values()))
@@ -187,6 +190,13 @@ class Observer:
         forks = await self._forks(jobs, problems)
         requests = await self._requests(ended, problems)
         return Observation(began=began, at=self._clock(), forks=forks, requests=requests, problems=tuple(problems))
+
+    def _has_strangers(self, memory: Memory, runners: Mapping[str, Iterable[Runner]]) -> bool:
+        """Whether runners are offline that may be ours and that no open submission explains."""
+        explained = {s.name for s in memory.submissions}
+        start = f"{self._scope.prefix}-"
+        offline = (r.name for found in runners.values() for r in found if not r.online)
+        return any(name.startswith(start) and name not in explained for name in offline)
 
     async def _missed(self, memory: Memory, now: float, problems: list[str]) -> list[Event] | None:
         """Deliveries that failed or never came; None if no log tells, so that all repositories must be asked."""

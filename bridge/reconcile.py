@@ -231,6 +231,8 @@ class Reconciler:
         books.hear(seen.events)
         books.merge(seen.jobs, seen.at)
         books.learn_forks(seen.forks)
+        if seen.looks:
+            books.note(_after_gap(books.looks(), now))
         books.note(seen.looks)
         snapshot = self._snapshot(books, seen, now)
         decided = plan(snapshot, now)
@@ -243,7 +245,9 @@ class Reconciler:
 
     def _snapshot(self, books: Books, seen: Observation, now: float) -> Snapshot:
         jobs = books.jobs()
-        looks = [look for look in books.looks() if look.at > now - STALE]
+        known = books.looks()
+        resumed_at = max((look.at for look in known if look.kind is LookKind.RESUMED), default=0.0)
+        looks = [look for look in known if look.at > now - STALE]
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
         runners = {look.key: tuple(map(_runner, look.value)) for look in at_runners}
         looked_at = max((look.at for look in at_runners), default=0.0)
@@ -257,7 +261,7 @@ class Reconciler:
             began=seen.began,
             at=seen.at,
             looked_at=looked_at,
-            ledger_born=books.born(),
+            ledger_born=max(books.born(), resumed_at),
             prefix=self._scope.prefix,
             organisation=self._scope.organisation,
             routes=self._scope.routes,
@@ -283,6 +287,12 @@ class Reconciler:
         now = self._clock()
         claimed = tuple(books.claim(c, self._routes[c.pool.route], now) for c in decision.plan.claims)
         return replace(decision, claimed=claimed, seconds=time.monotonic() - began)
+
+
+def _after_gap(looks: Iterable[Look], now: float) -> list[Look]:
+    """A note that the ledger goes on after a gap, if there was one: what happened meanwhile it need not know."""
+    last = max((look.at for look in looks if look.kind is LookKind.RUNNERS), default=0.0)
+    return [Look(kind=LookKind.RESUMED, key="", at=now, value=None)] if now > last + STALE else []
 
 
 def _runner(value: Mapping[str, Any]) -> Runner:

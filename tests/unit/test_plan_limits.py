@@ -7,7 +7,7 @@ import pytest
 
 from bridge.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
 from bridge.decision import JobHistory, Plan, Snapshot, State, Streak
-from bridge.model import Credentials, EndpointHealth, JobStatus, Request, RequestStatus, Route, Runner
+from bridge.model import BOOT_ALLOWANCE, Credentials, EndpointHealth, JobStatus, Request, RequestStatus, Route, Runner
 from bridge.naming import runner_labels
 from bridge.plan import plan
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
@@ -336,3 +336,53 @@ def test_a_runner_that_an_older_bridge_asked_for_is_ours_by_its_labels() -> None
     other = a_snapshot(routes=(CPU,), jobs=(), runners={ORG: (old,)})
     assert not plan(other, NOW + 10**6).sweeps
     assert plan(other, NOW).warnings
+
+
+# --- without a ledger ---
+
+
+def old(name: str, **given: Any) -> Runner:
+    """A registration of ours whose worker should have started long ago."""
+    return of(a_route(), name, asked=NOW - BOOT_ALLOWANCE - 1, **given)
+
+
+def requests(in_queue: int = 0, in_progress: int = 0) -> dict[str, EndpointHealth]:
+    return {"ep-1": EndpointHealth(in_queue=in_queue, in_progress=in_progress)}
+
+
+def test_a_dead_registration_is_no_supply_and_no_worker() -> None:
+    """Its job was cancelled, or its worker crashed at its start; the endpoint has no request for it."""
+    routes = (a_route(max_workers=1),)
+    dead = a_snapshot(routes=routes, jobs=(a_job(2),), runners={ORG: (old("runpod-1-1"),)}, health=requests())
+    assert names(plan(dead, NOW)) == ["runpod-2-1"]
+    waiting = replace(dead, health=requests(in_queue=1))
+    assert not plan(waiting, NOW).claims
+    unread = replace(dead, health={})
+    assert not plan(unread, NOW).claims
+
+
+@pytest.mark.parametrize("given", [{"asked": NOW - 60}, {"busy": True}])
+def test_a_registration_whose_worker_starts_or_works_has_the_request_that_there_is(given: dict[str, Any]) -> None:
+    living = replace(of(a_route(), "runpod-2-1", **{"asked": NOW - 1000, **given}), id=9)
+    snapshot = a_snapshot(
+        jobs=(a_job(1), a_job(2)), runners={ORG: (old("runpod-1-1"), living)}, health=requests(in_progress=1)
+    )
+    supply = int(not living.busy)
+    assert len(plan(snapshot, NOW).claims) == 2 - supply
+
+
+def test_requests_that_a_row_explains_are_not_a_strangers() -> None:
+    snapshot = a_snapshot(
+        jobs=(a_job(1), a_job(3)),
+        submissions=(a_submission(3),),
+        runners={ORG: (old("runpod-1-1"), a_runner("runpod-3-1", online=False))},
+        health=requests(in_queue=1),
+    )
+    assert names(plan(snapshot, NOW)) == ["runpod-1-2"]
+
+
+def test_unexplained_requests_are_a_lost_ledgers_only_as_long_as_workers_take_to_register() -> None:
+    """In a token mode, on an endpoint that another system uses, too."""
+    snapshot = a_snapshot(routes=(TOKENS,), jobs=(a_job(1),), health=requests(in_progress=5), ledger_born=NOW)
+    assert not plan(snapshot, NOW + BOOT_ALLOWANCE).claims
+    assert len(plan(snapshot, NOW + BOOT_ALLOWANCE + 1).claims) == 1
