@@ -10,6 +10,7 @@ from tests.bench.handler import handler
 from tests.bench.intake import intake
 from tests.bench.latency import webhook_to_submit
 from tests.bench.passes import passes
+from tests.bench.stuck import stuck
 from tests.bench.throughput import throughput
 
 
@@ -19,6 +20,7 @@ def measurements() -> Iterator[dict[str, Any]]:
     yield from intake()
     yield from webhook_to_submit()
     yield throughput()
+    yield from stuck()
 
 
 if __name__ == "__main__":

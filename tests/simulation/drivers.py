@@ -1,0 +1,122 @@
+"""Runs the bridge as it is run: a service with its loop, or passes from a timer, each a new process."""
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bridge.errors import BridgeError
+from bridge.model import Event, Scope, WorkflowJob
+from bridge.observe import is_served
+from bridge.reconcile import Reconciler, Report
+from bridge.service import Service as Loop
+from tests.simulation.ledger import LedgerPort, Store
+from tests.simulation.loop import START
+from tests.simulation.ports import DeliveryLogPort, GitHubPort, RunPodPort
+from tests.simulation.scenario import Cron, Dispatcher, Service, value_at
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+PUBLIC_URL, CALLBACK_KEY = "https://bridge.example", "a key for the simulation"
+
+
+class Driver:
+    """One deployment.
+
+    Args:
+        world: where it runs.
+        facts: what it is.
+    """
+
+    def __init__(self, world: "World", facts: Dispatcher) -> None:
+        self._world, self.facts = world, facts
+        self._service: Loop | None = None
+        self._ledger: LedgerPort | None = None
+
+    def clock(self) -> float:
+        """Unix seconds by this dispatcher's clock."""
+        now = self._world.now
+        return START + now + value_at(self.facts.skew, now, 0.0)
+
+    def start(self) -> None:
+        """Begin."""
+        runs = self.facts.runs
+        self._world.spawn(self._serve(runs) if isinstance(runs, Service) else self._repeat(runs))
+
+    async def _serve(self, runs: Service) -> None:
+        self._ledger = LedgerPort(self._store(), self.clock)
+        self._service = Loop(
+            self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, clock=self.clock
+        )
+        if self.facts.webhooks:
+            self._world.github.subscribers.append(self._hear)
+        await self._service.run(asyncio.Event())
+
+    async def _repeat(self, runs: Cron) -> None:
+        kept = LedgerPort(self._store(), self.clock) if runs.keeps_ledger else None
+        while True:
+            began = self._world.now
+            ledger = kept or LedgerPort(Store(self.clock()), self.clock)
+            reconciler = self._reconciler(ledger)
+            try:
+                self._note(await reconciler.run())
+            except BridgeError as error:
+                self._world.problems[str(error)] += 1
+            if not runs.keeps_ledger:
+                ledger.store.close()
+            await asyncio.sleep(max(0.0, began + runs.interval - self._world.now))
+
+    def _store(self) -> Store:
+        ledgers = self._world.ledgers
+        if self.facts.ledger not in ledgers:
+            ledgers[self.facts.ledger] = Store(self.clock())
+        return ledgers[self.facts.ledger]
+
+    def _reconciler(self, ledger: LedgerPort) -> Reconciler:
+        world, name = self._world, self.facts.name
+        log = DeliveryLogPort(world, name) if self.facts.delivery_log else None
+        return Reconciler(self.scope(), GitHubPort(world, name), RunPodPort(world, name), ledger, log, clock=self.clock)
+
+    def scope(self) -> Scope:
+        """What it serves."""
+        facts = self.facts
+        answers = isinstance(facts.runs, Service) and facts.callbacks
+        owner = facts.organisation or facts.repositories[0].partition("/")[0]
+        return Scope(
+            owner=owner,
+            organisation=facts.organisation,
+            repositories=facts.repositories,
+            routes=facts.routes,
+            prefix=facts.prefix,
+            web_url="https://github.com",
+            public_url=PUBLIC_URL if answers else None,
+            callback_key=CALLBACK_KEY if answers else None,
+            full_scan_every=facts.full_scan_every,
+        )
+
+    # --- what reaches it ---
+
+    def _hear(self, guid: str, job: WorkflowJob) -> None:
+        """A delivery of GitHub's, as bridge.server and bridge.intake take it. It does not tell of forks."""
+        if not self._service or not self._ledger or not is_served(job, self.scope()):
+            return
+        event = Event(guid=guid, at=self.clock(), job=replace(job, fork=None))
+        if self._ledger.store.run(lambda books: books.hear([event]), self.clock):
+            self._service.wake()
+
+    def call_back(self, url: str) -> None:
+        """RunPod's callback."""
+        if self._service:
+            self._service.nudge(url.removeprefix(PUBLIC_URL).split("/")[2])
+
+    # --- bridge.service.Recorder ---
+
+    def passed(self, kind: str, report: Report) -> None:
+        self._note(report)
+
+    def failed(self, kind: str) -> None: ...
+
+    def looked(self, at: float) -> None: ...
+
+    def _note(self, report: Report) -> None:
+        self._world.problems.update(report.problems)

@@ -1,0 +1,171 @@
+"""The bridge's readers and writers, on the models: latency, outages, and a count of each call."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bridge.errors import NameTaken, OutcomeUnknown, Rejected, Unavailable
+from bridge.model import (
+    EndpointHealth,
+    JitConfig,
+    RegistrationToken,
+    Repository,
+    Request,
+    Route,
+    Runner,
+    Sent,
+    WorkflowJob,
+)
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+CLIENT_TIMEOUT = 10.0
+"""s that the SDK's `run` waits for an answer."""
+
+PAGE = 100
+
+
+class GitHubPort:
+    """GitHub for one dispatcher.
+
+    Args:
+        world: where it is.
+        owner: the dispatcher.
+    """
+
+    def __init__(self, world: "World", owner: str) -> None:
+        self._world, self._owner = world, owner
+        self._model = world.github
+
+    async def _call(self, kind: str, calls: int = 1) -> None:
+        self._world.count(self._owner, f"github {kind}", calls)
+        await asyncio.sleep(self._model.facts.latency)
+        if self._world.within(self._model.facts.unavailable):
+            raise Unavailable(f"GitHub: {kind}: HTTP 503")
+
+    async def repositories(self, owner: str) -> tuple[Repository, ...]:
+        await self._call("list repositories")
+        found = dict.fromkeys(run.repository for run in self._world.scenario.runs)
+        return tuple(Repository(full_name=name, public=False) for name in found)
+
+    async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
+        """The jobs of all runs whose status the client asks for."""
+        facts = self._model.facts
+        await self._call("list runs", len(facts.listed))
+        runs = [run for run in self._model.open_runs(repository) if run.status in facts.listed]
+        for run in runs:
+            self._world.count(self._owner, "github list jobs", -(-len(run.jobs) // PAGE))
+        return tuple(self._model.view(job) for run in runs for job in run.jobs)
+
+    async def job(self, repository: str, job_id: int) -> WorkflowJob | None:
+        await self._call("get job")
+        job = self._model.jobs.get(job_id)
+        return self._model.view(job) if job else None
+
+    async def is_fork(self, repository: str, run_id: int) -> bool:
+        await self._call("get run")
+        return False
+
+    async def runners(self, target: str) -> tuple[Runner, ...]:
+        await self._call("list runners")
+        return tuple(self._model.runners(target))
+
+    async def runner_group_id(self, target: str, name: str) -> int:
+        # The client keeps what it has read, so this is not a call.
+        groups = ["Default", *sorted(self._model.facts.groups)]
+        if name not in groups:
+            raise Rejected(f"GitHub: {target} has no runner group {name!r}", status=404)
+        return 1 + groups.index(name)
+
+    async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig:
+        await self._call("generate jit config")
+        group = ["Default", *sorted(self._model.facts.groups)][group_id - 1]
+        made = self._model.register(name=name, labels=tuple(labels), target=target, group=group, owner=self._owner)
+        if made is None:
+            raise NameTaken(f"GitHub: a runner called {name} exists", status=409)
+        return JitConfig(runner_id=made.id, encoded=str(made.id))
+
+    async def registration_token(self, target: str) -> RegistrationToken:
+        """A token; in the models it is its own expiry."""
+        await self._call("create registration token")
+        expires_at = self._model.wall() + self._model.facts.token_life
+        return RegistrationToken(token=str(expires_at), expires_at=expires_at)
+
+    async def delete_runner(self, target: str, runner_id: int) -> bool:
+        await self._call("delete runner")
+        runner = self._model.registrations.get(runner_id)
+        if runner and runner.owner != self._owner:
+            self._world.count(self._owner, "deleted another dispatcher's registration")
+        return self._model.delete(runner_id)
+
+
+class DeliveryLogPort:
+    """The App's delivery log for one dispatcher."""
+
+    def __init__(self, world: "World", owner: str) -> None:
+        self._world, self._owner = world, owner
+
+    async def _call(self, kind: str) -> None:
+        self._world.count(self._owner, f"github {kind}")
+        await asyncio.sleep(self._world.github.facts.latency)
+        if self._world.within(self._world.github.facts.unavailable):
+            raise Unavailable(f"GitHub: {kind}: HTTP 503")
+
+    async def is_kept(self) -> bool:
+        return True
+
+    async def since(self, at: float) -> tuple[Sent, ...]:
+        """What was delivered or lost since `at` (Unix seconds), newest first."""
+        await self._call("list deliveries")
+        found = []
+        for sent, _ in reversed(self._world.github.log):
+            if sent.at < at:
+                break
+            found.append(sent)
+        self._world.count(self._owner, "github list deliveries", len(found) // PAGE)
+        return tuple(found)
+
+    async def job(self, delivery_id: int) -> WorkflowJob | None:
+        await self._call("get delivery")
+        return self._world.github.log[delivery_id][1]
+
+
+class RunPodPort:
+    """RunPod for one dispatcher."""
+
+    def __init__(self, world: "World", owner: str) -> None:
+        self._world, self._owner = world, owner
+        self._model = world.runpod
+
+    async def _call(self, kind: str) -> None:
+        self._world.count(self._owner, f"runpod {kind}")
+        await asyncio.sleep(self._model.facts.latency)
+        if self._world.within(self._model.facts.unavailable):
+            raise Unavailable(f"RunPod: {kind}: HTTP 503")
+
+    async def status(self, endpoint: str, request_id: str) -> Request:
+        await self._call("status")
+        return self._model.status(request_id)
+
+    async def health(self, endpoint: str) -> EndpointHealth:
+        await self._call("health")
+        return self._model.endpoint(endpoint).health()
+
+    async def prepare(self, endpoint: str) -> None: ...
+
+    async def submit(self, route: Route, worker_input: Mapping[str, Any], callback: str | None) -> str:
+        await self._call("run")
+        facts = self._model.facts
+        if self._world.occurs(facts.answer_never):
+            await asyncio.sleep(CLIENT_TIMEOUT)
+            raise OutcomeUnknown("RunPod: run: no readable answer (ReadTimeout); the request may have been accepted")
+        request_id = self._model.submit(route, worker_input, callback, self._owner)
+        if self._world.occurs(facts.answer_lost):
+            await asyncio.sleep(CLIENT_TIMEOUT)
+            raise OutcomeUnknown("RunPod: run: no readable answer (ReadTimeout); the request may have been accepted")
+        return request_id
+
+    async def cancel(self, endpoint: str, request_id: str) -> None:
+        await self._call("cancel")
+        self._model.cancel(request_id)

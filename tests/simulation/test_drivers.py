@@ -1,0 +1,112 @@
+"""The real bridge in a simulation: each way to run it serves jobs, and the world reaches it as it should.
+
+What it decides is held elsewhere; here only that the simulation lets it.
+"""
+
+import pytest
+
+from bridge.model import Credentials
+from tests.simulation import (
+    HOUR,
+    Act,
+    Cron,
+    Dispatcher,
+    Endpoint,
+    GitHub,
+    Run,
+    RunPod,
+    Scenario,
+    Service,
+    Window,
+    World,
+    measure,
+    simulate,
+)
+from tests.values import a_route
+
+
+def three_jobs(*dispatchers: Dispatcher, **given: object) -> Scenario:
+    """Three jobs, one every ten minutes."""
+    runs = tuple(Run(name=f"job{n}", at=5.0 + n * 600.0) for n in range(3))
+    return Scenario(**{"seconds": 0.75 * HOUR, "runs": runs, "dispatchers": dispatchers, **given})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", [Credentials.JIT, Credentials.REGISTRATION, Credentials.APP])
+@pytest.mark.parametrize("runs", [Service(), Cron(interval=60.0), Cron(interval=60.0, keeps_ledger=False)])
+def test_each_way_to_run_it_serves_jobs_in_each_mode(runs: Service | Cron, mode: Credentials) -> None:
+    outcome = simulate(three_jobs(Dispatcher(routes=(a_route(credentials=mode),), runs=runs)))
+    assert outcome.served() == 3
+    assert max(outcome.waits()) < 60.0 + 60.0 + 15.0  # the interval, the cold start and calls
+    assert outcome.useful() == 180.0
+    assert not outcome.problems
+
+
+def test_a_delivery_wakes_the_service_before_its_next_look() -> None:
+    heard = simulate(three_jobs(Dispatcher(routes=(a_route(),), runs=Service(interval=300.0))))
+    unheard = simulate(three_jobs(Dispatcher(routes=(a_route(),), runs=Service(interval=300.0), webhooks=False)))
+    assert max(heard.waits()) < 60.0 + 10.0
+    assert max(unheard.waits()) > 150.0
+
+
+def test_the_delivery_log_tells_what_no_webhook_did() -> None:
+    github = GitHub(webhooks_lost=(Window(),))
+    told = Dispatcher(routes=(a_route(),), delivery_log=True, full_scan_every=HOUR)
+    outcome = simulate(three_jobs(told, github=github))
+    assert outcome.served() == 3
+    assert outcome.called("github get delivery") >= 3
+
+
+def test_a_callback_tells_of_a_request_that_ended() -> None:
+    slow = Dispatcher(routes=(a_route(),), runs=Service(interval=900.0), webhooks=False)
+    called = simulate(three_jobs(slow, seconds=1_400.0))  # before the look that follows the job
+    uncalled = simulate(three_jobs(slow, seconds=1_400.0, runpod=RunPod(callbacks_lost=(Window(),))))
+    assert called.called("runpod status") > 0
+    assert uncalled.called("runpod status") == 0
+
+
+def test_repositories_register_their_own_runners() -> None:
+    names = ("acme/a", "acme/b")
+    runs = tuple(Run(name=name, repository=name, at=5.0) for name in names)
+    repositories = Dispatcher(routes=(a_route(),), organisation=None, repositories=names)
+    outcome = simulate(three_jobs(repositories, runs=runs))
+    assert outcome.served() == 2
+    assert {worker.target for worker in outcome.workers} == {"repos/acme/a", "repos/acme/b"}
+
+
+def test_two_copies_share_a_ledger() -> None:
+    copies = tuple(Dispatcher(name=name, routes=(a_route(),), starts=at) for name, at in (("a", 0.0), ("b", 7.0)))
+    outcome = simulate(three_jobs(*copies))
+    assert outcome.served() == 3
+    assert outcome.started() == 3
+
+
+def test_a_ledger_can_be_lost_and_restored() -> None:
+    def save(world: World) -> None:
+        world.ledgers["ledger"].save()
+
+    def restore(world: World) -> None:
+        world.ledgers["ledger"].restore()
+
+    def lose(world: World) -> None:
+        world.ledgers["ledger"].lose(world.drivers["bridge"].clock())
+
+    acts = (Act(at=300.0, do=save), Act(at=700.0, do=restore), Act(at=1_300.0, do=lose))
+    outcome = simulate(three_jobs(Dispatcher(routes=(a_route(),)), acts=acts))
+    assert outcome.served() == 3
+
+
+def test_outages_of_an_api_are_problems_that_pass() -> None:
+    down = (Window(until=100.0),)
+    outcome = simulate(three_jobs(Dispatcher(routes=(a_route(),)), github=GitHub(unavailable=down)))
+    assert outcome.served() == 3
+    assert any("503" in problem for problem in outcome.problems)
+
+
+def test_the_same_scenario_gives_the_same_outcome_and_another_seed_another() -> None:
+    def scenario(seed: int) -> Scenario:
+        endpoint = Endpoint(crashes=(Window(chance=0.5),))
+        return three_jobs(Dispatcher(routes=(a_route(),)), endpoints={"ep-1": endpoint}, seed=seed)
+
+    first, again = measure(scenario(1)), measure(scenario(1))
+    assert first == again
+    assert len({measure(scenario(seed)).paid() for seed in range(1, 5)}) > 1

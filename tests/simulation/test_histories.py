@@ -1,0 +1,18 @@
+"""Whatever goes wrong: no job runs twice, none is cancelled on its runner, and afterwards an ordinary job is served.
+
+FAULTS=full tries many histories; `tests.simulation.histories.history(seed)` replays one.
+"""
+
+import pytest
+
+from tests.faults.conftest import FULL
+from tests.simulation import simulate
+from tests.simulation.histories import history
+
+SEEDS = range(60) if FULL else range(4)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_rules_hold_and_a_canary_is_served(seed: int) -> None:
+    outcome = simulate(history(seed))
+    assert outcome.served("canary") == 1, outcome.summary()
