@@ -93,7 +93,7 @@ class Store:
             live = [row for row in rows if row.pool.route == route.name and row.state in OPEN_STATES]
             assert len(live) <= route.max_workers, f"{route.name} has {len(live)} open"
             if any(row.pool.route == route.name for row in new):
-                waiting = [row for row in live if row.state in WAITING_STATES]
+                waiting = [row for row in live if row.state in WAITING_STATES and self._can_take_a_job(row)]
                 known = [job for job, _ in self.run(lambda books: books.jobs()).values()]
                 assert len(waiting) <= _demand(known, route), f"{route.name}: more runners than jobs known"
                 if truthful:
@@ -103,6 +103,10 @@ class Store:
             self._generations[row.job_id] = row.generation
         assert len({row.name for row in rows}) == len(rows)
         self._seen |= {row.id for row in rows}
+
+    def _can_take_a_job(self, row: Submission) -> bool:
+        """Whether its registration is there, or may still be made."""
+        return row.runner_id is None or row.runner_id in self._world.runners
 
     def backup(self) -> dict[str, list[dict[str, Any]]]:
         """What it holds."""

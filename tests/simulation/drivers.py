@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
+from bridge.github.clock import GitHubClock
 from bridge.model import Event, Scope, WorkflowJob
 from bridge.observe import is_served
 from bridge.reconcile import Reconciler, Report
@@ -32,9 +33,13 @@ class Driver:
         self._world, self.facts = world, facts
         self._service: Loop | None = None
         self._ledger: LedgerPort | None = None
+        self._begin()
 
     def clock(self) -> float:
-        """Unix seconds by this dispatcher's clock."""
+        """Unix seconds by the clock that its process goes by."""
+        return self._clock()
+
+    def _of_machine(self) -> float:
         now = self._world.now
         return START + now + value_at(self.facts.skew, now, 0.0)
 
@@ -43,7 +48,13 @@ class Driver:
         runs = self.facts.runs
         self._world.spawn(self._serve(runs) if isinstance(runs, Service) else self._repeat(runs))
 
+    def _begin(self) -> None:
+        """A new process, which at first knows the time by its machine's clock only."""
+        self._clock = GitHubClock(self._of_machine, lambda: self._world.now)
+        self._github = GitHubPort(self._world, self.facts.name, self._clock)
+
     async def _serve(self, runs: Service) -> None:
+        await self._github.learn_time()
         self._ledger = LedgerPort(self._store(), self.clock)
         self._service = Loop(
             self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, clock=self.clock
@@ -56,6 +67,8 @@ class Driver:
         kept = LedgerPort(self._store(), self.clock) if runs.keeps_ledger else None
         while True:
             began = self._world.now
+            self._begin()
+            await self._github.learn_time()
             ledger = kept or LedgerPort(Store(self.clock()), self.clock)
             reconciler = self._reconciler(ledger)
             try:
@@ -75,7 +88,7 @@ class Driver:
     def _reconciler(self, ledger: LedgerPort) -> Reconciler:
         world, name = self._world, self.facts.name
         log = DeliveryLogPort(world, name) if self.facts.delivery_log else None
-        return Reconciler(self.scope(), GitHubPort(world, name), RunPodPort(world, name), ledger, log, clock=self.clock)
+        return Reconciler(self.scope(), self._github, RunPodPort(world, name), ledger, log, clock=self.clock)
 
     def scope(self) -> Scope:
         """What it serves."""

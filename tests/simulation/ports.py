@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import NameTaken, OutcomeUnknown, Rejected, Unavailable
+from bridge.github.clock import GitHubClock
 from bridge.model import (
+    Absent,
+    Cancellation,
+    Deleted,
     EndpointHealth,
     JitConfig,
     RegistrationToken,
@@ -32,15 +37,23 @@ class GitHubPort:
     Args:
         world: where it is.
         owner: the dispatcher.
+        clock: the dispatcher's, which learns from GitHub's answers.
     """
 
-    def __init__(self, world: "World", owner: str) -> None:
-        self._world, self._owner = world, owner
+    def __init__(self, world: "World", owner: str, clock: GitHubClock) -> None:
+        self._world, self._owner, self._clock = world, owner, clock
         self._model = world.github
+
+    async def learn_time(self) -> None:
+        """As `bridge.github.api.GitHub.learn_time`."""
+        with suppress(Unavailable):
+            await self._call("create installation token")
 
     async def _call(self, kind: str, calls: int = 1) -> None:
         self._world.count(self._owner, f"github {kind}", calls)
+        sent = self._world.now
         await asyncio.sleep(self._model.facts.latency)
+        self._clock.learn(float(int(self._model.wall())), sent, self._world.now)
         if self._world.within(self._model.facts.unavailable):
             raise Unavailable(f"GitHub: {kind}: HTTP 503")
 
@@ -92,12 +105,14 @@ class GitHubPort:
         expires_at = self._model.wall() + self._model.facts.token_life
         return RegistrationToken(token=str(expires_at), expires_at=expires_at)
 
-    async def delete_runner(self, target: str, runner_id: int) -> bool:
+    async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None:
         await self._call("delete runner")
         runner = self._model.registrations.get(runner_id)
         if runner and runner.owner != self._owner:
             self._world.count(self._owner, "deleted another dispatcher's registration")
-        return self._model.delete(runner_id)
+        if runner is None:
+            return Absent(target=target, runner_id=runner_id)
+        return Deleted(target=target, runner_id=runner_id) if self._model.delete(runner_id) else None
 
 
 class DeliveryLogPort:
@@ -166,6 +181,6 @@ class RunPodPort:
             raise OutcomeUnknown("RunPod: run: no readable answer (ReadTimeout); the request may have been accepted")
         return request_id
 
-    async def cancel(self, endpoint: str, request_id: str) -> None:
+    async def cancel(self, cancellation: Cancellation) -> None:
         await self._call("cancel")
-        self._model.cancel(request_id)
+        self._model.cancel(cancellation.request_id)
