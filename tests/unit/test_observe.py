@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
+import pytest
+
 from bridge.decision import JobHistory, Look, LookKind
 from bridge.model import EndpointHealth, JobStatus, Repository, Request, RequestStatus, Runner, Scope, Sent, WorkflowJob
 from bridge.observe import LOOK_AGAIN, MOST_AGAIN, Memory, Observer
-from tests.values import NOW, a_job, a_route
+from tests.values import NOW, a_job, a_route, a_runner
 
 SCOPE = Scope(
     owner="acme",
@@ -102,3 +104,23 @@ def test_a_job_whose_runner_ended_is_asked_about_at_once() -> None:
 def test_so_many_are_asked_about_at_a_time_those_first_that_were_longest_unseen() -> None:
     jobs = [(a_job(n, created_at=NOW - 1000), NOW - 600 - n) for n in range(1, MOST_AGAIN + 51)]
     assert asked(*jobs) == list(range(51, MOST_AGAIN + 51))
+
+
+@pytest.mark.parametrize(
+    ("name", "online", "read"),
+    [("runpod-1-1", False, {"ep-1"}), ("runpod-1-1", True, set()), ("builder", False, set())],
+)
+def test_health_is_read_where_a_runner_that_nothing_explains_is_offline(
+    name: str, online: bool, read: set[str]
+) -> None:
+    """Without a ledger only the endpoint tells whether there is still a request for it."""
+
+    class WithRunner(GitHub):
+        async def runners(self, _target: str) -> tuple[Runner, ...]:
+            return (a_runner(name, online=online),)
+
+    scanned = Look(kind=LookKind.SCAN, key="", at=NOW - 60, value=None)
+    nothing = Memory(jobs={}, submissions=(), looks=(scanned,), history={}, known_deliveries=_nothing_known)
+    observer = Observer(SCOPE, WithRunner(), RunPod(), QuietLog(), clock=lambda: NOW)
+    seen = asyncio.run(observer.look(nothing))
+    assert {look.key for look in seen.looks if look.kind is LookKind.HEALTH} == read
