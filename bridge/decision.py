@@ -204,6 +204,7 @@ class LookKind(StrEnum):
     NAMES = "names"  # of configured repositories; value: see bridge.repositories
     REFUSAL = "refusal"  # key: of bridge.refusals
     MISSING = "missing"  # requests that RunPod does not know: since when (Unix seconds), by submission id
+    RESUMED = "resumed"  # at anything, the first after a gap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,7 +249,7 @@ class Snapshot:
         began: Unix seconds, when the observation began that this is made from.
         at: Unix seconds, when its last part began, the look-up of jobs.
         looked_at: Unix seconds, when the last look at GitHub's runners began, this one or one before.
-        ledger_born: Unix seconds, when the ledger was made.
+        ledger_born: Unix seconds, when the ledger was made, or went on after a gap: it may have been restored.
         prefix: of our runners' names.
         organisation: where runners register; None means at each repository.
         routes: in the order of the configuration.
@@ -274,6 +275,7 @@ class Snapshot:
     at: float
     looked_at: float
     ledger_born: float
+    knows_since: float
     prefix: str
     organisation: str | None
     routes: tuple[Route, ...]
@@ -366,6 +368,7 @@ class Plan:
 
     Args:
         given_up: ids of jobs that get no more runners until they are retried by hand.
+        warnings: what a person should change, a line each.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -374,3 +377,4 @@ class Plan:
     sweeps: tuple[Sweep, ...] = ()
     skips: tuple[Skip, ...] = ()
     given_up: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()

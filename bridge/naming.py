@@ -1,6 +1,7 @@
 """How our runners are called and labelled, and how a name or label of ours is recognised."""
 
 from collections.abc import Iterable
+from hashlib import sha256
 
 from bridge.model import Route
 
@@ -27,7 +28,22 @@ def runner_labels(route: Route, prefix: str, at: float) -> list[str]:
         prefix: of this deployment.
         at: Unix seconds, when it was asked for; tells a dispatcher without a ledger how old it is.
     """
-    return [*sorted(route.label_set), f"{prefix}-at-{int(at)}"]
+    return [*sorted(route.label_set), f"{prefix}-at-{int(at)}", f"{prefix}-route-{route_identity(route)}"]
+
+
+def route_identity(route: Route) -> str:
+    """Whose runner it is: the same for all copies of a deployment, with or without a ledger; 12 hex digits.
+
+    It changes when the route is renamed or gets other labels or another endpoint, not with its limits or other routes.
+    """
+    parts = [route.name, route.endpoint, *sorted(route.labels)]
+    return sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def identity_of(prefix: str, labels: Iterable[str]) -> str | None:
+    """Which route a runner with these labels was asked for; None for one that an older bridge asked for."""
+    start = f"{prefix}-route-"
+    return next((label.removeprefix(start) for label in labels if label.startswith(start)), None)
 
 
 def holding_labels(prefix: str, at: float) -> list[str]:

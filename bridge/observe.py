@@ -198,6 +198,9 @@ class Observer:
         listed = await self._repositories(problems) if told.everything or not self._scope.organisation else None
         repositories, full = listed or (), told.everything and listed is not None
         runners = await attempt(self._targets(repositories), self._github.runners, problems)
+        if self._has_strangers(memory, runners):
+            unread = {route.endpoint for route in self._scope.routes} - health.keys()
+            health |= await attempt(sorted(unread), self._runpod.health, problems)
         at = self._clock()
         wanted = repositories if full else sorted(told.scan | set(memory.last(LookKind.RESCAN) or ()))
         scan = await scanned(self._github, wanted, problems, full=full)
@@ -251,6 +254,13 @@ class Observer:
             requests=requests,
             problems=tuple(problems),
         )
+
+    def _has_strangers(self, memory: Memory, runners: Mapping[str, Iterable[Runner]]) -> bool:
+        """Whether runners are offline that may be ours and that no open submission explains."""
+        explained = {s.name for s in memory.submissions}
+        start = f"{self._scope.prefix}-"
+        offline = (r.name for found in runners.values() for r in found if not r.online)
+        return any(name.startswith(start) and name not in explained for name in offline)
 
     async def _ask_names(self, memory: Memory, now: float, problems: list[str]) -> Names:
         """Ask now and then what the configured repositories are called; the names that were known before."""

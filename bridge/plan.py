@@ -28,11 +28,31 @@ from bridge.decision import (
 )
 from bridge.evidence import Evidence, judge
 from bridge.idle import idle_withdrawals
-from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, RequestStatus, Route, Runner, WorkflowJob
-from bridge.naming import asked_at, parse_name, runner_name
+from bridge.model import (
+    BOOT_ALLOWANCE,
+    Credentials,
+    EndpointHealth,
+    JobStatus,
+    RequestStatus,
+    Route,
+    WorkflowJob,
+)
+from bridge.naming import runner_name
 from bridge.refusals import ENDED_UNSEEN, Gate
 from bridge.routing import Unmatched, match
 from bridge.settle import Sight, settle
+from bridge.strangers import (
+    Own,
+    Stranger,
+    alive,
+    explaining,
+    is_of,
+    own_runners,
+    requests_beyond,
+    row_of,
+    strangers_among,
+    warnings,
+)
 from bridge.unknown import doubtful, told, unexplained
 
 MAY_HAVE_TAKEN = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANCELLED})
@@ -45,25 +65,6 @@ _NO_HISTORY = JobHistory(generation=0, attempts=0, last_claim=0.0, last_end=0.0)
 
 
 _Waiting = Mapping[tuple[Pool, int], Submission]
-
-
-class _Own(NamedTuple):
-    """A listed runner whose name and label are ours."""
-
-    target: str
-    runner: Runner
-    job_id: int
-    generation: int
-    asked_at: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stranger:
-    """A runner of ours that no row of this ledger explains: another dispatcher's, or a lost ledger's."""
-
-    pool: Pool
-    runner: Runner
-    lease_end: float
 
 
 @dataclass
@@ -108,8 +109,8 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     """
     settled = _settle(snapshot, now)
     submissions = _after(snapshot, settled.moves)
-    own = list(_own_runners(snapshot))
-    strangers = list(_strangers(snapshot, own, submissions))
+    own = list(own_runners(snapshot))
+    strangers = list(strangers_among(own, submissions))
     waiting = _waiting(submissions)
     counts = _supply(snapshot, submissions, strangers, now)
     skips = _serve(snapshot, counts)
@@ -131,6 +132,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         sweeps=tuple(_sweeps(snapshot, own, strangers, submissions, now)),
         skips=tuple(sorted(gate.explain([*skips, *supplied], snapshot), key=lambda s: s.job_id)),
         given_up=tuple(sorted(job_id for job_id, verdict in evidence.verdicts.items() if verdict.given_up)),
+        warnings=tuple(warnings(snapshot.prefix, own, submissions)),
     )
 
 
@@ -149,8 +151,8 @@ def _settle(snapshot: Snapshot, now: float) -> _Settled:
         runner = listed.get((target, submission.name))
         counted = told(submission, snapshot, beyond)
         sight = Sight(
-            job=next((job for job in reversed(held[submission.name]) if _is_of(submission, job.runner_id)), None),
-            runner=runner if runner and _is_of(submission, runner.id) else None,
+            job=next((job for job in reversed(held[submission.name]) if is_of(submission, job.runner_id)), None),
+            runner=runner if runner and is_of(submission, runner.id) else None,
             runners_known=snapshot.runners_at.get(target, 0.0) >= max(submission.since, snapshot.began),
             request=snapshot.requests.get(submission.id),
             route=routes.get(submission.pool.route),
@@ -163,11 +165,6 @@ def _settle(snapshot: Snapshot, now: float) -> _Settled:
             case Withdraw() as withdraw:
                 settled.withdrawals.append(withdraw)
     return settled
-
-
-def _is_of(submission: Submission, runner_id: int | None) -> bool:
-    """Whether a registration of a submission's name may be its own: a lost ledger may lead to a name's second use."""
-    return runner_id is None or submission.runner_id in (None, runner_id)
 
 
 def _after(snapshot: Snapshot, moves: Iterable[Move]) -> tuple[Submission, ...]:
@@ -195,51 +192,21 @@ def _waiting(submissions: Iterable[Submission]) -> _Waiting:
     return {(s.pool, s.job_id): s for s in waiting}
 
 
-def _own_runners(snapshot: Snapshot) -> Iterator[_Own]:
-    for target, runners in snapshot.runners.items():
-        for runner in runners:
-            parts = parse_name(snapshot.prefix, runner.name)
-            at = asked_at(snapshot.prefix, runner.labels)
-            if parts and at is not None:
-                yield _Own(target, runner, *parts, at)
-
-
-def _explaining(submissions: Iterable[Submission]) -> dict[str, Submission]:
-    """Rows by the name they own; a name that GitHub refused them is another's."""
-    return {s.name: s for s in submissions if s.reason is not Reason.NAME_TAKEN}
-
-
-def _strangers(snapshot: Snapshot, own: Iterable[_Own], submissions: Iterable[Submission]) -> Iterator[_Stranger]:
-    explained = _explaining(submissions)
-    longest = max((r.lease for r in snapshot.routes), default=0.0)
-    for each in own:
-        if each.runner.name in explained:
-            continue
-        carried = frozenset(label.lower() for label in each.runner.labels)
-        fitting = [r for r in snapshot.routes if r.label_set <= carried]
-        route = max(fitting, key=lambda r: len(r.labels), default=None)
-        yield _Stranger(
-            pool=Pool(route.name if route else "", each.target),
-            runner=each.runner,
-            lease_end=each.asked_at + (route.lease if route else longest),
-        )
-
-
 def _supply(
-    snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[_Stranger], now: float
+    snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[Stranger], now: float
 ) -> dict[Pool, _Count]:
     counts: dict[Pool, _Count] = defaultdict(_Count)
     doubted = doubtful(snapshot, submissions)
     for s in submissions:
         counts[s.pool].supply += s.state in WAITING_STATES and s.id not in doubted
         counts[s.pool].live += s.state in OPEN_STATES
-    for stranger in strangers:
-        if stranger.runner.busy or now < stranger.lease_end:
-            counts[stranger.pool].supply += not stranger.runner.busy
-            counts[stranger.pool].live += 1
+    living = alive(snapshot, submissions, strangers, now)
+    for stranger in living:
+        counts[stranger.pool].supply += not stranger.runner.busy
+        counts[stranger.pool].live += 1
     for pool in _outliving(snapshot, submissions):
         counts[pool].live += 1
-    for pool, requests in _unseen_requests(snapshot, submissions, strangers, now):
+    for pool, requests in _unseen_requests(snapshot, submissions, living, now):
         counts[pool].supply += requests
         counts[pool].live += requests
     return counts
@@ -255,17 +222,19 @@ def _outliving(snapshot: Snapshot, submissions: Iterable[Submission]) -> Iterato
 
 
 def _unseen_requests(
-    snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[_Stranger], now: float
+    snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[Stranger], now: float
 ) -> Iterator[tuple[Pool, int]]:
-    """Requests of token modes that a lost ledger may have left: GitHub shows nothing of them yet."""
-    seen = [s for s in submissions if s.state in OPEN_STATES and s.created_at <= snapshot.looked_at]
-    open_at = Counter(s.endpoint for s in seen)
+    """Requests of token modes that a lost ledger may have left: GitHub shows nothing of them until they register.
+
+    What has not registered when that takes no longer is another system's.
+    """
+    left = requests_beyond(snapshot, submissions)
     strange = Counter(stranger.pool.route for stranger in strangers)
     for route in snapshot.routes:
-        health = snapshot.health.get(route.endpoint)
-        if route.credentials is Credentials.JIT or not health or now > snapshot.ledger_born + route.lease:
+        late = now > snapshot.knows_since + BOOT_ALLOWANCE
+        if route.credentials is Credentials.JIT or route.endpoint not in left or late:
             continue
-        unseen = health.in_queue + health.in_progress - open_at[route.endpoint] - strange[route.name]
+        unseen = left[route.endpoint] - strange[route.name]
         # Which target they are for cannot be seen, so each is held to have them.
         for target in {snapshot.target_of(j) for j in snapshot.jobs}:
             yield Pool(route.name, target), max(0, unseen)
@@ -442,7 +411,7 @@ def _capacity(health: EndpointHealth | None) -> str:
     return next((f"; {said} ({state} {n})" for state, said in words.items() if (n := health.workers.get(state))), "")
 
 
-def _claims(snapshot: Snapshot, asked: Iterable[tuple[Pool, WorkflowJob]], own: Iterable[_Own]) -> Iterator[Claim]:
+def _claims(snapshot: Snapshot, asked: Iterable[tuple[Pool, WorkflowJob]], own: Iterable[Own]) -> Iterator[Claim]:
     highest = {job_id: history.generation for job_id, history in snapshot.history.items()}
     for each in own:
         highest[each.job_id] = max(each.generation, highest.get(each.job_id, 0))
@@ -487,8 +456,8 @@ def _paced(withdrawals: Iterable[Withdraw]) -> Iterator[Withdraw]:
 
 def _sweeps(
     snapshot: Snapshot,
-    own: Iterable[_Own],
-    strangers: Iterable[_Stranger],
+    own: Iterable[Own],
+    strangers: Iterable[Stranger],
     submissions: Iterable[Submission],
     now: float,
 ) -> Iterator[Sweep]:
@@ -496,9 +465,11 @@ def _sweeps(
 
     Only of runners listed in this very look: between looks the same ones would be deleted again by every pass.
     """
-    ended = {name for name, row in _explaining(submissions).items() if row.state not in OPEN_STATES}
+    rows = explaining(submissions)
     stale = {s.runner.id for s in strangers if now >= s.lease_end}
     for each in sorted(own, key=lambda o: (o.target, o.runner.id)):
         listed = snapshot.runners_at.get(each.target, 0.0) >= snapshot.began
-        if listed and not each.runner.busy and (each.runner.name in ended or each.runner.id in stale):
+        row = row_of(each, rows)
+        ended = row is not None and row.state not in OPEN_STATES
+        if listed and not each.runner.busy and (ended or each.runner.id in stale):
             yield Sweep(target=each.target, runner=each.runner)

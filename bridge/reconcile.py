@@ -164,6 +164,7 @@ class Reconciler:
         self._pruned_at = 0.0
         self._given_up: frozenset[int] = frozenset()  # jobs of which it was said
         self._routes = {route.name: route for route in scope.routes}
+        self._warned: set[str] = set()
 
     def serves(self, job: WorkflowJob) -> bool:
         """Whether a job may be for a runner of ours, or has one."""
@@ -202,6 +203,7 @@ class Reconciler:
         seen = await self._look()
         decision = await self._ledger.preview(lambda books: self._decide(books, seen))
         problems = tuple(dict.fromkeys([*seen.problems, *_standing(decision)]))
+        self._warn(decision.plan)
         return Report(decision=decision, submitted=(), problems=problems, seconds=time.monotonic() - began)
 
     async def explain(self) -> Decision:
@@ -229,6 +231,7 @@ class Reconciler:
 
     async def _carry_out(self, seen: Observation, began: float) -> Report:
         decision = await self._ledger.transact(lambda books: self._claim(books, seen))
+        self._warn(decision.plan)
         for move in decision.plan.moves:
             log.info(f"submission {move.to}", runner=move.submission.name, detail=move.detail)
         self._tell_of_given_up(decision)
@@ -258,6 +261,17 @@ class Reconciler:
                 )
         self._given_up = given_up
 
+    def _stale_after(self) -> float:
+        """Seconds after which what a look showed counts for nothing."""
+        return max(STALE, 3 * self._scope.interval)
+
+    def _warn(self, planned: Plan) -> None:
+        """Say each thing once."""
+        for line in planned.warnings:
+            if line not in self._warned:
+                log.warning(line)
+        self._warned |= set(planned.warnings)
+
     def _decide(self, books: Books, seen: Observation) -> Decision:
         """Write down what was seen and plan, within one write transaction."""
         now = self._clock()
@@ -270,6 +284,8 @@ class Reconciler:
         books.merge(jobs, seen.at)
         books.forget_jobs(seen.not_ours)
         books.learn_forks(seen.forks)
+        if seen.looks:
+            books.note(_after_gap(books.looks(), now, self._stale_after()))
         books.note(seen.looks)
         snapshot = self._snapshot(books, seen, now)
         decided = plan(snapshot, now)
@@ -296,7 +312,8 @@ class Reconciler:
         jobs = books.jobs()
         noted = books.looks()
         self._follow(noted)
-        stale = max(STALE, 3 * self._scope.interval)
+        resumed_at = max((look.at for look in noted if look.kind is LookKind.RESUMED), default=0.0)
+        stale = self._stale_after()
         looks = [look for look in noted if look.at > now - stale]
         at_runners = [look for look in looks if look.kind is LookKind.RUNNERS]
         at_health = [look for look in looks if look.kind is LookKind.HEALTH]
@@ -307,12 +324,14 @@ class Reconciler:
         idle = books.idle_runners(now - REMEMBERED, LISTENED)
         runs = {job.run_id for job, _ in jobs.values() if job.status is JobStatus.QUEUED} if idle else ()
         submissions = books.relevant(since=min(looked_at, oldest), names=names)
+        born = books.born()
         listening = any(s.state is State.STARTED and s.since < now - LISTENED for s in submissions)
         return Snapshot(
             began=seen.began,
             at=seen.at,
             looked_at=looked_at,
-            ledger_born=books.born(),
+            ledger_born=born,
+            knows_since=max(born, resumed_at),
             prefix=self._scope.prefix,
             organisation=self._scope.organisation,
             routes=self._observer.scope.routes,
@@ -360,6 +379,12 @@ def _refusals(noted: Iterable[Look], now: float) -> dict[str, Refusal]:
     """The refusals that stand; one that was lifted has no value."""
     found = (look for look in noted if look.kind is LookKind.REFUSAL and look.value)
     return {look.key: Refusal(**look.value) for look in found if look.at > now - KEPT}
+
+
+def _after_gap(looks: Iterable[Look], now: float, stale: float) -> list[Look]:
+    """A note that the ledger goes on after a gap, if there was one: what happened meanwhile it need not know."""
+    last = max((look.at for look in looks if look.kind is LookKind.RUNNERS), default=0.0)
+    return [Look(kind=LookKind.RESUMED, key="", at=now, value=None)] if now > last + stale else []
 
 
 def _runner(value: Mapping[str, Any]) -> Runner:

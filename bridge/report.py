@@ -28,6 +28,7 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
         ],
         "withdrawals": [{"runner": w.submission.name, "to": w.to, "detail": w.detail} for w in plan.withdrawals],
         "sweeps": [s.runner.name for s in plan.sweeps],
+        "warnings": list(plan.warnings),
         "submissions": [
             {"submission": s.id, "runner": s.name, "job_id": s.job_id, "request_id": s.request_id}
             for s in report.submitted

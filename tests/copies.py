@@ -98,7 +98,7 @@ class Store:
                 # Of those without an answer it may be doubted whether they exist.
                 told = self._world.now - UNKNOWN_LEASE
                 sure = [row for row in live if row.state is not State.UNKNOWN or row.since > told]
-                waiting = [row for row in sure if row.state in WAITING_STATES]
+                waiting = [row for row in sure if row.state in WAITING_STATES and self._can_take_a_job(row)]
                 known = [job for job, _ in self.run(lambda books: books.jobs()).values()]
                 assert len(waiting) <= _demand(known, route), f"{route.name}: more runners than jobs known"
                 if truthful:
@@ -108,6 +108,10 @@ class Store:
             self._generations[row.job_id] = row.generation
         assert len({row.name for row in rows}) == len(rows)
         self._seen |= {row.id for row in rows}
+
+    def _can_take_a_job(self, row: Submission) -> bool:
+        """Whether its registration is there, or may still be made."""
+        return row.runner_id is None or row.runner_id in self._world.runners
 
     def backup(self) -> dict[str, list[dict[str, Any]]]:
         """What it holds."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from bridge.decision import OPEN_STATES, Pool, Snapshot, State, Submission
 from bridge.model import Credentials, JobStatus, Route, Runner, WorkflowJob
+from bridge.naming import parse_name
 
 NOW = 1_800_000_000.0
 ORG = "orgs/acme"
@@ -50,8 +51,12 @@ def a_submission(job_id: int = 1, state: State = State.SUBMITTED, **given: Any) 
 
 
 def a_runner(name: str, **given: Any) -> Runner:
+    """By its name's job it has the id that `a_submission` gives it."""
     labels = ("self-hosted", "linux", "x64", "runpod", "gpu", f"runpod-at-{int(NOW - 60)}")
-    return Runner(**{"id": 7, "name": name, "online": True, "busy": False, "labels": labels, **given})
+    parts = parse_name("runpod", name)
+    return Runner(
+        **{"id": 100 + parts[0] if parts else 7, "name": name, "online": True, "busy": False, "labels": labels, **given}
+    )
 
 
 def is_registered(submission: Submission) -> bool:
@@ -72,6 +77,7 @@ def a_snapshot(**given: Any) -> Snapshot:
         "at": NOW,
         "looked_at": NOW,
         "ledger_born": NOW - 1_000_000,
+        "knows_since": given.get("ledger_born", NOW - 1_000_000),
         "prefix": "runpod",
         "organisation": "acme",
         "routes": (a_route(),),

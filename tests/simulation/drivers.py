@@ -1,7 +1,6 @@
 """Runs the bridge as it is run: a service with its loop, or passes from a timer, each a new process."""
 
 import asyncio
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,12 +31,15 @@ class Driver:
 
     def __init__(self, world: "World", facts: Dispatcher) -> None:
         self._world, self.facts = world, facts
-        self.clock = GitHubClock(self._wall, lambda: world.now)
         self._service: Loop | None = None
         self._ledger: LedgerPort | None = None
+        self._begin()
 
-    def _wall(self) -> float:
-        """Unix seconds by the clock of this dispatcher's machine."""
+    def clock(self) -> float:
+        """Unix seconds by the clock that its process goes by."""
+        return self._clock()
+
+    def _of_machine(self) -> float:
         now = self._world.now
         return START + now + value_at(self.facts.skew, now, 0.0)
 
@@ -46,12 +48,17 @@ class Driver:
         runs = self.facts.runs
         self._world.spawn(self._serve(runs) if isinstance(runs, Service) else self._repeat(runs))
 
+    def _begin(self) -> None:
+        """A new process, which at first knows the time by its machine's clock only."""
+        self._clock = GitHubClock(self._of_machine, lambda: self._world.now)
+        self._github = GitHubPort(self._world, self.facts.name, self._clock)
+
     async def _serve(self, runs: Service) -> None:
+        await self._github.learn_time()
         self._ledger = LedgerPort(self._store(), self.clock)
         self._service = Loop(
             self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, clock=self.clock
         )
-        await self._learn_time()
         if self.facts.webhooks:
             self._world.github.subscribers.append(self._hear)
         await self._service.run(asyncio.Event())
@@ -60,10 +67,10 @@ class Driver:
         kept = LedgerPort(self._store(), self.clock) if runs.keeps_ledger else None
         while True:
             began = self._world.now
+            self._begin()
+            await self._github.learn_time()
             ledger = kept or LedgerPort(Store(self.clock()), self.clock)
-            self.clock = GitHubClock(self._wall, lambda: self._world.now)  # a new process
             reconciler = self._reconciler(ledger)
-            await self._learn_time()
             try:
                 self._note(await reconciler.run())
             except BridgeError as error:
@@ -81,13 +88,7 @@ class Driver:
     def _reconciler(self, ledger: LedgerPort) -> Reconciler:
         world, name = self._world, self.facts.name
         log = DeliveryLogPort(world, name) if self.facts.delivery_log else None
-        github = GitHubPort(world, name, self.clock.learn)
-        return Reconciler(self.scope(), github, RunPodPort(world, name), ledger, log, clock=self.clock)
-
-    async def _learn_time(self) -> None:
-        """As bridge.compose does before anything is compared with GitHub's times."""
-        with contextlib.suppress(BridgeError):
-            await GitHubPort(self._world, self.facts.name, self.clock.learn).repositories("")
+        return Reconciler(self.scope(), self._github, RunPodPort(world, name), ledger, log, clock=self.clock)
 
     def scope(self) -> Scope:
         """What it serves."""

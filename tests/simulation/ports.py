@@ -2,10 +2,12 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import NameTaken, OutcomeUnknown, Rejected, Unavailable
+from bridge.github.clock import GitHubClock
 from bridge.model import (
     Absent,
     Cancellation,
@@ -40,20 +42,25 @@ class GitHubPort:
     Args:
         world: where it is.
         owner: the dispatcher.
-        heard: called with each answer's Date (whole Unix seconds), and when it was asked for and came (s).
+        clock: the dispatcher's, which learns from GitHub's answers.
     """
 
-    def __init__(self, world: "World", owner: str, heard: Callable[[float, float, float], None]) -> None:
-        self._world, self._owner, self._heard = world, owner, heard
+    def __init__(self, world: "World", owner: str, clock: GitHubClock) -> None:
+        self._world, self._owner, self._clock = world, owner, clock
         self._model = world.github
+
+    async def learn_time(self) -> None:
+        """As `bridge.github.api.GitHub.learn_time`."""
+        with suppress(Unavailable):
+            await self._call("create installation token")
 
     async def _call(self, kind: str, calls: int = 1) -> None:
         self._world.count(self._owner, f"github {kind}", calls)
         sent = self._world.now
         await asyncio.sleep(self._model.facts.latency)
+        self._clock.learn(float(int(self._model.wall())), sent, self._world.now)
         if self._world.within(self._model.facts.unavailable):
             raise Unavailable(f"GitHub: {kind}: HTTP 503")
-        self._heard(float(int(self._model.wall())), sent, self._world.now)
 
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         await self._call("list repositories")

@@ -178,9 +178,10 @@ def skewed(
 
 
 def set_back(*, by: float = 600.0, at: float = 900.0, jobs: int = 15, webhooks: bool = True) -> Scenario:
-    """The bridge's clock is set back while it runs: a job of five minutes every two minutes."""
+    """The bridge's clock is set back while it runs: a job of five minutes every two minutes, crashes before."""
     return Scenario(
         seconds=1.5 * HOUR,
+        endpoints={"ep-1": Endpoint(crashes=(Window(at=at - 150.0, until=at),))},
         runs=tuple(Run(name=f"job{n}", at=MINUTE + n * 120.0, seconds=300.0) for n in range(jobs)),
         dispatchers=(dispatcher(skew=((0.0, by), (at, 0.0)), webhooks=webhooks),),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.errors import OutcomeUnknown
+from bridge.github.clock import GitHubClock
 from bridge.model import Credentials, JobStatus, RequestStatus
 from tests.simulation import Act, Endpoint, FalseAnswer, GitHub, Run, RunPod, Scenario, Window, World, measure
 from tests.simulation.github import Job, Registration
@@ -198,7 +199,7 @@ def test_a_run_that_waits_for_approval_hides_its_queued_jobs() -> None:
 
     def look(world: World) -> None:
         async def read() -> None:
-            found = await GitHubPort(world, "me").open_jobs("acme/web")
+            found = await GitHubPort(world, "me", GitHubClock()).open_jobs("acme/web")
             listed.append(sorted(job.status for job in found))
 
         world.spawn(read())

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CONFLICT = 240.0
 """s for which the Listener tries to open a session that another process has."""
 
+CLOCKS_DIFFER = 900.0
+"""s by which a worker's clock may be off."""
+
 UNREACHABLE = 60.0
 """s after which a runner that cannot reach GitHub gives up."""
 
@@ -94,8 +97,15 @@ class Session:
             if not isinstance(how, Killed):
                 self._github.finish(job, runner, "cancelled")
 
+    def _is_late(self, not_after: float) -> bool:
+        """As runner_image/lateness.py: where its own clock may be wrong, GitHub's counts, or the registration."""
+        now = self._wall()
+        if abs(now - not_after) > CLOCKS_DIFFER:
+            return now > not_after
+        return self._mode is not Credentials.JIT and self._github.wall() > not_after
+
     async def _served(self) -> Ended:
-        if self._wall() > float(self._input["not_after"]):
+        if self._is_late(float(self._input["not_after"])):
             return self._answer(Reason.EXPIRED)
         if self._world.occurs(self._facts.vanishes):
             raise Killed

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
+import pytest
+
 from bridge.decision import JobHistory, Look, LookKind, State, Submission
 from bridge.errors import Unavailable
 from bridge.model import (
@@ -19,7 +21,7 @@ from bridge.model import (
     WorkflowJob,
 )
 from bridge.observe import LOOK_AGAIN, MOST_AGAIN, Memory, Observer
-from tests.values import NOW, a_job, a_route, a_submission
+from tests.values import NOW, a_job, a_route, a_runner, a_submission
 
 SCOPE = Scope(
     owner="acme",
@@ -209,3 +211,23 @@ def test_the_health_of_an_endpoint_is_read_before_its_requests_also_for_one_with
     quiet = RunPod()
     looked(quiet, a_submission(2, State.STARTED, request_id="known"))
     assert quiet.calls == ["known"], "nobody needs to know its health"
+
+
+@pytest.mark.parametrize(
+    ("name", "online", "read"),
+    [("runpod-1-1", False, {"ep-1"}), ("runpod-1-1", True, set()), ("builder", False, set())],
+)
+def test_health_is_read_where_a_runner_that_nothing_explains_is_offline(
+    name: str, online: bool, read: set[str]
+) -> None:
+    """Without a ledger only the endpoint tells whether there is still a request for it."""
+
+    class WithRunner(GitHub):
+        async def runners(self, _target: str) -> tuple[Runner, ...]:
+            return (a_runner(name, online=online),)
+
+    scanned = Look(kind=LookKind.SCAN, key="", at=NOW - 60, value=None)
+    nothing = Memory(jobs={}, submissions=(), looks=(scanned,), history={}, known_deliveries=_nothing_known)
+    observer = Observer(SCOPE, WithRunner(), RunPod(), QuietLog(), clock=lambda: NOW)
+    seen = asyncio.run(observer.look(nothing))
+    assert {look.key for look in seen.looks if look.kind is LookKind.HEALTH} == read

@@ -7,7 +7,8 @@ import pytest
 
 from bridge.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
 from bridge.decision import JobHistory, Plan, Snapshot, State, Streak
-from bridge.model import Credentials, EndpointHealth, JobStatus, Request, RequestStatus
+from bridge.model import BOOT_ALLOWANCE, Credentials, EndpointHealth, JobStatus, Request, RequestStatus, Route, Runner
+from bridge.naming import runner_labels
 from bridge.plan import plan
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
@@ -275,3 +276,113 @@ def test_a_registration_of_the_same_name_and_another_id_is_not_a_submissions_own
     decided = plan(snapshot, NOW)
     assert not decided.withdrawals
     assert not decided.moves
+
+
+# --- another deployment with the same prefix ---
+
+CPU = a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2", queue_timeout=60.0)
+
+
+def of(route: Route, name: str, asked: float = NOW - 60, **given: Any) -> Runner:
+    return a_runner(name, labels=tuple(runner_labels(route, "runpod", asked)), online=False, **given)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CPU,
+        a_route(name="gpu", endpoint="ep-2"),  # the same labels on an endpoint of its own
+        a_route(labels=("runpod", "gpu", "large")),
+    ],
+)
+def test_another_deployments_runner_is_no_supply_and_is_never_deleted(other: Route) -> None:
+    theirs = of(other, "runpod-1-1", asked=NOW - 10**6)
+    decided = plan(a_snapshot(jobs=(a_job(1),), runners={ORG: (theirs,)}), NOW)
+    assert names(decided) == ["runpod-1-2"], "under a name that is free"
+    assert not decided.sweeps
+    (warning,) = decided.warnings
+    assert warning.startswith("orgs/acme: another deployment, or a route that has been changed, has runners called run")
+    assert "BRIDGE_PREFIX" in warning
+
+
+def test_not_even_if_it_has_the_name_of_a_runner_of_ours_that_has_ended() -> None:
+    ended = a_submission(1, State.NO_JOB, credentials=Credentials.REGISTRATION, runner_id=None)
+    decided = plan(a_snapshot(submissions=(ended,), runners={ORG: (of(CPU, ended.name),)}), NOW)
+    assert not decided.sweeps
+    assert decided.warnings
+
+
+def test_a_runner_of_ours_stays_ours_when_other_routes_and_its_limits_change() -> None:
+    ours = of(a_route(max_workers=1, queue_timeout=5.0), "runpod-1-1")
+    changed = a_snapshot(routes=(CPU, a_route()), jobs=(a_job(1),), runners={ORG: (ours,)})
+    decided = plan(changed, NOW)
+    assert not decided.claims
+    assert not decided.warnings
+    assert [s.runner for s in plan(changed, NOW + 10**6).sweeps] == [ours]
+
+
+def test_a_runner_that_a_row_explains_stays_ours_whatever_becomes_of_its_route() -> None:
+    asked = a_submission(1, State.NO_JOB)
+    snapshot = a_snapshot(submissions=(asked,), runners={ORG: (of(CPU, asked.name, id=asked.runner_id),)})
+    decided = plan(snapshot, NOW)
+    assert [s.runner.name for s in decided.sweeps] == [asked.name]
+    assert not decided.warnings
+
+
+def test_a_runner_that_an_older_bridge_asked_for_is_ours_by_its_labels() -> None:
+    labels = ("self-hosted", "Linux", "X64", "runpod", "gpu", f"runpod-at-{int(NOW - 60)}")
+    old = a_runner("runpod-1-1", labels=labels, online=False)
+    assert not plan(a_snapshot(jobs=(a_job(1),), runners={ORG: (old,)}), NOW).claims
+    other = a_snapshot(routes=(CPU,), jobs=(), runners={ORG: (old,)})
+    assert not plan(other, NOW + 10**6).sweeps
+    assert plan(other, NOW).warnings
+
+
+# --- without a ledger ---
+
+
+def old(name: str, **given: Any) -> Runner:
+    """A registration of ours whose worker should have started long ago."""
+    return of(a_route(), name, asked=NOW - BOOT_ALLOWANCE - 1, **given)
+
+
+def requests(in_queue: int = 0, in_progress: int = 0) -> dict[str, EndpointHealth]:
+    return {"ep-1": EndpointHealth(in_queue=in_queue, in_progress=in_progress)}
+
+
+def test_a_dead_registration_is_no_supply_and_no_worker() -> None:
+    """Its job was cancelled, or its worker crashed at its start; the endpoint has no request for it."""
+    routes = (a_route(max_workers=1),)
+    dead = a_snapshot(routes=routes, jobs=(a_job(2),), runners={ORG: (old("runpod-1-1"),)}, health=requests())
+    assert names(plan(dead, NOW)) == ["runpod-2-1"]
+    waiting = replace(dead, health=requests(in_queue=1))
+    assert not plan(waiting, NOW).claims
+    unread = replace(dead, health={})
+    assert not plan(unread, NOW).claims
+
+
+@pytest.mark.parametrize("given", [{"asked": NOW - 60}, {"busy": True}])
+def test_a_registration_whose_worker_starts_or_works_has_the_request_that_there_is(given: dict[str, Any]) -> None:
+    living = replace(of(a_route(), "runpod-2-1", **{"asked": NOW - 1000, **given}), id=9)
+    snapshot = a_snapshot(
+        jobs=(a_job(1), a_job(2)), runners={ORG: (old("runpod-1-1"), living)}, health=requests(in_progress=1)
+    )
+    supply = int(not living.busy)
+    assert len(plan(snapshot, NOW).claims) == 2 - supply
+
+
+def test_requests_that_a_row_explains_are_not_a_strangers() -> None:
+    snapshot = a_snapshot(
+        jobs=(a_job(1), a_job(3)),
+        submissions=(a_submission(3),),
+        runners={ORG: (old("runpod-1-1"), a_runner("runpod-3-1", online=False))},
+        health=requests(in_queue=1),
+    )
+    assert names(plan(snapshot, NOW)) == ["runpod-1-2"]
+
+
+def test_unexplained_requests_are_a_lost_ledgers_only_as_long_as_workers_take_to_register() -> None:
+    """In a token mode, on an endpoint that another system uses, too."""
+    snapshot = a_snapshot(routes=(TOKENS,), jobs=(a_job(1),), health=requests(in_progress=5), ledger_born=NOW)
+    assert not plan(snapshot, NOW + BOOT_ALLOWANCE).claims
+    assert len(plan(snapshot, NOW + BOOT_ALLOWANCE + 1).claims) == 1
