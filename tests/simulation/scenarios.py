@@ -139,16 +139,19 @@ def run_answers_late(*, hours: float = 8.0, accepted: bool = True, credentials: 
     )
 
 
-def two_dispatchers(*, hours: float = 24.0) -> Scenario:
-    """Two dispatchers with one prefix, each with its own ledger and its own route."""
-    other = a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2")
+def two_dispatchers(*, hours: float = 24.0, cold_start: float = 900.0) -> Scenario:
+    """Two dispatchers with one prefix, each with its own ledger and route; the second one's leases end sooner.
+
+    The first one's workers take `cold_start` (s) to start, longer than such a lease.
+    """
+    other = a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2", queue_timeout=300.0, idle_timeout=60.0)
     return Scenario(
         seconds=hours * HOUR,
         runs=(
             Run(name="gpu", at=MINUTE),
             Run(name="cpu", at=MINUTE, labels=("self-hosted", "runpod", "cpu")),
         ),
-        endpoints={"ep-1": Endpoint(cold_start=180.0), "ep-2": Endpoint(cold_start=180.0)},
+        endpoints={"ep-1": Endpoint(cold_start=cold_start), "ep-2": Endpoint(cold_start=30.0)},
         dispatchers=(
             dispatcher(name="one", ledger="one"),
             dispatcher(other, name="two", ledger="two"),
