@@ -201,7 +201,7 @@ def status_404(*, seconds: float = 120.0, max_workers: int = 6) -> Scenario:
     )
 
 
-def killed_workers(*, jobs: int = 40, max_workers: int = 10) -> Scenario:
+def killed_workers(*, jobs: int = 40, max_workers: int = 3) -> Scenario:
     """Jobs of A that kill their own worker (out of memory), and a job of B every five minutes."""
     return Scenario(
         seconds=3 * HOUR,
