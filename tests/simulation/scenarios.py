@@ -116,12 +116,21 @@ def outage(*, jobs: int = 20, hours: float = 3.0, reap: tuple[float, float] | No
     )
 
 
-def small_endpoint(credentials: Credentials, *, workers: int = 3, hours: float = 16.0) -> Scenario:
-    """Forty jobs and max_workers 40 on an endpoint that gives few workers: the queue is longer than a token lives."""
+def small_endpoint(
+    credentials: Credentials, *, workers: int = 3, hours: float = 16.0, cold_start: float = 300.0
+) -> Scenario:
+    """Forty jobs and max_workers 40 on an endpoint that gives few workers: the queue is longer than a token lives.
+
+    Args:
+        credentials: the route's.
+        workers: the endpoint's quota.
+        hours: the simulation lasts.
+        cold_start: s; that of a request past its `not_after` is paid for nothing.
+    """
     return Scenario(
         seconds=hours * HOUR,
         runs=(Run(name="job", jobs=40, seconds=HOUR),),
-        endpoints={"ep-1": Endpoint(workers_max=workers)},
+        endpoints={"ep-1": Endpoint(workers_max=workers, cold_start=cold_start)},
         dispatchers=(dispatcher(a_route(max_workers=40, credentials=credentials)),),
     )
 
