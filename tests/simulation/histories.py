@@ -27,8 +27,8 @@ from tests.simulation.scenario import (
 from tests.simulation.world import World
 from tests.values import a_route
 
-TROUBLE, CANARY, END = 1.5 * HOUR, 2.0 * HOUR, 3.0 * HOUR
-"""s."""
+TROUBLE, CANARY, END = 1.0 * HOUR, 2.5 * HOUR, 3.25 * HOUR
+"""s. Before the canary all ordinary jobs have had the time to run, even on few workers."""
 
 REPOSITORIES = ("acme/a", "acme/b")
 
@@ -47,7 +47,7 @@ class _Drawing:
     def scenario(self) -> Scenario:
         return Scenario(
             seconds=END,
-            runs=(*(self._run(n) for n in range(self._random.randint(2, 7))), self._canary()),
+            runs=(*(self._run(n) for n in range(self._random.randint(2, 5))), self._canary()),
             dispatchers=self._dispatchers(),
             github=self._github(),
             runpod=self._runpod(),
@@ -73,18 +73,18 @@ class _Drawing:
         return Run(name="canary", at=CANARY, repository=REPOSITORIES[0])
 
     def _run(self, n: int) -> Run:
-        jobs = self._random.randint(1, 5)
+        jobs = self._random.randint(1, 3)
         return Run(
             name=f"run{n}",
             at=self._random.uniform(1.0, TROUBLE),
             jobs=jobs,
             repository=self._one(REPOSITORIES),
-            seconds=self._random.uniform(20.0, 900.0),
+            seconds=self._random.uniform(20.0, 300.0),
             max_parallel=self._one((None, None, 1, 2)),
             dispatched=not self._often(0.15),
             kills_worker=self._one((None,) * 6 + (15.0,)),
             waiting=self._one((0, 0, 0, 1)),
-            approved=self._random.uniform(60.0, HOUR),
+            approved=self._random.uniform(60.0, TROUBLE),
             cancelled=self._random.uniform(10.0, 600.0) if self._often(0.15) else None,
         )
 
@@ -123,7 +123,7 @@ class _Drawing:
         )
 
     def _skew(self) -> Steps:
-        return self._one(((),) * 5 + (((0.0, 600.0),), ((0.0, -600.0),), ((0.0, 600.0), (HOUR, 0.0))))
+        return self._one(((),) * 5 + (((0.0, 600.0),), ((0.0, -600.0),), ((0.0, 600.0), (0.75 * HOUR, 0.0))))
 
     def _github(self) -> GitHub:
         return GitHub(
@@ -173,7 +173,7 @@ class _Drawing:
                 for store in world.ledgers.values():
                     store.lose(world.drivers["bridge"].clock()) if change == "lose" else getattr(store, change)()
 
-            return Act(at=self._random.uniform(600.0, TROUBLE), do=do)
+            return Act(at=self._random.uniform(300.0, TROUBLE), do=do)
 
         kind = self._one(("",) * 6 + ("lose", "restore"))
         if kind == "restore":

@@ -66,9 +66,10 @@ class Request:
 
 @dataclass(eq=False)
 class Worker:
-    """A container, paid for from `started` until it stops."""
+    """A container, paid for from `started` until it stops; `given` is the request that it was started for again."""
 
     started: float
+    given: Request | None = None
     state: str = "initializing"
     request: Request | None = None
     session: Session | None = None
@@ -98,22 +99,23 @@ class EndpointModel:
         return int(max(0, min(self.facts.workers_max, machines) - value_at(self.facts.foreign, now, 0)))
 
     def scale(self) -> None:
-        """Start workers: as many as there are open requests, as far as the limits allow. None is stopped by it."""
+        """Start a worker for each waiting request that none is starting for, as far as the limits allow."""
         self._news.set()
         self._news = asyncio.Event()
-        while len(self.workers) < min(self._room(), len(self.requests)):
+        free = sum(w.given is None and w.state in ("initializing", "idle") for w in self.workers)
+        for _ in range(min(self._room() - len(self.workers), len(self.queue) - free)):
             self.start_worker(None)
 
     def start_worker(self, given: Request | None) -> None:
         """Start a worker, for whichever request is next or for a given one."""
-        worker = Worker(self._world.now)
+        worker = Worker(self._world.now, given)
         self.workers.append(worker)
-        worker.task = self._world.spawn(self._live(worker, given))
+        worker.task = self._world.spawn(self._live(worker))
 
-    async def _live(self, worker: Worker, given: Request | None) -> None:
+    async def _live(self, worker: Worker) -> None:
         try:
             await asyncio.sleep(self.facts.cold_start)
-            request = given or await self._next(worker)
+            request = worker.given or await self._next(worker)
             if request and request.is_open:
                 await self._serve(worker, request)
             worker.state = "stopping"

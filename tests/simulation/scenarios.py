@@ -116,12 +116,21 @@ def outage(*, jobs: int = 20, hours: float = 3.0, reap: tuple[float, float] | No
     )
 
 
-def small_endpoint(credentials: Credentials, *, workers: int = 3, hours: float = 16.0) -> Scenario:
-    """Forty jobs and max_workers 40 on an endpoint that gives few workers: the queue is longer than a token lives."""
+def small_endpoint(
+    credentials: Credentials, *, workers: int = 3, hours: float = 16.0, cold_start: float = 300.0
+) -> Scenario:
+    """Forty jobs and max_workers 40 on an endpoint that gives few workers: the queue is longer than a token lives.
+
+    Args:
+        credentials: the route's.
+        workers: the endpoint's quota.
+        hours: the simulation lasts.
+        cold_start: s; that of a request past its `not_after` is paid for nothing.
+    """
     return Scenario(
         seconds=hours * HOUR,
         runs=(Run(name="job", jobs=40, seconds=HOUR),),
-        endpoints={"ep-1": Endpoint(workers_max=workers)},
+        endpoints={"ep-1": Endpoint(workers_max=workers, cold_start=cold_start)},
         dispatchers=(dispatcher(a_route(max_workers=40, credentials=credentials)),),
     )
 
@@ -139,16 +148,19 @@ def run_answers_late(*, hours: float = 8.0, accepted: bool = True, credentials: 
     )
 
 
-def two_dispatchers(*, hours: float = 24.0) -> Scenario:
-    """Two dispatchers with one prefix, each with its own ledger and its own route."""
-    other = a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2")
+def two_dispatchers(*, hours: float = 24.0, cold_start: float = 900.0) -> Scenario:
+    """Two dispatchers with one prefix, each with its own ledger and route; the second one's leases end sooner.
+
+    The first one's workers take `cold_start` (s) to start, longer than such a lease.
+    """
+    other = a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2", queue_timeout=300.0, idle_timeout=60.0)
     return Scenario(
         seconds=hours * HOUR,
         runs=(
             Run(name="gpu", at=MINUTE),
             Run(name="cpu", at=MINUTE, labels=("self-hosted", "runpod", "cpu")),
         ),
-        endpoints={"ep-1": Endpoint(cold_start=180.0), "ep-2": Endpoint(cold_start=180.0)},
+        endpoints={"ep-1": Endpoint(cold_start=cold_start), "ep-2": Endpoint(cold_start=30.0)},
         dispatchers=(
             dispatcher(name="one", ledger="one"),
             dispatcher(other, name="two", ledger="two"),
@@ -198,7 +210,7 @@ def status_404(*, seconds: float = 120.0, max_workers: int = 6) -> Scenario:
     )
 
 
-def killed_workers(*, jobs: int = 40, max_workers: int = 10) -> Scenario:
+def killed_workers(*, jobs: int = 40, max_workers: int = 3) -> Scenario:
     """Jobs of A that kill their own worker (out of memory), and a job of B every five minutes."""
     return Scenario(
         seconds=3 * HOUR,

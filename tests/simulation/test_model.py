@@ -161,6 +161,7 @@ def test_a_job_whose_runner_died_fails_after_ten_minutes_and_is_not_queued_again
     assert lost.executions == 1
     assert lost.ended == pytest.approx((lost.started or 0.0) + 10.0 + 600.0)
     assert RequestStatus.FAILED in {r.status for r in world.runpod.requests.values()}
+    assert outcome.started() == 2  # none is started for a request that waits for nothing
 
 
 def test_a_registration_that_listens_is_removed_after_two_to_six_minutes() -> None:
