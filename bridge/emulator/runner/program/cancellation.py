@@ -47,7 +47,7 @@ class Cancellation(threading.Thread):
         """No step and no hook is to be started any more."""
         return self._requested == SHUTDOWN and not self._signalled
 
-    def heed_group_signals(self) -> None:
+    def forward_group_signals(self) -> None:
         """Pass on what the process group is sent to the step, which act has put into a group of its own."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_group_signal)

@@ -48,7 +48,7 @@ class Worker:
 
     def run(self) -> dict[str, object]:
         """Run the job between its hooks; the outcome, as the server wants it."""
-        self._cancellation.heed_group_signals()
+        self._cancellation.forward_group_signals()
         self._cancellation.start()
         self._diagnostics.info(f"Job message:\n{json.dumps(self._assignment.workflow, indent=2)}")
         _empty(self._assignment.temp)
