@@ -291,6 +291,13 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         Ledger.open(f"sqlite:///{broken}")
 
 
+def test_a_directory_in_place_of_the_ledger_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(ConfigError, match="cannot open the ledger"):
+        Ledger.open(f"sqlite:///{tmp_path}")
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
 @pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_to_look])
 @pytest.mark.parametrize(
     ("url", "why"),
