@@ -223,7 +223,8 @@ def _waiting(submission: Submission, sight: Sight, now: float) -> Move | Withdra
     if state in (State.STARTED, State.BUSY) and _gone(submission, sight):
         return _vanished(submission)
     if state is State.BUSY:
-        back = online and sight.runners_known
+        # An idle runner that is offline has died; where no request can be asked about it, only GitHub's list tells.
+        back = sight.runners_known and (online or (runner is not None and submission.request_id is None))
         return Move(submission=submission, to=State.STARTED, detail="GitHub took its job back") if back else None
     if state is State.STARTED:
         return _idle(submission, sight, now) or _expired(submission, sight, now)

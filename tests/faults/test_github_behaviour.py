@@ -39,7 +39,6 @@ def held(made: World) -> Job:
     return job
 
 
-@pytest.mark.xfail(strict=False, reason="a runner that ended without a job does not back its job off yet")
 def test_a_job_that_is_never_dispatched_costs_little_where_idle_runners_are_deleted(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -121,7 +120,6 @@ def test_jobs_of_a_repository_that_gets_no_runners_cost_little_and_block_no_othe
             made.assert_canary_is_served("acme/api")
 
 
-@pytest.mark.xfail(strict=False, reason="evidence from several jobs does not back their pool off yet")
 def test_an_incident_in_which_nothing_is_dispatched_costs_little(tmp_path: Path, database_url: str) -> None:
     """9 s are 15 min in which 10 jobs wait: one runner for each at most, then one probe at a time."""
     with world(tmp_path, limits=REAPING) as made, made.dispatcher(database_url):
@@ -134,7 +132,6 @@ def test_an_incident_in_which_nothing_is_dispatched_costs_little(tmp_path: Path,
         made.assert_canary_is_served()
 
 
-@pytest.mark.xfail(strict=False, reason="looks do not list runs that wait yet")
 def test_a_queued_job_is_found_in_a_run_that_waits_for_a_review(tmp_path: Path, database_url: str) -> None:
     """By looks alone: nothing is delivered, and there is no log. The run's status is `waiting`."""
     with world(tmp_path) as made, made.dispatcher(database_url, webhooks=False):

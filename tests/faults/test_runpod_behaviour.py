@@ -41,7 +41,6 @@ def test_a_status_that_is_late_costs_no_second_worker(tmp_path: Path, database_u
         made.assert_canary_is_served()
 
 
-@pytest.mark.xfail(strict=False, reason="a 404 ends a submission at once, whatever GitHub says")
 def test_requests_that_runpod_answers_404_for_while_they_run_are_not_replaced(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -86,7 +85,6 @@ def test_a_request_that_ends_too_early_for_runpod_leaves_its_job_running(
         made.assert_canary_is_served()
 
 
-@pytest.mark.xfail(strict=False, reason="an unanswered run is given up although health shows its request")
 def test_a_run_that_is_accepted_and_answered_late_starts_one_worker(tmp_path: Path, database_url: str) -> None:
     """The cold start takes longer than the client waits: `health` shows that the request exists."""
     with world(tmp_path, cold_start=12.0) as made, made.dispatcher(database_url):
@@ -106,7 +104,6 @@ def test_a_run_that_is_accepted_and_answered_late_starts_one_worker(tmp_path: Pa
             FaultKind.HANG,
             "registration",
             id="not accepted-registration",
-            marks=pytest.mark.xfail(strict=False, reason="token modes wait for a request that was never accepted"),
         ),
         pytest.param(FaultKind.ACCEPT_THEN_HANG, "jit", id="accepted-jit"),
         pytest.param(FaultKind.ACCEPT_THEN_HANG, "registration", id="accepted-registration"),
@@ -132,7 +129,6 @@ def test_an_endpoint_with_a_smaller_quota_than_max_workers_serves_all(tmp_path: 
         made.assert_canary_is_served()
 
 
-@pytest.mark.xfail(strict=False, reason="requests past their not_after are not cancelled yet")
 def test_requests_too_old_to_start_do_not_block_a_small_quota(tmp_path: Path, database_url: str) -> None:
     """A token mode, in which a request may wait 5 s, and a job takes 1.5 s with its boot: most grow too old."""
     given = {"credentials": "registration", "instant": {"seconds": 0.5}, "cold_start": 1.0}
@@ -171,7 +167,6 @@ def test_callbacks_that_never_come_delay_nothing_for_long(tmp_path: Path, databa
         "jit",
         pytest.param(
             "registration",
-            marks=pytest.mark.xfail(strict=False, reason="a new ledger takes others' requests for its own for a lease"),
         ),
     ],
 )

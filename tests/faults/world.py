@@ -15,10 +15,14 @@ import bridge.backoff
 import bridge.breaker
 import bridge.evidence
 import bridge.github.transport
+import bridge.idle
 import bridge.ledger.books
 import bridge.observe
+import bridge.plan
+import bridge.reconcile
 import bridge.refusals
 import bridge.settle
+import bridge.strangers
 import bridge.unknown
 from bridge import serve
 from bridge.config import load
@@ -39,11 +43,17 @@ PATIENCE = {
     (bridge.settle, "BOOT_ALLOWANCE"): 1.0,
     (bridge.evidence, "FAILED_PAUSE"): 0.5,
     (bridge.evidence, "LISTENED"): 1.0,
-    (bridge.evidence, "FIRST_PAUSE"): 1.0,
-    (bridge.evidence, "LONGEST_PAUSE"): 4.0,
-    (bridge.evidence, "FIRST_PROBE"): 1.0,
-    (bridge.evidence, "LONGEST_PROBE"): 4.0,
-    (bridge.evidence, "FRESH_PROBE"): 1.0,
+    (bridge.idle, "LISTENED"): 1.0,
+    (bridge.reconcile, "LISTENED"): 1.0,
+    (bridge.idle, "QUIET"): 1.5,
+    (bridge.idle, "PROBE"): 2.0,
+    (bridge.evidence, "FIRST_PAUSE"): 3.0,
+    (bridge.evidence, "LONGEST_PAUSE"): 10.0,
+    (bridge.evidence, "FIRST_PROBE"): 2.0,
+    (bridge.evidence, "LONGEST_PROBE"): 8.0,
+    (bridge.evidence, "FRESH_PROBE"): 1.5,
+    (bridge.plan, "BOOT_ALLOWANCE"): 1.0,
+    (bridge.strangers, "BOOT_ALLOWANCE"): 1.0,
     (bridge.unknown, "BOOT_ALLOWANCE"): 1.0,
     (bridge.breaker, "SHORTEST"): 0.3,
     (bridge.breaker, "LONGEST"): 2.0,

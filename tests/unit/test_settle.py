@@ -231,6 +231,10 @@ def test_a_runner_whose_job_github_took_back_waits_again() -> None:
     robbed = a_submission(state=State.BUSY, held_job_id=9)
     assert step(robbed, runner=IDLE, request=a_request(RUNS)) == State.STARTED
     assert step(robbed, runner=None, request=a_request(RUNS)) is None
+    dead = a_runner("runpod-1-1", online=False)
+    assert step(robbed, runner=dead, request=a_request(RUNS)) is None, "RunPod tells how it ends"
+    unasked = a_submission(state=State.BUSY, held_job_id=9, request_id=None)
+    assert step(unasked, runner=dead) == State.STARTED, "nobody else tells, and it holds a place of max_workers"
 
 
 def test_what_was_listed_before_does_not_outrank_what_was_recorded_since() -> None:
