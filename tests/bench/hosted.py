@@ -79,7 +79,7 @@ async def _hour(loop: VirtualLoop, source: str) -> dict[str, Any]:
             await asyncio.sleep(max(0.0, next_look - loop.now))
         await workload
         calls = bridge.github.calls
-    waits = [world.asked.get(job.id, world.clock()) - job.created_at for job in world.own]
+    waits = [world.served_at(job) - job.created_at for job in world.own]
     return {
         "bench": "hosted",
         "source": source,
@@ -122,6 +122,11 @@ class _World:
 
     def clock(self) -> float:
         return START + self._loop.now
+
+    def served_at(self, job: Job) -> float:
+        """When a request was submitted for a job, or it took another's runner; now if neither has happened."""
+        found = [at for at in (self.asked.get(job.id), job.started_at) if at is not None]
+        return min(found, default=self.clock())
 
     async def workload(self) -> None:
         """An hour's runs."""

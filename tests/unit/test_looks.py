@@ -46,6 +46,7 @@ class GitHub:
         self.jobs: dict[int, WorkflowJob] = {}
         self.waiting: dict[int, WaitingRun] = {}
         self.broken: set[str] = set()
+        self.registered: dict[int, tuple[int, Runner]] = {}  # by id, with that of its repository
         self.calls: list[tuple[str, object]] = []
 
     def found(self, name: str) -> Repository:
@@ -103,16 +104,25 @@ class GitHub:
 
     async def runners(self, target: str) -> tuple[Runner, ...]:
         self.calls.append(("runners", target))
-        return ()
+        number = self.found(target.partition("/")[2]).id if target.startswith("repos/") else 0
+        return tuple(runner for at, runner in self.registered.values() if at == number)
+
+    async def spare_runners(self, target: str) -> tuple[Runner, ...]:
+        return await self.runners(target)
 
     async def runner_group_id(self, target: str, name: str) -> int:
         return 1
 
     async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig:
         self.calls.append(("jit", target))
-        return JitConfig(runner_id=7, encoded="")
+        runner_id = len(self.registered) + 1
+        made = Runner(id=runner_id, name=name, online=False, busy=False, labels=tuple(labels))
+        number = self.found(target.partition("/")[2]).id if target.startswith("repos/") else 0
+        self.registered[runner_id] = number, made
+        return JitConfig(runner_id=runner_id, encoded="")
 
     async def delete_runner(self, target: str, runner_id: int) -> bool:
+        self.registered.pop(runner_id, None)
         return True
 
 
