@@ -50,12 +50,16 @@ def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_ur
             made.assert_all_ends_well()
 
 
-def test_jobs_cancelled_while_queued_and_busy_leave_nothing(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path, instant={"seconds": 1.5}, workers_max=2) as made, made.dispatcher(database_url):
+@pytest.mark.parametrize("mode", ["jit", "registration"])
+def test_jobs_cancelled_while_queued_and_busy_leave_nothing(tmp_path: Path, database_url: str, mode: str) -> None:
+    given = {"instant": {"seconds": 1.5}, "workers_max": 2, "credentials": mode}
+    with world(tmp_path, **given) as made, made.dispatcher(database_url):  # type: ignore[arg-type]
         jobs = made.queue(6)
         until(lambda: sum(job.status == "in_progress" for job in jobs) == 2)
         made.cancel(*jobs[:1], *jobs[3:])
         made.assert_all_ends_well()
+        requests = made.cloud.runpod.state.requests.values()
+        assert any(r.status == "CANCELLED" and not r.workers for r in requests), "one was taken back in the queue"
         assert {job.conclusion for job in jobs} == {"success", "cancelled"}
         assert {job.conclusion for job in jobs[3:]} == {"cancelled"}
 
