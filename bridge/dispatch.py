@@ -13,6 +13,8 @@ from bridge import __version__
 from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from bridge.compose import Bridge
     from bridge.config import Config
 
@@ -94,9 +96,11 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with composed(settings, dry_run=dry_run) as bridge:
+        before = bridge.calls()
         await bridge.learn_time()
         while True:
-            status = await _pass(bridge, dry_run=dry_run, as_json=as_json)
+            status = await _pass(bridge, before, dry_run=dry_run, as_json=as_json)
+            before = bridge.calls()
             if watch is None or stop.is_set():
                 return status
             with contextlib.suppress(TimeoutError):
@@ -105,14 +109,13 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
                 return status
 
 
-async def _pass(bridge: "Bridge", *, dry_run: bool, as_json: bool) -> int:
-    """Run and print one pass."""
+async def _pass(bridge: "Bridge", before: "dict[str, Counter[str]]", *, dry_run: bool, as_json: bool) -> int:
+    """Run and print one pass; `before` are the calls that were made until the last one ended."""
     import json
 
     from bridge.report import document, show
     from bridge.telemetry import mask
 
-    before = bridge.calls()
     try:
         report = await (bridge.reconciler.preview() if dry_run else bridge.reconciler.run())
     except BridgeError as error:  # the ledger; what lies outside is a problem in the report
