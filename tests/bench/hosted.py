@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import structlog
 
 from bridge.decision import State, Submission
-from bridge.emulator.github import GitHubEmulator, GitHubState
+from bridge.emulator.github import Budget, GitHubEmulator, GitHubState
 from bridge.emulator.github.access import App
 from bridge.emulator.github.deliveries import Answer, Delivery
 from bridge.emulator.github.model import Job
@@ -110,7 +110,7 @@ class _World:
         for number in range(REPOSITORIES):
             self.state.add_repository(f"acme/r{number}")
         self.app: App = an_app(webhook_url=None if source == "scan" else "http://bridge.test/webhook")
-        self.emulator = GitHubEmulator(self.state, self.app, RATE_LIMIT)
+        self.emulator = GitHubEmulator(self.state, self.app, Budget(calls=RATE_LIMIT))
         self.emulator.url = URL
         self.state.on_event = self._tell
         self.asked: dict[int, float] = {}  # by job id, when its first request was submitted
