@@ -34,7 +34,8 @@ from bridge.decision import (
 from bridge.evidence import LISTENED, REMEMBERED
 from bridge.missed import DeliveryLogView
 from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope, WorkflowJob
-from bridge.observe import STALE, GitHubView, Memory, Observation, Observer, RunPodView
+from bridge.observation import GitHubView, Memory, Observation, RunPodView
+from bridge.observe import STALE, Observer
 from bridge.plan import plan
 from bridge.refusals import KEPT
 from bridge.repositories import Names, is_served

@@ -18,11 +18,11 @@ import bridge.github.transport
 import bridge.idle
 import bridge.ledger.books
 import bridge.observe
-import bridge.plan
 import bridge.reconcile
 import bridge.refusals
 import bridge.settle
 import bridge.strangers
+import bridge.supply
 import bridge.unknown
 from bridge import serve
 from bridge.config import load
@@ -52,7 +52,7 @@ PATIENCE = {
     (bridge.evidence, "FIRST_PROBE"): 2.0,
     (bridge.evidence, "LONGEST_PROBE"): 8.0,
     (bridge.evidence, "FRESH_PROBE"): 1.5,
-    (bridge.plan, "BOOT_ALLOWANCE"): 1.0,
+    (bridge.supply, "BOOT_ALLOWANCE"): 1.0,
     (bridge.strangers, "BOOT_ALLOWANCE"): 1.0,
     (bridge.unknown, "BOOT_ALLOWANCE"): 1.0,
     (bridge.breaker, "SHORTEST"): 0.3,

@@ -20,7 +20,8 @@ from bridge.model import (
     WaitingRun,
     WorkflowJob,
 )
-from bridge.observe import LOOK_AGAIN, MOST_AGAIN, Memory, Observer
+from bridge.observation import Memory
+from bridge.observe import LOOK_AGAIN, MOST_AGAIN, Observer
 from tests.values import NOW, a_job, a_route, a_runner, a_submission
 
 SCOPE = Scope(

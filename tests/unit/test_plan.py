@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from bridge.decision import OPEN_STATES, WAITING_STATES, JobHistory, Plan, Pool, Snapshot, State, Submission
 from bridge.evidence import FAILED_PAUSE, MAX_FAILURES
 from bridge.model import Credentials, EndpointHealth, JobStatus, Reason, Request, RequestStatus, Runner
-from bridge.plan import MOST_HELD, plan
+from bridge.plan import plan
+from bridge.surplus import MOST_HELD
 from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 IN_QUEUE = RequestStatus.IN_QUEUE
