@@ -70,7 +70,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
         auth = _auth(settings, http, clock)
         github = GitHub(http, auth, api_url=settings.github_api_url, clock=clock)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
-        runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url)
+        runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
         opened = Ledger.open_to_look if dry_run else Ledger.open
         ledger = opened(settings.database_url, clock)
         structlog.get_logger().info("ledger opened", url=ledger.url)

@@ -41,11 +41,13 @@ class RunPod:
     Args:
         api_key: secret.
         base_url: such as `https://api.runpod.ai/v2`.
+        clock: Unix seconds.
     """
 
-    def __init__(self, *, api_key: str, base_url: str) -> None:
+    def __init__(self, *, api_key: str, base_url: str, clock: Callable[[], float] = time.time) -> None:
         self._api_key = api_key
         self._base_url = base_url.rstrip("/")
+        self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="runpod")
         self._looking = asyncio.Semaphore(LOOKS)
         self._making = threading.Lock()
@@ -124,12 +126,14 @@ class RunPod:
         async with self._looking:
             return await self._call(call, work, _error)
 
-    async def _call(self, call: str, work: Callable[[], T], named: Callable[[str, Exception], BridgeError]) -> T:
+    async def _call(self, call: str, work: Callable[[], T], named: Callable[[str, Exception, float], BridgeError]) -> T:
         self.calls[call] += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except Exception as error:
-            raise named(f"RunPod: {call}", error) from None  # the SDK's own error may hold the URL and body
+            raise named(
+                f"RunPod: {call}", error, self._clock()
+            ) from None  # the SDK's own error may hold the URL and body
 
     def _endpoint(self, endpoint: str) -> Any:
         with self._making:
@@ -202,22 +206,22 @@ def _health(raw: Any) -> EndpointHealth:
     )
 
 
-def _submission_error(call: str, error: Exception) -> BridgeError:
+def _submission_error(call: str, error: Exception, now: float) -> BridgeError:
     """Name what went wrong with a request that must not be sent again unless it surely was not accepted."""
     status = _http_status(error)
     if _unsent(error) or (status is not None and 400 <= status < 500):
-        return _error(call, error)
+        return _error(call, error, now)
     return OutcomeUnknown(f"{call}: {_what(error)}; the request may have been accepted")
 
 
-def _error(call: str, error: Exception) -> BridgeError:
+def _error(call: str, error: Exception, now: float) -> BridgeError:
     status = _http_status(error)
     if status == 401:
         return AuthError(f"{call}: 401, RUNPOD_API_KEY was refused")
     if status == 403:
         return AuthError(f"{call}: 403, RUNPOD_API_KEY may not use this endpoint")
     if status == 429:
-        return RateLimited(f"{call}: 429, too many calls", retry_at=time.time() + _retry_after(error))
+        return RateLimited(f"{call}: 429, too many calls", retry_at=now + _retry_after(error))
     if status is not None and status < 500:
         return Rejected(f"{call}: {status}{_hint(status)}", status=status)
     return Unavailable(f"{call}: {_what(error)}")
