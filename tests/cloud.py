@@ -1,10 +1,12 @@
 """Both emulators in a thread of their own, and the bridge's command against them."""
 
+import asyncio
 import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 from bridge.dispatch import app
 from bridge.emulator.github import UNLIMITED, Budget, GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
+from bridge.ledger import Ledger
 from tests.background import served
 from tests.github import a_github, an_app
 from tests.instant import working as instantly
@@ -63,6 +66,14 @@ class Cloud:
     def ledger(self) -> Path:
         """The ledger's file."""
         return self.home / "ledger.sqlite3"
+
+    def retry(self, job_id: int) -> None:
+        """Have the bridge forget a job's failed attempts, and what was refused."""
+        ledger = Ledger.open(f"sqlite:///{self.ledger}")
+        try:
+            assert asyncio.run(ledger.transact(lambda books: books.retry(job_id, time.time())))
+        finally:
+            ledger.close()
 
     def lose_ledger(self) -> None:
         """Delete it, as when a fresh container starts."""

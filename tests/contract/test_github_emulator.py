@@ -141,7 +141,7 @@ def test_pages_are_linked_and_unchanged_ones_cost_nothing() -> None:
         assert same.status_code == 304
         assert same.headers["x-ratelimit-used"] == second.headers["x-ratelimit-used"]
 
-    driven(state, drive, rate_limit=5000)
+    driven(state, drive, budget=Budget(calls=5000))
 
 
 def test_a_token_that_has_spent_its_calls_is_limited() -> None:

@@ -130,7 +130,7 @@ def test_a_cancelled_jobs_request_is_taken_back(bridge: Cloud) -> None:
 def test_a_submission_that_fails_is_named_and_never_sent_twice(
     bridge: Cloud, fault: dict[str, object], requests: int
 ) -> None:
-    """Refused: the next pass asks again under a new name. Unknown: it waits, since the request may exist."""
+    """Refused: `retry`, or a probe after a minute, asks again under a new name. Unknown: the request may exist."""
     bridge.runpod.faults.add(Fault(method="POST", path="/run$", times=2, **fault))  # type: ignore[arg-type]
     failed = bridge.dispatch(status=1)
     assert len(failed["problems"]) in (1, 2)
@@ -138,7 +138,13 @@ def test_a_submission_that_fails_is_named_and_never_sent_twice(
     assert len(bridge.runpod.state.requests) == requests
     refused = fault["kind"] is FaultKind.ERROR
     assert len(bridge.github.state.runners) == (0 if refused else 2)
-    assert bridge.dispatch()["counts"]["submitted"] == (2 if refused else 0)
+    held = bridge.dispatch(status=int(refused))
+    assert held["counts"]["submitted"] == 0
+    if refused:
+        said = "is at a rate limit" if fault["status"] == 429 else "was refused"
+        assert all(said in job["why"] for job in held["jobs"] if job["route"])
+        bridge.retry(held["jobs"][0]["id"])
+        assert bridge.dispatch()["counts"]["submitted"] == 2
 
 
 def test_a_mint_whose_answer_is_lost_is_cleared_up_and_never_doubled(bridge: Cloud) -> None:

@@ -91,10 +91,10 @@ def _around(real: Callable[..., Any], points: Points, writes: Callable[..., bool
 
 
 def _around_async(real: Callable[..., Any], points: Points, writes: Callable[..., bool]) -> Any:
-    async def planted(*given: Any) -> Any:
+    async def planted(*given: Any, **named: Any) -> Any:
         if writes(*given):
             points.reach()
-        result = await real(*given)
+        result = await real(*given, **named)
         if writes(*given):
             points.reach()
         return result

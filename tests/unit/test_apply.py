@@ -13,6 +13,7 @@ from bridge.decision import LookKind, State
 from bridge.errors import AuthError, BridgeError, RateLimited, Rejected
 from bridge.ledger import Ledger
 from bridge.model import (
+    Deleted,
     EndpointHealth,
     JitConfig,
     Repository,
@@ -21,6 +22,7 @@ from bridge.model import (
     Route,
     Runner,
     Scope,
+    WaitingRun,
     WorkflowJob,
 )
 from bridge.reconcile import Reconciler, Report
@@ -59,6 +61,12 @@ class Outside:
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         raise AssertionError("they are configured")
 
+    async def repository(self, name: str) -> Repository:
+        return Repository(id=1, full_name=name, public=False)
+
+    async def waiting_runs(self, repository: str) -> tuple[WaitingRun, ...]:
+        return ()
+
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
         return tuple(self.jobs)
 
@@ -80,10 +88,10 @@ class Outside:
         self.registered[runner_id] = name
         return JitConfig(runner_id=runner_id, encoded="x")
 
-    async def delete_runner(self, target: str, runner_id: int) -> bool:
+    async def delete_runner(self, target: str, runner_id: int) -> Deleted:
         await self._called("delete")
         self.registered.pop(runner_id)
-        return True
+        return Deleted(target=target, runner_id=runner_id)
 
     async def prepare(self, endpoint: str) -> None: ...
 

@@ -12,7 +12,7 @@ from bridge.model import Credentials, EndpointHealth, Event, Runner
 from bridge.observe import STALE
 from bridge.reconcile import Reconciler
 from tests.unit.test_apply import SCOPE, Outside
-from tests.values import a_job, a_route
+from tests.values import a_job, a_route, a_runner
 
 HOURLY = replace(SCOPE, interval=3600.0)
 
@@ -30,7 +30,7 @@ class Counting(Outside):
         self.targets.append(target)
         if error := self.refuse("runners"):
             raise error
-        return ()
+        return tuple(a_runner(name, id=runner_id, online=False) for runner_id, name in self.registered.items())
 
     async def health(self, endpoint: str) -> EndpointHealth:
         return EndpointHealth(in_queue=self.in_queue)

@@ -10,8 +10,8 @@ import pytest
 import bridge
 from bridge.apply import Applier
 from bridge.decision import State, Submission, Withdraw
-from bridge.errors import Unavailable
-from bridge.model import Absent, Cancellation, Deleted
+from bridge.errors import NameTaken, Unavailable
+from bridge.model import Absent, Cancellation, Deleted, JitConfig
 from tests.modelled import SCOPE
 from tests.values import ORG, a_submission
 
@@ -38,11 +38,21 @@ def test_only_githubs_answer_and_what_is_recorded_of_it_prove_that_a_runner_hold
 class Outside:
     """GitHub, RunPod and the ledger: what they answer, and what was done."""
 
-    def __init__(self, answer: Deleted | Absent | None, *, cancel_fails: bool = False) -> None:
-        self.answer, self.cancel_fails = answer, cancel_fails
+    def __init__(
+        self, answer: Deleted | Absent | None, *, cancel_fails: bool = False, held: JitConfig | None = None
+    ) -> None:
+        self.answer, self.cancel_fails, self.held = answer, cancel_fails, held
         self.deleted: list[int] = []
         self.cancelled: list[Cancellation] = []
         self.states: list[State] = []
+
+    async def runner_group_id(self, target: str, name: str) -> int:
+        return 1
+
+    async def generate_jit_config(self, target: str, **_given: Any) -> JitConfig:
+        if self.held is None:
+            raise NameTaken("the worker has registered", status=409)
+        return self.held
 
     async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None:
         self.deleted.append(runner_id)
@@ -63,7 +73,7 @@ UNKNOWN = Absent(target=ORG, runner_id=101)
 
 
 def withdraw(outside: Any, submission: Submission, runner_id: int | None = 101) -> list[str]:
-    applier = Applier(outside, outside, outside, SCOPE)
+    applier = Applier(outside, outside, outside, SCOPE, refusals={})
     wanted = Withdraw(submission=submission, to=State.EXPIRED, runner_id=runner_id, detail="too late")
     asyncio.run(applier.apply([], [wanted], []))
     return applier.problems
@@ -90,10 +100,27 @@ def test_a_registration_that_github_does_not_know_proves_nothing() -> None:
     assert (outside.cancelled, outside.states) == ([], [])
 
 
-def test_nor_does_a_submission_that_has_no_registration_to_delete() -> None:
+HELD = JitConfig(runner_id=555, encoded="unused")
+"""The registration under the runner's own name, by which the bridge keeps its worker from registering."""
+
+
+def test_where_the_worker_registers_itself_the_bridge_holds_its_name_while_it_cancels() -> None:
+    outside = Outside(AGREED, held=HELD)
+    withdraw(outside, a_submission(1, runner_id=None), runner_id=None)
+    assert outside.cancelled == [Cancellation(endpoint="ep-1", request_id="r1", proof=HELD)]
+    assert (outside.deleted, outside.states) == ([555], [State.EXPIRED])
+
+
+def test_a_worker_that_has_registered_meanwhile_keeps_its_request() -> None:
     outside = Outside(AGREED)
     withdraw(outside, a_submission(1, runner_id=None), runner_id=None)
     assert (outside.deleted, outside.cancelled, outside.states) == ([], [], [])
+
+
+def test_the_name_is_given_up_although_the_cancellation_fails() -> None:
+    outside = Outside(AGREED, cancel_fails=True, held=HELD)
+    assert withdraw(outside, a_submission(1, runner_id=None), runner_id=None) == ["RunPod is down"]
+    assert (outside.deleted, outside.states) == ([555], [])
 
 
 def test_a_registration_of_the_same_name_is_not_deleted_in_place_of_the_submissions_own() -> None:

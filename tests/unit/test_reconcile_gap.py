@@ -11,6 +11,6 @@ def looked(at: float) -> Look:
 
 def test_the_first_look_after_a_gap_is_noted_and_none_after_it() -> None:
     resumed = [Look(kind=LookKind.RESUMED, key="", at=NOW, value=None)]
-    assert _after_gap([], NOW) == resumed
-    assert _after_gap([looked(NOW - STALE - 1)], NOW) == resumed
-    assert _after_gap([looked(NOW - STALE - 1), looked(NOW - 30)], NOW) == []
+    assert _after_gap([], NOW, STALE) == resumed
+    assert _after_gap([looked(NOW - STALE - 1)], NOW, STALE) == resumed
+    assert _after_gap([looked(NOW - STALE - 1), looked(NOW - 30)], NOW, STALE) == []

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,7 +127,7 @@ class Scaler:
             while container.process.returncode is None and not self._may_go(worker):  # noqa: ASYNC110 - a state, not an event
                 await asyncio.sleep(LOOK_EVERY)
         finally:
-            await _end(container.process, worker)
+            await _unbroken(_end(container.process, worker))
 
     def _may_go(self, worker: Worker) -> bool:
         """Told to leave, and nothing more to hear from it."""
@@ -157,6 +157,14 @@ class Scaler:
             **image.environment,
             **image.prepare(container.folder),
         }
+
+
+async def _unbroken(ending: Coroutine[object, object, None]) -> None:
+    """Wait for `ending`, however often this task is cancelled meanwhile: no process is left behind."""
+    task = asyncio.create_task(ending)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
 
 
 async def _end(process: asyncio.subprocess.Process, worker: Worker) -> None:
