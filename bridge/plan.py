@@ -134,7 +134,7 @@ def _is_gone(snapshot: Snapshot, submission: Submission, listed: Collection[int]
     """Whether its registration, made before its request was sent, is no longer there."""
     read_at = snapshot.runners_at.get(submission.pool.target)
     sent = submission.state in (State.UNKNOWN, State.SUBMITTED, State.STARTED) and submission.runner_id is not None
-    return sent and read_at is not None and read_at >= submission.since and submission.runner_id not in listed
+    return sent and read_at is not None and read_at > submission.since and submission.runner_id not in listed
 
 
 def _claims(snapshot: Snapshot, asked: Iterable[tuple[Pool, WorkflowJob]], own: Iterable[Own]) -> Iterator[Claim]:
