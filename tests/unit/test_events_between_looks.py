@@ -41,7 +41,7 @@ class Events:
 
     def __init__(self, database_url: str, scope: Any = HOURLY) -> None:
         self.outside = Counting()
-        self.ledger = Ledger.open(database_url)
+        self.ledger = Ledger.open(database_url, self.outside.time)
         made: Any = self.outside
         self.reconciler = Reconciler(scope, made, made, self.ledger, None, clock=self.outside.time)
 
