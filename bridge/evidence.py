@@ -5,12 +5,12 @@ an archived repository, an incident. No call tells. But GitHub gives any eligibl
 runner that listened and got nothing is evidence against every job of its pool that was queued meanwhile.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.decision import IdleRunner, JobHistory, Pool, RunnerUse, Snapshot
-from bridge.model import JobStatus, WorkflowJob
+from bridge.model import WorkflowJob
 
 LISTENED = 60.0
 """s that a runner must listen beside a queued job, to be evidence: GitHub assigns a job within seconds."""
@@ -100,7 +100,7 @@ def judge(snapshot: Snapshot, queued: Mapping[Pool, Sequence[WorkflowJob]], now:
         now: Unix seconds.
     """
     idle: dict[Pool, list[IdleRunner]] = defaultdict(list)
-    for each in snapshot.idle:
+    for each in sorted(snapshot.idle, key=lambda i: i.ended):
         idle[each.pool].append(each)
     evidence = Evidence()
     for pool, jobs in queued.items():
@@ -113,10 +113,12 @@ def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
 ) -> None:
     uses = _by_run(use for use in snapshot.uses if use.pool == pool)
     held = _held(snapshot, jobs, idle, uses)
-    counted = {job.id: rounds(_unexplained(idle, uses.get(job.run_id, ())), known_since(snapshot, job)) for job in jobs}
+    unrefuted = [each for each in idle if not each.refuted]
+    left = {run_id: [each for each in unrefuted if not _beside(each, spans)] for run_id, spans in uses.items()}
+    counted = {job.id: rounds(left.get(job.run_id, unrefuted), known_since(snapshot, job)) for job in jobs}
     taken = snapshot.last_taken.get(pool, 0.0)
     stuck = [job for job in jobs if counted[job.id] and counted[job.id][-1] > taken and job.id not in held]
-    since_taken = rounds((i for i in idle if not i.refuted), taken)
+    since_taken = rounds(unrefuted, taken)
     if stuck and since_taken:
         evidence.suspect.add(pool)
     several = len(stuck) > 1 and bool(since_taken)
@@ -148,14 +150,8 @@ def _by_run(uses: Iterable[RunnerUse]) -> dict[int, list[RunnerUse]]:
     return found
 
 
-def _unexplained(idle: Iterable[IdleRunner], uses: Iterable[RunnerUse]) -> list[IdleRunner]:
-    """Idle runners that neither a job that ran later, nor another job of the run explains (`max-parallel`)."""
-    spans = tuple(uses)
-    return [each for each in idle if not each.refuted and not _beside(each, spans)]
-
-
 def _beside(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
-    """Whether a job of the run ran while this runner was idle."""
+    """Whether a job of the run ran while this runner was idle, which `max-parallel` explains."""
     return any(use.began < idle.ended and (use.ended is None or use.ended > idle.began) for use in uses)
 
 
@@ -168,13 +164,13 @@ def _held(
         beside = [each for each in idle if _beside(each, uses.get(job.run_id, ()))]
         if beside and rounds(beside, known_since(snapshot, job)):
             limited[job.run_id].append(job)
-    running = Counter(job.run_id for job in snapshot.jobs if job.status is JobStatus.IN_PROGRESS)
     held: dict[int, str] = {}
     for run_id, of_run in limited.items():
         most = _most_at_once(uses[run_id])
-        why = f"{running[run_id]} jobs of its run are in progress, and it never used more than {most} runners at a time"
+        running = sum(use.ended is None for use in uses[run_id])
+        why = f"{running} jobs of its run are in progress, and it never used more than {most} runners at a time"
         oldest_first = sorted(of_run, key=lambda job: (job.created_at, job.id))
-        held |= {job.id: why for job in oldest_first[max(0, most - running[run_id]) :]}
+        held |= {job.id: why for job in oldest_first[max(0, most - running) :]}
     return held
 
 
