@@ -1,4 +1,4 @@
-"""What the documentation says of reasons and settings is what the bridge says."""
+"""What the documentation says of reasons, settings and metrics is what the bridge says."""
 
 import ast
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Environment, RouteTable
+from bridge.metrics import Metrics
 from tests.cloud import ROOT
 
 DOCS = ROOT / "docs"
@@ -53,6 +54,12 @@ def test_the_documented_limits_of_a_route_are_its_defaults() -> None:
     assert {name: float(value) for name, value in said.items()} == {
         name: RouteTable.model_fields[name].default for name in said
     }
+
+
+def test_every_metric_is_documented() -> None:
+    page = Metrics().page({"github": {"total": 1}}).decode()
+    served = {name for name in re.findall(r"^# TYPE (\S+)", page, re.MULTILINE) if not name.endswith("_created")}
+    assert set(re.findall(r"`(bridge_[a-z_]+)`", (DOCS / "server.md").read_text())) == served
 
 
 def test_links_within_the_documentation_lead_somewhere() -> None:
