@@ -31,7 +31,7 @@ class Bridge:
         calls: by service, how often what was called.
         prepare: loads what the first request would wait for.
         clock: Unix seconds by GitHub's clock, as far as it has answered.
-        learn_time: has GitHub answer, before anything is compared with its times.
+        learn_time: has GitHub answer, before anything is compared with its times; done unless it is a dry run.
     """
 
     scope: "Scope"
@@ -71,6 +71,8 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
         github = GitHub(http, auth, api_url=settings.github_api_url, clock=clock)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
+        if not dry_run:
+            await _learn_time(github)  # a new ledger notes when it was made
         opened = Ledger.open_to_look if dry_run else Ledger.open
         ledger = opened(settings.database_url, clock)
         structlog.get_logger().info("ledger opened", url=ledger.url)

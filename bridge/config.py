@@ -1,7 +1,7 @@
 """Settings: bridge.toml and the environment -> Config.
 
 The environment alone is enough for one route. Secrets come from the environment, or from files that it names;
-bridge.toml has no key for them. What cannot work is refused with one line that names the key and the mend.
+bridge.toml has no key for them. What cannot work is refused with one line that names the key and the fix.
 """
 
 import os
@@ -219,7 +219,7 @@ def load(path: Path | None) -> Config:
         path: bridge.toml; None takes BRIDGE_CONFIG, or the environment alone.
 
     Raises:
-        ConfigError: one line that names the key and the mend.
+        ConfigError: one line that names the key and the fix.
     """
     _refuse_unknown(os.environ)
     path = path or _path(os.environ.get("BRIDGE_CONFIG"))
@@ -291,7 +291,7 @@ def _first(error: ValidationError, *, upper: bool = False) -> str:
     detail = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"{where}: no such setting; remove it or mend its spelling"
+        return f"{where}: no such setting; remove it or correct its spelling"
     why = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"]
     return f"{where.upper() if upper else where}: {why[0].lower()}{why[1:]}"
 

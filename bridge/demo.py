@@ -189,7 +189,7 @@ def pushed(path: Path, event: str) -> Queue:
 
 
 def forgiving(queue: Queue) -> Queue:
-    """The same, where a workflow that is wrong is only reported: somebody may be about to mend it."""
+    """The same, where a workflow that is wrong is only reported: somebody may be about to fix it."""
 
     async def queue_or_report(state: GitHubState) -> None:
         try:

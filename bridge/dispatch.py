@@ -86,6 +86,7 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
     """Run one pass, or one every `watch` seconds until a signal; the exit status is the last one's."""
     import asyncio
     import signal
+    from collections import Counter
     from dataclasses import replace
 
     from bridge.compose import composed
@@ -96,8 +97,9 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with composed(settings, dry_run=dry_run) as bridge:
-        before = bridge.calls()
-        await bridge.learn_time()
+        before: dict[str, Counter[str]] = {service: Counter() for service in bridge.calls()}
+        if dry_run:
+            await bridge.learn_time()
         while True:
             status = await _pass(bridge, before, dry_run=dry_run, as_json=as_json)
             before = bridge.calls()

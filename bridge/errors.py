@@ -2,7 +2,7 @@
 
 
 class BridgeError(Exception):
-    """One clear line: what happened, and what mends it. Never holds a secret or an unknown body."""
+    """One clear line: what happened, and what fixes it. Never holds a secret or an unknown body."""
 
 
 class ConfigError(BridgeError):
@@ -10,7 +10,7 @@ class ConfigError(BridgeError):
 
 
 class AuthError(BridgeError):
-    """A credential was refused, or lacks a permission: someone must mend it, repeating does not."""
+    """A credential was refused, or lacks a permission: retrying does not help; fix the configuration."""
 
 
 class RateLimited(BridgeError):

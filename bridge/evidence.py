@@ -198,8 +198,8 @@ def _paused(ends: Sequence[float], pause: float, now: float) -> str | None:
     until = ends[-1] + pause
     if now >= until:
         return None
-    times = f"{len(ends)} runners" if len(ends) > 1 else "a runner"
-    return f"stuck: {times} listened and GitHub gave them no job; the next try is in {_span(until - now)}"
+    who, them = (f"{len(ends)} runners", "them") if len(ends) > 1 else ("a runner", "it")
+    return f"stuck: {who} listened, and GitHub gave {them} no job; the next try is in {_span(until - now)}"
 
 
 def _failed(history: JobHistory, now: float) -> str | None:

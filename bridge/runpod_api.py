@@ -229,7 +229,7 @@ def _error(call: str, error: Exception, now: float) -> BridgeError:
 
 def _hint(status: int) -> str:
     if status < 400:
-        return " leads elsewhere; mend RUNPOD_ENDPOINT_BASE_URL"
+        return " is a redirect, which is not followed; correct RUNPOD_ENDPOINT_BASE_URL"
     return "; is the endpoint's id right?" if status == 404 else ""
 
 

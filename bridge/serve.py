@@ -66,7 +66,7 @@ async def _serve_until_signal(settings: Config, listener: socket.socket) -> None
 async def serve(settings: Config, listener: socket.socket, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then end what is in hand: first deliveries, then passes."""
     async with composed(settings, dry_run=False) as bridge:
-        await asyncio.gather(bridge.prepare(), bridge.learn_time())
+        await bridge.prepare()
         _keep_what_is_loaded()
         metrics = Metrics()
         service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval, clock=bridge.clock)

@@ -60,7 +60,7 @@ def refuse_exposed_keys(mode: Credentials, environment: Mapping[str, str], *, su
     Outside the image, where RUNNER_USER is unset, whoever starts the worker knows what its jobs may read.
 
     Raises:
-        Failure: configuration_failed, with the key and the mend.
+        Failure: configuration_failed, with the key and the fix.
     """
     if not environment.get("RUNNER_USER") or environment.get("RUNNER_ALLOW_EXPOSED_KEYS"):
         return
@@ -69,8 +69,8 @@ def refuse_exposed_keys(mode: Credentials, environment: Mapping[str, str], *, su
     if mode is Credentials.PAT:
         keys.append("github_pat")
     if readable and keys:
-        mend = "build the image with SUDO=off, or set RUNNER_ALLOW_EXPOSED_KEYS=1"
-        raise Failure(Reason.CONFIGURATION_FAILED, f"{keys[0]}: any job could read it, as jobs may become root; {mend}")
+        fix = "build the image with SUDO=off, or set RUNNER_ALLOW_EXPOSED_KEYS=1"
+        raise Failure(Reason.CONFIGURATION_FAILED, f"{keys[0]}: any job could read it, as jobs may become root; {fix}")
 
 
 def shield(environment: Mapping[str, str], sudoers: Path = SUDOERS) -> None:

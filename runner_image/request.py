@@ -76,7 +76,7 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
     """Read a request's input; what it leaves out comes from the environment, as far as it may.
 
     Raises:
-        Failure: bad_input, or configuration_failed of the endpoint's own variables; with the field's name and the mend.
+        Failure: bad_input, or configuration_failed of the endpoint's own variables; with the field's name and the fix.
     """
     if not isinstance(raw, Mapping):
         raise _bad("input", f"must be a JSON object, not {type(raw).__name__}")
@@ -107,8 +107,8 @@ def names(raw: object) -> dict[str, str]:
     return {name: value for name, value in known.items() if isinstance(value, str) and len(value) <= MAX_LABEL}
 
 
-def _bad(key: str, mend: str) -> Failure:
-    return Failure(Reason.BAD_INPUT, f"{key}: {mend}")
+def _bad(key: str, fix: str) -> Failure:
+    return Failure(Reason.BAD_INPUT, f"{key}: {fix}")
 
 
 def _text(given: Mapping[str, Any], key: str, longest: int) -> str | None:

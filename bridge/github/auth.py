@@ -192,7 +192,7 @@ class AppAuth:
         response = await self.as_app("POST", f"/app/installations/{installation}/access_tokens", body)
         if response.status_code == 404:
             raise await self._absent(
-                f"has no installation {installation}; mend GITHUB_APP_INSTALLATION_ID, or leave it out"
+                f"has no installation {installation}; correct GITHUB_APP_INSTALLATION_ID, or leave it out"
             )
         value, expires_at = told(response, _token)
         early = REFRESH_EARLY + random.uniform(0, 60)  # noqa: S311 - jitter
@@ -213,7 +213,7 @@ class AppAuth:
     async def _absent(self, why: str) -> AuthError:
         """What a 404 stands for: `why`, unless there is no such App at all."""
         if (await self.as_app("GET", "/app")).status_code == 404:
-            return AuthError(f"GitHub: there is no App {self._issuer}; mend GITHUB_APP_CLIENT_ID")
+            return AuthError(f"GitHub: there is no App {self._issuer}; correct GITHUB_APP_CLIENT_ID")
         return AuthError(f"GitHub: the App {self._issuer} {why}")
 
     def _bearer(self) -> dict[str, str]:

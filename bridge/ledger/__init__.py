@@ -45,7 +45,7 @@ class Ledger:
         """
         engine = connect(url)
         with _opening(engine) as connection:
-            migrate(connection)
+            migrate(connection, clock())
         return cls(engine, clock)
 
     @classmethod

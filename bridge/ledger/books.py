@@ -132,12 +132,14 @@ class Books:
 
     def retry(self, job_id: int, now: float) -> bool:
         """Forget a job's failed attempts, and what was refused; whether the job is known and not completed."""
-        self._connection.execute(sa.delete(looks).where(looks.c.kind == LookKind.REFUSAL))
         known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
         # This machine's clock may be behind the one by which the attempts were written down.
         ends = sa.select(sa.func.max(submissions.c.since)).where(submissions.c.job_id == job_id)
         last = self._connection.execute(ends).scalar() or 0.0
-        return self._connection.execute(sa.update(jobs).where(known).values(retried_at=max(now, last))).rowcount == 1
+        found = self._connection.execute(sa.update(jobs).where(known).values(retried_at=max(now, last))).rowcount == 1
+        if found:
+            self._connection.execute(sa.delete(looks).where(looks.c.kind == LookKind.REFUSAL))
+        return found
 
     # --- submissions ---
 

@@ -1,7 +1,6 @@
 """Opens the database: SQLite or PostgreSQL, every write transaction after the other, the schema up to date."""
 
 import contextlib
-import time
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +117,12 @@ def _begin_postgresql(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, now: float) -> None:
     """Make or upgrade the schema, once however many start at the same time.
+
+    Args:
+        connection: to the database.
+        now: Unix seconds.
 
     Raises:
         ConfigError: it is of a newer bridge.
@@ -142,7 +145,7 @@ def migrate(connection: Connection) -> None:
     except CommandError:
         raise _newer(found) from None
     if not connection.execute(sa.select(meta.c.born)).first():
-        connection.execute(sa.insert(meta).values(born=time.time()))
+        connection.execute(sa.insert(meta).values(born=now))
     connection.commit()
 
 
