@@ -34,18 +34,19 @@ def ask(  # noqa: PLR0913, PLR0917 - the parts of one decision
     endpoints = {route.name: route.endpoint for route in snapshot.routes}
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
-        missing: dict[Pool, list[WorkflowJob]] = {}
-        for pool, count in pools.items():
-            own = {job_id: s for (of, job_id), s in waiting.items() if of == pool}
-            without, supplied = _split(count, own, evidence)
-            without, refused = gate.admit(pool, without)
-            missing[pool], probes = _probed(pool, count, without, evidence)
-            skips += refused + probes
-            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         live = sum(count.live for count in pools.values())
         limits = _Limit(route.max_workers - live, f"route {route.name} is at its max_workers of {route.max_workers}")
         ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in asked.jobs)
         limit = min(limits, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
+        missing: dict[Pool, list[WorkflowJob]] = {}
+        for pool, count in pools.items():
+            own = {job_id: s for (of, job_id), s in waiting.items() if of == pool}
+            without, supplied = _split(count, own, evidence)
+            free = min(limit.room, 1 - count.supply if pool in evidence.probing else limit.room)
+            without, refused = gate.admit(pool, without, free)
+            missing[pool], probes = _probed(pool, count, without, evidence)
+            skips += refused + probes
+            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         order = list(_shared({pool: count.live for pool, count in pools.items()}, missing, evidence))
         room = max(0, limit.room)
         asked.jobs.extend(order[:room])
