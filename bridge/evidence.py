@@ -5,12 +5,14 @@ an archived repository, an incident. No call tells. But GitHub gives any eligibl
 runner that listened and got nothing is evidence against every job of its pool that was queued meanwhile.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.decision import IdleRunner, JobHistory, Pool, RunnerUse, Snapshot
-from bridge.model import JobStatus, WorkflowJob
+from bridge.model import JobStatus, Route, WorkflowJob
+from bridge.routing import match
 
 LISTENED = 60.0
 """s that a runner must listen beside a queued job, to be evidence: GitHub assigns a job within seconds."""
@@ -76,19 +78,63 @@ class Evidence:
         return self.verdicts.get(job.id, Verdict())
 
 
-def rounds(idle: Iterable[IdleRunner], since: float) -> list[float]:
-    """When runners ended, of which each began to listen after the one before had ended.
+class Rounds:
+    """Runners that ended without a job, and how many of them listened after each other.
 
     Args:
         idle: runners of one pool.
-        since: Unix seconds; a runner counts that listened for LISTENED after it.
     """
-    ends: list[float] = []
-    for each in sorted(idle, key=lambda i: i.ended):
-        began = max(each.began, since, ends[-1] if ends else 0.0)
-        if each.ended - began >= LISTENED:
-            ends.append(each.ended)
-    return ends
+
+    def __init__(self, idle: Iterable[IdleRunner]) -> None:
+        self._ends = sorted(each.ended for each in idle if each.ended - each.began >= LISTENED)
+        self._found: dict[int, list[float]] = {}  # many jobs share what they begin with
+
+    def after(self, since: float) -> list[float]:
+        """When runners ended, of which each began to listen after the one before had ended.
+
+        Args:
+            since: Unix seconds; a runner counts that listened for LISTENED after it.
+        """
+        first = bisect_left(self._ends, since + LISTENED)
+        if first not in self._found:
+            ends: list[float] = []
+            at = first
+            while at < len(self._ends):
+                ends.append(self._ends[at])
+                at = bisect_left(self._ends, self._ends[at] + LISTENED)
+            self._found[first] = ends
+        return self._found[first]
+
+
+class _Runners:
+    """What became of a pool's runners.
+
+    Args:
+        idle: those that got no job.
+        uses: by run, those that its jobs took.
+        running: by run, how many of its jobs are in progress.
+    """
+
+    def __init__(
+        self, idle: Collection[IdleRunner], uses: Mapping[int, Sequence[RunnerUse]], running: Mapping[int, int]
+    ) -> None:
+        self.uses, self.running = uses, running
+        self.unrefuted = [each for each in idle if not each.refuted]
+        self._unexplained = Rounds(self.unrefuted)
+        self._of_runs = {run_id: self._split(idle, spans) for run_id, spans in uses.items()} if idle else {}
+
+    def unexplained(self, job: WorkflowJob, since: float) -> list[float]:
+        """Rounds that neither a job that ran later, nor another job of the run explains (`max-parallel`)."""
+        return (self._of_runs[job.run_id][0] if job.run_id in self._of_runs else self._unexplained).after(since)
+
+    def beside(self, job: WorkflowJob, since: float) -> list[float]:
+        """Rounds of runners that were idle while other jobs of the run were in progress."""
+        return self._of_runs[job.run_id][1].after(since) if job.run_id in self._of_runs else []
+
+    def _split(self, idle: Collection[IdleRunner], uses: Sequence[RunnerUse]) -> tuple[Rounds, Rounds]:
+        beside = [each for each in idle if _beside(each, uses)]
+        ids = set(map(id, beside))
+        return Rounds(each for each in self.unrefuted if id(each) not in ids), Rounds(beside)
 
 
 def judge(snapshot: Snapshot, queued: Mapping[Pool, Sequence[WorkflowJob]], now: float) -> Evidence:
@@ -102,21 +148,37 @@ def judge(snapshot: Snapshot, queued: Mapping[Pool, Sequence[WorkflowJob]], now:
     idle: dict[Pool, list[IdleRunner]] = defaultdict(list)
     for each in snapshot.idle:
         idle[each.pool].append(each)
+    uses: dict[Pool, dict[int, list[RunnerUse]]] = defaultdict(lambda: defaultdict(list))
+    for use in snapshot.uses:
+        uses[use.pool][use.run_id].append(use)
+    running = _running(snapshot)
     evidence = Evidence()
     for pool, jobs in queued.items():
-        _judge_pool(snapshot, pool, jobs, idle.get(pool, []), evidence, now)
+        runners = _Runners(idle.get(pool, ()), uses.get(pool, {}), running.get(pool, {}))
+        _judge_pool(snapshot, pool, jobs, runners, evidence, now)
     return evidence
 
 
+def _running(snapshot: Snapshot) -> Mapping[Pool, Counter[int]]:
+    """By pool and run, how many of its jobs are in progress; those of other pools are of another matrix."""
+    runs = {use.run_id for use in snapshot.uses}
+    found: dict[Pool, Counter[int]] = defaultdict(Counter)
+    for job in snapshot.jobs:
+        if job.status is JobStatus.IN_PROGRESS and job.run_id in runs:
+            route = match(job.labels, job.repository, snapshot.routes)
+            if isinstance(route, Route):
+                found[Pool(route.name, snapshot.target_of(job))][job.run_id] += 1
+    return found
+
+
 def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
-    snapshot: Snapshot, pool: Pool, jobs: Sequence[WorkflowJob], idle: list[IdleRunner], evidence: Evidence, now: float
+    snapshot: Snapshot, pool: Pool, jobs: Sequence[WorkflowJob], runners: _Runners, evidence: Evidence, now: float
 ) -> None:
-    uses = _by_run(use for use in snapshot.uses if use.pool == pool)
-    held = _held(snapshot, jobs, idle, uses)
-    counted = {job.id: rounds(_unexplained(idle, uses.get(job.run_id, ())), known_since(snapshot, job)) for job in jobs}
+    held = _held(snapshot, jobs, runners)
+    counted = {job.id: runners.unexplained(job, known_since(snapshot, job)) for job in jobs}
     taken = snapshot.last_taken.get(pool, 0.0)
     stuck = [job for job in jobs if counted[job.id] and counted[job.id][-1] > taken and job.id not in held]
-    since_taken = rounds((i for i in idle if not i.refuted), taken)
+    since_taken = Rounds(runners.unrefuted).after(taken)
     if stuck and since_taken:
         evidence.suspect.add(pool)
     several = len(stuck) > 1 and bool(since_taken)
@@ -141,40 +203,23 @@ def known_since(snapshot: Snapshot, job: WorkflowJob) -> float:
     return snapshot.queued_since.get(job.id, job.created_at)
 
 
-def _by_run(uses: Iterable[RunnerUse]) -> dict[int, list[RunnerUse]]:
-    found: dict[int, list[RunnerUse]] = defaultdict(list)
-    for use in uses:
-        found[use.run_id].append(use)
-    return found
-
-
-def _unexplained(idle: Iterable[IdleRunner], uses: Iterable[RunnerUse]) -> list[IdleRunner]:
-    """Idle runners that neither a job that ran later, nor another job of the run explains (`max-parallel`)."""
-    spans = tuple(uses)
-    return [each for each in idle if not each.refuted and not _beside(each, spans)]
-
-
 def _beside(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
     """Whether a job of the run ran while this runner was idle."""
     return any(use.began < idle.ended and (use.ended is None or use.ended > idle.began) for use in uses)
 
 
-def _held(
-    snapshot: Snapshot, jobs: Iterable[WorkflowJob], idle: Collection[IdleRunner], uses: Mapping[int, list[RunnerUse]]
-) -> dict[int, str]:
+def _held(snapshot: Snapshot, jobs: Iterable[WorkflowJob], runners: _Runners) -> dict[int, str]:
     """Jobs of runs that used fewer runners than they had jobs queued, beyond what they ever used at a time."""
     limited: dict[int, list[WorkflowJob]] = defaultdict(list)
     for job in jobs:
-        beside = [each for each in idle if _beside(each, uses.get(job.run_id, ()))]
-        if beside and rounds(beside, known_since(snapshot, job)):
+        if runners.beside(job, known_since(snapshot, job)):
             limited[job.run_id].append(job)
-    running = Counter(job.run_id for job in snapshot.jobs if job.status is JobStatus.IN_PROGRESS)
     held: dict[int, str] = {}
     for run_id, of_run in limited.items():
-        most = _most_at_once(uses[run_id])
-        why = f"{running[run_id]} jobs of its run are in progress, and it never used more than {most} runners at a time"
+        most, running = _most_at_once(runners.uses[run_id]), runners.running.get(run_id, 0)
+        why = f"{running} jobs of its run are in progress, and it never used more than {most} runners at a time"
         oldest_first = sorted(of_run, key=lambda job: (job.created_at, job.id))
-        held |= {job.id: why for job in oldest_first[max(0, most - running[run_id]) :]}
+        held |= {job.id: why for job in oldest_first[max(0, most - running) :]}
     return held
 
 
