@@ -1,7 +1,9 @@
 """The ledger within one transaction: what is read, and what is written."""
 
+import math
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -173,16 +175,21 @@ class Books:
             since: Unix seconds; those that ended later.
             listened: s that a job must have been queued before such an end, to refute it by running later.
         """
-        rows = self._connection.execute(st.IDLE_RUNNERS, {"since": since, "listened": listened}).mappings()
-        return tuple(
-            IdleRunner(
-                pool=Pool(row["route"], row["target"]),
-                began=row["began"],
-                ended=row["ended"],
-                refuted=bool(row["refuted"]),
+        rows = self._connection.execute(st.IDLE_RUNNERS, {"since": since, "listened": listened}).all()
+        taken = self._connection.execute(st.TAKEN_JOBS, {"since": since}).all() if rows else ()
+        # Both from the last one back: a query that looks for each one's jobs would take their product.
+        left, queued_first = deque(taken), dict[tuple[str, str], float]()
+        found = []
+        for row in sorted(rows, key=lambda row: row.ended, reverse=True):
+            while left and left[0].taken_at > row.ended:
+                job = left.popleft()
+                of_it = (job.route, job.target)
+                queued_first[of_it] = min(job.queued_since, queued_first.get(of_it, math.inf))
+            refuted = queued_first.get((row.route, row.target), math.inf) <= row.ended - listened
+            found.append(
+                IdleRunner(pool=Pool(row.route, row.target), began=row.began, ended=row.ended, refuted=refuted)
             )
-            for row in rows
-        )
+        return tuple(found)
 
     def last_taken(self, since: float) -> Mapping[Pool, float]:
         """By pool, when a runner last took a job, where that was after `since` (Unix seconds)."""

@@ -1,16 +1,21 @@
 """What the ledger tells of runners that ended without a job, and of those that took one."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from bridge.decision import Claim, IdleRunner, Move, Pool, RunnerUse, State, Submission
 from bridge.evidence import LISTENED
 from bridge.ledger import Books, Ledger
+from bridge.ledger.database import connect
+from bridge.ledger.rows import row_of_submission
+from bridge.ledger.tables import submissions
 from bridge.model import JobStatus, Reason
-from tests.values import NOW, ORG, a_job, a_route
+from tests.values import NOW, ORG, a_job, a_route, a_submission
 
 GPU = Pool("gpu", ORG)
 
@@ -103,6 +108,26 @@ def test_a_job_that_was_queued_beside_it_and_ran_later_refutes_an_idle_runner(
         idle,
     )
     assert [each.refuted for each in found] == [refuted]
+
+
+def test_a_day_of_idle_runners_beside_a_day_of_jobs_is_read_in_time(ledger: Ledger, database_url: str) -> None:
+    """A pass reads it while nothing else can be written."""
+
+    ids = range(1, 10_001)
+    rows = [
+        a_submission(n, State.NO_JOB, since=NOW + n)
+        if n % 2
+        else a_submission(n, State.FINISHED, since=NOW + n, taken_at=NOW + n, held_job_id=n)
+        for n in ids
+    ]
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(submissions), [row_of_submission(row) for row in rows])
+    engine.dispose()
+    told(ledger, lambda books: books.merge([a_job(n, status=JobStatus.COMPLETED) for n in ids], NOW + 20_000))
+    began = time.monotonic()
+    assert len(told(ledger, idle)) == 5000
+    assert time.monotonic() - began < 2.0
 
 
 def test_when_a_runner_took_its_job_is_kept_when_the_job_ends(ledger: Ledger) -> None:
