@@ -70,12 +70,13 @@ def _shared(
 ) -> Iterator[tuple[Pool, WorkflowJob]]:
     """Jobs of several pools in the order in which they get a route's free places.
 
-    Jobs with less evidence come first, then those of the pool with the fewest runners, then the oldest.
+    Jobs with less evidence come first, and one that has waited too long for its turn; then those of the pool with the
+    fewest runners, then the oldest.
     """
 
     def entry(pool: Pool, place: int) -> tuple[int, int, float, int, Pool, int]:
         job = missing[pool][place]
-        return evidence.of(job).rounds, live[pool] + place, job.created_at, job.id, pool, place
+        return evidence.of(job).rank, live[pool] + place, job.created_at, job.id, pool, place
 
     heap = [entry(pool, 0) for pool, jobs in missing.items() if jobs]
     heapify(heap)

@@ -29,6 +29,9 @@ FIRST_PROBE, LONGEST_PROBE = 150.0, 1800.0
 FRESH_PROBE = 120.0
 """s in such a pool until a job without evidence is tried whose repository has a job with evidence."""
 
+TURN = 3600.0
+"""s after its pause until a job that a full route has no place for goes before jobs without evidence."""
+
 MAX_FAILURES, FAILED_PAUSE = 5, 900.0
 """Failed runners for one job, after which there is a pause in s before each further try; each is twice the last."""
 
@@ -51,10 +54,12 @@ class Verdict:
     Args:
         rounds: how many times in a row a runner listened beside it for nothing.
         why: the reason to leave it alone now, None to serve it.
+        rank: its place in the order of a full route: `rounds`, and 0 once it has waited for TURN.
         given_up: it gets no more runners until it is retried by hand.
     """
 
     rounds: int = 0
+    rank: int = 0
     why: str | None = None
     given_up: bool = False
 
@@ -190,12 +195,13 @@ def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
         history = snapshot.history.get(job.id, _NO_HISTORY)
         given_up = _given_up(snapshot, job, history, now)
         why = given_up or _untold(snapshot, job, now) or held.get(job.id) or _failed(history, now)
-        if not why and several:
+        told, pause = ends, _doubling(FIRST_PAUSE, LONGEST_PAUSE, len(ends))
+        if several:
             familiar = job.repository.lower() in repositories
-            why = _paused(since_taken, _probe_pause(ends, since_taken, familiar=familiar), now)
-        elif not why and ends:
-            why = _paused(ends, _doubling(FIRST_PAUSE, LONGEST_PAUSE, len(ends)), now)
-        evidence.verdicts[job.id] = Verdict(rounds=len(ends), why=why, given_up=given_up is not None)
+            told, pause = since_taken, _probe_pause(ends, since_taken, familiar=familiar)
+        why = why or _paused(told, pause, now)
+        rank = len(ends) if ends and now < told[-1] + pause + TURN else 0
+        evidence.verdicts[job.id] = Verdict(rounds=len(ends), rank=rank, why=why, given_up=given_up is not None)
 
 
 def known_since(snapshot: Snapshot, job: WorkflowJob) -> float:
@@ -244,7 +250,7 @@ def _probing(pool: Pool, stuck: int) -> str:
 
 
 def _paused(ends: Sequence[float], pause: float, now: float) -> str | None:
-    until = ends[-1] + pause
+    until = ends[-1] + pause if ends else now
     if now >= until:
         return None
     times = f"{len(ends)} runners" if len(ends) > 1 else "a runner"

@@ -16,6 +16,7 @@ from bridge.evidence import (
     LONGEST_PROBE,
     SLOT,
     SLOTS,
+    TURN,
     UNTRIED,
     YOUNG,
     Rounds,
@@ -203,6 +204,15 @@ def test_jobs_with_less_evidence_come_first() -> None:
     against = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - HOUR, ended=NOW - HOUR + 300)
     doubted = replace(snapshot, idle=(against,), queued_since={1: NOW - 2 * HOUR, 2: NOW - 10})
     assert names(plan(doubted, NOW)) == ["runpod-2-1"]
+
+
+def test_a_job_that_was_stuck_gets_its_turn_although_the_route_never_lacks_others() -> None:
+    snapshot = repositories(1, 1, max_workers=1)
+    before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 300, ended=NOW)
+    snapshot = replace(snapshot, idle=(before,), queued_since={1: NOW - 400})
+    busy_until = NOW + FIRST_PAUSE + TURN
+    assert names(plan(snapshot, busy_until - 1)) == ["runpod-2-1"]
+    assert names(plan(snapshot, busy_until)) == ["runpod-1-1"]
 
 
 def listening(number: int, seconds: float, repository: str = "acme/0") -> Any:
