@@ -29,6 +29,10 @@ FIRST_PROBE, LONGEST_PROBE = 150.0, 1800.0
 FRESH_PROBE = 120.0
 """s in such a pool until a job without evidence is tried whose repository has a job with evidence."""
 
+HELD_PAUSE = 1800.0
+"""s from an idle runner's end until one more runner is tried for a run that was held back; each pause is twice the
+last, up to LONGEST_PAUSE."""
+
 TURN = 3600.0
 """s after its pause until a job that a full route has no place for goes before jobs without evidence."""
 
@@ -71,7 +75,7 @@ class Evidence:
     Args:
         verdicts: by job id.
         probing: pools in which only one runner at a time may wait for a job, with the reason for the others.
-        suspect: pools whose last runner was idle beside a queued job.
+        suspect: pools whose last runner was idle beside a queued job, or where a run is tried with one runner more.
     """
 
     verdicts: dict[int, Verdict] = field(default_factory=dict)
@@ -179,12 +183,12 @@ def _running(snapshot: Snapshot) -> Mapping[Pool, Counter[int]]:
 def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
     snapshot: Snapshot, pool: Pool, jobs: Sequence[WorkflowJob], runners: _Runners, evidence: Evidence, now: float
 ) -> None:
-    held = _held(snapshot, jobs, runners)
+    held, tried = _held(snapshot, jobs, runners, now)
     counted = {job.id: runners.unexplained(job, known_since(snapshot, job)) for job in jobs}
     taken = snapshot.last_taken.get(pool, 0.0)
     stuck = [job for job in jobs if counted[job.id] and counted[job.id][-1] > taken and job.id not in held]
     since_taken = Rounds(runners.unrefuted).after(taken)
-    if stuck and since_taken:
+    if tried or (stuck and since_taken):
         evidence.suspect.add(pool)
     several = len(stuck) > 1 and bool(since_taken)
     if several:
@@ -214,19 +218,29 @@ def _beside(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
     return any(use.began < idle.ended and (use.ended is None or use.ended > idle.began) for use in uses)
 
 
-def _held(snapshot: Snapshot, jobs: Iterable[WorkflowJob], runners: _Runners) -> dict[int, str]:
-    """Jobs of runs that used fewer runners than they had jobs queued, beyond what they ever used at a time."""
+def _held(
+    snapshot: Snapshot, jobs: Iterable[WorkflowJob], runners: _Runners, now: float
+) -> tuple[dict[int, str], bool]:
+    """Jobs of runs that used fewer runners than they had jobs queued, beyond what they ever used at a time.
+
+    It may have been an incident: after a pause, one more is tried. Also whether that is so for any of the runs.
+    """
     limited: dict[int, list[WorkflowJob]] = defaultdict(list)
+    ends: dict[int, list[float]] = {}
     for job in jobs:
-        if runners.beside(job, known_since(snapshot, job)):
+        if found := runners.beside(job, known_since(snapshot, job)):
             limited[job.run_id].append(job)
+            ends[job.run_id] = max(found, ends.get(job.run_id, []), key=len)
     held: dict[int, str] = {}
+    tried = False
     for run_id, of_run in limited.items():
         most, running = _most_at_once(runners.uses[run_id]), runners.running.get(run_id, 0)
         why = f"{running} jobs of its run are in progress, and it never used more than {most} runners at a time"
         oldest_first = sorted(of_run, key=lambda job: (job.created_at, job.id))
-        held |= {job.id: why for job in oldest_first[max(0, most - running) :]}
-    return held
+        over = now >= ends[run_id][-1] + _doubling(HELD_PAUSE, LONGEST_PAUSE, len(ends[run_id]))
+        held |= {job.id: why for job in oldest_first[max(over, most - running) :]}
+        tried = tried or (over and running >= most)
+    return held, tried
 
 
 def _most_at_once(uses: Iterable[RunnerUse]) -> int:

@@ -12,6 +12,7 @@ from bridge.evidence import (
     FIRST_PROBE,
     FRESH_PROBE,
     GIVEN_UP,
+    HELD_PAUSE,
     LONGEST_PAUSE,
     LONGEST_PROBE,
     SLOT,
@@ -147,6 +148,13 @@ def test_a_run_whose_runners_were_idle_beside_its_own_jobs_gets_no_more_than_it_
     decided = plan(matrix(8, 2, both), NOW)
     assert not decided.claims
     assert why(decided) == "2 jobs of its run are in progress, and it never used more than 2 runners at a time"
+
+
+def test_a_run_that_was_held_back_by_an_incident_is_tried_with_one_runner_more() -> None:
+    snapshot = matrix(8, 1, (use(NOW - 900, None),))
+    due = NOW - 100 + HELD_PAUSE
+    assert not plan(snapshot, due - 1).claims
+    assert names(plan(snapshot, due)) == ["runpod-1-1"]
 
 
 def test_jobs_of_another_route_in_the_same_run_are_none_of_its_matrix() -> None:
