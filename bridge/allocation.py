@@ -1,5 +1,6 @@
 """Which of the jobs that want a runner are asked for now, within the limits of routes and endpoints. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
@@ -32,6 +33,9 @@ def ask(  # noqa: PLR0913, PLR0917 - the parts of one decision
     """The jobs to ask a runner for, up to each route's limits, and why others wait."""
     asked, skips = Asked([], []), []
     endpoints = {route.name: route.endpoint for route in snapshot.routes}
+    runners: dict[Pool, dict[int, Submission]] = defaultdict(dict)
+    for (of, job_id), waits in waiting.items():
+        runners[of][job_id] = waits
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
         live = sum(count.live for count in pools.values())
@@ -40,7 +44,7 @@ def ask(  # noqa: PLR0913, PLR0917 - the parts of one decision
         limit = min(limits, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
         missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
-            own = {job_id: s for (of, job_id), s in waiting.items() if of == pool}
+            own = runners.get(pool, {})
             without, supplied = _split(count, own, evidence)
             free = min(limit.room, 1 - count.supply if pool in evidence.probing else limit.room)
             without, refused = gate.admit(pool, without, free)
