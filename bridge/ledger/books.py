@@ -34,6 +34,9 @@ from bridge.model import Event, JobStatus, Route, WorkflowJob
 CLAIM_LEASE = 60.0
 """s that a dispatcher may take from one record to the next, from a claim to its request."""
 
+CLOCK_AHEAD = 600.0
+"""s after the newest thing in the ledger, beyond which a command's own clock is not believed."""
+
 DELIVERIES_KEPT = 4 * 86_400.0
 """s; GitHub redelivers for three days."""
 
@@ -134,12 +137,16 @@ class Books:
 
     def retry(self, job_id: int, now: float) -> bool:
         """Forget a job's failed attempts, and what was refused; whether the job is known and not completed."""
-        self._connection.execute(sa.delete(looks).where(looks.c.kind == LookKind.REFUSAL))
-        known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
-        # This machine's clock may be behind the one by which the attempts were written down.
+        # This machine's clock may be behind the one by which the attempts were written down, or ahead: then no runner
+        # that listens for nothing would be remembered until that time has come.
+        times = (submissions.c.since, looks.c.at, jobs.c.seen_at)
+        newest = max(self._connection.execute(sa.select(sa.func.max(each))).scalar() or 0.0 for each in times)
         ends = sa.select(sa.func.max(submissions.c.since)).where(submissions.c.job_id == job_id)
         last = self._connection.execute(ends).scalar() or 0.0
-        return self._connection.execute(sa.update(jobs).where(known).values(retried_at=max(now, last))).rowcount == 1
+        self._connection.execute(sa.delete(looks).where(looks.c.kind == LookKind.REFUSAL))
+        known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
+        at = max(min(now, newest + CLOCK_AHEAD), last)
+        return self._connection.execute(sa.update(jobs).where(known).values(retried_at=at)).rowcount == 1
 
     # --- submissions ---
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from bridge.decision import Claim, IdleRunner, Move, Pool, RunnerUse, State, Submission
 from bridge.evidence import LISTENED
 from bridge.ledger import Books, Ledger
+from bridge.ledger.books import CLOCK_AHEAD
 from bridge.ledger.database import connect
 from bridge.ledger.rows import row_of_submission
 from bridge.ledger.tables import submissions
@@ -157,6 +158,12 @@ def test_a_job_is_queued_since_it_was_first_seen_so_or_was_retried(ledger: Ledge
     )
     assert first == {1: NOW + 100, 2: NOW}
     assert told(ledger, lambda books: books.retry(2, NOW + 300), lambda books: books.queued_since())[2] == NOW + 300
+
+
+def test_a_retry_by_a_clock_that_is_ahead_ends_no_evidence_that_is_still_to_come(ledger: Ledger) -> None:
+    """Else the job would get one idle runner after the other, without a pause."""
+    merged = (lambda books: books.merge([a_job(1)], NOW), lambda books: books.retry(1, NOW + 86_400))
+    assert NOW <= told(ledger, *merged, lambda books: books.queued_since())[1] <= NOW + CLOCK_AHEAD
 
 
 def test_retry_forgets_when_a_job_was_first_asked_for(ledger: Ledger) -> None:
