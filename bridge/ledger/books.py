@@ -268,7 +268,8 @@ class Books:
         if took_a_job and submission.taken_at is None:
             values["taken_at"] = values["since"]
         if to is State.STARTED and submission.taken_at is not None:
-            values["taken_at"] = None  # GitHub took its job back before the runner picked it up
+            # GitHub took its job back before the runner picked it up.
+            values |= {"taken_at": None, "held_job_id": None}
         given = {f"new_{name}": value for name, value in values.items()}
         parameters = {"of": submission.id, "was": submission.state, **given}
         return self._connection.execute(st.advancing(tuple(values)), parameters).rowcount == 1

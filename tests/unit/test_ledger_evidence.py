@@ -84,11 +84,12 @@ def test_a_registration_that_was_lost_before_its_runner_listened_is_a_failure(le
     assert told(ledger, lambda books: books.history())[1].attempts == 1
 
 
-def test_a_runner_whose_job_github_took_back_is_idle_after_all(ledger: Ledger) -> None:
-    """Assigned, and not picked up within a minute."""
+@pytest.mark.parametrize("named", [None, 1])
+def test_a_runner_whose_job_github_took_back_is_idle_after_all(ledger: Ledger, named: int | None) -> None:
+    """Assigned, and not picked up within a minute, whether or not GitHub has named the job."""
     steps = (
         (State.STARTED, NOW + 60, {}),
-        (State.BUSY, NOW + 70, {}),
+        (State.BUSY, NOW + 70, {"held_job_id": named}),
         (State.STARTED, NOW + 140, {}),
         (State.NO_JOB, NOW + 500, {}),
     )
