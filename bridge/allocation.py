@@ -1,5 +1,6 @@
 """Which of the jobs that want a runner are asked for now, within the limits of routes and endpoints. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
@@ -32,20 +33,24 @@ def ask(  # noqa: PLR0913, PLR0917 - the parts of one decision
     """The jobs to ask a runner for, up to each route's limits, and why others wait."""
     asked, skips = Asked([], []), []
     endpoints = {route.name: route.endpoint for route in snapshot.routes}
+    runners: dict[Pool, dict[int, Submission]] = defaultdict(dict)
+    for (of, job_id), waits in waiting.items():
+        runners[of][job_id] = waits
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
-        missing: dict[Pool, list[WorkflowJob]] = {}
-        for pool, count in pools.items():
-            own = {job_id: s for (of, job_id), s in waiting.items() if of == pool}
-            without, supplied = _split(count, own, evidence)
-            without, refused = gate.admit(pool, without)
-            missing[pool], probes = _probed(pool, count, without, evidence)
-            skips += refused + probes
-            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         live = sum(count.live for count in pools.values())
         limits = _Limit(route.max_workers - live, f"route {route.name} is at its max_workers of {route.max_workers}")
         ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in asked.jobs)
         limit = min(limits, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
+        missing: dict[Pool, list[WorkflowJob]] = {}
+        for pool, count in pools.items():
+            own = runners.get(pool, {})
+            without, supplied = _split(count, own, evidence)
+            free = min(limit.room, 1 - count.supply if pool in evidence.probing else limit.room)
+            without, refused = gate.admit(pool, without, free)
+            missing[pool], probes = _probed(pool, count, without, evidence)
+            skips += refused + probes
+            skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         order = list(_shared({pool: count.live for pool, count in pools.items()}, missing, evidence))
         room = max(0, limit.room)
         asked.jobs.extend(order[:room])
@@ -69,12 +74,13 @@ def _shared(
 ) -> Iterator[tuple[Pool, WorkflowJob]]:
     """Jobs of several pools in the order in which they get a route's free places.
 
-    Jobs with less evidence come first, then those of the pool with the fewest runners, then the oldest.
+    Jobs with less evidence come first, and one that has waited too long for its turn; then those of the pool with the
+    fewest runners, then the oldest.
     """
 
     def entry(pool: Pool, place: int) -> tuple[int, int, float, int, Pool, int]:
         job = missing[pool][place]
-        return evidence.of(job).rounds, live[pool] + place, job.created_at, job.id, pool, place
+        return evidence.of(job).rank, live[pool] + place, job.created_at, job.id, pool, place
 
     heap = [entry(pool, 0) for pool, jobs in missing.items() if jobs]
     heapify(heap)

@@ -5,12 +5,14 @@ an archived repository, an incident. No call tells. But GitHub gives any eligibl
 runner that listened and got nothing is evidence against every job of its pool that was queued meanwhile.
 """
 
-from collections import defaultdict
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.decision import IdleRunner, JobHistory, Pool, RunnerUse, Snapshot
-from bridge.model import WorkflowJob
+from bridge.model import JobStatus, Route, WorkflowJob
+from bridge.routing import match
 
 LISTENED = 60.0
 """s that a runner must listen beside a queued job, to be evidence: GitHub assigns a job within seconds."""
@@ -26,6 +28,13 @@ FIRST_PROBE, LONGEST_PROBE = 150.0, 1800.0
 
 FRESH_PROBE = 120.0
 """s in such a pool until a job without evidence is tried whose repository has a job with evidence."""
+
+HELD_PAUSE = 1800.0
+"""s from an idle runner's end until one more runner is tried for a run that was held back; each pause is twice the
+last, up to LONGEST_PAUSE."""
+
+TURN = 3600.0
+"""s after its pause until a job that a full route has no place for goes before jobs without evidence."""
 
 MAX_FAILURES, FAILED_PAUSE = 5, 900.0
 """Failed runners for one job, after which there is a pause in s before each further try; each is twice the last."""
@@ -49,10 +58,12 @@ class Verdict:
     Args:
         rounds: how many times in a row a runner listened beside it for nothing.
         why: the reason to leave it alone now, None to serve it.
+        rank: its place in the order of a full route: `rounds`, and 0 once it has waited for TURN.
         given_up: it gets no more runners until it is retried by hand.
     """
 
     rounds: int = 0
+    rank: int = 0
     why: str | None = None
     given_up: bool = False
 
@@ -64,7 +75,7 @@ class Evidence:
     Args:
         verdicts: by job id.
         probing: pools in which only one runner at a time may wait for a job, with the reason for the others.
-        suspect: pools whose last runner was idle beside a queued job.
+        suspect: pools whose last runner was idle beside a queued job, or where a run is tried with one runner more.
     """
 
     verdicts: dict[int, Verdict] = field(default_factory=dict)
@@ -76,19 +87,63 @@ class Evidence:
         return self.verdicts.get(job.id, Verdict())
 
 
-def rounds(idle: Iterable[IdleRunner], since: float) -> list[float]:
-    """When runners ended, of which each began to listen after the one before had ended.
+class Rounds:
+    """Runners that ended without a job, and how many of them listened after each other.
 
     Args:
         idle: runners of one pool.
-        since: Unix seconds; a runner counts that listened for LISTENED after it.
     """
-    ends: list[float] = []
-    for each in sorted(idle, key=lambda i: i.ended):
-        began = max(each.began, since, ends[-1] if ends else 0.0)
-        if each.ended - began >= LISTENED:
-            ends.append(each.ended)
-    return ends
+
+    def __init__(self, idle: Iterable[IdleRunner]) -> None:
+        self._ends = sorted(each.ended for each in idle if each.ended - each.began >= LISTENED)
+        self._found: dict[int, list[float]] = {}  # many jobs share what they begin with
+
+    def after(self, since: float) -> list[float]:
+        """When runners ended, of which each began to listen after the one before had ended.
+
+        Args:
+            since: Unix seconds; a runner counts that listened for LISTENED after it.
+        """
+        first = bisect_left(self._ends, since + LISTENED)
+        if first not in self._found:
+            ends: list[float] = []
+            at = first
+            while at < len(self._ends):
+                ends.append(self._ends[at])
+                at = bisect_left(self._ends, self._ends[at] + LISTENED)
+            self._found[first] = ends
+        return self._found[first]
+
+
+class _Runners:
+    """What became of a pool's runners.
+
+    Args:
+        idle: those that got no job.
+        uses: by run, those that its jobs took.
+        running: by run, how many of its jobs are in progress.
+    """
+
+    def __init__(
+        self, idle: Collection[IdleRunner], uses: Mapping[int, Sequence[RunnerUse]], running: Mapping[int, int]
+    ) -> None:
+        self.uses, self.running = uses, running
+        self.unrefuted = [each for each in idle if not each.refuted]
+        self._unexplained = Rounds(self.unrefuted)
+        self._of_runs = {run_id: self._split(idle, spans) for run_id, spans in uses.items()} if idle else {}
+
+    def unexplained(self, job: WorkflowJob, since: float) -> list[float]:
+        """Rounds that neither a job that ran later, nor another job of the run explains (`max-parallel`)."""
+        return (self._of_runs[job.run_id][0] if job.run_id in self._of_runs else self._unexplained).after(since)
+
+    def beside(self, job: WorkflowJob, since: float) -> list[float]:
+        """Rounds of runners that were idle while other jobs of the run were in progress."""
+        return self._of_runs[job.run_id][1].after(since) if job.run_id in self._of_runs else []
+
+    def _split(self, idle: Collection[IdleRunner], uses: Sequence[RunnerUse]) -> tuple[Rounds, Rounds]:
+        beside = [each for each in idle if _beside(each, uses)]
+        ids = set(map(id, beside))
+        return Rounds(each for each in self.unrefuted if id(each) not in ids), Rounds(beside)
 
 
 def judge(snapshot: Snapshot, queued: Mapping[Pool, Sequence[WorkflowJob]], now: float) -> Evidence:
@@ -100,26 +155,40 @@ def judge(snapshot: Snapshot, queued: Mapping[Pool, Sequence[WorkflowJob]], now:
         now: Unix seconds.
     """
     idle: dict[Pool, list[IdleRunner]] = defaultdict(list)
-    for each in sorted(snapshot.idle, key=lambda i: i.ended):
+    for each in snapshot.idle:
         idle[each.pool].append(each)
+    uses: dict[Pool, dict[int, list[RunnerUse]]] = defaultdict(lambda: defaultdict(list))
+    for use in snapshot.uses:
+        uses[use.pool][use.run_id].append(use)
+    running = _running(snapshot)
     evidence = Evidence()
     for pool, jobs in queued.items():
-        _judge_pool(snapshot, pool, jobs, idle.get(pool, []), evidence, now)
+        runners = _Runners(idle.get(pool, ()), uses.get(pool, {}), running.get(pool, {}))
+        _judge_pool(snapshot, pool, jobs, runners, evidence, now)
     return evidence
 
 
+def _running(snapshot: Snapshot) -> Mapping[Pool, Counter[int]]:
+    """By pool and run, how many of its jobs are in progress; those of other pools are of another matrix."""
+    runs = {use.run_id for use in snapshot.uses}
+    found: dict[Pool, Counter[int]] = defaultdict(Counter)
+    for job in snapshot.jobs:
+        if job.status is JobStatus.IN_PROGRESS and job.run_id in runs:
+            route = match(job.labels, job.repository, snapshot.routes)
+            if isinstance(route, Route):
+                found[Pool(route.name, snapshot.target_of(job))][job.run_id] += 1
+    return found
+
+
 def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
-    snapshot: Snapshot, pool: Pool, jobs: Sequence[WorkflowJob], idle: list[IdleRunner], evidence: Evidence, now: float
+    snapshot: Snapshot, pool: Pool, jobs: Sequence[WorkflowJob], runners: _Runners, evidence: Evidence, now: float
 ) -> None:
-    uses = _by_run(use for use in snapshot.uses if use.pool == pool)
-    held = _held(snapshot, jobs, idle, uses)
-    unrefuted = [each for each in idle if not each.refuted]
-    left = {run_id: [each for each in unrefuted if not _beside(each, spans)] for run_id, spans in uses.items()}
-    counted = {job.id: rounds(left.get(job.run_id, unrefuted), known_since(snapshot, job)) for job in jobs}
+    held, tried = _held(snapshot, jobs, runners, now)
+    counted = {job.id: runners.unexplained(job, known_since(snapshot, job)) for job in jobs}
     taken = snapshot.last_taken.get(pool, 0.0)
     stuck = [job for job in jobs if counted[job.id] and counted[job.id][-1] > taken and job.id not in held]
-    since_taken = rounds(unrefuted, taken)
-    if stuck and since_taken:
+    since_taken = Rounds(runners.unrefuted).after(taken)
+    if tried or (stuck and since_taken):
         evidence.suspect.add(pool)
     several = len(stuck) > 1 and bool(since_taken)
     if several:
@@ -130,24 +199,18 @@ def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
         history = snapshot.history.get(job.id, _NO_HISTORY)
         given_up = _given_up(snapshot, job, history, now)
         why = given_up or _untold(snapshot, job, now) or held.get(job.id) or _failed(history, now)
-        if not why and several:
+        told, pause = ends, _doubling(FIRST_PAUSE, LONGEST_PAUSE, len(ends))
+        if several:
             familiar = job.repository.lower() in repositories
-            why = _paused(since_taken, _probe_pause(ends, since_taken, familiar=familiar), now)
-        elif not why and ends:
-            why = _paused(ends, _doubling(FIRST_PAUSE, LONGEST_PAUSE, len(ends)), now)
-        evidence.verdicts[job.id] = Verdict(rounds=len(ends), why=why, given_up=given_up is not None)
+            told, pause = since_taken, _probe_pause(ends, since_taken, familiar=familiar)
+        why = why or _paused(told, pause, now)
+        rank = len(ends) if ends and now < told[-1] + pause + TURN else 0
+        evidence.verdicts[job.id] = Verdict(rounds=len(ends), rank=rank, why=why, given_up=given_up is not None)
 
 
 def known_since(snapshot: Snapshot, job: WorkflowJob) -> float:
     """Unix seconds since when a job is queued, by the bridge's clock where the ledger tells."""
     return snapshot.queued_since.get(job.id, job.created_at)
-
-
-def _by_run(uses: Iterable[RunnerUse]) -> dict[int, list[RunnerUse]]:
-    found: dict[int, list[RunnerUse]] = defaultdict(list)
-    for use in uses:
-        found[use.run_id].append(use)
-    return found
 
 
 def _beside(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
@@ -156,22 +219,28 @@ def _beside(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
 
 
 def _held(
-    snapshot: Snapshot, jobs: Iterable[WorkflowJob], idle: Collection[IdleRunner], uses: Mapping[int, list[RunnerUse]]
-) -> dict[int, str]:
-    """Jobs of runs that used fewer runners than they had jobs queued, beyond what they ever used at a time."""
+    snapshot: Snapshot, jobs: Iterable[WorkflowJob], runners: _Runners, now: float
+) -> tuple[dict[int, str], bool]:
+    """Jobs of runs that used fewer runners than they had jobs queued, beyond what they ever used at a time.
+
+    It may have been an incident: after a pause, one more is tried. Also whether that is so for any of the runs.
+    """
     limited: dict[int, list[WorkflowJob]] = defaultdict(list)
+    ends: dict[int, list[float]] = {}
     for job in jobs:
-        beside = [each for each in idle if _beside(each, uses.get(job.run_id, ()))]
-        if beside and rounds(beside, known_since(snapshot, job)):
+        if found := runners.beside(job, known_since(snapshot, job)):
             limited[job.run_id].append(job)
+            ends[job.run_id] = max(found, ends.get(job.run_id, []), key=len)
     held: dict[int, str] = {}
+    tried = False
     for run_id, of_run in limited.items():
-        most = _most_at_once(uses[run_id])
-        running = sum(use.ended is None for use in uses[run_id])
+        most, running = _most_at_once(runners.uses[run_id]), runners.running.get(run_id, 0)
         why = f"{running} jobs of its run are in progress, and it never used more than {most} runners at a time"
         oldest_first = sorted(of_run, key=lambda job: (job.created_at, job.id))
-        held |= {job.id: why for job in oldest_first[max(0, most - running) :]}
-    return held
+        over = now >= ends[run_id][-1] + _doubling(HELD_PAUSE, LONGEST_PAUSE, len(ends[run_id]))
+        held |= {job.id: why for job in oldest_first[max(over, most - running) :]}
+        tried = tried or (over and running >= most)
+    return held, tried
 
 
 def _most_at_once(uses: Iterable[RunnerUse]) -> int:
@@ -195,7 +264,7 @@ def _probing(pool: Pool, stuck: int) -> str:
 
 
 def _paused(ends: Sequence[float], pause: float, now: float) -> str | None:
-    until = ends[-1] + pause
+    until = ends[-1] + pause if ends else now
     if now >= until:
         return None
     who, them = (f"{len(ends)} runners", "them") if len(ends) > 1 else ("a runner", "it")

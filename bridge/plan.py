@@ -67,8 +67,11 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     skips = sort_into_pools(snapshot, counts)
     evidence = judge(snapshot, {pool: count.queued for pool, count in counts.items()}, now)
     skips += demand_of(snapshot, counts, waiting, evidence)
+    of_pool: dict[Pool, list[Submission]] = defaultdict(list)
+    for s in submissions:
+        of_pool[s.pool].append(s)
     for pool, count in counts.items():
-        count.supply += taken_unseen(snapshot, [s for s in submissions if s.pool == pool], count.demand)
+        count.supply += taken_unseen(snapshot, of_pool.get(pool, ()), count.demand)
     gate = Gate(snapshot, now)
     asked, supplied = ask(snapshot, counts, waiting, evidence, gate, now)
     leaving = {w.submission.id for w in settled.withdrawals}

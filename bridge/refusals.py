@@ -100,17 +100,18 @@ class Gate:
     def _held_by(self, pool: Pool, route: Route) -> list[str]:
         return [key for key in keys(pool.target, route) if key in self._standing]
 
-    def admit(self, pool: Pool, missing: Sequence[WorkflowJob]) -> tuple[list[WorkflowJob], list[Skip]]:
+    def admit(self, pool: Pool, missing: Sequence[WorkflowJob], free: int) -> tuple[list[WorkflowJob], list[Skip]]:
         """Which of a pool's jobs may be asked for, the first ones; for the others the refusal is the reason.
 
         Args:
             pool: a route at a target.
             missing: the pool's jobs without a runner, in the order in which they are served.
+            free: places that are left to them. Without one, the probe is another pool's to make.
         """
         held = self._held_by(pool, self._routes[pool.route])
         if not held or not missing:
             return list(missing), []
-        may_probe = all(self._now >= self._standing[key].until and not self._probes[key] for key in held)
+        may_probe = free > 0 and all(self._now >= self._standing[k].until and not self._probes[k] for k in held)
         self._probes.update(held if may_probe else ())
         room = int(may_probe)
         why = self._why(self._longest(held))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from bridge.decision import Move, State, Submission, Withdraw
 from bridge.model import (
     BOOT_ALLOWANCE,
+    JIT_LIFETIME,
     Credentials,
     JobStatus,
     Reason,
@@ -80,7 +81,7 @@ def settle(submission: Submission, sight: Sight, now: float) -> Move | Withdraw 
         return _abandoned(submission, sight, now)
     sight = _credible(sight, now)
     if sight.job:
-        held = _held(submission, sight.job, sight)
+        held = _held(submission, sight.job, sight, now)
         if held or sight.job.status is JobStatus.IN_PROGRESS:
             return held
     if sight.runner and sight.runner.busy:
@@ -88,7 +89,7 @@ def settle(submission: Submission, sight: Sight, now: float) -> Move | Withdraw 
     if submission.state is State.WITHDRAWN:
         return _withdrawn(submission, sight.request)
     if sight.request and sight.request.status is RequestStatus.MISSING:
-        return _forgotten(submission, sight)
+        return _forgotten(submission, sight, now)
     if sight.request and sight.request.status not in _RUNS:
         return _ended(submission, sight.request)
     return _waiting(submission, sight, now)
@@ -157,7 +158,10 @@ def _abandoned(submission: Submission, sight: Sight, now: float) -> Move | Withd
             detail="the dispatcher ended before RunPod's answer was recorded",
         )
     if not sight.runners_known:
-        return None
+        if not _outlived(submission, sight, now):
+            return None
+        detail = "the dispatcher ended before it submitted a request, and its target is read no more"
+        return Move(submission=submission, to=State.RELEASED, detail=detail)
     runner_id = submission.runner_id or (sight.runner.id if sight.runner else None)
     return Withdraw(
         submission=submission,
@@ -167,7 +171,7 @@ def _abandoned(submission: Submission, sight: Sight, now: float) -> Move | Withd
     )
 
 
-def _held(submission: Submission, job: WorkflowJob, sight: Sight) -> Move | None:
+def _held(submission: Submission, job: WorkflowJob, sight: Sight, now: float) -> Move | None:
     """Follow the job that GitHub gave to this submission's runner."""
     if job.status is JobStatus.COMPLETED:
         return Move(
@@ -180,7 +184,8 @@ def _held(submission: Submission, job: WorkflowJob, sight: Sight) -> Move | None
     if job.status is not JobStatus.IN_PROGRESS:
         return None
     # While GitHub lists the runner as busy or online, the job runs, whatever RunPod tells of the request.
-    if sight.request and sight.request.status not in _RUNS and _is_away(sight):
+    away = _is_away(sight) or _outlived(submission, sight, now)
+    if sight.request and sight.request.status not in _RUNS and away:
         if sight.request.status is RequestStatus.MISSING:
             return replace(_vanished(submission), held_job_id=job.id)
         state, reason, _, detail = outcome(sight.request)
@@ -206,10 +211,13 @@ def _ended(submission: Submission, request: Request) -> Move:
     return Move(submission=submission, to=state, reason=reason, result=result, detail=detail)
 
 
-def _forgotten(submission: Submission, sight: Sight) -> Move | Withdraw | None:
+def _forgotten(submission: Submission, sight: Sight, now: float) -> Move | Withdraw | None:
     detail = "RunPod no longer knows the request"
-    if submission.state is State.BUSY and _is_away(sight):
+    outlived = _outlived(submission, sight, now)
+    if submission.state is State.BUSY and (_is_away(sight) or outlived):
         return _vanished(submission)
+    if outlived:
+        return Move(submission=submission, to=State.EXPIRED, detail=detail)
     if _provably_idle(submission, sight):
         return _withdraw(submission, sight, State.EXPIRED, detail)
     # In a token mode its worker may have registered since the runners were last listed.
@@ -220,7 +228,7 @@ def _waiting(submission: Submission, sight: Sight, now: float) -> Move | Withdra
     """Follow a submission whose runner holds no job that anyone has seen."""
     state, runner = submission.state, sight.runner
     online = runner is not None and runner.online
-    if state in (State.STARTED, State.BUSY) and _gone(submission, sight):
+    if state in (State.STARTED, State.BUSY) and _gone(submission, sight, now):
         return _vanished(submission)
     if state is State.BUSY:
         # An idle runner that is offline has died; where no request can be asked about it, only GitHub's list tells.
@@ -246,9 +254,19 @@ def _expired(submission: Submission, sight: Sight, now: float) -> Withdraw | Non
     return _withdraw(submission, sight, State.EXPIRED, "no worker took the request in time")
 
 
-def _gone(submission: Submission, sight: Sight) -> bool:
+def _gone(submission: Submission, sight: Sight, now: float) -> bool:
     """Whether a runner that was seen is seen no more, and no request can be asked about it."""
-    return submission.request_id is None and sight.runners_known and sight.runner is None
+    gone = sight.runners_known and sight.runner is None
+    return submission.request_id is None and (gone or _outlived(submission, sight, now))
+
+
+def _outlived(submission: Submission, sight: Sight, now: float) -> bool:
+    """Whether nothing can be left of a submission whose target is read no more, such as a repository that is gone.
+
+    Its worker has ended, and GitHub has removed a registration that it did not use.
+    """
+    works = sight.route.execution_timeout if sight.route else JIT_LIFETIME
+    return not sight.runners_known and now >= submission.not_after + works + JIT_LIFETIME
 
 
 def _vanished(submission: Submission) -> Move:

@@ -1,7 +1,9 @@
 """The ledger within one transaction: what is read, and what is written."""
 
+import math
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -31,6 +33,9 @@ from bridge.model import Event, JobStatus, Route, WorkflowJob
 
 CLAIM_LEASE = 60.0
 """s that a dispatcher may take from one record to the next, from a claim to its request."""
+
+CLOCK_AHEAD = 600.0
+"""s after the newest thing in the ledger, beyond which a command's own clock is not believed."""
 
 DELIVERIES_KEPT = 4 * 86_400.0
 """s; GitHub redelivers for three days."""
@@ -132,11 +137,15 @@ class Books:
 
     def retry(self, job_id: int, now: float) -> bool:
         """Forget a job's failed attempts, and what was refused; whether the job is known and not completed."""
-        known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
-        # This machine's clock may be behind the one by which the attempts were written down.
+        # This machine's clock may be behind the one by which the attempts were written down, or ahead: then no runner
+        # that listens for nothing would be remembered until that time has come.
+        times = (submissions.c.since, looks.c.at, jobs.c.seen_at)
+        newest = max(self._connection.execute(sa.select(sa.func.max(each))).scalar() or 0.0 for each in times)
         ends = sa.select(sa.func.max(submissions.c.since)).where(submissions.c.job_id == job_id)
         last = self._connection.execute(ends).scalar() or 0.0
-        found = self._connection.execute(sa.update(jobs).where(known).values(retried_at=max(now, last))).rowcount == 1
+        known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
+        at = max(min(now, newest + CLOCK_AHEAD), last)
+        found = self._connection.execute(sa.update(jobs).where(known).values(retried_at=at)).rowcount == 1
         if found:
             self._connection.execute(sa.delete(looks).where(looks.c.kind == LookKind.REFUSAL))
         return found
@@ -175,16 +184,21 @@ class Books:
             since: Unix seconds; those that ended later.
             listened: s that a job must have been queued before such an end, to refute it by running later.
         """
-        rows = self._connection.execute(st.IDLE_RUNNERS, {"since": since, "listened": listened}).mappings()
-        return tuple(
-            IdleRunner(
-                pool=Pool(row["route"], row["target"]),
-                began=row["began"],
-                ended=row["ended"],
-                refuted=bool(row["refuted"]),
+        rows = self._connection.execute(st.IDLE_RUNNERS, {"since": since, "listened": listened}).all()
+        taken = self._connection.execute(st.TAKEN_JOBS, {"since": since}).all() if rows else ()
+        # Both from the last one back: a query that looks for each one's jobs would take their product.
+        left, queued_first = deque(taken), dict[tuple[str, str], float]()
+        found = []
+        for row in sorted(rows, key=lambda row: row.ended, reverse=True):
+            while left and left[0].taken_at > row.ended:
+                job = left.popleft()
+                of_it = (job.route, job.target)
+                queued_first[of_it] = min(job.queued_since, queued_first.get(of_it, math.inf))
+            refuted = queued_first.get((row.route, row.target), math.inf) <= row.ended - listened
+            found.append(
+                IdleRunner(pool=Pool(row.route, row.target), began=row.began, ended=row.ended, refuted=refuted)
             )
-            for row in rows
-        )
+        return tuple(found)
 
     def last_taken(self, since: float) -> Mapping[Pool, float]:
         """By pool, when a runner last took a job, where that was after `since` (Unix seconds)."""
@@ -256,7 +270,8 @@ class Books:
         if took_a_job and submission.taken_at is None:
             values["taken_at"] = values["since"]
         if to is State.STARTED and submission.taken_at is not None:
-            values["taken_at"] = None  # GitHub took its job back before the runner picked it up
+            # GitHub took its job back before the runner picked it up.
+            values |= {"taken_at": None, "held_job_id": None}
         given = {f"new_{name}": value for name, value in values.items()}
         parameters = {"of": submission.id, "was": submission.state, **given}
         return self._connection.execute(st.advancing(tuple(values)), parameters).rowcount == 1

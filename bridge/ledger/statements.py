@@ -66,16 +66,22 @@ def _was_idle() -> Condition:
 
 
 def _idle_runners() -> sa.Select[Any]:
-    """Those that ended after `since`, and whether a job that was queued beside them for `listened` s ran later."""
-    s, later = submissions.c, submissions.alias("later").c
-    ran = (
-        sa.exists()
-        .where(later.taken_at > s.since, later.route == s.route, later.target == s.target)
-        .where(jobs.c.id == later.held_job_id, jobs.c.queued_since <= s.since - sa.bindparam("listened"))
-    )
+    """Those that ended after `since`."""
+    s = submissions.c
     began = sa.func.coalesce(s.started_at, s.since - sa.bindparam("listened"))
-    return sa.select(s.route, s.target, began.label("began"), s.since.label("ended"), ran.label("refuted")).where(
+    return sa.select(s.route, s.target, began.label("began"), s.since.label("ended")).where(
         _was_idle() & (s.since > sa.bindparam("since"))
+    )
+
+
+def _taken_jobs() -> sa.Select[Any]:
+    """Jobs that runners took after `since`, the last ones first, with when they were queued."""
+    s = submissions.c
+    return (
+        sa.select(s.route, s.target, s.taken_at, jobs.c.queued_since)
+        .join_from(submissions, jobs, jobs.c.id == s.held_job_id)
+        .where(s.taken_at > sa.bindparam("since"))
+        .order_by(s.taken_at.desc())
     )
 
 
@@ -175,6 +181,7 @@ ENDED = _relevant(_may_have_taken())
 NAMED = _relevant(submissions.c.name.in_(sa.bindparam("names", expanding=True)))
 HISTORY = _history()
 IDLE_RUNNERS = _idle_runners()
+TAKEN_JOBS = _taken_jobs()
 LAST_TAKEN = _last_taken()
 RUNNER_USES = _runner_uses()
 QUEUED_SINCE = sa.select(

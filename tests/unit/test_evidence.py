@@ -1,5 +1,6 @@
 """What idle runners tell about queued jobs: who waits, for how long, and what makes them try again."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +12,16 @@ from bridge.evidence import (
     FIRST_PROBE,
     FRESH_PROBE,
     GIVEN_UP,
+    HELD_PAUSE,
     LONGEST_PAUSE,
     LONGEST_PROBE,
     SLOT,
     SLOTS,
+    TURN,
     UNTRIED,
     YOUNG,
-    rounds,
+    Rounds,
+    judge,
 )
 from bridge.idle import PROBE, QUIET
 from bridge.model import JobStatus
@@ -51,13 +55,13 @@ def why(decided: Plan, job_id: int = 1) -> str:
 
 
 def test_runners_that_are_idle_together_are_one_round() -> None:
-    assert rounds([idle(NOW, 300), idle(NOW + 1, 290), idle(NOW + 400, 300)], 0.0) == [NOW, NOW + 400]
+    assert Rounds([idle(NOW, 300), idle(NOW + 1, 290), idle(NOW + 400, 300)]).after(0.0) == [NOW, NOW + 400]
 
 
 def test_a_runner_is_evidence_only_if_it_listened_for_a_minute_beside_the_queued_job() -> None:
-    assert rounds([idle(NOW, 59)], 0.0) == []
-    assert rounds([idle(NOW, 300)], NOW - 59) == []
-    assert rounds([idle(NOW, 300)], NOW - 60) == [NOW]
+    assert Rounds([idle(NOW, 59)]).after(0.0) == []
+    assert Rounds([idle(NOW, 300)]).after(NOW - 59) == []
+    assert Rounds([idle(NOW, 300)]).after(NOW - 60) == [NOW]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +150,32 @@ def test_a_run_whose_runners_were_idle_beside_its_own_jobs_gets_no_more_than_it_
     assert why(decided) == "2 jobs of its run are in progress, and it never used more than 2 runners at a time"
 
 
+def test_a_run_that_was_held_back_by_an_incident_is_tried_with_one_runner_more() -> None:
+    snapshot = matrix(8, 1, (use(NOW - 900, None),))
+    due = NOW - 100 + HELD_PAUSE
+    assert not plan(snapshot, due - 1).claims
+    assert names(plan(snapshot, due)) == ["runpod-1-1"]
+
+
+def test_jobs_of_another_route_in_the_same_run_are_none_of_its_matrix() -> None:
+    """Else a matrix with max-parallel would wait for a long job of the run that has nothing to do with it."""
+    snapshot = matrix(8, 0, (use(NOW - 900, NOW - 5),))
+    others = [a_job(200, run_id=9, labels=("runpod", "cpu")), a_job(201, run_id=9, labels=("ubuntu-latest",))]
+    running = tuple(replace(job, status=JobStatus.IN_PROGRESS, runner_name="x") for job in others)
+    routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"))
+    assert names(plan(replace(snapshot, jobs=(*snapshot.jobs, *running), routes=routes), NOW)) == ["runpod-1-1"]
+
+
+def test_thousands_of_jobs_beside_thousands_of_idle_runners_are_judged_in_time() -> None:
+    """A pass plans while nothing else can be written."""
+    jobs = range(1, 3001)
+    idle_all_day = tuple(idle(NOW - 20 * HOUR + 20 * n, 100.0) for n in range(3000))
+    snapshot = stuck(*jobs, idle=idle_all_day)
+    began = time.process_time()
+    judge(snapshot, {POOL: snapshot.jobs}, NOW)
+    assert time.process_time() - began < 2.0
+
+
 def test_when_one_of_its_jobs_ends_the_next_gets_a_runner_at_once() -> None:
     one_ended = (use(NOW - 900, NOW - 5), use(NOW - 800, None))
     assert names(plan(matrix(8, 1, one_ended), NOW)) == ["runpod-1-1"]
@@ -182,6 +212,15 @@ def test_jobs_with_less_evidence_come_first() -> None:
     against = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - HOUR, ended=NOW - HOUR + 300)
     doubted = replace(snapshot, idle=(against,), queued_since={1: NOW - 2 * HOUR, 2: NOW - 10})
     assert names(plan(doubted, NOW)) == ["runpod-2-1"]
+
+
+def test_a_job_that_was_stuck_gets_its_turn_although_the_route_never_lacks_others() -> None:
+    snapshot = repositories(1, 1, max_workers=1)
+    before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 300, ended=NOW)
+    snapshot = replace(snapshot, idle=(before,), queued_since={1: NOW - 400})
+    busy_until = NOW + FIRST_PAUSE + TURN
+    assert names(plan(snapshot, busy_until - 1)) == ["runpod-2-1"]
+    assert names(plan(snapshot, busy_until)) == ["runpod-1-1"]
 
 
 def listening(number: int, seconds: float, repository: str = "acme/0") -> Any:

@@ -1,16 +1,22 @@
 """What the ledger tells of runners that ended without a job, and of those that took one."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from bridge.decision import Claim, IdleRunner, Move, Pool, RunnerUse, State, Submission
 from bridge.evidence import LISTENED
 from bridge.ledger import Books, Ledger
+from bridge.ledger.books import CLOCK_AHEAD
+from bridge.ledger.database import connect
+from bridge.ledger.rows import row_of_submission
+from bridge.ledger.tables import submissions
 from bridge.model import JobStatus, Reason
-from tests.values import NOW, ORG, a_job, a_route
+from tests.values import NOW, ORG, a_job, a_route, a_submission
 
 GPU = Pool("gpu", ORG)
 
@@ -78,11 +84,12 @@ def test_a_registration_that_was_lost_before_its_runner_listened_is_a_failure(le
     assert told(ledger, lambda books: books.history())[1].attempts == 1
 
 
-def test_a_runner_whose_job_github_took_back_is_idle_after_all(ledger: Ledger) -> None:
-    """Assigned, and not picked up within a minute."""
+@pytest.mark.parametrize("named", [None, 1])
+def test_a_runner_whose_job_github_took_back_is_idle_after_all(ledger: Ledger, named: int | None) -> None:
+    """Assigned, and not picked up within a minute, whether or not GitHub has named the job."""
     steps = (
         (State.STARTED, NOW + 60, {}),
-        (State.BUSY, NOW + 70, {}),
+        (State.BUSY, NOW + 70, {"held_job_id": named}),
         (State.STARTED, NOW + 140, {}),
         (State.NO_JOB, NOW + 500, {}),
     )
@@ -103,6 +110,26 @@ def test_a_job_that_was_queued_beside_it_and_ran_later_refutes_an_idle_runner(
         idle,
     )
     assert [each.refuted for each in found] == [refuted]
+
+
+def test_a_day_of_idle_runners_beside_a_day_of_jobs_is_read_in_time(ledger: Ledger, database_url: str) -> None:
+    """A pass reads it while nothing else can be written."""
+
+    ids = range(1, 10_001)
+    rows = [
+        a_submission(n, State.NO_JOB, since=NOW + n)
+        if n % 2
+        else a_submission(n, State.FINISHED, since=NOW + n, taken_at=NOW + n, held_job_id=n)
+        for n in ids
+    ]
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(submissions), [row_of_submission(row) for row in rows])
+    engine.dispose()
+    told(ledger, lambda books: books.merge([a_job(n, status=JobStatus.COMPLETED) for n in ids], NOW + 20_000))
+    began = time.monotonic()
+    assert len(told(ledger, idle)) == 5000
+    assert time.monotonic() - began < 2.0
 
 
 def test_when_a_runner_took_its_job_is_kept_when_the_job_ends(ledger: Ledger) -> None:
@@ -132,6 +159,12 @@ def test_a_job_is_queued_since_it_was_first_seen_so_or_was_retried(ledger: Ledge
     )
     assert first == {1: NOW + 100, 2: NOW}
     assert told(ledger, lambda books: books.retry(2, NOW + 300), lambda books: books.queued_since())[2] == NOW + 300
+
+
+def test_a_retry_by_a_clock_that_is_ahead_ends_no_evidence_that_is_still_to_come(ledger: Ledger) -> None:
+    """Else the job would get one idle runner after the other, without a pause."""
+    merged = (lambda books: books.merge([a_job(1)], NOW), lambda books: books.retry(1, NOW + 86_400))
+    assert NOW <= told(ledger, *merged, lambda books: books.queued_since())[1] <= NOW + CLOCK_AHEAD
 
 
 def test_retry_forgets_when_a_job_was_first_asked_for(ledger: Ledger) -> None:

@@ -1,12 +1,13 @@
 """What a job may not cost, what waits for a broken endpoint, and which jobs only look queued."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bridge.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
-from bridge.decision import JobHistory, Plan, Snapshot, State, Streak
+from bridge.decision import JobHistory, Plan, Pool, Snapshot, State, Streak
 from bridge.model import BOOT_ALLOWANCE, Credentials, EndpointHealth, JobStatus, Request, RequestStatus, Route, Runner
 from bridge.naming import runner_labels
 from bridge.plan import plan
@@ -386,3 +387,15 @@ def test_unexplained_requests_are_a_lost_ledgers_only_as_long_as_workers_take_to
     snapshot = a_snapshot(routes=(TOKENS,), jobs=(a_job(1),), health=requests(in_progress=5), ledger_born=NOW)
     assert not plan(snapshot, NOW + BOOT_ALLOWANCE).claims
     assert len(plan(snapshot, NOW + BOOT_ALLOWANCE + 1).claims) == 1
+
+
+def test_thousands_of_runners_in_thousands_of_repositories_are_planned_in_time() -> None:
+    """A pass plans while nothing else can be written."""
+    repositories = [f"acme/r{n}" for n in range(3000)]
+    jobs = tuple(a_job(n, run_id=n, repository=repositories[n % 3000]) for n in range(1, 5001))
+    submissions = tuple(a_submission(job.id, pool=Pool("gpu", f"repos/{job.repository}")) for job in jobs)
+    runners = {f"repos/{name}": () for name in repositories}
+    snapshot = a_snapshot(organisation=None, jobs=jobs, submissions=submissions, runners=runners)
+    began = time.process_time()
+    plan(snapshot, NOW)
+    assert time.process_time() - began < 2.0

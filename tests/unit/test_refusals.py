@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.decision import JobHistory, Plan, Pool, Refusal, Snapshot, State
+from bridge.decision import IdleRunner, JobHistory, Plan, Pool, Refusal, Snapshot, State, Streak
 from bridge.errors import AuthError, BridgeError, NameTaken, OutcomeUnknown, RateLimited, Rejected, Unavailable
 from bridge.model import Credentials
 from bridge.plan import plan
@@ -66,6 +66,24 @@ def test_routes_that_share_what_is_refused_share_its_probe() -> None:
     routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu")))
     jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
     assert names(plan(replace(after(a_refusal()), routes=routes, jobs=jobs), NOW + 50)) == ["runpod-1-1"]
+
+
+@pytest.mark.parametrize("obstacle", ["max_workers", "breaker", "evidence"])
+def test_a_route_that_can_ask_for_nothing_takes_no_probe_from_another(obstacle: str) -> None:
+    routes = (a_route(max_workers=1), a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"))
+    jobs = (a_job(1), a_job(2), a_job(3), a_job(4, labels=("runpod", "cpu")))
+    given: dict[str, Any] = {}
+    if obstacle == "max_workers":
+        given["submissions"] = (a_submission(9, State.BUSY),)
+    elif obstacle == "breaker":
+        given["streaks"] = {"ep-1": Streak(failures=3, first=NOW - 5, last=NOW, reason="crashed")}
+    else:
+        idle = IdleRunner(pool=Pool("gpu", ORG), began=NOW - 7200, ended=NOW - 7000)
+        waiting = a_submission(1, State.SUBMITTED)
+        given |= {"idle": (idle,), "queued_since": dict.fromkeys((1, 2, 3), NOW - 8000), "submissions": (waiting,)}
+        routes = (replace(routes[0], max_workers=5), routes[1])
+    snapshot = a_snapshot(jobs=jobs, routes=routes, refusals={ORG: a_refusal()}, **given)
+    assert names(plan(snapshot, NOW + 50)) == ["runpod-4-1"]
 
 
 def test_another_route_is_served_as_if_nothing_were_refused() -> None:

@@ -1,11 +1,22 @@
 """What becomes of a submission, for everything that can be seen of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bridge.decision import PROOF_STATES, Move, State, Submission, Withdraw
-from bridge.model import BOOT_ALLOWANCE, Credentials, JobStatus, Reason, Request, RequestStatus, Runner, WorkflowJob
+from bridge.model import (
+    BOOT_ALLOWANCE,
+    JIT_LIFETIME,
+    Credentials,
+    JobStatus,
+    Reason,
+    Request,
+    RequestStatus,
+    Runner,
+    WorkflowJob,
+)
 from bridge.settle import MISSING_LASTS, Sight, settle
 from tests.values import NOW, a_job, a_route, a_runner, a_submission
 
@@ -64,6 +75,37 @@ def step(submission: Submission, **given: Any) -> tuple[State, Reason | None] | 
 )
 def test_a_submitted_request_follows_what_is_seen(given: dict[str, Any], becomes: object) -> None:
     assert step(a_submission(), **given) == becomes
+
+
+MISSING_FOR_DAYS: dict[str, Any] = {"request": a_request(RequestStatus.MISSING), "missing_since": NOW - 10 * 86_400}
+
+
+@pytest.mark.parametrize(
+    ("submission", "given", "becomes"),
+    [
+        (a_submission(1, State.CLAIMED, runner_id=None, request_id=None), {}, State.RELEASED),
+        (a_submission(1, State.MINTED, request_id=None), {}, State.RELEASED),
+        (a_submission(1), MISSING_FOR_DAYS, State.EXPIRED),
+        (a_submission(1, State.STARTED), MISSING_FOR_DAYS, State.EXPIRED),
+        (a_submission(1, State.STARTED, request_id=None), {}, State.LOST),
+        (a_submission(1, State.BUSY, request_id=None), {}, (State.FINISHED, Reason.COMPLETED)),
+        (a_submission(1, State.BUSY), MISSING_FOR_DAYS, (State.FINISHED, Reason.COMPLETED)),
+        (
+            a_submission(1, State.BUSY, held_job_id=9),
+            {**MISSING_FOR_DAYS, "job": held(JobStatus.IN_PROGRESS)},
+            (State.FINISHED, Reason.COMPLETED),
+        ),
+    ],
+)
+def test_nothing_stays_open_for_ever_at_a_target_that_is_read_no_more(
+    submission: Submission, given: dict[str, Any], becomes: object
+) -> None:
+    """A repository that is gone, or was taken out of the configuration: its row would take a place of max_workers."""
+    lasts = a_route().execution_timeout + JIT_LIFETIME
+    late = replace(submission, not_after=NOW - lasts)
+    assert step(late, runners_known=False, **given) == becomes
+    early = settle(replace(submission, not_after=NOW - lasts + 1), seen(runners_known=False, **given), NOW)
+    assert not isinstance(early, Move)
 
 
 @pytest.mark.parametrize(
