@@ -15,7 +15,7 @@ from tests.simulation import DAY, GPU_HOUR, HOUR, Cron, Endpoint, GitHub, Run, S
 from tests.simulation.scenarios import REAP, A, B, dispatcher
 from tests.values import a_route
 
-EXAMPLES = 25 if FULL else 2
+EXAMPLES = 6 if FULL else 2
 
 worlds = settings(
     max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)

@@ -9,7 +9,7 @@ from tests.faults.conftest import FULL
 from tests.simulation import simulate
 from tests.simulation.histories import history
 
-SEEDS = range(60) if FULL else range(4)
+SEEDS = range(20) if FULL else range(4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
