@@ -268,14 +268,14 @@ class Applier:
                 return
             await self._cancel(submission, submission.request_id, proof, withdraw)
             return
-        await self._to(submission, withdraw.to, detail=withdraw.detail)
+        await self._to(submission, withdraw.to, **_why(withdraw))
 
     async def _cancel(self, submission: Submission, request_id: str, proof: Deleted, withdraw: Withdraw) -> None:
         """Write down that GitHub agreed, then cancel: should that fail, GitHub cannot be asked a second time."""
         withdrawn = await self._to(submission, State.WITHDRAWN, runner_id=proof.runner_id)
         if withdrawn:
             await self._runpod.cancel(Cancellation(endpoint=submission.endpoint, request_id=request_id, proof=proof))
-            await self._to(withdrawn, withdraw.to, detail=withdraw.detail)
+            await self._to(withdrawn, withdraw.to, **_why(withdraw))
 
     async def _cancel_again(self, withdraw: Withdraw) -> None:
         """Cancel a request whose registration GitHub had agreed to delete, as its state says."""
@@ -285,7 +285,7 @@ class Applier:
             await self._runpod.cancel(
                 Cancellation(endpoint=submission.endpoint, request_id=submission.request_id, proof=proof)
             )
-        await self._to(submission, withdraw.to, detail=withdraw.detail)
+        await self._to(submission, withdraw.to, **_why(withdraw))
 
     async def _cancel_unregistered(self, submission: Submission, request_id: str, withdraw: Withdraw) -> None:
         """Cancel a request whose worker registers its runner itself, and has not: while we hold its name, it cannot."""
@@ -298,7 +298,7 @@ class Applier:
             await self._runpod.cancel(Cancellation(endpoint=submission.endpoint, request_id=request_id, proof=held))
         finally:
             await self._github.delete_runner(submission.pool.target, held.runner_id)
-        await self._to(submission, withdraw.to, detail=withdraw.detail)
+        await self._to(submission, withdraw.to, **_why(withdraw))
 
     async def _hold_name(self, submission: Submission) -> JitConfig:
         """Register a runner's name ourselves: GitHub refuses if it has one, and refuses its worker from then on.
@@ -325,3 +325,8 @@ class Applier:
         if to is not submission.state:
             log.info(f"submission {to}", runner=submission.name, submission=submission.id, **shown)
         return replace(submission, state=to, **values)
+
+
+def _why(withdraw: Withdraw) -> dict[str, Any]:
+    """The columns that tell why a request was taken back."""
+    return {"detail": withdraw.detail, **({"reason": withdraw.reason} if withdraw.reason else {})}

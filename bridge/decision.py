@@ -330,12 +330,14 @@ class Withdraw:
     Args:
         to: the state when GitHub agreed; when it refused the runner holds a job, and the state is busy.
         runner_id: the registration, None if there is none to delete.
+        reason: of that state, None for none.
     """
 
     submission: Submission
     to: State
     runner_id: int | None
     detail: str
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -304,8 +304,9 @@ def _idle(submission: Submission, sight: Sight, now: float) -> Withdraw | None:
         return None
     if now < submission.since + sight.route.idle_timeout:
         return None
-    if sight.runner and not sight.runner.online:  # no proof that the endpoint's workers work, as `no_job` is
-        return _withdraw(submission, sight, State.LOST, "its runner was not online at the end of its idle_timeout")
+    if sight.runner and not sight.runner.online:  # it did not listen: that tells of its endpoint, not of the job
+        lost = _withdraw(submission, sight, State.FAILED, "its runner was not online at the end of its idle_timeout")
+        return replace(lost, reason=Reason.GITHUB_UNREACHABLE)
     return _withdraw(submission, sight, State.NO_JOB, "the runner met no job within its idle_timeout")
 
 

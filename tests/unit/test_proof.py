@@ -11,7 +11,7 @@ import bridge
 from bridge.apply import Applier
 from bridge.decision import State, Submission, Withdraw
 from bridge.errors import NameTaken, Unavailable
-from bridge.model import Absent, Cancellation, Deleted, JitConfig
+from bridge.model import Absent, Cancellation, Deleted, JitConfig, Reason
 from tests.modelled import SCOPE
 from tests.values import ORG, a_submission
 
@@ -45,6 +45,7 @@ class Outside:
         self.deleted: list[int] = []
         self.cancelled: list[Cancellation] = []
         self.states: list[State] = []
+        self.reasons: list[Reason | None] = []
 
     async def runner_group_id(self, target: str, name: str) -> int:
         return 1
@@ -65,6 +66,7 @@ class Outside:
 
     async def advance(self, submission: Submission, to: State, **values: Any) -> bool:
         self.states.append(to)
+        self.reasons.append(values.get("reason"))
         return True
 
 
@@ -143,3 +145,13 @@ def test_a_cancellation_that_fails_is_tried_again_though_the_registration_is_gon
     withdraw(again, a_submission(1, State.WITHDRAWN), runner_id=None)
     assert again.cancelled == [Cancellation(endpoint="ep-1", request_id="r1", proof=AGREED)]
     assert (again.deleted, again.states) == ([], [State.EXPIRED])
+
+
+def test_the_reason_of_a_withdrawal_is_written_down_with_its_end() -> None:
+    outside = Outside(AGREED)
+    applier = Applier(outside, outside, outside, SCOPE, refusals={})  # type: ignore[arg-type]
+    wanted = Withdraw(
+        submission=a_submission(1), to=State.FAILED, runner_id=101, detail="never online", reason=Reason.CRASHED
+    )
+    asyncio.run(applier.apply([], [wanted], []))
+    assert outside.reasons == [None, Reason.CRASHED]

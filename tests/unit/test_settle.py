@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.decision import PROOF_STATES, Move, State, Submission, Withdraw
+from bridge.decision import BREAKER_REASONS, PROOF_STATES, Move, State, Submission, Withdraw
 from bridge.model import (
     BOOT_ALLOWANCE,
     JIT_LIFETIME,
@@ -245,6 +245,16 @@ def test_an_idle_runner_is_ended_after_its_routes_limit() -> None:
     assert step(started, runner=IDLE, request=a_request(RUNS)) is None
     invisible = a_submission(state=State.STARTED, since=NOW - 31, credentials=Credentials.APP, runner_id=None)
     assert step(invisible, request=a_request(RUNS), route=route) is None
+
+
+def test_a_runner_that_was_never_online_tells_of_its_endpoint_not_of_the_job() -> None:
+    """RunPod runs its request, but the runner does not reach GitHub: the breaker must learn it."""
+    started = a_submission(state=State.STARTED, since=NOW - a_route().idle_timeout)
+    offline = a_runner("runpod-1-1", online=False)
+    action = settle(started, seen(runner=offline, request=a_request(RUNS)), NOW)
+    assert isinstance(action, Withdraw)
+    assert (action.to, action.reason) == (State.FAILED, Reason.GITHUB_UNREACHABLE)
+    assert action.reason in BREAKER_REASONS
 
 
 def test_a_runner_that_never_came_online_does_not_prove_that_its_endpoint_works() -> None:
