@@ -114,19 +114,21 @@ class Observer:
         listed = await self._repositories(problems) if told.everything or not self._scope.organisation else None
         repositories, full = listed or (), told.everything and listed is not None
         runners = await attempt(self._targets(repositories), self._github.runners, problems)
-        if self._has_strangers(memory, runners):
-            unread = {route.endpoint for route in self._scope.routes} - health.keys()
-            health |= await attempt(sorted(unread), self._runpod.health, problems)
+        health |= await self._health_of_strangers(memory, runners, health, problems)
         at = self._clock()
         wanted = repositories if full else sorted(told.scan | set(memory.last(LookKind.RESCAN) or ()))
         scan = await scanned(self._github, wanted, problems, full=full)
         self._learn(dict.fromkeys(scan.gone), problems)
-        if full:
+        if scan.full:
             scan = await with_waiting(self._github, scan, memory.last(LookKind.WAITING), at, problems)
         jobs = await self._jobs(scan, memory, told.jobs, at, problems)
         jobs += await self._doubted(_contradicted(told.events, memory, jobs), problems)
         known = (*jobs, *(e.job for e in told.events if e.job), *(job for job, _ in memory.jobs.values()))
-        reached = told.place if full == told.everything else None
+        looks = [*_of_supply(runners, health, began), *_missing(memory, requests, began), *_of_scan(scan, began)]
+        if self._names != names:
+            looks.append(_look(LookKind.NAMES, began, self._names.value()))
+        if told.place and full == told.everything:
+            looks.append(_look(LookKind.DELIVERIES, began, told.place.value()))
         return Observation(
             began=began,
             at=at,
@@ -136,13 +138,7 @@ class Observer:
             renamed=self._names.renamed_since(names),
             not_ours=frozenset(job.id for job, _ in memory.jobs.values() if not is_served(job, self._scope)),
             forks=await self._forks(known, problems),
-            looks=(
-                *_of_supply(runners, health, began),
-                *_missing(memory, requests, began),
-                *_of_scan(scan, began),
-                *([_look(LookKind.NAMES, began, self._names.value())] if self._names != names else []),
-                *([_look(LookKind.DELIVERIES, began, reached.value())] if reached else []),
-            ),
+            looks=tuple(looks),
             requests=requests,
             problems=tuple(problems),
         )
@@ -170,6 +166,19 @@ class Observer:
             requests=requests,
             problems=tuple(problems),
         )
+
+    async def _health_of_strangers(
+        self,
+        memory: Memory,
+        runners: Mapping[str, Iterable[Runner]],
+        read: Mapping[str, EndpointHealth],
+        problems: list[str],
+    ) -> dict[str, EndpointHealth]:
+        """The health of endpoints that may have requests for runners that no open submission explains."""
+        if not self._has_strangers(memory, runners):
+            return {}
+        unread = {route.endpoint for route in self._scope.routes} - read.keys()
+        return await attempt(sorted(unread), self._runpod.health, problems)
 
     def _has_strangers(self, memory: Memory, runners: Mapping[str, Iterable[Runner]]) -> bool:
         """Whether runners are offline that may be ours and that no open submission explains."""

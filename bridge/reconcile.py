@@ -37,7 +37,7 @@ from bridge.model import EndpointHealth, Event, JobStatus, Route, Runner, Scope,
 from bridge.observation import GitHubView, Memory, Observation, RunPodView
 from bridge.observe import STALE, Observer
 from bridge.plan import plan
-from bridge.refusals import KEPT
+from bridge.refusals import refusals_in
 from bridge.repositories import Names, is_served
 
 PRUNE_EVERY = 600.0
@@ -322,11 +322,8 @@ class Reconciler:
         looked_at = max((look.at for look in at_runners), default=0.0)
         oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=looked_at)
         names = [runner.name for listed in runners.values() for runner in listed]
-        idle = books.idle_runners(now - REMEMBERED, LISTENED)
-        runs = {job.run_id for job, _ in jobs.values() if job.status is JobStatus.QUEUED} if idle else ()
         submissions = books.relevant(since=min(looked_at, oldest), names=names)
         born = books.born()
-        listening = any(s.state is State.STARTED and s.since < now - LISTENED for s in submissions)
         return Snapshot(
             began=seen.began,
             at=seen.at,
@@ -348,11 +345,8 @@ class Reconciler:
             health_at={look.key: look.at for look in at_health},
             missing_since={k: v for look in looks if look.kind is LookKind.MISSING for k, v in look.value.items()},
             streaks=with_unanswered(books.streaks(), books.unanswered()),
-            queued_since=books.queued_since() if idle or listening else {},
-            idle=idle,
-            last_taken=books.last_taken(now - REMEMBERED),
-            uses=books.runner_uses(runs) if runs else (),
-            refusals=_refusals(noted, now),
+            refusals=refusals_in(noted, now),
+            **_evidence(books, jobs.values(), submissions, now),
         )
 
     def _follow(self, looks: Iterable[Look]) -> None:
@@ -376,10 +370,19 @@ def _standing(decision: Decision) -> list[str]:
     return [r.why for key, r in decision.refusals.items() if any(why.startswith(f"{key} ") for why in reasons)]
 
 
-def _refusals(noted: Iterable[Look], now: float) -> dict[str, Refusal]:
-    """The refusals that stand; one that was lifted has no value."""
-    found = (look for look in noted if look.kind is LookKind.REFUSAL and look.value)
-    return {look.key: Refusal(**look.value) for look in found if look.at > now - KEPT}
+def _evidence(
+    books: Books, jobs: Iterable[tuple[WorkflowJob, float]], submissions: Iterable[Submission], now: float
+) -> dict[str, Any]:
+    """What bridge.evidence and bridge.idle need, by its name in a snapshot; mostly nothing, and then not read."""
+    idle = books.idle_runners(now - REMEMBERED, LISTENED)
+    listening = any(s.state is State.STARTED and s.since < now - LISTENED for s in submissions)
+    runs = {job.run_id for job, _ in jobs if job.status is JobStatus.QUEUED} if idle else set()
+    return {
+        "idle": idle,
+        "queued_since": books.queued_since() if idle or listening else {},
+        "last_taken": books.last_taken(now - REMEMBERED),
+        "uses": books.runner_uses(runs) if runs else (),
+    }
 
 
 def _after_gap(looks: Iterable[Look], now: float, stale: float) -> list[Look]:

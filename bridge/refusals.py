@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from bridge.decision import Pool, Refusal, Skip, Snapshot, State, Submission
+from bridge.decision import Look, LookKind, Pool, Refusal, Skip, Snapshot, State, Submission
 from bridge.errors import AuthError, BridgeError, NameTaken, RateLimited, Rejected
 from bridge.model import Credentials, Route, WorkflowJob
 
@@ -74,6 +74,17 @@ def refused(before: Refusal | None, error: BridgeError, now: float) -> Refusal:
     count = (before.count if before else 0) + 1
     wait = min(SHORTEST * 2.0 ** min(count - 1, 16), LONGEST)
     return Refusal(at=now, until=now + wait, count=count, why=str(error))
+
+
+def refusals_in(noted: Iterable[Look], now: float) -> dict[str, Refusal]:
+    """The refusals that the ledger holds, by key; one that was lifted has no value.
+
+    Args:
+        noted: what the last looks showed.
+        now: Unix seconds.
+    """
+    found = (look for look in noted if look.kind is LookKind.REFUSAL and look.value)
+    return {look.key: Refusal(**look.value) for look in found if look.at > now - KEPT}
 
 
 class Gate:
