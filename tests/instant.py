@@ -61,6 +61,7 @@ async def work(
     booting: dict[Worker, float] = {}
     async with asyncio.TaskGroup() as lives:
         while True:
+            github.tick()  # here, not in the test's thread: its model belongs to this loop
             for endpoint in list(runpod.endpoints):
                 _start(runpod, endpoint, booting)
                 for worker, request, fated in _handed_out(runpod, endpoint, fate, booting):

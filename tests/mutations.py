@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -54,7 +55,7 @@ def _values(chance: random.Random, payload: str) -> bytes:
         if isinstance(at, dict) and chance.random() < 0.2:
             del at[key]
         else:
-            at[key] = chance.choice(ODD)
+            at[key] = deepcopy(chance.choice(ODD))  # it may itself be changed next
         if not raw:
             break
     return json.dumps(raw).encode()
