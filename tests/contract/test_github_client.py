@@ -831,11 +831,11 @@ async def _told_as(emulator: GitHubEmulator, **given: Any) -> str:
         ({"issuer": "Iv23nobody"}, "GITHUB_APP_CLIENT_ID"),
         ({"key": AppKey(rsa.generate_private_key(65537, 2048))}, "the key this App's"),
         ({"issuer": "Iv23nobody", "installation_id": 777}, "GITHUB_APP_CLIENT_ID"),
-        ({"installation_id": 404}, "mend GITHUB_APP_INSTALLATION_ID"),
+        ({"installation_id": 404}, "correct GITHUB_APP_INSTALLATION_ID"),
     ],
     ids=["another App's id", "another App's key", "another App's id, with an installation", "another installation"],
 )
-def test_an_app_that_github_does_not_know_is_told_which_setting_to_mend(given: dict[str, Any], said: str) -> None:
+def test_an_app_that_github_does_not_know_is_told_which_setting_to_correct(given: dict[str, Any], said: str) -> None:
     async def main() -> None:
         async with github_emulator(a_github(), an_app()) as emulator:
             assert said in await _told_as(emulator, **given)
@@ -843,14 +843,14 @@ def test_an_app_that_github_does_not_know_is_told_which_setting_to_mend(given: d
     asyncio.run(main())
 
 
-def test_an_app_that_is_unknown_at_the_mint_is_told_which_setting_to_mend() -> None:
+def test_an_app_that_is_unknown_at_the_mint_is_told_which_setting_to_correct() -> None:
     """GitHub may answer 404 to a JWT of no App, as to one of an App without this installation."""
 
     async def main() -> None:
         async with github_emulator(a_github(), an_app()) as emulator:
             for method, path in (("POST", TOKENS), ("GET", "/app$")):
                 emulator.faults.add(Fault(method=method, path=path, kind=FaultKind.ERROR, status=404))
-            assert "mend GITHUB_APP_CLIENT_ID" in await _told_as(emulator, installation_id=777)
+            assert "correct GITHUB_APP_CLIENT_ID" in await _told_as(emulator, installation_id=777)
 
     asyncio.run(main())
 

@@ -199,7 +199,7 @@ def test_a_request_that_is_told_to_go_elsewhere_may_have_been_accepted_where_it_
     with answering(head.encode(), after=b"\r\n\r\n") as url:
         with pytest.raises(OutcomeUnknown):
             driven(url, submit)
-        with pytest.raises(Rejected, match="mend RUNPOD_ENDPOINT_BASE_URL"):
+        with pytest.raises(Rejected, match="correct RUNPOD_ENDPOINT_BASE_URL"):
             driven(url, lambda client: client.health("ep"))
 
 
