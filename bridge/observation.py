@@ -1,11 +1,11 @@
 """What a look needs and what it gives: the readers of both services, the ledger's memory, and the observation."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from bridge.decision import JobHistory, Look, LookKind, Submission
-from bridge.model import EndpointHealth, Event, Repository, Request, Runner, WorkflowJob
+from bridge.model import EndpointHealth, Event, JobStatus, Repository, Request, Runner, WorkflowJob
 from bridge.repositories import Names
 from bridge.scan import ScanView
 
@@ -93,3 +93,19 @@ class Observation:
     looks: tuple[Look, ...] = ()
     requests: Mapping[str, Request] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+
+def unsure(events: Iterable[Event], memory: Memory, seen: Iterable[WorkflowJob]) -> list[WorkflowJob]:
+    """Jobs that an event of the delivery log tells are queued, and that nothing else was seen of.
+
+    The ledger may hold them in progress; and of a job that it does not know, a later delivery that tells its end may
+    have been skipped.
+    """
+    looked_at = {job.id for job in seen}
+    queued = {e.job.id: e.job for e in events if e.job and e.job.status is JobStatus.QUEUED}
+    known = {job.id: job for job, _ in memory.jobs.values()}
+    return [
+        known.get(job_id, job)
+        for job_id, job in sorted(queued.items())
+        if job_id not in looked_at and (job_id not in known or known[job_id].status is JobStatus.IN_PROGRESS)
+    ]

@@ -22,7 +22,7 @@ from bridge.model import (
     Scope,
     WorkflowJob,
 )
-from bridge.observation import GitHubView, Memory, Observation, RunPodView
+from bridge.observation import GitHubView, Memory, Observation, RunPodView, unsure
 from bridge.repositories import NAMES_EVERY, Names, configured, following, is_routed, is_served, routed
 from bridge.routing import match
 from bridge.scan import Scan, attempt, scanned, with_waiting
@@ -122,7 +122,7 @@ class Observer:
         if scan.full:
             scan = await with_waiting(self._github, scan, memory.last(LookKind.WAITING), at, problems)
         jobs = await self._jobs(scan, memory, told.jobs, at, problems)
-        jobs += await self._doubted(_contradicted(told.events, memory, jobs), problems)
+        jobs += await self._doubted(unsure(self._served(told.events), memory, jobs), problems)
         known = (*jobs, *(e.job for e in told.events if e.job), *(job for job, _ in memory.jobs.values()))
         looks = [*_of_supply(runners, health, began), *_missing(memory, requests, began), *_of_scan(scan, began)]
         if self._names != names:
@@ -166,6 +166,9 @@ class Observer:
             requests=requests,
             problems=tuple(problems),
         )
+
+    def _served(self, events: Iterable[Event]) -> list[Event]:
+        return [event for event in events if event.job and is_served(event.job, self._scope)]
 
     async def _health_of_strangers(
         self,
@@ -349,13 +352,6 @@ def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, at: floa
     )
     again = {job.id: job for job in (*ended, *(job for *_, job in unheard[:MOST_AGAIN]))}
     return list(again.values())
-
-
-def _contradicted(events: Iterable[Event], memory: Memory, seen: Iterable[WorkflowJob]) -> list[WorkflowJob]:
-    """Jobs that the ledger holds in progress, that an event tells are queued, and that nothing else was seen of."""
-    queued = {event.job.id for event in events if event.job and event.job.status is JobStatus.QUEUED}
-    running = {job.id: job for job, _ in memory.jobs.values() if job.status is JobStatus.IN_PROGRESS}
-    return [running[job_id] for job_id in sorted(queued & running.keys() - {job.id for job in seen})]
 
 
 def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
