@@ -242,7 +242,7 @@ def advancing(names: tuple[str, ...]) -> sa.Update:
 
 
 def _is_progress(new: Any) -> Condition:
-    """Whether an event tells of a later state: events come late, doubled and out of order.
+    """Whether an event tells of a later state: events can be late, repeated or in the wrong order.
 
     A `queued` of a job in progress tells of none, but causes a look-up: see DOUBT_JOBS.
     """
