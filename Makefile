@@ -33,7 +33,7 @@ contracts: $(VENV)/.dev
 
 # SEED=n replays one seed.
 faults: $(VENV)/.dev
-	FAULTS=full $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
+	FAULTS=full $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/controller/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench

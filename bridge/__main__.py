@@ -1,5 +1,6 @@
 """`python -m bridge`."""
 
-from bridge.cli import app
+from bridge.commands.app import app
 
-app()
+if __name__ == "__main__":
+    app()

@@ -66,3 +66,7 @@ class NameTaken(Rejected):
 
 class OutcomeUnknown(BridgeError):
     """A call that changes something was sent and its answer did not come: it may have been accepted."""
+
+
+class Malformed(Exception):
+    """A signed delivery that cannot be read; it says which field is wrong."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.model import Credentials, Reason
+from bridge.core.worker import Credentials, Reason
 from runner_image.failure import Failure
 
 SUDOERS = Path("/etc/sudoers.d/runner")

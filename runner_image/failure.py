@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bridge.model import Reason
+from bridge.core.worker import Reason
 
 
 class Failure(Exception):

@@ -15,7 +15,7 @@ from typing import Any
 if __name__ == "__main__":  # as a program its own folder is on the path, but not the one that holds bridge
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bridge.model import Reason, WorkerAnswer
+from bridge.core.worker import Reason, WorkerAnswer
 from runner_image import fitness
 from runner_image.account import SUDOERS, refuse_exposed_keys, runner_account, shield
 from runner_image.events import Events
@@ -45,7 +45,7 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
         request: as RunPod hands it over: `id` and `input`.
 
     Returns:
-        A bridge.model.WorkerAnswer; with the key `error`, `{reason}: {detail}`, when no job was run to its end.
+        A bridge.core.model.WorkerAnswer; with the key `error`, `{reason}: {detail}`, when no job was run to its end.
     """
     masker = Masker([*(os.environ.get(name) for name in SECRETS), *_secrets(request.get("input"))])
     # Set by RunPod, and so absent in a local trial.

@@ -3,7 +3,7 @@
 import time
 from email.utils import parsedate_to_datetime
 
-from bridge.model import Credentials
+from bridge.core.worker import Credentials
 from runner_image.request import RunnerRequest
 
 CLOCKS_DIFFER = 900.0

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bridge.model import Reason
+from bridge.core.worker import Reason
 
 RESTARTABLE = frozenset({2, 3, 4})
 """Codes after which run.sh starts the Listener again, without limit: an unhandled exception, an update."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bridge.core.worker import Credentials, Reason
 from bridge.errors import AuthError, BridgeError, ConfigError, OutcomeUnknown, RateLimited, Unavailable
-from bridge.model import Credentials, Reason
 from runner_image.failure import Failure
 from runner_image.request import API, RunnerRequest
 

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from bridge.model import Credentials, Reason, WorkerInput
+from bridge.core.worker import Credentials, Reason, WorkerInput
 from runner_image.failure import Failure
 
 JOB_TIMEOUT = 21_600.0

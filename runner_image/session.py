@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.model import WORKER_GRACE, Credentials, Reason, WorkerAnswer
+from bridge.core.worker import WORKER_GRACE, Credentials, Reason, WorkerAnswer
 from runner_image import diagnostics
 from runner_image.account import runner_account
 from runner_image.environment import runner_environment

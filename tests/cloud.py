@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from typer.testing import CliRunner
 
-from bridge.dispatch import app
+from bridge.commands.dispatch import app
 from bridge.emulator.github import UNLIMITED, Budget, GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from bridge.ledger import Ledger
@@ -71,7 +71,7 @@ class Cloud:
         """Have the bridge forget a job's failed attempts, and what was refused."""
         ledger = Ledger.open(f"sqlite:///{self.ledger}")
         try:
-            assert asyncio.run(ledger.transact(lambda books: books.retry(job_id, time.time())))
+            assert asyncio.run(ledger.transact(lambda transaction: transaction.retry(job_id, time.time())))
         finally:
             ledger.close()
 

@@ -14,17 +14,12 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 
-import bridge.apply
-import bridge.ledger.books
-import bridge.observe
-import bridge.reconcile
-from bridge.decision import OPEN_STATES, WAITING_STATES, State, Submission
-from bridge.errors import BridgeError, NameTaken, OutcomeUnknown, Unavailable
-from bridge.ledger import Books, metadata
-from bridge.ledger.database import connect
-from bridge.ledger.rows import LastRead
-from bridge.ledger.tables import meta
-from bridge.model import (
+import bridge.controller.apply
+import bridge.controller.observe
+import bridge.controller.reconcile
+import bridge.ledger.transaction
+from bridge.controller.reconcile import Reconciler, Report
+from bridge.core.model import (
     Absent,
     Cancellation,
     Deleted,
@@ -34,15 +29,20 @@ from bridge.model import (
     RegistrationToken,
     Repository,
     Request,
-    Route,
     Runner,
     Sent,
     WaitingRun,
     WorkflowJob,
 )
-from bridge.reconcile import Reconciler, Report
-from bridge.routing import match
-from bridge.unknown import UNKNOWN_LEASE
+from bridge.core.routing import match
+from bridge.core.scope import Route
+from bridge.core.submissions import OPEN_STATES, WAITING_STATES, State, Submission
+from bridge.core.unknown import UNKNOWN_LEASE
+from bridge.errors import BridgeError, NameTaken, OutcomeUnknown, Unavailable
+from bridge.ledger import Transaction, metadata
+from bridge.ledger.database import connect
+from bridge.ledger.rows import LastRead
+from bridge.ledger.tables import meta
 from tests.modelled import ROUTES, SCOPE, World
 
 T = TypeVar("T")
@@ -77,15 +77,15 @@ class Store:
             metadata.create_all(connection)
             connection.execute(sa.insert(meta).values(born=world.now))
 
-    def run(self, work: Callable[[Books], T], *, keep: bool = True) -> T:
+    def run(self, work: Callable[[Transaction], T], *, keep: bool = True) -> T:
         with self._engine.connect() as connection, connection.begin() as transaction:
-            result = work(Books(connection, self._last_read, self._world.time))
+            result = work(Transaction(connection, self._last_read, self._world.time))
             if not keep:
                 transaction.rollback()
         return result
 
     def rows(self) -> tuple[Submission, ...]:
-        return self.run(lambda books: books.submissions(since=0.0, names=()))
+        return self.run(lambda transaction: transaction.submissions(since=0.0, names=()))
 
     def check(self, *, truthful: bool = False) -> None:
         """Hold the ledger to DESIGN's rules; `truthful` if what it knows of jobs is what is so."""
@@ -99,7 +99,7 @@ class Store:
                 told = self._world.now - UNKNOWN_LEASE
                 sure = [row for row in live if row.state is not State.UNKNOWN or row.since > told]
                 waiting = [row for row in sure if row.state in WAITING_STATES and self._can_take_a_job(row)]
-                known = [job for job, _ in self.run(lambda books: books.jobs()).values()]
+                known = [job for job, _ in self.run(lambda transaction: transaction.jobs()).values()]
                 assert len(waiting) <= _demand(known, route), f"{route.name}: more runners than jobs known"
                 if truthful:
                     assert len(waiting) <= _demand(self._world.jobs.values(), route), f"{route.name}: too many"
@@ -177,12 +177,12 @@ class Process:
     def look(self, script: Mapping[int, Mishap], *, races: bool = False) -> Report | None:
         """A pass that looks; its report if it has ended."""
         self.truthful, self.races = self.sees_all, races
-        return self._begin(self._reconciler.run(), script)
+        return self._begin(self._reconciler.resync(), script)
 
     def act(self, nudged: Collection[str], script: Mapping[int, Mishap]) -> Report | None:
         """A pass on what events told."""
         self.truthful = self.races = False
-        return self._begin(self._reconciler.act(nudged), script)
+        return self._begin(self._reconciler.event_pass(nudged), script)
 
     def explain(self) -> Any:
         """What it would do now."""
@@ -262,7 +262,7 @@ class _Ledger:
     def __init__(self, process: Process) -> None:
         self._process, self._store = process, process.store
 
-    async def transact(self, work: Callable[[Books], T]) -> T:
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
         def do() -> T:
             result = self._store.run(work)
             self._store.check(truthful=self._process.truthful and not self._process.disturbed)
@@ -270,15 +270,15 @@ class _Ledger:
 
         return await self._process.call(do, kept=True)
 
-    async def read(self, work: Callable[[Books], T]) -> T:
+    async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._process.call(lambda: self._store.run(work), kept=True)
 
-    async def preview(self, work: Callable[[Books], T]) -> T:
+    async def preview(self, work: Callable[[Transaction], T]) -> T:
         return self._store.run(work, keep=False)
 
     async def advance(self, submission: Submission, to: State, **values: Any) -> bool:
         def do() -> bool:
-            return self._store.run(lambda books: books.advance(submission, to, **values))
+            return self._store.run(lambda transaction: transaction.advance(submission, to, **values))
 
         return await self._process.call(do, kept=True)
 
@@ -380,7 +380,7 @@ def modelled() -> Iterator[None]:
     ids = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{next(numbers):032x}"))
     silence = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None)
     with ExitStack() as stack:
-        stack.enter_context(patch.object(bridge.ledger.books, "uuid", ids))
-        for module in (bridge.apply, bridge.reconcile):
+        stack.enter_context(patch.object(bridge.ledger.transaction, "uuid", ids))
+        for module in (bridge.controller.apply, bridge.controller.reconcile):
             stack.enter_context(patch.object(module, "log", silence))
         yield

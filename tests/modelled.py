@@ -6,23 +6,20 @@ The real emulators check the clients; this checks the decisions, thousands of ti
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from bridge.model import (
-    WORKER_GRACE,
+from bridge.core.model import (
     Absent,
-    Credentials,
     Deleted,
     EndpointHealth,
     Event,
     JitConfig,
     JobStatus,
-    Reason,
     Request,
     RequestStatus,
-    Route,
     Runner,
-    Scope,
     WorkflowJob,
 )
+from bridge.core.scope import Route, Scope
+from bridge.core.worker import WORKER_GRACE, Credentials, Reason
 from tests.values import NOW, ORG, a_job, a_route, a_runner
 
 ROUTES = (

@@ -2,9 +2,12 @@
 
 from typing import Any
 
-from bridge.decision import OPEN_STATES, Pool, Snapshot, State, Submission
-from bridge.model import Credentials, JobStatus, Route, Runner, WorkflowJob
-from bridge.naming import parse_name
+from bridge.core.model import JobStatus, Runner, WorkflowJob
+from bridge.core.naming import parse_name
+from bridge.core.scope import Route
+from bridge.core.snapshot import Snapshot
+from bridge.core.submissions import OPEN_STATES, Pool, State, Submission
+from bridge.core.worker import Credentials
 
 NOW = 1_800_000_000.0
 ORG = "orgs/acme"

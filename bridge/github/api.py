@@ -12,21 +12,12 @@ import httpx
 from cachetools import LRUCache
 
 from bridge.concurrency import each
+from bridge.core.model import Absent, Deleted, JitConfig, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
 from bridge.errors import OutcomeUnknown, Rejected
 from bridge.github import parse
 from bridge.github.auth import Auth, Token
 from bridge.github.cache import FlightCache
 from bridge.github.transport import Transport, refusal, told
-from bridge.model import (
-    Absent,
-    Deleted,
-    JitConfig,
-    RegistrationToken,
-    Repository,
-    Runner,
-    WaitingRun,
-    WorkflowJob,
-)
 
 PAGES_KEPT = 20_000
 """Answers kept with their ETags: at some 3 KB each 60 MB, where docs/examples/bridge.service allows 512 MB to all.

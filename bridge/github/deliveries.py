@@ -8,12 +8,12 @@ https://docs.github.com/rest/apps/webhooks
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from bridge.errors import Rejected, TooManyDeliveries
+from bridge.core.model import Sent, WorkflowJob
+from bridge.errors import Malformed, Rejected, TooManyDeliveries
 from bridge.github import webhook
 from bridge.github.auth import AppAuth
 from bridge.github.parse import moment
 from bridge.github.transport import told
-from bridge.model import Sent, WorkflowJob
 
 PAGES = 10
 """Of 100 deliveries, at most, in one look: who has missed more learns it cheaper from the repositories."""
@@ -74,7 +74,7 @@ class DeliveryLog:
         raw = await self._get(f"/app/hook/deliveries/{delivery_id}", dict)
         try:
             return webhook.of_payload("workflow_job", raw["request"]["payload"]).job
-        except (webhook.Malformed, KeyError, TypeError):
+        except (Malformed, KeyError, TypeError):
             return None
 
     async def _get(self, path: str, read: Callable[[Any], T]) -> T:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from bridge.model import JitConfig, JobStatus, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
+from bridge.core.model import JitConfig, JobStatus, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
 
 Raw = Mapping[str, Any]
 _STATUSES = frozenset(JobStatus)

@@ -5,45 +5,44 @@ import hmac
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from bridge.core.model import LONGEST_NAME, Delivery, WorkflowJob
+from bridge.errors import Malformed
 from bridge.github import parse
-from bridge.model import WorkflowJob
 
 _SIGNATURE = re.compile("sha256=[0-9a-f]{64}")
 
 _LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _REPOSITORY = re.compile(rf"{_LOGIN.pattern}/[A-Za-z0-9_.-]{{1,100}}")
-LONGEST_NAME = 256
-"""Characters of a runner's name or a delivery's guid, which the ledger has indexes of; GitHub's are shorter."""
-
 UNDERSTOOD = ("workflow_job", "ping", "installation", "installation_repositories")
 
 
-class Malformed(Exception):
-    """A delivery of ours that cannot be read; it says what is missing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What a delivery tells.
+class Webhook:
+    """The deliveries of one webhook.
 
     Args:
-        event: as GitHub names it.
-        owner: of the repository or installation that it is about, as far as it tells.
-        job: of a `workflow_job`.
+        secrets: any of them may sign a delivery, so that they can be rotated.
     """
 
-    event: str
-    owner: str | None
-    job: WorkflowJob | None = None
+    events = UNDERSTOOD
+    """What `read` understands; of other events it reads nothing."""
 
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = secrets
 
-def may_be_signature(signature: str) -> bool:
-    """Whether the header X-Hub-Signature-256 has the shape of a signature, so that its body is worth reading."""
-    return bool(_SIGNATURE.fullmatch(signature))
+    def may_be_signature(self, signature: str) -> bool:
+        """Whether the header X-Hub-Signature-256 has the shape of a signature, so that its body is worth reading."""
+        return bool(_SIGNATURE.fullmatch(signature))
+
+    def is_signed(self, body: bytes, signature: str) -> bool:
+        """See `is_signed`."""
+        return is_signed(body, signature, self._secrets)
+
+    def read(self, event: str, body: bytes, content_type: str) -> Delivery:
+        """See `read`."""
+        return read(event, body, content_type)
 
 
 def is_signed(body: bytes, signature: str, secrets: Sequence[str]) -> bool:

@@ -12,12 +12,12 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from bridge.decision import State, Submission
+from bridge.core.submissions import State, Submission
 from bridge.errors import ConfigError, Unavailable
-from bridge.ledger.books import CLAIM_LEASE, Books
 from bridge.ledger.database import SCHEMA, connect, is_current, is_there, migrate
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import metadata
+from bridge.ledger.transaction import CLAIM_LEASE, Transaction
 from bridge.ledger.writer import OUT_OF_ORDER, Writer
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Ledger:
         self._writer.close()
         self._engine.dispose()
 
-    async def transact(self, work: Callable[[Books], T]) -> T:
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one write transaction, durable on return; those of all dispatchers follow each other.
 
         Raises:
@@ -87,16 +87,16 @@ class Ledger:
         """
         try:
             return await asyncio.wrap_future(
-                self._writer.submit(lambda connection: work(Books(connection, self._last_read, self._clock)))
+                self._writer.submit(lambda connection: work(Transaction(connection, self._last_read, self._clock)))
             )
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be written: {str(error.orig).splitlines()[0]}") from None
 
-    async def preview(self, work: Callable[[Books], T]) -> T:
+    async def preview(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` as `transact` would, and keep nothing of what it wrote."""
         return await asyncio.to_thread(self._aside, work, only_reads=False)
 
-    async def read(self, work: Callable[[Books], T]) -> T:
+    async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work`, which only reads, beside any transaction.
 
         Raises:
@@ -115,13 +115,13 @@ class Ledger:
         Returns:
             Whether it was recorded: False tells the caller that another dispatcher has taken over.
         """
-        return await self.transact(lambda books: books.advance(submission, to, **values))
+        return await self.transact(lambda transaction: transaction.advance(submission, to, **values))
 
-    def _aside(self, work: Callable[[Books], T], *, only_reads: bool) -> T:
+    def _aside(self, work: Callable[[Transaction], T], *, only_reads: bool) -> T:
         try:
             with self._engine.connect().execution_options(only_reads=only_reads) as connection:
                 return work(
-                    Books(connection, self._last_read, self._clock)
+                    Transaction(connection, self._last_read, self._clock)
                 )  # the connection's end rolls back what was written
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be read: {str(error.orig).splitlines()[0]}") from None
@@ -142,4 +142,4 @@ def _opening(engine: Engine, *, only_reads: bool = False) -> Iterator[Connection
         raise ConfigError(f"BRIDGE_DATABASE_URL: cannot open the ledger: {why}") from None
 
 
-__all__ = ["CLAIM_LEASE", "SCHEMA", "Books", "Ledger", "metadata"]
+__all__ = ["CLAIM_LEASE", "SCHEMA", "Ledger", "Transaction", "metadata"]

@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
-from bridge.decision import Pool, State, Submission
+from bridge.core.model import JobStatus, WorkflowJob
+from bridge.core.submissions import Pool, State, Submission
+from bridge.core.worker import Credentials, Reason
 from bridge.ledger.statements import JOB_FIELDS
-from bridge.model import Credentials, JobStatus, Reason, WorkflowJob
 
 _REPEATED = ("repository", "name", "workflow_name", "head_branch", "runner_group")
 """Texts that many jobs have."""

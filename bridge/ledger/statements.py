@@ -8,7 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bridge.decision import (
+from bridge.core.model import JobStatus, WorkflowJob
+from bridge.core.snapshot import ReadingKind
+from bridge.core.submissions import (
     BREAKER_REASONS,
     FAILURE_STATES,
     FREE_REASONS,
@@ -17,11 +19,9 @@ from bridge.decision import (
     LEASED_STATES,
     OPEN_STATES,
     PROOF_STATES,
-    LookKind,
     State,
 )
-from bridge.ledger.tables import deliveries, jobs, looks, submissions
-from bridge.model import JobStatus, WorkflowJob
+from bridge.ledger.tables import deliveries, jobs, readings, submissions
 
 Condition = sa.ColumnElement[bool]
 
@@ -171,7 +171,7 @@ JOBS_OF_UNKNOWN_ORIGIN = sa.select(*JOB).where(
 REPOSITORIES_THAT_WAIT = (
     sa.select(jobs.c.repository).distinct().where(_NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED))
 )
-RUNNERS_READ_AT = sa.select(looks.c.key, looks.c.at).where(looks.c.kind == LookKind.RUNNERS)
+RUNNERS_READ_AT = sa.select(readings.c.key, readings.c.at).where(readings.c.kind == ReadingKind.RUNNERS)
 LEARN_FORK = (
     sa.update(jobs).where((jobs.c.run_id == sa.bindparam("run")) & _NOT_COMPLETED).values(fork=sa.bindparam("is_fork"))
 )

@@ -85,17 +85,17 @@ deliveries = sa.Table(
     sqlite_with_rowid=False,  # the guid is kept once, not in the table and again in an index
 )
 
-looks = sa.Table(
-    "looks",
+readings = sa.Table(
+    "readings",
     metadata,
-    sa.Column("kind", sa.Text, primary_key=True),  # one of bridge.decision.LookKind
+    sa.Column("kind", sa.Text, primary_key=True),  # one of bridge.core.snapshot.ReadingKind
     sa.Column("key", sa.Text, primary_key=True),  # a target, an endpoint, or nothing
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("value", sa.JSON, nullable=False),
 )
 
-turns = sa.Table(
-    "turns",
+leader_leases = sa.Table(
+    "leader_leases",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("holder", sa.Text, nullable=False),

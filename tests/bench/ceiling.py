@@ -6,12 +6,14 @@ import sys
 import uvicorn
 import uvloop
 
-from bridge.config import load
-from bridge.metrics import Metrics
-from bridge.model import Scope, WorkflowJob
-from bridge.repositories import is_served
-from bridge.serve import listening, server_config
-from bridge.server import Door
+from bridge.config.settings import load
+from bridge.core.model import WorkflowJob
+from bridge.core.repositories import is_served
+from bridge.core.scope import Scope
+from bridge.github.webhook import Webhook
+from bridge.service.http import Dependencies
+from bridge.service.metrics import Metrics
+from bridge.service.run import listening, server_config
 
 
 class Nowhere:
@@ -24,8 +26,8 @@ class Nowhere:
 class Nothing:
     """Is woken, and goes on sleeping."""
 
-    def nudge(self, submission: str) -> None: ...
-    def look(self) -> None: ...
+    def request_ended(self, submission: str) -> None: ...
+    def resync_now(self) -> None: ...
     async def ready(self) -> dict[str, str | None]:
         return {}
 
@@ -41,17 +43,17 @@ async def serve(port: int) -> None:
         prefix=settings.prefix,
         web_url="",
     )
-    door = Door(
+    dependencies = Dependencies(
         scope=scope,
         is_served=lambda job: is_served(job, scope),
-        secrets=settings.webhook_secrets,
+        webhook=Webhook(settings.webhook_secrets),
         intake=Nowhere(),
         loop=Nothing(),
         recorder=metrics,
         metrics=lambda: metrics.page({}),
     )
     with listening("127.0.0.1", port) as listener:
-        await uvicorn.Server(server_config(door)).serve([listener])
+        await uvicorn.Server(server_config(dependencies)).serve([listener])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,11 @@ import httpx
 import sqlalchemy as sa
 import structlog
 
-from bridge.decision import State, Submission
+from bridge.controller.reconcile import Reconciler
+from bridge.core.model import EndpointHealth, Event, Request, RequestStatus
+from bridge.core.scope import Route, Scope
+from bridge.core.submissions import State, Submission
+from bridge.core.worker import WorkerInput
 from bridge.emulator.github import Budget, GitHubEmulator, GitHubState
 from bridge.emulator.github.access import App
 from bridge.emulator.github.deliveries import Answer, Delivery
@@ -26,12 +30,10 @@ from bridge.github import webhook
 from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
-from bridge.ledger import Books, metadata
+from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
-from bridge.model import EndpointHealth, Event, Request, RequestStatus, Route, Scope, WorkerInput
-from bridge.reconcile import Reconciler
 from tests.github import GPU, a_run, a_spec, an_app
 from tests.simulation.loop import START, VirtualLoop, run
 from tests.values import a_route
@@ -75,7 +77,7 @@ async def _hour(loop: VirtualLoop, source: str) -> dict[str, Any]:
         workload = asyncio.create_task(world.workload())
         while loop.now < HOUR:
             next_look = loop.now + INTERVAL
-            await bridge.reconciler.run()
+            await bridge.reconciler.resync()
             await asyncio.sleep(max(0.0, next_look - loop.now))
         await workload
         calls = bridge.github.calls
@@ -242,14 +244,14 @@ class _Ledger:
             metadata.create_all(self._connection)
             self._connection.execute(sa.insert(meta).values(born=self.clock()))
 
-    async def transact(self, work: Callable[[Books], T]) -> T:
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
         with self._connection.begin():
-            return work(Books(self._connection, self.last_read, self.clock))
+            return work(Transaction(self._connection, self.last_read, self.clock))
 
     read = preview = transact
 
     async def advance(self, submission: Submission, to: State, **values: Any) -> bool:
-        return await self.transact(lambda books: books.advance(submission, to, **values))
+        return await self.transact(lambda transaction: transaction.advance(submission, to, **values))
 
 
 class _Bridge:
@@ -289,6 +291,8 @@ class _Bridge:
     async def _hear(self, event: Event) -> None:
         served = event.job is not None and self.reconciler.serves(event.job)
         job = event.job if served else None
-        await self._ledger.transact(lambda books: books.hear([Event(guid=event.guid, at=event.at, job=job)]))
+        await self._ledger.transact(
+            lambda transaction: transaction.hear([Event(guid=event.guid, at=event.at, job=job)])
+        )
         if served:
-            await self.reconciler.act()
+            await self.reconciler.event_pass()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bridge.core.model import JobStatus
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.errors import AuthError, BridgeError, RateLimited, Rejected, TooManyDeliveries, Unavailable
@@ -14,7 +15,6 @@ from bridge.github import transport
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.transport import http_client
-from bridge.model import JobStatus
 from tests.github import a_github, a_run, a_spec, an_app
 
 NOWHERE = "http://127.0.0.1:9/webhook"

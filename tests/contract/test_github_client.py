@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bridge.core.model import Absent, Deleted, JobStatus, Repository
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import Budget, GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.github.renames import rename
@@ -35,7 +36,6 @@ from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.transport import MOST_REDIRECTS, http_client
-from bridge.model import Absent, Deleted, JobStatus, Repository
 from tests.github import GPU, a_github, a_run, a_spec, an_app
 from tests.services import free_port
 

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from bridge.core.model import Cancellation, Deleted, RequestStatus
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, runpod_emulator
 from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from bridge.model import Cancellation, Deleted, RequestStatus
-from bridge.runpod_api import RunPod
+from bridge.runpod.requests import RunPod
 from tests.background import served
 from tests.services import free_port
 from tests.values import a_route
@@ -218,11 +218,11 @@ def test_a_request_does_not_wait_behind_looks_at_others(emulator: RunPodEmulator
     async def drive(client: RunPod) -> None:
         await client.prepare("ep")
         emulator.faults.add(slow)
-        looks = [asyncio.create_task(client.status("ep", f"r{n}")) for n in range(40)]
+        readings = [asyncio.create_task(client.status("ep", f"r{n}")) for n in range(40)]
         await asyncio.sleep(0.1)
         await submit(client)
-        assert sum(look.done() for look in looks) < 20
-        for look in looks:
+        assert sum(look.done() for look in readings) < 20
+        for look in readings:
             look.cancel()
 
     driven(emulator.base_url, drive)

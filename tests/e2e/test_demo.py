@@ -26,8 +26,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from typer.testing import CliRunner
 
-from bridge.cli import app
-from bridge.demo import forgiving, pushed, run_demo
+from bridge.commands.app import app
+from bridge.commands.demo import forgiving, pushed, run_demo
 from bridge.emulator.cloud import github_state
 from bridge.emulator.github import GitHubState
 from bridge.emulator.serving import serving
@@ -147,7 +147,7 @@ def test_a_failure_of_the_bridges_last_pass_is_told_and_is_none_of_the_demos(
     async def nothing(_state: GitHubState) -> None:
         """Queue no job."""
 
-    monkeypatch.setattr("bridge.demo.asyncio.create_subprocess_exec", a_bridge_that_fails)
+    monkeypatch.setattr("bridge.commands.demo.asyncio.create_subprocess_exec", a_bridge_that_fails)
     assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False)) == 0
     out, err = capsys.readouterr()
     assert err == "bridge: it stood in the way\n"

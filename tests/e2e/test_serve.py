@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from bridge.callback import path as callback_path
+from bridge.core.callback import path as callback_path
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github.state import Job
 from tests.background import until

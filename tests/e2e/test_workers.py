@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.decision import State
+from bridge.core.submissions import State
 from bridge.emulator.cloud import worker_image
 from bridge.emulator.github import GitHubEmulator, GitHubState, Limits
 from bridge.emulator.github.state import Job
@@ -51,7 +51,7 @@ def ended(job: Job) -> bool:
 def states(bridge: Cloud) -> list[State]:
     ledger = Ledger.open(f"sqlite:///{bridge.ledger}")
     try:
-        rows = asyncio.run(ledger.read(lambda books: books.submissions(since=0.0, names=())))
+        rows = asyncio.run(ledger.read(lambda transaction: transaction.submissions(since=0.0, names=())))
         return [submission.state for submission in rows]
     finally:
         ledger.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.decision import State
+from bridge.core.submissions import State
 from bridge.emulator.github.state import Job, Runner
 from bridge.emulator.jobs import Gate
 from tests.background import until

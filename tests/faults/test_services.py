@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bridge.decision import LookKind
+from bridge.core.snapshot import ReadingKind
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod.state import Request
 from bridge.ledger import Ledger
@@ -111,10 +111,10 @@ def refused_in_a_row(made: World, database_url: str) -> int:
     """How often what the jobs need has been refused, as its ledger has it."""
     ledger = Ledger.open(database_url)
     try:
-        looks = asyncio.run(ledger.read(lambda books: books.looks()))
+        readings = asyncio.run(ledger.read(lambda transaction: transaction.readings()))
     finally:
         ledger.close()
-    return max((look.value["count"] for look in looks if look.kind is LookKind.REFUSAL and look.value), default=0)
+    return max((look.value["count"] for look in readings if look.kind is ReadingKind.REFUSAL and look.value), default=0)
 
 
 def test_a_request_that_runpod_loses_is_asked_for_again(tmp_path: Path, database_url: str) -> None:

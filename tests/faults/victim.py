@@ -14,10 +14,11 @@ from typing import Any
 
 import bridge.github.transport
 import bridge.ledger.writer
-import bridge.runpod_api
-from bridge.compose import composed
-from bridge.config import load
-from bridge.serve import listening, serve
+import bridge.runpod.requests
+from bridge.commands.composition import composed
+from bridge.commands.serve import serve
+from bridge.config.settings import load
+from bridge.service.run import listening
 from tests.faults.world import PATIENCE
 
 
@@ -53,7 +54,7 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
 async def _passes(pipe: Connection) -> None:
     async with composed(load(None), dry_run=False) as bridge:
         while not pipe.poll():
-            await bridge.reconciler.run()
+            await bridge.reconciler.resync()
             await asyncio.sleep(0.02)
 
 
@@ -71,7 +72,7 @@ def _plant(points: Points) -> None:
     writer, transport, runpod = (
         bridge.ledger.writer.Writer,
         bridge.github.transport.Transport,
-        bridge.runpod_api.RunPod,
+        bridge.runpod.requests.RunPod,
     )
     writer._commit = _around(writer._commit, points, lambda *_: True)  # type: ignore[method-assign]
     transport._send = _around_async(transport._send, points, lambda _self, method, *_: method != "GET")  # type: ignore[method-assign]

@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import bridge.backoff
-import bridge.breaker
-import bridge.evidence
+import bridge.controller.backoff
+import bridge.controller.observe
+import bridge.controller.reconcile
+import bridge.core.breaker
+import bridge.core.evidence
+import bridge.core.idle
+import bridge.core.refusals
+import bridge.core.settle
+import bridge.core.strangers
+import bridge.core.supply
+import bridge.core.unknown
 import bridge.github.transport
-import bridge.idle
-import bridge.ledger.books
-import bridge.observe
-import bridge.reconcile
-import bridge.refusals
-import bridge.settle
-import bridge.strangers
-import bridge.supply
-import bridge.unknown
-from bridge import serve
-from bridge.config import load
-from bridge.decision import OPEN_STATES, Submission
+import bridge.ledger.transaction
+from bridge.commands.serve import serve
+from bridge.config.settings import load
+from bridge.core.submissions import OPEN_STATES, Submission
 from bridge.emulator.github import UNLIMITED, Budget, GitHubState, Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import TERMINAL
@@ -37,33 +37,33 @@ from tests.github import a_github, a_run, a_spec
 from tests.services import CALLBACK_KEY, SECRET, free_port
 
 PATIENCE = {
-    (bridge.ledger.books, "CLAIM_LEASE"): 0.6,
-    (bridge.unknown, "UNKNOWN_LEASE"): 0.6,
-    (bridge.settle, "MISSING_LASTS"): 0.6,
-    (bridge.settle, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.evidence, "FAILED_PAUSE"): 0.5,
-    (bridge.evidence, "LISTENED"): 1.0,
-    (bridge.idle, "LISTENED"): 1.0,
-    (bridge.reconcile, "LISTENED"): 1.0,
-    (bridge.idle, "QUIET"): 1.5,
-    (bridge.idle, "PROBE"): 2.0,
-    (bridge.evidence, "FIRST_PAUSE"): 3.0,
-    (bridge.evidence, "LONGEST_PAUSE"): 10.0,
-    (bridge.evidence, "FIRST_PROBE"): 2.0,
-    (bridge.evidence, "LONGEST_PROBE"): 8.0,
-    (bridge.evidence, "FRESH_PROBE"): 1.5,
-    (bridge.supply, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.strangers, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.unknown, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.breaker, "SHORTEST"): 0.3,
-    (bridge.breaker, "LONGEST"): 2.0,
-    (bridge.backoff, "REFUSED_FIRST"): 0.3,
-    (bridge.backoff, "REFUSED_LONGEST"): 1.0,
-    (bridge.backoff, "AWAY_FIRST"): 0.1,
-    (bridge.backoff, "AWAY_LONGEST"): 0.5,
-    (bridge.refusals, "SHORTEST"): 0.3,
-    (bridge.refusals, "LONGEST"): 2.0,
-    (bridge.observe, "LOOK_AGAIN"): 0.2,
+    (bridge.ledger.transaction, "CLAIM_LEASE"): 0.6,
+    (bridge.core.unknown, "UNKNOWN_LEASE"): 0.6,
+    (bridge.core.settle, "MISSING_LASTS"): 0.6,
+    (bridge.core.settle, "BOOT_ALLOWANCE"): 1.0,
+    (bridge.core.evidence, "FAILED_PAUSE"): 0.5,
+    (bridge.core.evidence, "LISTENED"): 1.0,
+    (bridge.core.idle, "LISTENED"): 1.0,
+    (bridge.controller.reconcile, "LISTENED"): 1.0,
+    (bridge.core.idle, "QUIET"): 1.5,
+    (bridge.core.idle, "PROBE"): 2.0,
+    (bridge.core.evidence, "FIRST_PAUSE"): 3.0,
+    (bridge.core.evidence, "LONGEST_PAUSE"): 10.0,
+    (bridge.core.evidence, "FIRST_PROBE"): 2.0,
+    (bridge.core.evidence, "LONGEST_PROBE"): 8.0,
+    (bridge.core.evidence, "FRESH_PROBE"): 1.5,
+    (bridge.core.supply, "BOOT_ALLOWANCE"): 1.0,
+    (bridge.core.strangers, "BOOT_ALLOWANCE"): 1.0,
+    (bridge.core.unknown, "BOOT_ALLOWANCE"): 1.0,
+    (bridge.core.breaker, "SHORTEST"): 0.3,
+    (bridge.core.breaker, "LONGEST"): 2.0,
+    (bridge.controller.backoff, "REFUSED_FIRST"): 0.3,
+    (bridge.controller.backoff, "REFUSED_LONGEST"): 1.0,
+    (bridge.controller.backoff, "AWAY_FIRST"): 0.1,
+    (bridge.controller.backoff, "AWAY_LONGEST"): 0.5,
+    (bridge.core.refusals, "SHORTEST"): 0.3,
+    (bridge.core.refusals, "LONGEST"): 2.0,
+    (bridge.controller.observe, "LOOK_AGAIN"): 0.2,
     (bridge.github.transport, "RETRY_WAIT"): 0.01,
 }
 """How long the bridge waits, in s: short enough for tests, in the same order as the real ones."""
@@ -151,7 +151,7 @@ class World:
         """All that a ledger holds."""
         ledger = Ledger.open(url)
         try:
-            return asyncio.run(ledger.read(lambda books: books.submissions(since=0.0, names=())))
+            return asyncio.run(ledger.read(lambda transaction: transaction.submissions(since=0.0, names=())))
         finally:
             ledger.close()
 
@@ -201,9 +201,9 @@ class World:
 
         @contextmanager
         def listening() -> Iterator[None]:
-            with serve.listening("127.0.0.1", port) as listener:
+            with listening("127.0.0.1", port) as listener:
                 stop = asyncio.Event()
-                with served(lambda: _Running(serve.serve(loaded, listener, stop), stop)):
+                with served(lambda: _Running(serve(loaded, listener, stop), stop)):
                     yield
 
         with listening():

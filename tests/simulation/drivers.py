@@ -4,12 +4,13 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bridge.controller.reconcile import Reconciler, Report
+from bridge.core.model import Event, WorkflowJob
+from bridge.core.repositories import is_served
+from bridge.core.scope import Scope
 from bridge.errors import BridgeError
 from bridge.github.clock import GitHubClock
-from bridge.model import Event, Scope, WorkflowJob
-from bridge.reconcile import Reconciler, Report
-from bridge.repositories import is_served
-from bridge.service import Service as Loop
+from bridge.service.loop import Service as Loop
 from tests.simulation.ledger import LedgerPort, Store
 from tests.simulation.loop import START
 from tests.simulation.ports import DeliveryLogPort, GitHubPort, RunPodPort
@@ -72,7 +73,7 @@ class Driver:
             ledger = kept or LedgerPort(Store(self.clock()), self.clock)
             reconciler = self._reconciler(ledger)
             try:
-                self._note(await reconciler.run())
+                self._note(await reconciler.resync())
             except BridgeError as error:
                 self._world.problems[str(error)] += 1
             if not runs.keeps_ledger:
@@ -110,19 +111,19 @@ class Driver:
     # --- what reaches it ---
 
     def _hear(self, guid: str, job: WorkflowJob) -> None:
-        """A delivery of GitHub's, as bridge.server and bridge.intake take it. It does not tell of forks."""
+        """A delivery of GitHub's, as the service takes it. It does not tell of forks."""
         if not self._service or not self._ledger or not is_served(job, self.scope()):
             return
         event = Event(guid=guid, at=self.clock(), job=replace(job, fork=None))
-        if self._ledger.store.run(lambda books: books.hear([event]), self.clock):
+        if self._ledger.store.run(lambda transaction: transaction.hear([event]), self.clock):
             self._service.wake()
 
     def call_back(self, url: str) -> None:
         """RunPod's callback."""
         if self._service:
-            self._service.nudge(url.removeprefix(PUBLIC_URL).split("/")[2])
+            self._service.request_ended(url.removeprefix(PUBLIC_URL).split("/")[2])
 
-    # --- bridge.service.Recorder ---
+    # --- bridge.service.loop.Recorder ---
 
     def passed(self, kind: str, report: Report) -> None:
         self._note(report)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from bridge.model import JobStatus, Runner, Sent, WorkflowJob
+from bridge.core.model import JobStatus, Runner, Sent, WorkflowJob
 from tests.simulation.loop import START
 from tests.simulation.scenario import Run, value_at
 

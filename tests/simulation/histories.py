@@ -8,7 +8,8 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-from bridge.model import Credentials, Route
+from bridge.core.scope import Route
+from bridge.core.worker import Credentials
 from tests.simulation.scenario import (
     HOUR,
     Act,

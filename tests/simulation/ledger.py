@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from bridge.decision import State, Submission
-from bridge.ledger import Books, metadata
+from bridge.core.submissions import State, Submission
+from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
@@ -15,7 +15,7 @@ from bridge.ledger.tables import meta
 T = TypeVar("T")
 
 
-class _Books(Books):
+class _Books(Transaction):
     """The real ones, without two statements of each look that cost a third of its time and decide nothing here."""
 
     alone: bool
@@ -25,9 +25,9 @@ class _Books(Books):
         if now % 600.0 < 60.0:
             super().prune(before, now)
 
-    def take_turn(self, name: str, holder: str, now: float, until: float) -> bool:
+    def take_leader_lease(self, name: str, holder: str, now: float, until: float) -> bool:
         """A dispatcher that shares its ledger with nobody always has the turn."""
-        return self.alone or super().take_turn(name, holder, now, until)
+        return self.alone or super().take_leader_lease(name, holder, now, until)
 
 
 class Store:
@@ -75,14 +75,14 @@ class Store:
         assert isinstance(raw, sqlite3.Connection)
         return raw
 
-    def run(self, work: Callable[[Books], T], clock: Callable[[], float], *, keep: bool = True) -> T:
+    def run(self, work: Callable[[Transaction], T], clock: Callable[[], float], *, keep: bool = True) -> T:
         """Run `work` in one write transaction, by a dispatcher's `clock` (Unix seconds)."""
-        with self._connection.begin() as transaction:
-            books = _Books(self._connection, self._last_read, clock)
-            books.alone = self.users <= 1
-            result = work(books)
+        with self._connection.begin() as database:
+            transaction = _Books(self._connection, self._last_read, clock)
+            transaction.alone = self.users <= 1
+            result = work(transaction)
             if not keep:
-                transaction.rollback()
+                database.rollback()
         return result
 
     def close(self) -> None:
@@ -104,14 +104,14 @@ class LedgerPort:
         self.store, self._clock = store, clock
         store.users += 1
 
-    async def transact(self, work: Callable[[Books], T]) -> T:
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
         return self.store.run(work, self._clock)
 
-    async def read(self, work: Callable[[Books], T]) -> T:
+    async def read(self, work: Callable[[Transaction], T]) -> T:
         return self.store.run(work, self._clock)
 
-    async def preview(self, work: Callable[[Books], T]) -> T:
+    async def preview(self, work: Callable[[Transaction], T]) -> T:
         return self.store.run(work, self._clock, keep=False)
 
     async def advance(self, submission: Submission, to: State, **values: Any) -> bool:
-        return self.store.run(lambda books: books.advance(submission, to, **values), self._clock)
+        return self.store.run(lambda transaction: transaction.advance(submission, to, **values), self._clock)

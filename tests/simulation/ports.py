@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from bridge.errors import NameTaken, OutcomeUnknown, Rejected, Unavailable
-from bridge.github.clock import GitHubClock
-from bridge.model import (
+from bridge.core.model import (
     Absent,
     Cancellation,
     Deleted,
@@ -17,12 +15,14 @@ from bridge.model import (
     RegistrationToken,
     Repository,
     Request,
-    Route,
     Runner,
     Sent,
     WaitingRun,
     WorkflowJob,
 )
+from bridge.core.scope import Route
+from bridge.errors import NameTaken, OutcomeUnknown, Rejected, Unavailable
+from bridge.github.clock import GitHubClock
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from bridge.model import EndpointHealth, RequestStatus, Route
-from bridge.model import Request as Shown
+from bridge.core.model import EndpointHealth, RequestStatus
+from bridge.core.model import Request as Shown
+from bridge.core.scope import Route
 from tests.simulation.scenario import Endpoint, value_at
 from tests.simulation.worker import Killed, Session, Stopped
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.model import Route
+from bridge.core.scope import Route
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

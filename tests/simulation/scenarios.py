@@ -5,7 +5,8 @@ Each is a function of few parameters that returns a `Scenario`; none asserts any
 
 from dataclasses import replace
 
-from bridge.model import Credentials, Route
+from bridge.core.scope import Route
+from bridge.core.worker import Credentials
 from tests.simulation.scenario import (
     DAY,
     HOUR,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.model import Credentials
+from bridge.core.worker import Credentials
 from tests.faults.conftest import FULL
 from tests.simulation import DAY, GPU_HOUR, HOUR, Cron, Endpoint, GitHub, Run, Scenario, Service, Window, measure
 from tests.simulation.scenarios import REAP, A, B, dispatcher
@@ -112,8 +112,8 @@ def test_a_repository_waits_for_anothers_stuck_jobs_no_longer_than_a_boot(
         )
     )
     assert not outcome.violations
-    own, others, listening, looks = cold_start + 15, cold_start + 15, 60, 2 * 36
-    assert outcome.waits("b")[0] <= own + others + listening + looks
+    own, others, listening, readings = cold_start + 15, cold_start + 15, 60, 2 * 36
+    assert outcome.waits("b")[0] <= own + others + listening + readings
 
 
 @worlds

@@ -5,7 +5,7 @@ What it decides is held elsewhere; here only that the simulation lets it.
 
 import pytest
 
-from bridge.model import Credentials
+from bridge.core.worker import Credentials
 from tests.simulation import (
     HOUR,
     Act,

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from bridge.core.model import JobStatus, RequestStatus
+from bridge.core.worker import Credentials
 from bridge.errors import OutcomeUnknown
 from bridge.github.clock import GitHubClock
-from bridge.model import Credentials, JobStatus, RequestStatus
 from tests.simulation import Act, Endpoint, FalseAnswer, GitHub, Run, RunPod, Scenario, Window, World, measure
 from tests.simulation.github import Job, Registration
 from tests.simulation.loop import START, Deadlock

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.model import Credentials
+from bridge.core.worker import Credentials
 from tests.simulation import (
     HOUR,
     Dispatcher,

@@ -6,7 +6,8 @@ Its answers are those of runner_image/handler.py; its runner behaves as facts/ru
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from bridge.model import WORKER_GRACE, Credentials, Reason, RequestStatus
+from bridge.core.model import RequestStatus
+from bridge.core.worker import WORKER_GRACE, Credentials, Reason
 from tests.simulation.github import Job, Registration
 from tests.simulation.loop import START
 from tests.simulation.scenario import Endpoint, value_at

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from bridge.model import RequestStatus
+from bridge.core.model import RequestStatus
 from tests.simulation import loop as virtual
 from tests.simulation.drivers import Driver
 from tests.simulation.github import GitHubModel, Job

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import Environment, RouteTable
-from bridge.metrics import Metrics
+from bridge.config.settings import Environment, RouteTable
+from bridge.service.metrics import Metrics
 from tests.cloud import ROOT
 
 DOCS = ROOT / "docs"
@@ -37,7 +37,7 @@ def _core(text: str) -> str:
 @pytest.mark.parametrize("module", REASONS)
 def test_every_reason_why_a_job_waits_is_explained(module: str) -> None:
     said = (DOCS / "server.md").read_text()
-    reasons = {core for text in _texts(ROOT / "bridge" / f"{module}.py") if (core := _core(text))}
+    reasons = {core for text in _texts(ROOT / "bridge" / "core" / f"{module}.py") if (core := _core(text))}
     assert reasons
     assert {core for core in reasons if core not in said} == set()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import load
-from bridge.dispatch import ADDRESS
+from bridge.commands.dispatch import ADDRESS
+from bridge.config.settings import load
 from tests.cloud import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -40,7 +40,7 @@ def test_the_example_starts_the_service(name: str) -> None:
 
 
 def test_every_variable_of_the_examples_is_a_setting() -> None:
-    from bridge.config import Environment
+    from bridge.config.settings import Environment
 
     known = {name.upper() for name in Environment.model_fields}
     said = (EXAMPLES / "bridge.service").read_text() + (EXAMPLES / "Dockerfile").read_text()

@@ -1,0 +1,106 @@
+"""A pass for its reader: one JSON document, or a table."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bridge.controller.reconcile import Decision, Report
+from bridge.core.actions import Plan
+from bridge.core.model import JobStatus, WorkflowJob
+from bridge.telemetry import mask
+
+
+def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """The pass as a JSON object.
+
+    Args:
+        report: of the pass.
+        dry_run: whether nothing was changed.
+        calls: `github` and `runpod`, what was called how often.
+    """
+    plan = report.decision.plan
+    jobs = list(queued_jobs(report.decision))
+    return {
+        "dry_run": dry_run,
+        "jobs": jobs,
+        "transitions": [
+            {"runner": m.submission.name, "from": m.submission.state, "to": m.to, "detail": m.detail}
+            for m in plan.transitions
+        ],
+        "withdrawals": [{"runner": w.submission.name, "to": w.to, "detail": w.detail} for w in plan.withdrawals],
+        "deleted_registrations": [s.runner.name for s in plan.garbage],
+        "warnings": list(plan.warnings),
+        "submissions": [
+            {"submission": s.id, "runner": s.name, "job_id": s.job_id, "request_id": s.request_id}
+            for s in report.submitted
+        ],
+        "counts": {
+            "queued_jobs": len(jobs),
+            "matched_jobs": sum(job["route"] is not None for job in jobs),
+            "claims": len(plan.claims),
+            "submitted": len(report.submitted),
+        },
+        "problems": list(report.problems),
+        "github_calls": calls["github"],
+        "runpod_calls": calls["runpod"],
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
+    """Every queued job with its route, and what happens to it now or why nothing does."""
+    plan = decision.plan
+    claims = {claim.job_id: claim for claim in plan.claims}
+    skips = {skip.job_id: skip for skip in plan.skips}
+    for job in _queued(decision):
+        claim, skip = claims.get(job.id), skips.get(job.id)
+        yield {
+            "id": job.id,
+            "repository": job.repository,
+            "name": job.name,
+            "labels": list(job.labels),
+            "queued_at": job.created_at,
+            "route": claim.pool.route if claim else skip and skip.route,
+            "nearest": skip and skip.nearest,
+            "runner": claim and claim.name,
+            "why": f"asking for runner {claim.name}" if claim else skip and skip.why,
+        }
+
+
+def _queued(decision: Decision) -> list[WorkflowJob]:
+    queued = [job for job in decision.jobs if job.status is JobStatus.QUEUED]
+    return sorted(queued, key=lambda job: (job.created_at, job.id))
+
+
+def show(report: Report, *, dry_run: bool) -> None:
+    """Print the pass for a person."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table("job", "name", "labels", "route", "why")
+    for job in queued_jobs(report.decision):
+        cells = (
+            job["id"],
+            f"{job['repository']} {job['name']}",
+            ", ".join(job["labels"]),
+            job["route"],
+            job["why"],
+        )
+        table.add_row(*(Text(plain(cell or "-")) for cell in cells))  # Text: a job's name is no markup
+    if table.row_count:
+        console.print(table)
+    console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
+    for problem in report.problems:
+        console.print(f"problem: {plain(problem)}", style="red", markup=False, soft_wrap=True)
+
+
+def plain(value: object) -> str:
+    """As text that holds no secret and cannot steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in mask(str(value)))
+
+
+def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
+    asked = f"would submit {len(plan.claims)}" if dry_run else f"submitted {len(report.submitted)}"
+    given = f"{len(plan.withdrawals)} withdrawn, {len(plan.garbage)} unused registrations deleted"
+    return f"{len(_queued(report.decision))} queued jobs, {asked}, {given}, {report.seconds:.1f} s"

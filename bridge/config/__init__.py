@@ -1,0 +1,1 @@
+"""Settings from bridge.toml and the environment."""

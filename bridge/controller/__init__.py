@@ -1,0 +1,1 @@
+"""A pass: observe, plan, claim, apply."""

@@ -1,0 +1,326 @@
+"""Carry a plan out: each arrow is written down before the call that follows it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from bridge.controller.refused import github_key, refused, runpod_key
+from bridge.core import callback
+from bridge.core.actions import Garbage, Withdrawal
+from bridge.core.model import Absent, Cancellation, Deleted, JitConfig, RegistrationToken
+from bridge.core.naming import holding_labels, runner_labels
+from bridge.core.refusals import endpoint_key, keys, target_key
+from bridge.core.scope import Route, Scope
+from bridge.core.snapshot import Reading, ReadingKind, Refusal
+from bridge.core.submissions import State, Submission
+from bridge.core.worker import Credentials, Reason, WorkerInput
+from bridge.errors import BridgeError, NameTaken, OutcomeUnknown
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+TOKEN_MARGIN = 180.0
+"""s that a registration token must last beyond the latest start of its worker: config.sh has 120, clocks differ."""
+
+TOGETHER = 40
+"""Claims that are served at once; the others' leases run only from their turn."""
+
+
+class GitHubWriter(Protocol):
+    """What is changed on GitHub."""
+
+    async def runner_group_id(self, target: str, name: str) -> int: ...
+    async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig: ...
+    async def registration_token(self, target: str) -> RegistrationToken: ...
+    async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None: ...
+
+
+class RunPodWriter(Protocol):
+    """What is changed on RunPod."""
+
+    async def prepare(self, endpoint: str) -> None: ...
+    async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str: ...
+    async def cancel(self, cancellation: Cancellation) -> None: ...
+
+
+class Records(Protocol):
+    """Where arrows are written down."""
+
+    async def advance(self, submission: Submission, to: State, **values: Any) -> bool: ...
+    async def transact(self, work: Callable[[Any], T]) -> T: ...
+
+
+class Applier:
+    """Carries out one plan.
+
+    Args:
+        github: to mint and delete.
+        runpod: to submit and cancel.
+        ledger: to write to.
+        scope: what the bridge serves.
+        refusals: the plan's, by a key of bridge.core.refusals.
+        clock: Unix seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - its ports
+        self,
+        github: GitHubWriter,
+        runpod: RunPodWriter,
+        ledger: Records,
+        scope: Scope,
+        *,
+        refusals: Mapping[str, Refusal],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._github = github
+        self._runpod = runpod
+        self._ledger = ledger
+        self._scope = scope
+        self._clock = clock
+        self._slots = asyncio.Semaphore(TOGETHER)
+        self._known_refusals = dict(refusals)
+        self._refusals: dict[str, BridgeError] = {}  # met in this pass
+        self.problems: list[str] = []
+        self.submitted: list[Submission] = []
+
+    async def apply(
+        self,
+        claimed: Iterable[tuple[Submission, Route]],
+        withdrawals: Iterable[Withdrawal],
+        garbage: Iterable[Garbage],
+    ) -> None:
+        """Do it all; what could not be done is in `problems`, what was submitted in `submitted`."""
+        work: list[Awaitable[None]] = [self._serve(submission, route) for submission, route in claimed]
+        work += [self._withdraw(withdraw) for withdraw in withdrawals]
+        work += [self._collect_garbage(item) for item in garbage]
+        await asyncio.gather(*(self._noting(each) for each in work))
+
+    async def _noting(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except BridgeError as error:
+            self.problems.append(str(error))
+
+    async def _serve(self, claimed: Submission, route: Route) -> None:
+        """From a claimed name to a submitted request."""
+        async with self._slots:
+            if await self._released(claimed, route):
+                return
+            submission = await self._kept(claimed)
+            worker_input = await self._mint(submission, route) if submission else None
+            if worker_input:
+                await self._runpod.prepare(route.endpoint)
+                await self._submit(*worker_input, route)
+
+    async def _released(self, submission: Submission, route: Route) -> bool:
+        """Give a claim up, without a call, if what it needs has been refused in this pass."""
+        needed = keys(submission.pool.target, route)
+        refusal = next((self._refusals[key] for key in needed if key in self._refusals), None)
+        if refusal is None:
+            return False
+        await self._to(submission, State.RELEASED, detail=str(refusal))
+        return True
+
+    async def _refused(self, key: str | None, otherwise: str, error: BridgeError) -> bool:
+        """Write down that `key` refuses, so that it is left alone; whether this pass had not met that before.
+
+        Args:
+            key: None if `error` is no refusal; then `otherwise` is left alone by this pass only.
+            otherwise: what could not be reached.
+            error: the answer.
+        """
+        is_new = (key or otherwise) not in self._refusals
+        self._refusals.setdefault(key or otherwise, error)
+        if key and is_new:
+            now = self._clock()
+            await self._note(key, now, asdict(refused(self._known_refusals.get(key), error, now)))
+        return is_new
+
+    async def _accepted(self, *granted: str) -> None:
+        """Forget refusals of what has just been granted."""
+        for key in granted:
+            if key in self._known_refusals and key not in self._refusals:
+                del self._known_refusals[key]
+                await self._note(key, self._clock(), None)
+
+    async def _note(self, key: str, at: float, value: Mapping[str, Any] | None) -> None:
+        reading = Reading(kind=ReadingKind.REFUSAL, key=key, at=at, value=value)
+        await self._ledger.transact(lambda transaction: transaction.note([reading]))
+
+    async def _kept(self, claimed: Submission) -> Submission | None:
+        """The claim with its lease begun anew if its turn came late; None if another has meanwhile released it."""
+        late = self._clock() > claimed.since + (claimed.lease_until - claimed.since) / 10
+        return await self._to(claimed, State.CLAIMED) if late else claimed
+
+    async def _mint(self, submission: Submission, route: Route) -> tuple[Submission, WorkerInput] | None:
+        """Register the runner, or get what its worker registers it with; None if another took over."""
+        try:
+            runner_id, expires_at, secrets = await self._credential(submission, route)
+        except NameTaken as error:
+            await self._to(submission, State.FAILED, reason=Reason.NAME_TAKEN, detail=str(error))
+            raise
+        except OutcomeUnknown:
+            raise  # it stays claimed until its lease ends; then its runner is looked for and deleted
+        except BridgeError as error:
+            target = submission.pool.target
+            is_new = await self._refused(github_key(target, route, error), target_key(target), error)
+            await self._to(submission, State.RELEASED, detail=str(error))
+            if is_new:
+                raise
+            return None
+        if route.credentials in (Credentials.JIT, Credentials.REGISTRATION):
+            await self._accepted(*keys(submission.pool.target, route)[:-1])
+        not_after = min(submission.not_after, expires_at)
+        minted = await self._to(submission, State.MINTED, runner_id=runner_id, not_after=not_after)
+        if not minted:
+            return None
+        return minted, {**self._input(minted, route), **secrets}
+
+    async def _credential(self, submission: Submission, route: Route) -> tuple[int | None, float, WorkerInput]:
+        target = submission.pool.target
+        if route.credentials is Credentials.JIT:
+            labels = runner_labels(route, self._scope.prefix, submission.created_at)
+            group = await self._github.runner_group_id(target, route.runner_group)
+            jit = await self._github.generate_jit_config(target, name=submission.name, labels=labels, group_id=group)
+            return jit.runner_id, submission.not_after, {"jit_config": jit.encoded}
+        if route.credentials is Credentials.REGISTRATION:
+            token = await self._github.registration_token(target)
+            return None, token.expires_at - TOKEN_MARGIN, {"registration_token": token.token}
+        return None, submission.not_after, {}
+
+    def _input(self, submission: Submission, route: Route) -> WorkerInput:
+        return {
+            "mode": route.credentials,
+            "runner_url": f"{self._scope.web_url}/{submission.pool.target.partition('/')[2]}",
+            "runner_name": submission.name,
+            "runner_labels": runner_labels(route, self._scope.prefix, submission.created_at),
+            "runner_group": route.runner_group,
+            "job_timeout": route.job_timeout,
+            "idle_timeout": route.idle_timeout,
+            "not_after": submission.not_after,
+            "submission": submission.id,
+        }
+
+    async def _submit(self, minted: Submission, worker_input: WorkerInput, route: Route) -> None:
+        if await self._released(minted, route):
+            await self._unregister(minted)
+            return
+        submission = await self._to(minted, State.SUBMITTING)
+        if not submission:
+            return
+        try:
+            request_id = await self._runpod.submit(route, worker_input, self._callback(submission))
+        except OutcomeUnknown as error:
+            await self._to(submission, State.UNKNOWN, detail=str(error))
+            raise
+        except BridgeError as error:
+            is_new = await self._refused(runpod_key(route.endpoint, error), endpoint_key(route.endpoint), error)
+            await self._to(submission, State.RELEASED, detail=str(error))
+            await self._unregister(submission)
+            if is_new:
+                raise
+            return
+        await self._accepted(endpoint_key(route.endpoint))
+        submitted = await self._to(submission, State.SUBMITTED, request_id=request_id)
+        if submitted:
+            self.submitted.append(submitted)
+
+    async def _unregister(self, submission: Submission) -> None:
+        if submission.runner_id is not None:
+            await self._github.delete_runner(submission.pool.target, submission.runner_id)
+
+    def _callback(self, submission: Submission) -> str | None:
+        if not (self._scope.public_url and self._scope.callback_key):
+            return None
+        return self._scope.public_url + callback.path(submission.id, self._scope.callback_key)
+
+    async def _withdraw(self, withdraw: Withdrawal) -> None:
+        """Delete the registration, then cancel the request. Without GitHub's agreement it goes on as it is."""
+        submission = withdraw.submission
+        if submission.state is State.WITHDRAWN:
+            await self._cancel_again(withdraw)
+            return
+        # A registration of the same name but another id is another request's.
+        runner_id = withdraw.runner_id if submission.runner_id is None else submission.runner_id
+        proof: Deleted | Absent | None = None
+        if runner_id is not None:
+            proof = await self._github.delete_runner(submission.pool.target, runner_id)
+            if proof is None:
+                await self._to(submission, State.BUSY)
+                return
+        if submission.request_id and proof is None:
+            await self._cancel_unregistered(submission, submission.request_id, withdraw)
+            return
+        if submission.request_id:
+            if not isinstance(proof, Deleted):
+                log.info("request kept: GitHub does not know its runner", runner=submission.name)
+                return
+            await self._cancel(submission, submission.request_id, proof, withdraw)
+            return
+        await self._to(submission, withdraw.to, **_why(withdraw))
+
+    async def _cancel(self, submission: Submission, request_id: str, proof: Deleted, withdraw: Withdrawal) -> None:
+        """Write down that GitHub agreed, then cancel: should that fail, GitHub cannot be asked a second time."""
+        withdrawn = await self._to(submission, State.WITHDRAWN, runner_id=proof.runner_id)
+        if withdrawn:
+            await self._runpod.cancel(Cancellation(endpoint=submission.endpoint, request_id=request_id, proof=proof))
+            await self._to(withdrawn, withdraw.to, **_why(withdraw))
+
+    async def _cancel_again(self, withdraw: Withdrawal) -> None:
+        """Cancel a request whose registration GitHub had agreed to delete, as its state says."""
+        submission = withdraw.submission
+        if submission.request_id and submission.runner_id is not None:
+            proof = Deleted(target=submission.pool.target, runner_id=submission.runner_id)
+            await self._runpod.cancel(
+                Cancellation(endpoint=submission.endpoint, request_id=submission.request_id, proof=proof)
+            )
+        await self._to(submission, withdraw.to, **_why(withdraw))
+
+    async def _cancel_unregistered(self, submission: Submission, request_id: str, withdraw: Withdrawal) -> None:
+        """Cancel a request whose worker registers its runner itself, and has not: while we hold its name, it cannot."""
+        try:
+            held = await self._hold_name(submission)
+        except NameTaken:  # its worker has registered meanwhile: the next look sees it
+            log.info("request kept: its runner has registered", runner=submission.name)
+            return
+        try:
+            await self._runpod.cancel(Cancellation(endpoint=submission.endpoint, request_id=request_id, proof=held))
+        finally:
+            await self._github.delete_runner(submission.pool.target, held.runner_id)
+        await self._to(submission, withdraw.to, **_why(withdraw))
+
+    async def _hold_name(self, submission: Submission) -> JitConfig:
+        """Register a runner's name ourselves: GitHub refuses if it has one, and refuses its worker from then on.
+
+        Raises:
+            NameTaken: it has one.
+        """
+        target = submission.pool.target
+        groups = {route.name: route.runner_group for route in self._scope.routes}
+        group = await self._github.runner_group_id(target, groups.get(submission.pool.route, "Default"))
+        labels = holding_labels(self._scope.prefix, submission.created_at)
+        return await self._github.generate_jit_config(target, name=submission.name, labels=labels, group_id=group)
+
+    async def _collect_garbage(self, item: Garbage) -> None:
+        kept = await self._github.delete_runner(item.target, item.runner.id) is None
+        log.info("runner kept: busy" if kept else "runner swept", runner=item.runner.name)
+
+    async def _to(self, submission: Submission, to: State, **values: Any) -> Submission | None:
+        """Write an arrow down; None if another dispatcher has moved the submission meanwhile."""
+        if not await self._ledger.advance(submission, to, **values):
+            log.warning("submission taken over by another dispatcher", runner=submission.name)
+            return None
+        shown = {k: v for k, v in values.items() if k in ("request_id", "reason", "detail")}
+        if to is not submission.state:
+            log.info(f"submission {to}", runner=submission.name, submission=submission.id, **shown)
+        return replace(submission, state=to, **values)
+
+
+def _why(withdraw: Withdrawal) -> dict[str, Any]:
+    """The columns that tell why a request was taken back."""
+    return {"detail": withdraw.detail, **({"reason": withdraw.reason} if withdraw.reason else {})}

@@ -1,0 +1,190 @@
+"""The values of the ledger and of the decision: submissions, what a plan is made from, and what it says.
+
+Frozen, without behaviour beyond themselves. Times are Unix seconds (UTC), durations seconds.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bridge.core.worker import Credentials, Reason
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Pool:
+    """A route at one registration target: its runners can serve each other's jobs."""
+
+    route: str
+    target: str  # orgs/ORG or repos/owner/name
+
+
+def target_of_repository(repository: str) -> str:
+    """Where a runner for a repository's own jobs registers; GitHub takes its name in any case."""
+    return f"repos/{repository.lower()}"
+
+
+class State(StrEnum):
+    """Where a submission stands. See docs/architecture.md for the arrows."""
+
+    CLAIMED = "claimed"
+    MINTED = "minted"
+    SUBMITTING = "submitting"
+    UNKNOWN = "unknown"
+    SUBMITTED = "submitted"
+    STARTED = "started"
+    BUSY = "busy"
+    WITHDRAWN = "withdrawn"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    NO_JOB = "no_job"
+    EXPIRED = "expired"
+    LOST = "lost"
+    RELEASED = "released"
+
+
+WAITING_STATES = frozenset(
+    {State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.STARTED}
+)
+"""States of a submission that holds no job yet: it is supply."""
+
+
+OPEN_STATES = WAITING_STATES | {State.BUSY, State.WITHDRAWN}
+"""States of a submission that counts against its route's max_workers."""
+
+
+LEASED_STATES = frozenset({State.CLAIMED, State.MINTED, State.SUBMITTING})
+"""States in which a dispatcher is at work, unless it has died."""
+
+
+FAILURE_STATES = frozenset({State.FAILED, State.LOST})
+"""Ends that count as a failed attempt, unless their reason is in FREE_REASONS or the runner was idle."""
+
+
+FREE_REASONS = frozenset({Reason.NAME_TAKEN, Reason.CREDENTIAL_EXPIRED})
+"""Ends that say nothing about the job or its endpoint, and so do not count as an attempt."""
+
+
+IDLE_STATES = frozenset({State.NO_JOB, State.LOST, State.EXPIRED, State.FAILED})
+"""States in which a runner that listened and took no job may have ended."""
+
+
+IDLE_REASONS = frozenset({Reason.NO_JOB, Reason.REGISTRATION_LOST})
+"""Reasons with which such a runner may have ended. GitHub removes registrations that are idle for minutes."""
+
+
+BREAKER_REASONS = frozenset(
+    {Reason.VERSION_DEPRECATED, Reason.CONFIGURATION_FAILED, Reason.GITHUB_UNREACHABLE, Reason.CRASHED}
+)
+"""Ends that say that an endpoint's workers are broken."""
+
+
+PROOF_STATES = frozenset({State.BUSY, State.FINISHED, State.NO_JOB})
+"""States that prove that an endpoint's workers work."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """One runner asked for, under one name: a row of the ledger.
+
+    Args:
+        id: the ledger's own, 32 hex digits.
+        name: the runner's name, never used again.
+        job_id: the job it was asked for; it may come to hold another.
+        generation: counts the names of that job, from 1.
+        since: Unix seconds, when `state` began.
+        created_at: Unix seconds.
+        lease_until: Unix seconds; until then the dispatcher that wrote `state` is taken to be at work.
+        not_after: Unix seconds; a worker that starts later starts nothing.
+        held_job_id: the job that GitHub says its runner took.
+        result: how that job ended.
+        detail: one line for a person.
+        taken_at: Unix seconds, when the bridge first saw that its runner had a job.
+    """
+
+    id: str
+    name: str
+    job_id: int
+    generation: int
+    pool: Pool
+    endpoint: str
+    credentials: Credentials
+    state: State
+    since: float
+    created_at: float
+    lease_until: float
+    not_after: float
+    runner_id: int | None = None
+    request_id: str | None = None
+    started_at: float | None = None
+    held_job_id: int | None = None
+    reason: Reason | None = None
+    result: str | None = None
+    detail: str | None = None
+    taken_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobHistory:
+    """What the ledger knows of earlier submissions for one job.
+
+    Args:
+        generation: the highest used.
+        attempts: submissions that failed; runners that were idle are not among them.
+        first_claim: Unix seconds of the first submission since the job was last retried by hand, 0 for none.
+        last_claim: Unix seconds of the newest submission.
+        last_end: Unix seconds when one last ended, 0 if none has.
+    """
+
+    generation: int
+    attempts: int
+    last_claim: float
+    last_end: float
+    first_claim: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdleRunner:
+    """A runner that listened and ended without a job.
+
+    Args:
+        began: Unix seconds, when it began to listen.
+        ended: Unix seconds.
+        refuted: a job that was queued while it listened ran later, so it proves nothing about other jobs.
+    """
+
+    pool: Pool
+    began: float
+    ended: float
+    refuted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunnerUse:
+    """A job of a run on one of our runners.
+
+    Args:
+        began: Unix seconds.
+        ended: Unix seconds, None while the job is in progress.
+    """
+
+    run_id: int
+    pool: Pool
+    began: float
+    ended: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Streak:
+    """Workers of an endpoint that broke down in a row, none of them doing its work in between.
+
+    Args:
+        failures: how many.
+        first: Unix seconds.
+        last: Unix seconds.
+        reason: of one of them.
+    """
+
+    failures: int
+    first: float
+    last: float
+    reason: str

@@ -1,0 +1,1 @@
+"""RunPod: requests to endpoints."""

@@ -1,0 +1,1 @@
+"""The long-running service: HTTP, intake, loop and metrics."""

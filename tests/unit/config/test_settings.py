@@ -1,0 +1,499 @@
+"""Settings: what works, and what is refused with which line."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge import database_url
+from bridge.commands.composition import composed
+from bridge.config.settings import App, Config, Environment, File, Pat, load
+from bridge.core.worker import Credentials
+from bridge.errors import ConfigError
+
+MINIMAL = {
+    "GITHUB_ORG": "acme",
+    "GITHUB_PAT": "ghp_secret",
+    "RUNPOD_API_KEY": "rp_secret",
+    "RUNPOD_ENDPOINT_ID": "ep-1",
+}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("GITHUB_", "RUNPOD_", "BRIDGE_", "XDG_")):
+            monkeypatch.delenv(name)
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, path: Path | None = None, **variables: str) -> Config:
+    for name, value in (MINIMAL | variables).items():
+        monkeypatch.setenv(name, value)
+    return load(path)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, path: Path | None = None, **variables: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        loaded(monkeypatch, path, **variables)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def toml(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "bridge.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_environment_alone_makes_one_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loaded(monkeypatch, XDG_STATE_HOME="/state")
+    (route,) = config.routes
+    assert (config.owner, config.organisation) == ("acme", "acme")
+    assert (route.labels, route.endpoint, route.max_workers) == ({"runpod", "gpu"}, "ep-1", 3)
+    assert route.credentials is Credentials.JIT
+    assert config.database_url == "sqlite:////state/runpod-actions-bridge/ledger.sqlite3"
+
+
+def test_listed_repositories_register_at_each_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loaded(monkeypatch, GITHUB_ORG="", GITHUB_REPOSITORIES="acme/web, acme/api")
+    assert (config.owner, config.organisation) == ("acme", None)
+    assert config.repositories == ("acme/web", "acme/api")
+
+
+def test_an_app_comes_before_a_pat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("PEM")
+    config = loaded(
+        monkeypatch,
+        GITHUB_APP_CLIENT_ID="Iv1.abc",
+        GITHUB_APP_PRIVATE_KEY_FILE=str(key),
+        GITHUB_APP_INSTALLATION_ID="7",
+    )
+    assert config.github == App(
+        issuer="Iv1.abc",
+        private_key="PEM",
+        private_key_setting="GITHUB_APP_PRIVATE_KEY_FILE",
+        installation_id=7,
+    )
+
+
+def test_the_file_gives_routes_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = toml(
+        tmp_path,
+        """
+        [bridge]
+        prefix = "filed"
+        max_workers = 9
+        [github]
+        app_id = 12
+        [[route]]
+        name = "big"
+        labels = ["RunPod", "A100"]
+        endpoint = "ep-big"
+        credentials = "registration"
+        repositories = ["acme/Web"]
+        job_timeout = 60
+        [[route]]
+        name = "rest"
+        """,
+    )
+    config = loaded(monkeypatch, path, BRIDGE_PREFIX="ours", GITHUB_APP_PRIVATE_KEY="PEM")
+    big, rest = config.routes
+    assert config.prefix == "ours"
+    assert config.github == App(issuer="12", private_key="PEM", installation_id=None)
+    assert (big.labels, big.endpoint, big.job_timeout) == ({"runpod", "a100"}, "ep-big", 60)
+    assert (big.credentials, big.repositories) == (Credentials.REGISTRATION, {"acme/web"})
+    assert (rest.labels, rest.endpoint, rest.max_workers) == ({"runpod", "gpu"}, "ep-1", 9)
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"GITHUB_ORG": ""}, "GITHUB_ORG: missing; set it, or GITHUB_REPOSITORIES=owner/name,..."),
+        ({"RUNPOD_API_KEY": ""}, "RUNPOD_API_KEY: missing; set it to a key that may use the endpoints"),
+        ({"RUNPOD_ENDPOINT_ID": ""}, "RUNPOD_ENDPOINT_ID: missing; set it, or `endpoint` in route default"),
+        ({"GITHUB_APP_ID": "1"}, "GITHUB_APP_PRIVATE_KEY: missing; set it, or GITHUB_APP_PRIVATE_KEY_FILE"),
+        ({"GITHUB_APP_PRIVATE_KEY": "PEM"}, "GITHUB_APP_CLIENT_ID: missing; set it to the App's client id"),
+        (
+            {"GITHUB_ORG": "", "GITHUB_REPOSITORIES": "a/b,c/d"},
+            "GITHUB_REPOSITORIES: two owners (a, c); run one bridge per owner",
+        ),
+        (
+            {"GITHUB_REPOSITORIES": "other/x"},
+            "GITHUB_REPOSITORIES: other is not GITHUB_ORG; run one bridge per owner",
+        ),
+        (
+            {"GITHUB_APP_PRIVATE_KEY_FILE": "/no/such/key"},
+            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: No such file or directory; give the path of the App's PEM",
+        ),
+        (
+            {"GITHUB_APP_PRIVATE_KEY_FILE": "~nosuchuser/key.pem"},
+            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: there is no such user; give the path of the App's PEM",
+        ),
+        (
+            {"GITHUB_APP_PRIVATE_KEY_FILE": "/dev/null"},
+            "GITHUB_APP_PRIVATE_KEY_FILE: the file is empty; give the path of the App's PEM",
+        ),
+    ],
+)
+def test_what_is_missing_or_contradicts_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], line: str
+) -> None:
+    assert refused(monkeypatch, **variables) == line
+
+
+@pytest.mark.parametrize(
+    ("variables", "key"),
+    [
+        ({"BRIDGE_MAX_WORKERS": "0"}, "BRIDGE_MAX_WORKERS"),
+        ({"BRIDGE_MAX_WORKERS": "many"}, "BRIDGE_MAX_WORKERS"),
+        ({"BRIDGE_PREFIX": "Has Space"}, "BRIDGE_PREFIX"),
+        ({"BRIDGE_LABELS": "x" * 300}, "BRIDGE_LABELS"),
+        ({"BRIDGE_MAX_WORKER": "2"}, "BRIDGE_MAX_WORKER"),
+        ({"GITHUB_API_URL": "api.github.com"}, "GITHUB_API_URL"),
+        ({"GITHUB_APP_INSTALLATION_ID": "seven"}, "GITHUB_APP_INSTALLATION_ID"),
+        ({"GITHUB_REPOSITORIES": "acme"}, "GITHUB_REPOSITORIES"),
+        ({"RUNPOD_ENDPOINT_ID": "ep/../1"}, "RUNPOD_ENDPOINT_ID"),
+        ({"BRIDGE_DATABASE_URL": "garbage"}, "BRIDGE_DATABASE_URL"),
+    ],
+)
+def test_an_impossible_value_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], key: str
+) -> None:
+    assert refused(monkeypatch, **variables).startswith(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("GITHUB_ORG", "a cme", "the name of an organisation, such as acme"),
+        ("GITHUB_REPOSITORIES", "acme", "owner/name, such as acme/web"),
+        ("GITHUB_API_URL", "api.github.com", "an address such as https://HOST/PATH"),
+        ("GITHUB_APP_ID", "Iv1.abc", "a number"),
+        ("RUNPOD_ENDPOINT_ID", "ep/../1", "an endpoint's id of at most 32 letters, digits and -"),
+        ("GITHUB_APP_CLIENT_ID", "S" * 40, "the App's client id, such as Iv23liExample"),
+        ("BRIDGE_PREFIX", "-x", "at most 24 of a-z, 0-9 and -, with no - at either end"),
+        ("BRIDGE_LABELS", "x" * 300, "a label of at most 256 characters, without a comma"),
+    ],
+)
+def test_what_a_value_must_be_is_said_in_words(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, wanted: str
+) -> None:
+    assert (
+        refused(monkeypatch, **{key: value}).removeprefix(f"{key}.0:").removeprefix(f"{key}:") == f" must be {wanted}"
+    )
+
+
+@pytest.mark.parametrize("key", ["GITHUB_API_URL", "RUNPOD_ENDPOINT_BASE_URL", "BRIDGE_PUBLIC_URL"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://[::1",
+        "http://[::1]x",
+        "http://h:99999",
+        "http://h:0",
+        "http://h:x",
+        "http://a..b",
+        "http://@",
+        "https://me:secret@h",
+        "ftp://h",
+    ],
+)
+def test_an_address_that_leads_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, key: str, address: str) -> None:
+    assert refused(monkeypatch, **{key: address}) == f"{key}: must be an address such as https://HOST/PATH"
+
+
+@pytest.mark.parametrize("address", ["http://[::1]:8080/api/v3", "https://api.runpod.ai/v2", "http://localhost:1"])
+def test_an_address_is_kept_as_it_was_given(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    assert loaded(monkeypatch, GITHUB_API_URL=address).github_api_url == address
+
+
+def test_a_key_given_as_its_files_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("-----BEGIN RSA PRIVATE KEY-----\nMIIsecret\n", "MIIsecret", "MIIsecret" * 500):
+        assert "MIIsecret" not in refused(monkeypatch, GITHUB_APP_PRIVATE_KEY_FILE=key)
+
+
+def test_a_key_file_that_holds_no_key_is_named_not_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text("no key")
+    file = loaded(monkeypatch, GITHUB_APP_CLIENT_ID="Iv1.abc", GITHUB_APP_PRIVATE_KEY_FILE=str(path))
+    variable = loaded(monkeypatch, GITHUB_APP_CLIENT_ID="Iv1.abc", GITHUB_APP_PRIVATE_KEY="no key")
+    assert put_together(file).startswith("GITHUB_APP_PRIVATE_KEY_FILE: not an RSA private key; ")
+    assert put_together(variable).startswith("GITHUB_APP_PRIVATE_KEY: not an RSA private key; ")
+
+
+def put_together(config: Config) -> str:
+    """Why a bridge of these settings cannot be put together."""
+
+    async def main() -> None:
+        async with composed(config, dry_run=True):
+            pass
+
+    with pytest.raises(ConfigError) as caught:
+        asyncio.run(main())
+    return str(caught.value)
+
+
+def test_files_may_begin_with_a_byte_order_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("\ufeffPEM", encoding="utf-8")
+    path = toml(tmp_path, f"\ufeff[github]\napp_private_key_file = '{key}'\napp_id = 1")
+    assert loaded(monkeypatch, path).secrets()[0] == "PEM"
+
+
+SECRETS = {
+    "GITHUB_PAT": "GITHUB_APP_CLIENT_ID: missing; ",
+    "RUNPOD_API_KEY": "RUNPOD_API_KEY: missing; ",
+    "BRIDGE_CALLBACK_KEY": "BRIDGE_CALLBACK_KEY: missing; ",
+    "GITHUB_APP_CLIENT_ID": "GITHUB_APP_CLIENT_ID: missing; ",
+    "GITHUB_APP_PRIVATE_KEY": "GITHUB_APP_PRIVATE_KEY: missing; ",
+}
+OTHERS = {
+    "BRIDGE_CALLBACK_KEY": {"BRIDGE_PUBLIC_URL": "https://bridge"},
+    "GITHUB_APP_CLIENT_ID": {"GITHUB_APP_PRIVATE_KEY": "PEM"},
+    "GITHUB_APP_PRIVATE_KEY": {"GITHUB_APP_CLIENT_ID": "Iv1.abc"},
+}
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_blank_secret_is_missing(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    assert refused(monkeypatch, **OTHERS.get(key, {}), **{key: " \n"}).startswith(SECRETS[key])
+
+
+@pytest.mark.parametrize("key", [*SECRETS, "GITHUB_WEBHOOK_SECRET"])
+def test_what_surrounds_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    others = {"BRIDGE_CALLBACK_KEY": "k" * 16, "BRIDGE_PUBLIC_URL": "https://bridge"} | OTHERS.get(key, {})
+    value = "Iv23liExample123" if key == "GITHUB_APP_CLIENT_ID" else "s" * 16
+    config = loaded(monkeypatch, **others | {key: f" {value}\n"})
+    assert f"'{value}'" in str([getattr(config.github, "issuer", ""), *config.secrets()])
+
+
+@pytest.mark.parametrize("key", ["GITHUB_PAT", "RUNPOD_API_KEY", "BRIDGE_CALLBACK_KEY", "GITHUB_APP_CLIENT_ID"])
+@pytest.mark.parametrize("value", ["sécret", "sec\nret", "sec\x7fret", "sec\udcffret"])
+def test_a_secret_that_no_header_can_carry_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    line = refused(monkeypatch, **{key: value})
+    assert line.startswith(f"{key}: must be printable")
+    assert "ret" not in line
+
+
+def test_a_webhook_secret_may_be_of_any_printable_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ("schlüssel-" * 2, "zweiter " * 2 + "'")
+    assert loaded(monkeypatch, GITHUB_WEBHOOK_SECRET=", ".join(given)).webhook_secrets == given
+    assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET="a\nb").startswith("GITHUB_WEBHOOK_SECRET: must be printable")
+
+
+@pytest.mark.parametrize("value", ["x", "x" * 15, f"{'x' * 16},short"])
+def test_a_webhook_secret_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    why = "shorter than 16 characters; `openssl rand -hex 32` makes one"
+    assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET=value) == f"GITHUB_WEBHOOK_SECRET: {why}"
+
+
+RUNPOD_KEY = "rpa_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+GITHUB_TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@pytest.mark.parametrize("value", [RUNPOD_KEY, GITHUB_TOKEN, "github_pat_11ABC_xyz", "-----BEGIN RSA PRIVATE KEY-----"])
+@pytest.mark.parametrize(
+    "key",
+    sorted(
+        name.upper()
+        for name in Environment.model_fields
+        if name
+        not in (
+            "bridge_config",
+            "github_app_private_key",
+            "github_app_private_key_file",
+            "github_pat",
+            "runpod_api_key",
+        )
+    ),
+)
+def test_a_key_in_another_setting_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    line = refused(monkeypatch, **{key: value})
+    assert line.startswith(key)
+    assert value not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("RUNPOD_API_KEY", GITHUB_TOKEN, "RUNPOD_API_KEY: is a GitHub token; settings are swapped"),
+        ("GITHUB_PAT", RUNPOD_KEY, "GITHUB_PAT: is a RunPod API key; settings are swapped"),
+        (
+            "RUNPOD_ENDPOINT_ID",
+            RUNPOD_KEY,
+            "RUNPOD_ENDPOINT_ID: must be an endpoint's id of at most 32 letters, digits and -; "
+            "this is a RunPod API key",
+        ),
+    ],
+)
+def test_swapped_settings_are_called_so(monkeypatch: pytest.MonkeyPatch, key: str, value: str, line: str) -> None:
+    assert refused(monkeypatch, **{key: value}) == line
+
+
+@pytest.mark.parametrize("table", ["name = 'KEY'", "name = 'a'\nrunner_group = 'KEY'", "name = 'a'\nendpoint = 'KEY'"])
+def test_a_key_in_a_route_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str) -> None:
+    line = refused(monkeypatch, toml(tmp_path, f"[[route]]\n{table.replace('KEY', RUNPOD_KEY)}"))
+    assert "this is a RunPod API key" in line
+    assert RUNPOD_KEY not in line
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_keys_may_stand_in_the_quotes_that_docker_keeps(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
+    config = loaded(monkeypatch, RUNPOD_API_KEY=f"{quote}{RUNPOD_KEY}{quote}\n")
+    assert config.runpod_api_key == RUNPOD_KEY
+    why = "GITHUB_WEBHOOK_SECRET: is in quotes, which `docker run --env-file` keeps; remove them"
+    assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET=f"{quote}{'x' * 32}{quote}") == why
+
+
+@pytest.mark.parametrize("key", ["GITHUB_API_URL", "RUNPOD_ENDPOINT_BASE_URL"])
+@pytest.mark.parametrize(
+    "host", ["github.example.org", "10.0.0.1", "[fe80::1]", "localhost.example.org", "127.0.0.1.nip.io"]
+)
+def test_a_key_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch, key: str, host: str) -> None:
+    why = "must begin with https://; a key would be sent in the clear"
+    assert refused(monkeypatch, **{key: f"http://{host}/v2"}) == f"{key}: {why}"
+    for local in ("127.0.0.1", "127.9.9.9", "[::1]", "localhost"):
+        loaded(monkeypatch, **{key: f"http://{local}:8080/v2"})
+    loaded(monkeypatch, **{key: f"https://{host}/v2"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://bridge:db_secret@host/db",
+        "postgresql://host/db?password=db_secret",
+        "postgresql:///?sslpassword=db_secret",
+    ],
+)
+def test_a_databases_password_comes_from_the_environment_and_is_masked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    assert loaded(monkeypatch, BRIDGE_DATABASE_URL=url).secrets()[-1] == "db_secret"
+    monkeypatch.delenv("BRIDGE_DATABASE_URL")
+    line = refused(monkeypatch, toml(tmp_path, f"[bridge]\ndatabase_url = '{url}'"))
+    assert "bridge.toml: bridge.database_url: must hold no password; set BRIDGE_DATABASE_URL" in line
+    assert "db_secret" not in line
+
+
+@pytest.mark.parametrize("state", ["/a?b", "/a%41", "/a#b", "/a b"])
+def test_the_ledgers_place_may_have_any_name(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    url = loaded(monkeypatch, XDG_STATE_HOME=state).database_url
+    assert database_url.parse(url).database == f"{state}/runpod-actions-bridge/ledger.sqlite3"
+
+
+def test_a_machine_without_a_home_directory_is_told_to_name_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert refused(monkeypatch).startswith("BRIDGE_DATABASE_URL: missing; set it")
+    assert loaded(monkeypatch, BRIDGE_DATABASE_URL="sqlite://").database_url == "sqlite://"
+
+
+@pytest.mark.parametrize("through", ["option", "variable"])
+def test_the_files_path_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, through: str) -> None:
+    toml(tmp_path, "[bridge]\nprefix = 'filed'")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = "~/bridge.toml"
+    config = loaded(monkeypatch, Path(path)) if through == "option" else loaded(monkeypatch, BRIDGE_CONFIG=path)
+    assert config.prefix == "filed"
+    assert (
+        refused(monkeypatch, Path("~nosuchuser/b.toml")) == "~nosuchuser/b.toml: cannot be read: there is no such user"
+    )
+
+
+def test_a_repository_in_two_spellings_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loaded(monkeypatch, GITHUB_ORG="", GITHUB_REPOSITORIES="Acme/Web,acme/api,acme/web")
+    assert (config.owner, config.repositories) == ("Acme", ("Acme/Web", "acme/api"))
+
+
+def test_a_route_for_anothers_repository_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = toml(tmp_path, "[[route]]\nname = 'a'\nrepositories = ['Acme/web', 'other/x']")
+    assert refused(monkeypatch, path) == "route a: repositories: other/x is not acme's; run one bridge per owner"
+
+
+def test_implied_labels_that_a_route_writes_out_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = toml(
+        tmp_path, "[[route]]\nname = 'a'\nlabels = ['Self-Hosted', 'Linux', 'X64', 'A100']\n[[route]]\nname = 'b'"
+    )
+    written, common = loaded(monkeypatch, path, BRIDGE_LABELS="self-hosted,gpu").routes
+    assert (written.labels, common.labels) == ({"a100"}, {"gpu"})
+
+
+@pytest.mark.parametrize("labels", [",", " ", "self-hosted, LINUX"])
+def test_labels_that_leave_none_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: str) -> None:
+    why = "no label is left; give one beside self-hosted, linux, x64, which are implied"
+    assert refused(monkeypatch, BRIDGE_LABELS=labels) == f"BRIDGE_LABELS: {why}"
+    monkeypatch.delenv("BRIDGE_LABELS")
+    assert refused(monkeypatch, toml(tmp_path, "[bridge]\nlabels = []")) == f"BRIDGE_LABELS: {why}"
+    path = toml(tmp_path, "[[route]]\nname = 'a'\nlabels = ['x64']")
+    assert refused(monkeypatch, path) == f"route a: labels: {why}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[[route]]\nname = 'a'\nlabel = ['x']", "route.0.label: no such setting"),
+        ("[[route]]\nname = 'a'\njob_timeout = -1", "route.0.job_timeout: "),
+        ("[[route]]\nname = 'a'\njob_timeout = nan", "route.0.job_timeout: "),
+        ("[[route]]\nname = 'a'\ncredentials = 'magic'", "route.0.credentials: "),
+        ("[[route]]\nname = 'a'\nlabels = []", "route.0.labels: "),
+        ("[[route]]\nname = 'a'\nlabels = ['a,b']", "route.0.labels.0: "),
+        ("[github]\npat = 'ghp_x'", "github.pat: no such setting"),
+        ("[github]\napp_private_key = 'PEM'", "github.app_private_key: no such setting"),
+        ("[runpod]\napi_key = 'rp_x'", "runpod.api_key: no such setting"),
+        ("x = ", "not TOML"),
+        ("[github]\napp_id = " + "9" * 5000, "not TOML"),
+        ("x = " + "[" * 5000, "not TOML"),
+    ],
+)
+def test_a_bad_key_or_value_in_the_file_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, line: str
+) -> None:
+    assert f"bridge.toml: {line}" in refused(monkeypatch, toml(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("route", "why"),
+    [
+        ("queue_timeout = 90000", "queue_timeout is over 86400 s"),
+        ("job_timeout = 604800", "RunPod keeps a request for at most 604800 s"),
+    ],
+)
+def test_timeouts_that_github_or_runpod_would_cut_short_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, route: str, why: str
+) -> None:
+    assert why in refused(monkeypatch, toml(tmp_path, f"[[route]]\nname = 'a'\n{route}"))
+
+
+def test_two_routes_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = toml(tmp_path, "[[route]]\nname = 'a'\n[[route]]\nname = 'a'")
+    assert refused(monkeypatch, path) == "route.name: a is used twice; give each route its own name"
+
+
+def test_secrets_are_in_no_repr_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loaded(monkeypatch)
+    assert config.github == Pat(token="ghp_secret")
+    assert config.secrets() == ("ghp_secret", "rp_secret")
+    assert "secret" not in repr(config)
+    assert "secret" not in refused(monkeypatch, GITHUB_APP_INSTALLATION_ID="ghp_secret")
+
+
+def test_every_setting_is_documented() -> None:
+    settings = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
+    for name in Environment.model_fields:
+        assert f"`{name.upper()}`" in settings
+    for table, model in File.model_fields.items():
+        shape: Any = model.annotation
+        fields = getattr(shape, "model_fields", None) or shape.__args__[0].model_fields
+        for key in fields:
+            assert f"`{table}.{key}`" in settings, f"{table}.{key} is not in docs/settings.md"

@@ -1,0 +1,109 @@
+"""Events are acted upon at once, however far apart looks are: an event pass reads the runners that it needs."""
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bridge.controller.observe import STALE
+from bridge.controller.reconcile import Reconciler
+from bridge.core.model import EndpointHealth, Event, Runner
+from bridge.core.worker import Credentials
+from bridge.ledger import Ledger
+from tests.unit.controller.test_apply import SCOPE, Outside
+from tests.values import a_job, a_route, a_runner
+
+HOURLY = replace(SCOPE, interval=3600.0)
+
+
+class Counting(Outside):
+    """It notes whose runners were asked for, and may not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs = []
+        self.targets: list[str] = []
+        self.in_queue = 0
+
+    async def runners(self, target: str) -> tuple[Runner, ...]:
+        self.targets.append(target)
+        if error := self.refuse("runners"):
+            raise error
+        return tuple(a_runner(name, id=runner_id, online=False) for runner_id, name in self.registered.items())
+
+    async def health(self, endpoint: str) -> EndpointHealth:
+        return EndpointHealth(in_queue=self.in_queue)
+
+
+class Events:
+    """A service that hears of jobs, with looks an hour apart."""
+
+    def __init__(self, database_url: str, scope: Any = HOURLY) -> None:
+        self.outside = Counting()
+        self.ledger = Ledger.open(database_url, self.outside.time)
+        made: Any = self.outside
+        self.reconciler = Reconciler(scope, made, made, self.ledger, None, clock=self.outside.time)
+
+    async def hear(self, job_id: int, **given: Any) -> int:
+        """A job is queued; how many runners the pass that hears of it asks for."""
+        now = self.outside.now
+        job = a_job(job_id, created_at=now, **given)
+        event = Event(guid=f"guid-{job_id}", at=now, job=job)
+        await self.ledger.transact(lambda transaction: transaction.hear([event]))
+        return len((await self.reconciler.event_pass()).submitted)
+
+    def run(self, main: Any) -> None:
+        try:
+            asyncio.run(main(self))
+        finally:
+            self.ledger.close()
+
+
+@pytest.mark.parametrize("after", [0, STALE + 1, 3000, 4000])
+def test_an_event_is_acted_upon_at_once_whatever_the_interval(database_url: str, after: float) -> None:
+    async def main(service: Events) -> None:
+        await service.reconciler.resync()
+        service.outside.now += after
+        assert await service.hear(1) == 1
+        assert len(service.outside.targets) == 1 + (after > STALE)
+        assert await service.hear(2) == 1
+        assert len(service.outside.targets) == 1 + (after > STALE), "it has just been read"
+
+    Events(database_url).run(main)
+
+
+def test_an_event_is_acted_upon_before_the_first_look_too(database_url: str) -> None:
+    async def main(service: Events) -> None:
+        assert await service.hear(1) == 1
+
+    Events(database_url).run(main)
+
+
+def test_with_nothing_queued_an_event_costs_no_call(database_url: str) -> None:
+    async def main(service: Events) -> None:
+        await service.reconciler.event_pass()
+        assert not service.outside.targets
+
+    Events(database_url).run(main)
+
+
+def test_each_repository_is_read_where_its_job_waits(database_url: str) -> None:
+    async def main(service: Events) -> None:
+        assert await service.hear(1, repository="acme/Web") == 1
+        assert service.outside.targets == ["repos/acme/web"]
+
+    many = tuple(f"acme/r{number}" for number in range(200))
+    Events(database_url, replace(HOURLY, organisation=None, repositories=("acme/Web", *many))).run(main)
+
+
+def test_a_lost_ledgers_requests_are_counted_before_an_event_asks_for_another(database_url: str) -> None:
+    """In token modes only the endpoint's health shows them."""
+    tokens = replace(HOURLY, routes=(a_route(credentials=Credentials.REGISTRATION),))
+
+    async def main(service: Events) -> None:
+        service.outside.now, service.outside.in_queue = time.time(), 1  # the ledger is new
+        assert await service.hear(1) == 0
+
+    Events(database_url, tokens).run(main)

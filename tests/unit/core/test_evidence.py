@@ -1,0 +1,306 @@
+"""What idle runners tell about queued jobs: who waits, for how long, and what makes them try again."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bridge.core.actions import Plan
+from bridge.core.evidence import (
+    FIRST_PAUSE,
+    FIRST_PROBE,
+    FRESH_PROBE,
+    GIVEN_UP,
+    HELD_PAUSE,
+    LONGEST_PAUSE,
+    LONGEST_PROBE,
+    SLOT,
+    SLOTS,
+    TURN,
+    UNTRIED,
+    YOUNG,
+    Rounds,
+    judge,
+)
+from bridge.core.idle import PROBE, QUIET
+from bridge.core.model import JobStatus
+from bridge.core.plan import plan
+from bridge.core.snapshot import Snapshot
+from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, State
+from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+
+POOL = Pool("gpu", ORG)
+HOUR = 3600.0
+
+
+def idle(ended: float, seconds: float = 300.0, **given: Any) -> IdleRunner:
+    return IdleRunner(pool=POOL, began=ended - seconds, ended=ended, **given)
+
+
+def series(*ends: float) -> tuple[IdleRunner, ...]:
+    return tuple(idle(end) for end in ends)
+
+
+def stuck(*jobs: int, **given: Any) -> Snapshot:
+    """Jobs queued for a long time."""
+    queued = tuple(a_job(n, run_id=n) for n in jobs)
+    return a_snapshot(jobs=queued, queued_since=dict.fromkeys(jobs, NOW - 20 * HOUR), **given)
+
+
+def names(decided: Plan) -> list[str]:
+    return [claim.name for claim in decided.claims]
+
+
+def why(decided: Plan, job_id: int = 1) -> str:
+    return next(skip.why for skip in decided.skips if skip.job_id == job_id)
+
+
+def test_runners_that_are_idle_together_are_one_round() -> None:
+    assert Rounds([idle(NOW, 300), idle(NOW + 1, 290), idle(NOW + 400, 300)]).after(0.0) == [NOW, NOW + 400]
+
+
+def test_a_runner_is_evidence_only_if_it_listened_for_a_minute_beside_the_queued_job() -> None:
+    assert Rounds([idle(NOW, 59)]).after(0.0) == []
+    assert Rounds([idle(NOW, 300)]).after(NOW - 59) == []
+    assert Rounds([idle(NOW, 300)]).after(NOW - 60) == [NOW]
+
+
+@pytest.mark.parametrize(
+    ("times", "pause"), [(1, FIRST_PAUSE), (2, 2 * FIRST_PAUSE), (4, 8 * FIRST_PAUSE), (9, LONGEST_PAUSE)]
+)
+def test_the_pause_before_a_stuck_jobs_next_try_doubles_up_to_hours(times: int, pause: float) -> None:
+    snapshot = stuck(1, idle=series(*(NOW - 400.0 * n for n in range(times))))
+    assert not plan(snapshot, NOW + pause - 1).claims
+    assert why(plan(snapshot, NOW)).startswith("stuck: ")
+    assert names(plan(snapshot, NOW + pause)) == ["runpod-1-1"]
+
+
+def test_a_job_queued_since_then_is_served_at_once() -> None:
+    snapshot = stuck(1, 2, idle=series(NOW - 10), last_taken={POOL: NOW - 5})
+    fresh = replace(snapshot, queued_since={**snapshot.queued_since, 2: NOW - 30})
+    assert names(plan(fresh, NOW)) == ["runpod-2-1"]
+
+
+def test_evidence_ends_when_a_job_that_was_queued_meanwhile_ran_later() -> None:
+    assert names(plan(stuck(1, 2, idle=(idle(NOW - 10, refuted=True),)), NOW)) == ["runpod-1-1", "runpod-2-1"]
+
+
+def test_a_job_is_given_up_a_day_after_its_first_claim() -> None:
+    history = {1: JobHistory(generation=7, attempts=0, last_claim=NOW, last_end=NOW - 1, first_claim=NOW - GIVEN_UP)}
+    snapshot = stuck(1, history=history, seen_at={1: NOW})
+    assert why(plan(snapshot, NOW)) == "given up: 7 runners in a day did not get it; `retry 1` tries again"
+    assert names(plan(snapshot, NOW - 1)) == ["runpod-1-8"]
+
+
+# --- several jobs ---
+
+
+def test_where_several_jobs_are_stuck_one_runner_at_a_time_tries_for_their_pool() -> None:
+    snapshot = stuck(1, 2, 3, idle=series(NOW))
+    assert not plan(snapshot, NOW + FIRST_PROBE - 1).claims
+    decided = plan(snapshot, NOW + FIRST_PROBE)
+    assert names(decided) == ["runpod-1-1"]
+    assert why(decided, 2).startswith("GitHub gives no runner of route gpu a job: 3 jobs are stuck")
+
+
+def test_no_second_runner_tries_while_the_first_waits() -> None:
+    waiting = a_submission(1, State.SUBMITTED)
+    assert not plan(stuck(1, 2, 3, idle=series(NOW), submissions=(waiting,)), NOW + HOUR).claims
+
+
+def test_the_pauses_between_tries_grow_to_half_an_hour() -> None:
+    snapshot = stuck(1, 2, idle=series(*(NOW - 2000.0 * n for n in range(8))))
+    assert not plan(snapshot, NOW + LONGEST_PROBE - 1).claims
+    assert plan(snapshot, NOW + LONGEST_PROBE).claims
+
+
+def test_a_job_taken_in_the_pool_ends_the_single_tries() -> None:
+    """What is left is the evidence against each job."""
+    snapshot = stuck(1, 2, idle=series(NOW), last_taken={POOL: NOW + 1})
+    assert names(plan(snapshot, NOW + FIRST_PAUSE)) == ["runpod-1-1", "runpod-2-1"]
+
+
+def test_a_new_job_of_a_repository_with_stuck_jobs_waits_two_minutes_and_of_another_not_at_all() -> None:
+    same, other = a_job(3), a_job(4, repository="acme/api")
+    snapshot = stuck(1, 2, idle=series(NOW - 1))
+    with_same = replace(snapshot, jobs=(*snapshot.jobs, same), queued_since={**snapshot.queued_since, 3: NOW})
+    assert not plan(with_same, NOW).claims
+    assert names(plan(with_same, NOW - 1 + FRESH_PROBE)) == ["runpod-3-1"]
+    with_other = replace(snapshot, jobs=(*snapshot.jobs, other), queued_since={**snapshot.queued_since, 4: NOW})
+    assert names(plan(with_other, NOW)) == ["runpod-4-1"]
+
+
+# --- max-parallel ---
+
+
+def matrix(queued: int, running: int, uses: tuple[RunnerUse, ...]) -> Snapshot:
+    jobs = [a_job(n, run_id=9) for n in range(1, queued + 1)]
+    jobs += [a_job(100 + n, run_id=9, status=JobStatus.IN_PROGRESS, runner_name="x") for n in range(running)]
+    since = dict.fromkeys(range(1, queued + 1), NOW - HOUR)
+    return a_snapshot(jobs=tuple(jobs), queued_since=since, idle=series(NOW - 100), uses=uses)
+
+
+def use(began: float, ended: float | None) -> RunnerUse:
+    return RunnerUse(run_id=9, pool=POOL, began=began, ended=ended)
+
+
+def test_a_run_whose_runners_were_idle_beside_its_own_jobs_gets_no_more_than_it_ever_used() -> None:
+    both = (use(NOW - 900, None), use(NOW - 800, None))
+    decided = plan(matrix(8, 2, both), NOW)
+    assert not decided.claims
+    assert why(decided) == "2 jobs of its run are in progress, and it never used more than 2 runners at a time"
+
+
+def test_a_run_that_was_held_back_by_an_incident_is_tried_with_one_runner_more() -> None:
+    snapshot = matrix(8, 1, (use(NOW - 900, None),))
+    due = NOW - 100 + HELD_PAUSE
+    assert not plan(snapshot, due - 1).claims
+    assert names(plan(snapshot, due)) == ["runpod-1-1"]
+
+
+def test_jobs_of_another_route_in_the_same_run_are_none_of_its_matrix() -> None:
+    """Else a matrix with max-parallel would wait for a long job of the run that has nothing to do with it."""
+    snapshot = matrix(8, 0, (use(NOW - 900, NOW - 5),))
+    others = [a_job(200, run_id=9, labels=("runpod", "cpu")), a_job(201, run_id=9, labels=("ubuntu-latest",))]
+    running = tuple(replace(job, status=JobStatus.IN_PROGRESS, runner_name="x") for job in others)
+    routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"))
+    assert names(plan(replace(snapshot, jobs=(*snapshot.jobs, *running), routes=routes), NOW)) == ["runpod-1-1"]
+
+
+def test_thousands_of_jobs_beside_thousands_of_idle_runners_are_judged_in_time() -> None:
+    """A pass plans while nothing else can be written."""
+    jobs = range(1, 3001)
+    idle_all_day = tuple(idle(NOW - 20 * HOUR + 20 * n, 100.0) for n in range(3000))
+    snapshot = stuck(*jobs, idle=idle_all_day)
+    began = time.process_time()
+    judge(snapshot, {POOL: snapshot.jobs}, NOW)
+    assert time.process_time() - began < 2.0
+
+
+def test_when_one_of_its_jobs_ends_the_next_gets_a_runner_at_once() -> None:
+    one_ended = (use(NOW - 900, NOW - 5), use(NOW - 800, None))
+    assert names(plan(matrix(8, 1, one_ended), NOW)) == ["runpod-1-1"]
+
+
+def test_a_run_none_of_whose_jobs_runs_is_stuck_like_any_other() -> None:
+    before = (use(NOW - 900, NOW - 700),)
+    assert why(plan(matrix(8, 0, before), NOW)).startswith("stuck: ")
+
+
+# --- fair shares ---
+
+
+def repositories(*counts: int, max_workers: int) -> Snapshot:
+    """Each with so many jobs, those of the first queued first."""
+    ids = iter(range(1, 100))
+    jobs = [a_job(next(ids), repository=f"acme/{n}") for n, count in enumerate(counts) for _ in range(count)]
+    return a_snapshot(
+        organisation=None,
+        routes=(a_route(max_workers=max_workers),),
+        jobs=tuple(jobs),
+        runners={f"repos/acme/{n}": () for n in range(len(counts))},
+    )
+
+
+def test_the_pools_of_a_route_share_its_max_workers() -> None:
+    assert names(plan(repositories(5, 1, 1, max_workers=4), NOW)) == [
+        "runpod-1-1", "runpod-6-1", "runpod-7-1", "runpod-2-1",
+    ]  # fmt: skip
+
+
+def test_jobs_with_less_evidence_come_first() -> None:
+    snapshot = repositories(1, 1, max_workers=1)
+    against = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - HOUR, ended=NOW - HOUR + 300)
+    doubted = replace(snapshot, idle=(against,), queued_since={1: NOW - 2 * HOUR, 2: NOW - 10})
+    assert names(plan(doubted, NOW)) == ["runpod-2-1"]
+
+
+def test_a_job_that_was_stuck_gets_its_turn_although_the_route_never_lacks_others() -> None:
+    snapshot = repositories(1, 1, max_workers=1)
+    before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 300, ended=NOW)
+    snapshot = replace(snapshot, idle=(before,), queued_since={1: NOW - 400})
+    busy_until = NOW + FIRST_PAUSE + TURN
+    assert names(plan(snapshot, busy_until - 1)) == ["runpod-2-1"]
+    assert names(plan(snapshot, busy_until)) == ["runpod-1-1"]
+
+
+def listening(number: int, seconds: float, repository: str = "acme/0") -> Any:
+    target = f"repos/{repository}"
+    return a_submission(number, State.STARTED, since=NOW - seconds, pool=Pool("gpu", target))
+
+
+def with_runners(snapshot: Snapshot, *submissions: Any, **given: Any) -> Snapshot:
+    listed: dict[str, Any] = {target: [] for target in snapshot.runners}
+    for s in submissions:
+        listed[s.pool.target].append(a_runner(s.name, id=100 + s.job_id))
+    runners = {target: tuple(found) for target, found in listed.items()}
+    return replace(snapshot, submissions=submissions, runners=runners, **given)
+
+
+def test_an_idle_runner_makes_room_for_a_job_of_another_repository() -> None:
+    """At the route's cap: its own jobs are stuck, and it has listened for a minute."""
+    snapshot = repositories(2, 1, max_workers=1)
+    since = dict.fromkeys((1, 2, 3), NOW - HOUR)
+    assert not plan(with_runners(snapshot, listening(1, 59.0), queued_since=since), NOW).withdrawals
+    decided = plan(with_runners(snapshot, listening(1, 61.0), queued_since=since), NOW)
+    assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-1-1", State.NO_JOB)]
+
+
+# --- runners that listen for nothing ---
+
+
+def idlers(count: int, seconds: float, **given: Any) -> Snapshot:
+    snapshot = repositories(count, max_workers=50)
+    since = dict.fromkeys(range(1, count + 1), NOW - HOUR)
+    given = {"queued_since": since, **given}
+    return with_runners(snapshot, *(listening(n, seconds + n) for n in range(1, count + 1)), **given)
+
+
+def withdrawn(snapshot: Snapshot) -> list[str]:
+    return [w.submission.name for w in plan(snapshot, NOW).withdrawals]
+
+
+def test_of_several_runners_that_listen_for_nothing_only_one_is_kept() -> None:
+    assert withdrawn(idlers(4, QUIET)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
+    assert withdrawn(idlers(4, QUIET - 10)) == []
+
+
+def test_runners_of_a_pool_in_which_a_job_was_taken_lately_are_kept() -> None:
+    taken = {Pool("gpu", "repos/acme/0"): NOW - 60}
+    assert withdrawn(idlers(4, QUIET, last_taken=taken)) == []
+
+
+def test_jobs_queued_just_now_keep_their_runners() -> None:
+    since = {1: NOW - HOUR, 2: NOW - 5, 3: NOW - 5, 4: NOW - 5}
+    assert withdrawn(idlers(4, QUIET, queued_since=since)) == ["runpod-4-1"]
+
+
+def test_the_next_runner_of_a_pool_whose_last_one_was_idle_is_kept_for_two_minutes() -> None:
+    before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 1000, ended=NOW - 500)
+    assert withdrawn(idlers(1, PROBE - 10, idle=(before,))) == []
+    assert withdrawn(idlers(1, PROBE, idle=(before,))) == ["runpod-1-1"]
+    assert withdrawn(idlers(1, PROBE)) == []
+
+
+# --- each pass with a new ledger ---
+
+
+def unknown(age: float, born: float = 0.0) -> Plan:
+    job = a_job(1, created_at=NOW - age)
+    return plan(a_snapshot(jobs=(job,), ledger_born=NOW - born), NOW)
+
+
+def test_a_new_ledger_serves_a_job_of_less_than_an_hour() -> None:
+    assert names(unknown(UNTRIED - 1)) == ["runpod-1-1"]
+
+
+def test_a_new_ledger_tries_an_older_job_every_four_hours_and_gives_it_up_after_a_day() -> None:
+    slots = [n for n in range(1, 288) if unknown(n * SLOT + 1).claims]
+    assert slots == [*range(1, 12), *range(SLOTS, 288, SLOTS)]
+    assert why(unknown(GIVEN_UP + 1)) == "given up: it is queued for over a day, and this ledger is new"
+
+
+def test_a_ledger_that_lasts_serves_it_after_ten_minutes() -> None:
+    assert not unknown(2 * HOUR).claims
+    assert names(unknown(2 * HOUR, born=YOUNG + 1)) == ["runpod-1-1"]

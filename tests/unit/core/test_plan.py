@@ -1,0 +1,343 @@
+"""The one decision: demand, supply, caps, names, and a reason for whatever is left alone."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.core.actions import Plan
+from bridge.core.evidence import FAILED_PAUSE, MAX_FAILURES
+from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
+from bridge.core.plan import plan
+from bridge.core.snapshot import Snapshot
+from bridge.core.submissions import OPEN_STATES, WAITING_STATES, JobHistory, Pool, State, Submission
+from bridge.core.surplus import MOST_HELD
+from bridge.core.worker import Credentials, Reason
+from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+
+IN_QUEUE = RequestStatus.IN_QUEUE
+
+
+def names(decided: Plan) -> list[str]:
+    return [claim.name for claim in decided.claims]
+
+
+def why(decided: Plan, job_id: int) -> str:
+    return next(skip.why for skip in decided.skips if skip.job_id == job_id)
+
+
+def test_each_queued_job_gets_a_runner_of_its_own_name() -> None:
+    decided = plan(a_snapshot(jobs=(a_job(1), a_job(2))), NOW)
+    assert names(decided) == ["runpod-1-1", "runpod-2-1"]
+    assert not decided.skips
+
+
+def test_supply_that_waits_is_not_asked_for_again() -> None:
+    decided = plan(a_snapshot(jobs=(a_job(1),), submissions=(a_submission(1),)), NOW)
+    assert not decided.claims
+    assert why(decided, 1) == "already asked for: runner runpod-1-1 is submitted"
+
+
+def test_a_runner_taken_by_another_job_is_replaced() -> None:
+    """A thief's job is in progress on job 1's runner: job 1 needs another, under a new name."""
+    thief = a_job(2, status=JobStatus.IN_PROGRESS, runner_name="runpod-1-1")
+    snapshot = a_snapshot(
+        jobs=(a_job(1), thief),
+        submissions=(a_submission(1),),
+        history={1: JobHistory(generation=1, attempts=0, last_claim=NOW - 60, last_end=0.0)},
+    )
+    decided = plan(snapshot, NOW)
+    assert names(decided) == ["runpod-1-2"]
+    assert [(m.to, m.held_job_id) for m in decided.transitions] == [(State.BUSY, 2)]
+
+
+def test_the_oldest_jobs_come_first_up_to_max_workers_and_the_others_are_told_why() -> None:
+    routes = (a_route(max_workers=2),)
+    decided = plan(a_snapshot(routes=routes, jobs=(a_job(3), a_job(1), a_job(2))), NOW)
+    assert names(decided) == ["runpod-1-1", "runpod-2-1"]
+    assert why(decided, 3) == "route gpu is at its max_workers of 2"
+
+
+def test_max_workers_holds_over_all_repositories_of_a_route() -> None:
+    jobs = (a_job(1, repository="acme/a"), a_job(2, repository="acme/b"))
+    snapshot = a_snapshot(
+        organisation=None,
+        routes=(a_route(max_workers=1),),
+        jobs=jobs,
+        runners={"repos/acme/a": (), "repos/acme/b": ()},
+    )
+    assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
+
+
+def test_a_repositorys_name_is_the_same_in_any_case() -> None:
+    """Configured by a person, and told by GitHub as its owner wrote it."""
+    snapshot = a_snapshot(
+        organisation=None,
+        jobs=(a_job(1, repository="acme/Web"),),
+        submissions=(a_submission(2, pool=Pool("gpu", "repos/acme/web")),),
+        runners={"repos/acme/web": (a_runner("runpod-2-1", id=102, online=False),)},
+    )
+    assert why(plan(snapshot, NOW), 1) == "already asked for: 1 waiting runners can take it"
+
+
+def test_jobs_that_match_no_route_are_left_alone_with_the_reason() -> None:
+    decided = plan(a_snapshot(jobs=(a_job(1, labels=("ubuntu-latest",)),)), NOW)
+    assert not decided.claims
+    assert why(decided, 1) == 'no route has any of the labels "ubuntu-latest"'
+
+
+def test_a_registration_that_nothing_needs_is_deleted_by_a_look_not_again_by_every_pass_on_events() -> None:
+    """Such a pass has only the last look's list, on which the runner stands until the next one."""
+    ended = a_submission(1, State.FAILED, since=NOW - 30)
+    snapshot = a_snapshot(submissions=(ended,), runners={ORG: (a_runner(ended.name, online=False),)})
+    assert [item.runner.name for item in plan(snapshot, NOW).garbage] == [ended.name]
+    on_events = replace(snapshot, runners_at={ORG: NOW - 10})
+    assert not plan(on_events, NOW).garbage
+
+
+def test_without_a_ledger_our_runners_are_supply_until_their_lease_ends_then_swept() -> None:
+    """A fresh container finds a runner that it knows nothing of."""
+    stranger = a_runner("runpod-1-1", online=False)
+    snapshot = a_snapshot(jobs=(a_job(1),), runners={ORG: (stranger,)}, ledger_born=NOW)
+    assert not plan(snapshot, NOW).claims
+    later = NOW + a_route().lease
+    decided = plan(snapshot, later)
+    assert names(decided) == ["runpod-1-2"]
+    assert [item.runner.name for item in decided.garbage] == ["runpod-1-1"]
+
+
+def test_a_busy_stranger_counts_against_the_cap_but_is_no_supply() -> None:
+    stranger = a_runner("runpod-9-1", busy=True)
+    snapshot = a_snapshot(routes=(a_route(max_workers=1),), jobs=(a_job(1),), runners={ORG: (stranger,)})
+    assert not plan(snapshot, NOW).claims
+    roomy = replace(snapshot, routes=(a_route(max_workers=2),))
+    assert names(plan(roomy, NOW)) == ["runpod-1-1"]
+
+
+def test_the_runners_of_others_are_never_touched() -> None:
+    others = (
+        a_runner("builder-1"),
+        a_runner("runpod-1-1", labels=("self-hosted", "gpu")),  # our name by chance, not our label
+        a_runner("other-1-1"),
+    )
+    decided = plan(a_snapshot(runners={ORG: others}), NOW + 1e9)
+    assert not decided.garbage
+
+
+def test_a_registration_whose_submission_ended_is_swept_unless_it_is_busy() -> None:
+    ended = a_submission(1, State.FAILED, reason=Reason.CRASHED)
+    snapshot = a_snapshot(submissions=(ended,), runners={ORG: (a_runner(ended.name),)})
+    assert [item.runner.name for item in plan(snapshot, NOW).garbage] == [ended.name]
+    busy = replace(snapshot, runners={ORG: (a_runner(ended.name, busy=True),)})
+    assert not plan(busy, NOW).garbage
+
+
+def test_a_refused_name_is_anothers_runner_and_adopted_as_supply() -> None:
+    refused = a_submission(1, State.FAILED, reason=Reason.NAME_TAKEN, runner_id=None)
+    snapshot = a_snapshot(jobs=(a_job(1),), submissions=(refused,), runners={ORG: (a_runner(refused.name),)})
+    decided = plan(snapshot, NOW)
+    assert not decided.claims
+    assert not decided.garbage
+
+
+def test_in_token_modes_requests_that_nothing_explains_are_supply_for_one_lease() -> None:
+    route = a_route(credentials=Credentials.REGISTRATION)
+    snapshot = a_snapshot(
+        routes=(route,),
+        jobs=(a_job(1), a_job(2)),
+        health={"ep-1": EndpointHealth(in_queue=1)},
+        ledger_born=NOW,
+    )
+    assert len(plan(snapshot, NOW).claims) == 1
+    assert len(plan(snapshot, NOW + route.lease + 1).claims) == 2
+
+
+def test_requests_that_no_job_needs_any_more_are_taken_back_newest_first() -> None:
+    pair = (a_submission(1, created_at=NOW - 90), a_submission(2, created_at=NOW - 10))
+    requests = {s.id: Request(id="r", status=IN_QUEUE) for s in pair}
+    cancelled = a_job(2, status=JobStatus.COMPLETED, conclusion="cancelled")
+    decided = plan(a_snapshot(jobs=(a_job(1), cancelled), submissions=pair, requests=requests), NOW)
+    assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-2-1", State.CANCELLED)]
+
+
+def test_in_token_modes_too_and_a_runner_that_is_listed_is_deleted_first() -> None:
+    unseen = a_submission(1, credentials=Credentials.REGISTRATION, runner_id=None)
+    requests = {unseen.id: Request(id="r", status=IN_QUEUE)}
+    snapshot = a_snapshot(submissions=(unseen,), requests=requests)
+    assert [(w.to, w.runner_id) for w in plan(snapshot, NOW).withdrawals] == [(State.CANCELLED, None)]
+    offline = a_runner(unseen.name, id=77, online=False)
+    listed = replace(snapshot, runners={ORG: (offline,)})
+    assert [(w.to, w.runner_id) for w in plan(listed, NOW).withdrawals] == [(State.CANCELLED, 77)]
+    runs = replace(snapshot, requests={unseen.id: Request(id="r", status=RequestStatus.IN_PROGRESS)})
+    assert not plan(runs, NOW).withdrawals
+
+
+def test_in_token_modes_so_many_are_taken_back_at_a_time() -> None:
+    """Each costs GitHub a registration."""
+    rows = [a_submission(n, credentials=Credentials.APP, runner_id=None) for n in range(MOST_HELD + 5)]
+    requests = {s.id: Request(id="r", status=IN_QUEUE) for s in rows}
+    snapshot = a_snapshot(submissions=tuple(rows), requests=requests)
+    assert len(plan(snapshot, NOW).withdrawals) == MOST_HELD
+    registered = replace(snapshot, submissions=tuple(replace(s, credentials=Credentials.JIT) for s in rows))
+    assert len(plan(registered, NOW).withdrawals) == MOST_HELD + 5
+
+
+def test_a_job_whose_runners_keep_failing_is_tried_ever_more_rarely() -> None:
+    history = {1: JobHistory(generation=5, attempts=MAX_FAILURES, last_claim=NOW - 60, last_end=NOW - 50)}
+    snapshot = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW})
+    assert why(plan(snapshot, NOW), 1) == ("stuck: 5 runners failed before they took a job; the next try is in 14 min")
+    assert names(plan(snapshot, NOW - 60 + FAILED_PAUSE)) == ["runpod-1-6"]
+
+
+def test_the_next_try_of_a_stuck_job_is_not_taken_back_as_surplus() -> None:
+    history = {1: JobHistory(generation=6, attempts=MAX_FAILURES, last_claim=NOW - 5, last_end=NOW - 50)}
+    trying = a_submission(1, generation=6)
+    snapshot = a_snapshot(
+        jobs=(a_job(1),),
+        history=history,
+        submissions=(trying,),
+        requests={trying.id: Request(id="r", status=IN_QUEUE)},
+    )
+    assert plan(snapshot, NOW) == Plan(skips=plan(snapshot, NOW).skips)
+
+
+def test_a_job_is_asked_about_again_before_its_second_runner() -> None:
+    history = {1: JobHistory(generation=1, attempts=1, last_claim=NOW - 90, last_end=NOW - 10)}
+    stale = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW - 20})
+    assert why(plan(stale, NOW), 1) == "its last runner ended after GitHub was last asked about it"
+    assert names(plan(replace(stale, seen_at={1: NOW}), NOW)) == ["runpod-1-2"]
+
+
+def test_a_submission_that_left_after_the_look_began_still_covers_its_job() -> None:
+    """Another pass saw the job done; this pass's older look still shows it queued."""
+    done = a_submission(1, State.FINISHED, since=NOW + 1)
+    assert not plan(a_snapshot(jobs=(a_job(1),), submissions=(done,)), NOW + 2).claims
+
+
+def test_nothing_is_asked_for_while_githubs_runners_cannot_be_read() -> None:
+    decided = plan(a_snapshot(jobs=(a_job(1),), runners={}), NOW)
+    assert not decided.claims
+    assert why(decided, 1) == "GitHub's runners of orgs/acme have not been read lately"
+
+
+# --- properties ---
+
+ROUTES = (
+    a_route(name="gpu", labels=("runpod", "gpu"), max_workers=3),
+    a_route(name="cpu", labels=("runpod", "cpu"), max_workers=2, endpoint="ep-2"),
+)
+JOB_LABELS = st.sampled_from([("runpod", "gpu"), ("runpod", "cpu"), ("runpod",), ("ubuntu-latest",), ("gpu",)])
+JOB_STATUS = st.sampled_from([JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.IN_PROGRESS, JobStatus.WAITING])
+
+
+@st.composite
+def snapshots(draw: Any) -> Snapshot:
+    """Any mix of jobs, submissions in any state, runners and requests."""
+    ids = draw(st.lists(st.integers(1, 30), unique=True, max_size=12))
+    jobs = [a_job(i, labels=draw(JOB_LABELS), status=draw(JOB_STATUS)) for i in ids]
+    submissions: list[Submission] = []
+    runners: list[Runner] = []
+    requests: dict[str, Request] = {}
+    names = st.tuples(st.integers(1, 30), st.integers(1, 2))
+    for number, (job_id, generation) in enumerate(draw(st.lists(names, unique=True, max_size=8))):
+        route = draw(st.sampled_from(ROUTES))
+        row = a_submission(
+            job_id,
+            draw(st.sampled_from(list(State))),
+            generation=generation,
+            pool=Pool(route.name, ORG),
+            endpoint=route.endpoint,
+            since=NOW - draw(st.integers(1, 4000)),
+            lease_until=NOW + draw(st.integers(-10, 10)),
+            runner_id=number,
+        )
+        submissions.append(row)
+        if draw(st.booleans()):
+            runners.append(a_runner(row.name, id=number, busy=draw(st.booleans()), online=draw(st.booleans())))
+        if draw(st.booleans()):
+            requests[row.id] = Request(id=row.id, status=draw(st.sampled_from(list(RequestStatus))))
+    for number in range(draw(st.integers(0, 3))):
+        runners.append(a_runner(f"runpod-{500 + number}-1", id=90 + number, busy=draw(st.booleans())))
+    return a_snapshot(
+        jobs=tuple(jobs),
+        routes=ROUTES,
+        submissions=tuple(submissions),
+        runners={ORG: tuple(runners)},
+        requests=requests,
+        history={
+            s.job_id: JobHistory(generation=2, attempts=0, last_claim=s.created_at, last_end=0.0) for s in submissions
+        },
+    )
+
+
+def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
+    """The snapshot of the next pass, when everything planned was done and nothing else happened."""
+    left = {m.submission.id: m.to for m in decided.transitions} | {w.submission.id: w.to for w in decided.withdrawals}
+    gone = {w.submission.name for w in decided.withdrawals} | {s.runner.name for s in decided.garbage}
+    rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.looked_at) for s in snapshot.submissions]
+    rows += [
+        a_submission(
+            c.job_id, generation=c.generation, id=c.name, pool=c.pool, since=snapshot.looked_at, runner_id=1000 + i
+        )
+        for i, c in enumerate(decided.claims)
+    ]
+    runners = tuple(r for r in snapshot.runners[ORG] if r.name not in gone)
+    runners += tuple(a_runner(c.name, id=1000 + i, online=False) for i, c in enumerate(decided.claims))
+    history = dict(snapshot.history) | {
+        c.job_id: JobHistory(generation=c.generation, attempts=0, last_claim=NOW, last_end=0.0) for c in decided.claims
+    }
+    requests = {k: v for k, v in snapshot.requests.items() if k not in left}
+    return replace(snapshot, submissions=tuple(rows), runners={ORG: runners}, history=history, requests=requests)
+
+
+@settings(max_examples=300)
+@given(snapshots())
+def test_no_route_passes_its_cap_and_no_pool_its_demand(snapshot: Snapshot) -> None:
+    decided = plan(snapshot, NOW)
+    after = applied(snapshot, decided)
+    for route in ROUTES:
+        asked = [c for c in decided.claims if c.pool.route == route.name]
+        live = [s for s in after.submissions if s.pool.route == route.name and s.state in OPEN_STATES]
+        if asked:
+            assert len(live) <= route.max_workers
+            listed = {runner.id for runner in after.runners[ORG]}
+            waiting = [s for s in live if s.state in WAITING_STATES and s.runner_id in listed]
+            queued = [j for j in snapshot.jobs if j.status is JobStatus.QUEUED]
+            assert len(waiting) <= len(queued)
+
+
+@settings(max_examples=300)
+@given(snapshots())
+def test_a_second_plan_after_everything_was_done_asks_for_nothing_new(snapshot: Snapshot) -> None:
+    once = applied(snapshot, plan(snapshot, NOW))
+    again = plan(once, NOW)
+    twice = {c.job_id for c in plan(snapshot, NOW).claims} & {c.job_id for c in again.claims}
+    assert not twice
+
+
+@settings(max_examples=200)
+@given(snapshots(), st.randoms(use_true_random=False))
+def test_the_order_of_what_was_seen_changes_nothing(snapshot: Snapshot, chance: random.Random) -> None:
+    def shuffled(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(chance.sample(values, len(values)))
+
+    other = replace(
+        snapshot,
+        jobs=shuffled(snapshot.jobs),
+        submissions=shuffled(snapshot.submissions),
+        runners={ORG: shuffled(snapshot.runners[ORG])},
+    )
+    assert plan(other, NOW) == plan(snapshot, NOW)
+
+
+@settings(max_examples=200)
+@given(snapshots())
+def test_every_queued_job_is_either_asked_for_or_told_why_not(snapshot: Snapshot) -> None:
+    decided = plan(snapshot, NOW)
+    queued = {j.id for j in snapshot.jobs if j.status is JobStatus.QUEUED}
+    asked = [c.job_id for c in decided.claims]
+    told = [s.job_id for s in decided.skips]
+    assert sorted(asked + told) == sorted(queued)
+    assert len(set(names(decided))) == len(asked)

@@ -1,0 +1,405 @@
+"""What a job may not cost, what waits for a broken endpoint, and which jobs only look queued."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bridge.core.actions import Plan
+from bridge.core.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
+from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
+from bridge.core.naming import runner_labels
+from bridge.core.plan import plan
+from bridge.core.scope import Route
+from bridge.core.snapshot import Snapshot
+from bridge.core.submissions import JobHistory, Pool, State, Streak
+from bridge.core.worker import BOOT_ALLOWANCE, Credentials
+from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+
+
+def names(decided: Plan) -> list[str]:
+    return [claim.name for claim in decided.claims]
+
+
+def why(decided: Plan, job_id: int = 1) -> str:
+    return next(skip.why for skip in decided.skips if skip.job_id == job_id)
+
+
+# --- whose jobs are served ---
+
+
+def test_a_public_repositorys_job_is_refused_unless_its_route_allows_it() -> None:
+    snapshot = a_snapshot(jobs=(a_job(1, public=True), a_job(2)))
+    decided = plan(snapshot, NOW)
+    assert names(decided) == ["runpod-2-1"]
+    assert why(decided) == "its repository is public, and route gpu has no allow_public_repositories"
+    allowed = replace(snapshot, routes=(a_route(allow_public_repositories=True),))
+    assert names(plan(allowed, NOW)) == ["runpod-1-1", "runpod-2-1"]
+
+
+@pytest.mark.parametrize(
+    ("fork", "reason"),
+    [
+        (True, "its run comes from a fork, and route gpu has no allow_forks"),
+        (None, "whether its run comes from a fork is not known yet"),
+    ],
+)
+def test_a_forks_job_is_refused_and_one_of_unknown_origin_waits(fork: bool | None, reason: str) -> None:
+    snapshot = a_snapshot(jobs=(a_job(1, fork=fork), a_job(2)))
+    decided = plan(snapshot, NOW)
+    assert names(decided) == ["runpod-2-1"]
+    assert why(decided) == reason
+    allowed = replace(snapshot, routes=(a_route(allow_forks=True),))
+    assert names(plan(allowed, NOW)) == ["runpod-1-1", "runpod-2-1"]
+
+
+def test_public_and_from_a_fork_needs_both_allowed() -> None:
+    snapshot = a_snapshot(jobs=(a_job(1, public=True, fork=True),))
+    for allowed in ({"allow_forks": True}, {"allow_public_repositories": True}):
+        assert not plan(replace(snapshot, routes=(a_route(**allowed),)), NOW).claims
+    both = a_route(allow_forks=True, allow_public_repositories=True)
+    assert names(plan(replace(snapshot, routes=(both,)), NOW)) == ["runpod-1-1"]
+
+
+def test_a_refused_job_does_not_keep_a_request_waiting_for_it() -> None:
+    """Its repository was made public after its runner was asked for."""
+    asked = a_submission(1)
+    snapshot = a_snapshot(
+        jobs=(a_job(1, public=True),),
+        submissions=(asked,),
+        requests={asked.id: Request(id="r1", status=RequestStatus.IN_QUEUE)},
+    )
+    assert [w.to for w in plan(snapshot, NOW).withdrawals] == [State.CANCELLED]
+
+
+# --- endpoints whose workers break down ---
+
+
+def broken(failures: int = OPENS_AT, first: float = NOW - 10, last: float = NOW) -> Streak:
+    return Streak(failures=failures, first=first, last=last, reason="crashed")
+
+
+def after(streak: Streak, **given: Any) -> Snapshot:
+    return a_snapshot(jobs=(a_job(1), a_job(2)), streaks={"ep-1": streak}, **given)
+
+
+def test_two_breakdowns_stop_nothing() -> None:
+    assert len(plan(after(broken(OPENS_AT - 1)), NOW).claims) == 2
+
+
+def test_after_three_breakdowns_nothing_is_sent_until_a_probe_is_due() -> None:
+    decided = plan(after(broken()), NOW + SHORTEST - 20)
+    assert not decided.claims
+    assert why(decided) == "endpoint ep-1: its last 3 workers broke down (crashed); one is tried in 20 s"
+
+
+def test_a_broken_endpoint_is_probed_with_one_request_at_a_time() -> None:
+    due = NOW + SHORTEST
+    decided = plan(after(broken()), due)
+    assert names(decided) == ["runpod-1-1"]
+    assert why(decided, 2).endswith("one is being tried")
+    probing = after(broken(), submissions=(a_submission(1, created_at=NOW + 1, since=NOW + 1),))
+    assert not plan(probing, due).claims
+
+
+def test_a_request_from_before_the_last_breakdown_is_no_probe() -> None:
+    older = a_submission(3, created_at=NOW - 30, since=NOW - 30)
+    jobs = (a_job(1), a_job(2), a_job(3))
+    snapshot = replace(after(broken(), submissions=(older,)), jobs=jobs)
+    assert len(plan(snapshot, NOW + SHORTEST).claims) == 1
+
+
+def test_each_failed_probe_doubles_the_wait_up_to_a_longest() -> None:
+    first, last, waits = NOW, NOW, []
+    for _ in range(8):
+        due = probe_at(broken(first=first, last=last))
+        assert due
+        waits.append(due - last)
+        last = due
+    assert waits[:3] == [SHORTEST, SHORTEST, 2 * SHORTEST]
+    assert waits == sorted(waits)
+    assert waits[-1] == LONGEST
+
+
+def test_a_broken_endpoint_does_not_hold_up_another() -> None:
+    routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"))
+    jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
+    assert names(plan(replace(after(broken()), routes=routes, jobs=jobs), NOW)) == ["runpod-2-1"]
+
+
+def test_routes_that_share_a_broken_endpoint_share_its_probe() -> None:
+    routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu")))
+    jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
+    assert names(plan(replace(after(broken()), routes=routes, jobs=jobs), NOW + SHORTEST)) == ["runpod-1-1"]
+
+
+# --- why a request waits ---
+
+
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ({"throttled": 2}, "; RunPod has no capacity for its workers (throttled 2)"),
+        ({"unhealthy": 1}, "; its workers are unhealthy: see the endpoint's logs (unhealthy 1)"),
+        ({"initializing": 1}, "; its worker is starting (initializing 1)"),
+        ({"throttled": 2, "running": 1}, ""),
+        ({"throttled": 0}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_request_in_the_queue_says_what_its_workers_wait_for(workers: dict[str, int], said: str) -> None:
+    snapshot = a_snapshot(
+        jobs=(a_job(1),), submissions=(a_submission(1),), health={"ep-1": EndpointHealth(in_queue=1, workers=workers)}
+    )
+    assert why(plan(snapshot, NOW)) == f"already asked for: runner runpod-1-1 is submitted{said}"
+
+
+def test_a_runner_that_has_started_waits_for_no_worker() -> None:
+    snapshot = a_snapshot(
+        jobs=(a_job(1),),
+        submissions=(a_submission(1, State.STARTED),),
+        health={"ep-1": EndpointHealth(workers={"throttled": 2})},
+    )
+    assert why(plan(snapshot, NOW)) == "already asked for: runner runpod-1-1 is started"
+
+
+# --- jobs that only look queued ---
+
+COMPLETED = Request(id="r1", status=RequestStatus.COMPLETED, output={"outcome": "completed", "result": "Succeeded"})
+ONCE = {1: JobHistory(generation=1, attempts=0, last_claim=NOW - 60, last_end=0.0)}
+
+
+def test_a_request_that_runpod_calls_completed_before_github_names_its_job_asks_for_no_second_runner() -> None:
+    """RunPod's callback overtook GitHub's events: job 1 still looks queued, and has been done."""
+    asked = a_submission(1)
+    told = a_snapshot(
+        jobs=(a_job(1),), seen_at={1: NOW - 60}, submissions=(asked,), requests={asked.id: COMPLETED}, history=ONCE
+    )
+    decided = plan(told, NOW)
+    assert [m.to for m in decided.transitions] == [State.FINISHED]
+    assert not decided.claims
+
+
+def test_nor_for_another_job_that_its_runner_may_have_taken() -> None:
+    asked = a_submission(1)
+    jobs = (a_job(1), a_job(2))
+    told = a_snapshot(
+        jobs=jobs,
+        seen_at={1: NOW - 60, 2: NOW - 60},
+        submissions=(asked,),
+        requests={asked.id: COMPLETED},
+        history=ONCE,
+    )
+    assert len(plan(told, NOW).claims) == 1, "one of the two has been done, and any runner serves the other"
+
+
+def test_a_job_that_was_seen_queued_after_that_request_ended_gets_a_runner() -> None:
+    done = a_submission(1, State.FINISHED, since=NOW - 30)
+    later = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 10}, submissions=(done,), history=ONCE)
+    assert names(plan(later, NOW)) == ["runpod-1-2"]
+    earlier = replace(later, seen_at={1: NOW - 50})
+    assert not plan(earlier, NOW).claims
+
+
+@pytest.mark.parametrize("state", [State.NO_JOB, State.RELEASED, State.LOST, State.EXPIRED])
+def test_a_runner_that_provably_took_no_job_hides_none(state: State) -> None:
+    ended = a_submission(9, state, since=NOW - 30)
+    snapshot = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 50}, submissions=(ended,))
+    assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
+
+
+def test_a_runner_whose_job_is_known_and_done_hides_no_other() -> None:
+    ended = a_submission(9, State.FINISHED, since=NOW - 30, held_job_id=9)
+    snapshot = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 50}, submissions=(ended,))
+    assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
+
+
+def test_one_runner_hides_one_job_however_many_look_queued() -> None:
+    ended = a_submission(9, State.FINISHED, since=NOW - 30)
+    jobs = tuple(a_job(n) for n in (1, 2, 3))
+    seen = dict.fromkeys((1, 2, 3), NOW - 50)
+    assert len(plan(a_snapshot(jobs=jobs, seen_at=seen, submissions=(ended,)), NOW).claims) == 2
+
+
+# --- token modes: what only an endpoint's health shows ---
+
+TOKENS = a_route(credentials=Credentials.REGISTRATION)
+
+
+def test_a_request_sent_after_the_look_does_not_explain_one_that_the_look_counted() -> None:
+    """The look counted a lost ledger's request; ours came after it, and is another."""
+    ours = a_submission(1, credentials=Credentials.REGISTRATION, runner_id=None, created_at=NOW + 5, since=NOW + 5)
+    snapshot = a_snapshot(
+        routes=(TOKENS,),
+        jobs=(a_job(1), a_job(2), a_job(3)),
+        health={"ep-1": EndpointHealth(in_queue=1)},
+        submissions=(ours,),
+        ledger_born=NOW,
+    )
+    assert len(plan(snapshot, NOW + 6).claims) == 1
+    counted = replace(snapshot, submissions=(replace(ours, created_at=NOW - 5, since=NOW - 5),))
+    assert len(plan(counted, NOW + 6).claims) == 2
+
+
+def test_a_lost_ledgers_runner_that_has_registered_is_not_counted_twice() -> None:
+    stranger = a_runner("runpod-9-1")
+    snapshot = a_snapshot(
+        routes=(TOKENS,),
+        jobs=(a_job(1), a_job(2)),
+        health={"ep-1": EndpointHealth(in_progress=1)},
+        runners={ORG: (stranger,)},
+        ledger_born=NOW,
+    )
+    assert len(plan(snapshot, NOW).claims) == 1
+
+
+# --- registrations that are gone, or another's ---
+
+
+def test_a_runner_whose_registration_is_gone_is_no_supply_but_counts_against_the_cap() -> None:
+    """GitHub removes one that is idle for minutes: its worker can take no job any more, and is still paid."""
+    asked = a_submission(1, State.STARTED)
+    gone = a_snapshot(jobs=(a_job(1),), submissions=(asked,), history=ONCE, runners={ORG: ()})
+    assert names(plan(gone, NOW)) == ["runpod-1-2"]
+    full = replace(gone, routes=(a_route(max_workers=1),))
+    assert why(plan(full, NOW)) == "route gpu is at its max_workers of 1"
+
+
+def test_it_may_have_gone_with_a_job_that_was_seen_queued_before() -> None:
+    asked = a_submission(1, State.STARTED)
+    gone = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 30}, submissions=(asked,), history=ONCE, runners={ORG: ()})
+    assert not plan(gone, NOW).claims
+
+
+def test_a_registration_of_the_same_name_and_another_id_is_not_a_submissions_own() -> None:
+    """A restored ledger used the name a second time: neither its registration nor its job tell of this request."""
+    late = a_submission(1, not_after=NOW - 1)
+    other = a_runner(late.name, id=999)
+    job = a_job(7, status=JobStatus.COMPLETED, conclusion="success", runner_name=late.name, runner_id=999)
+    snapshot = a_snapshot(jobs=(job,), submissions=(late,), runners={ORG: (other,)})
+    decided = plan(snapshot, NOW)
+    assert not decided.withdrawals
+    assert not decided.transitions
+
+
+# --- another deployment with the same prefix ---
+
+CPU = a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2", queue_timeout=60.0)
+
+
+def of(route: Route, name: str, asked: float = NOW - 60, **given: Any) -> Runner:
+    return a_runner(name, labels=tuple(runner_labels(route, "runpod", asked)), online=False, **given)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CPU,
+        a_route(name="gpu", endpoint="ep-2"),  # the same labels on an endpoint of its own
+        a_route(labels=("runpod", "gpu", "large")),
+    ],
+)
+def test_another_deployments_runner_is_no_supply_and_is_never_deleted(other: Route) -> None:
+    theirs = of(other, "runpod-1-1", asked=NOW - 10**6)
+    decided = plan(a_snapshot(jobs=(a_job(1),), runners={ORG: (theirs,)}), NOW)
+    assert names(decided) == ["runpod-1-2"], "under a name that is free"
+    assert not decided.garbage
+    (warning,) = decided.warnings
+    assert warning.startswith("orgs/acme: another deployment, or a route that has been changed, has runners called run")
+    assert "BRIDGE_PREFIX" in warning
+
+
+def test_not_even_if_it_has_the_name_of_a_runner_of_ours_that_has_ended() -> None:
+    ended = a_submission(1, State.NO_JOB, credentials=Credentials.REGISTRATION, runner_id=None)
+    decided = plan(a_snapshot(submissions=(ended,), runners={ORG: (of(CPU, ended.name),)}), NOW)
+    assert not decided.garbage
+    assert decided.warnings
+
+
+def test_a_runner_of_ours_stays_ours_when_other_routes_and_its_limits_change() -> None:
+    ours = of(a_route(max_workers=1, queue_timeout=5.0), "runpod-1-1")
+    changed = a_snapshot(routes=(CPU, a_route()), jobs=(a_job(1),), runners={ORG: (ours,)})
+    decided = plan(changed, NOW)
+    assert not decided.claims
+    assert not decided.warnings
+    assert [s.runner for s in plan(changed, NOW + 10**6).garbage] == [ours]
+
+
+def test_a_runner_that_a_row_explains_stays_ours_whatever_becomes_of_its_route() -> None:
+    asked = a_submission(1, State.NO_JOB)
+    snapshot = a_snapshot(submissions=(asked,), runners={ORG: (of(CPU, asked.name, id=asked.runner_id),)})
+    decided = plan(snapshot, NOW)
+    assert [s.runner.name for s in decided.garbage] == [asked.name]
+    assert not decided.warnings
+
+
+def test_a_runner_that_an_older_bridge_asked_for_is_ours_by_its_labels() -> None:
+    labels = ("self-hosted", "Linux", "X64", "runpod", "gpu", f"runpod-at-{int(NOW - 60)}")
+    old = a_runner("runpod-1-1", labels=labels, online=False)
+    assert not plan(a_snapshot(jobs=(a_job(1),), runners={ORG: (old,)}), NOW).claims
+    other = a_snapshot(routes=(CPU,), jobs=(), runners={ORG: (old,)})
+    assert not plan(other, NOW + 10**6).garbage
+    assert plan(other, NOW).warnings
+
+
+# --- without a ledger ---
+
+
+def old(name: str, **given: Any) -> Runner:
+    """A registration of ours whose worker should have started long ago."""
+    return of(a_route(), name, asked=NOW - BOOT_ALLOWANCE - 1, **given)
+
+
+def requests(in_queue: int = 0, in_progress: int = 0) -> dict[str, EndpointHealth]:
+    return {"ep-1": EndpointHealth(in_queue=in_queue, in_progress=in_progress)}
+
+
+def test_a_dead_registration_is_no_supply_and_no_worker() -> None:
+    """Its job was cancelled, or its worker crashed at its start; the endpoint has no request for it."""
+    routes = (a_route(max_workers=1),)
+    dead = a_snapshot(routes=routes, jobs=(a_job(2),), runners={ORG: (old("runpod-1-1"),)}, health=requests())
+    assert names(plan(dead, NOW)) == ["runpod-2-1"]
+    waiting = replace(dead, health=requests(in_queue=1))
+    assert not plan(waiting, NOW).claims
+    unread = replace(dead, health={})
+    assert not plan(unread, NOW).claims
+
+
+@pytest.mark.parametrize("given", [{"asked": NOW - 60}, {"busy": True}])
+def test_a_registration_whose_worker_starts_or_works_has_the_request_that_there_is(given: dict[str, Any]) -> None:
+    living = replace(of(a_route(), "runpod-2-1", **{"asked": NOW - 1000, **given}), id=9)
+    snapshot = a_snapshot(
+        jobs=(a_job(1), a_job(2)), runners={ORG: (old("runpod-1-1"), living)}, health=requests(in_progress=1)
+    )
+    supply = int(not living.busy)
+    assert len(plan(snapshot, NOW).claims) == 2 - supply
+
+
+def test_requests_that_a_row_explains_are_not_a_strangers() -> None:
+    snapshot = a_snapshot(
+        jobs=(a_job(1), a_job(3)),
+        submissions=(a_submission(3),),
+        runners={ORG: (old("runpod-1-1"), a_runner("runpod-3-1", online=False))},
+        health=requests(in_queue=1),
+    )
+    assert names(plan(snapshot, NOW)) == ["runpod-1-2"]
+
+
+def test_unexplained_requests_are_a_lost_ledgers_only_as_long_as_workers_take_to_register() -> None:
+    """In a token mode, on an endpoint that another system uses, too."""
+    snapshot = a_snapshot(routes=(TOKENS,), jobs=(a_job(1),), health=requests(in_progress=5), ledger_born=NOW)
+    assert not plan(snapshot, NOW + BOOT_ALLOWANCE).claims
+    assert len(plan(snapshot, NOW + BOOT_ALLOWANCE + 1).claims) == 1
+
+
+def test_thousands_of_runners_in_thousands_of_repositories_are_planned_in_time() -> None:
+    """A pass plans while nothing else can be written."""
+    repositories = [f"acme/r{n}" for n in range(3000)]
+    jobs = tuple(a_job(n, run_id=n, repository=repositories[n % 3000]) for n in range(1, 5001))
+    submissions = tuple(a_submission(job.id, pool=Pool("gpu", f"repos/{job.repository}")) for job in jobs)
+    runners = {f"repos/{name}": () for name in repositories}
+    snapshot = a_snapshot(organisation=None, jobs=jobs, submissions=submissions, runners=runners)
+    began = time.process_time()
+    plan(snapshot, NOW)
+    assert time.process_time() - began < 2.0

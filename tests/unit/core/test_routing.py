@@ -1,0 +1,97 @@
+"""Which route serves a job."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.routing import Unmatched, contained, match
+from tests.values import a_route
+
+GPU = a_route(name="gpu", labels=("runpod", "gpu"))
+BIG = a_route(name="big", labels=("runpod", "gpu", "a100"))
+CPU = a_route(name="cpu", labels=("runpod", "cpu"))
+ROUTES = (BIG, GPU, CPU)
+
+
+@pytest.mark.parametrize(
+    ("labels", "route"),
+    [
+        (("self-hosted", "runpod", "gpu"), "gpu"),
+        (("RunPod", "GPU"), "gpu"),
+        (("self-hosted", "Linux", "X64", "runpod", "gpu"), "gpu"),
+        (("runpod", "a100"), "big"),
+        (("runpod",), "gpu"),  # gpu and cpu are equally specific: the first wins
+        (("cpu",), "cpu"),
+    ],
+)
+def test_the_most_specific_route_with_all_labels_wins(labels: tuple[str, ...], route: str) -> None:
+    found = match(labels, "acme/web", ROUTES)
+    assert not isinstance(found, Unmatched)
+    assert found.name == route
+
+
+@pytest.mark.parametrize(
+    ("labels", "nearest", "why"),
+    [
+        (("ubuntu-latest",), None, 'no route has any of the labels "ubuntu-latest"'),
+        (
+            ("self-hosted", "Linux"),
+            "gpu",
+            'it asks for no label of a route\'s own, such as "gpu", "runpod"; '
+            "`generic_jobs = true` on a route allows that",
+        ),
+        (("self-hosted", "tpu"), None, 'no route has any of the labels "tpu"'),
+        (("runpod", "gpu", "h100"), "gpu", 'route gpu lacks "h100"'),
+        (("runpod", "Big GPU", "h100"), "gpu", 'route gpu lacks "big gpu", "h100"'),
+        (
+            ("runpod", "gpu, linux"),
+            "gpu",
+            'route gpu lacks "gpu, linux"; "gpu, linux" is one label with a comma in it: write runs-on: [gpu, linux]',
+        ),
+        (("runpod", "windows", "cpu"), "cpu", 'route cpu lacks "windows"'),
+    ],
+)
+def test_an_unmatched_job_names_what_is_missing(labels: tuple[str, ...], nearest: str | None, why: str) -> None:
+    assert match(labels, "acme/web", ROUTES) == Unmatched(reason=why, nearest=nearest)
+
+
+def test_a_job_without_labels_needs_a_route_that_says_so() -> None:
+    refused = match((), "acme/web", ROUTES)
+    assert isinstance(refused, Unmatched)
+    assert "unlabelled = true" in refused.reason
+    taker = a_route(name="group", unlabelled=True)
+    assert match((), "acme/web", (*ROUTES, taker)) == taker
+
+
+def test_a_route_for_some_repositories_serves_no_other() -> None:
+    only = a_route(repositories=frozenset({"acme/web"}))
+    assert match(("gpu",), "Acme/Web", (only,)) == only
+    assert match(("gpu",), "acme/api", (only,)) == Unmatched(reason="no route serves the repository acme/api")
+
+
+@pytest.mark.parametrize("labels", [("self-hosted",), ("self-hosted", "linux", "X64")])
+def test_a_generic_job_goes_only_to_a_route_that_allows_it(labels: tuple[str, ...]) -> None:
+    assert isinstance(match(labels, "acme/web", ROUTES), Unmatched)
+    generic = a_route(name="any", generic_jobs=True)
+    assert match(labels, "acme/web", (*ROUTES, generic)) == generic
+
+
+def test_routes_whose_runners_may_be_given_anothers_jobs_are_named() -> None:
+    assert [(small.name, large.name) for small, large in contained(ROUTES)] == [("gpu", "big")]
+
+
+LABELS = st.sampled_from(["self-hosted", "linux", "x64", "runpod", "gpu", "GPU", "cpu", "a100", "h100"])
+
+
+@given(st.frozensets(LABELS), st.permutations(ROUTES))
+def test_a_matched_route_holds_every_label_and_no_smaller_route_does(
+    labels: frozenset[str], routes: list[object]
+) -> None:
+    wanted = {label.lower() for label in labels}
+    serving = [r for r in ROUTES if wanted <= r.label_set and wanted & r.labels]
+    found = match(labels, "acme/web", routes)  # type: ignore[arg-type]
+    if isinstance(found, Unmatched):
+        assert not serving
+    else:
+        assert found in serving
+        assert len(found.labels) == min(len(r.labels) for r in serving)
