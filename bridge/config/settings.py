@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge import database_url
+from bridge.config.endpoints import EndpointTable, check_names, endpoint_id, read_ids
 from bridge.config.types import (
     MAX_POLICY,
     SHORTEST_KEY,
@@ -74,6 +75,8 @@ class Environment(BaseSettings):
     runpod_api_key: RunPodKey = None
     runpod_endpoint_id: EndpointId | None = None
     runpod_endpoint_base_url: ServiceUrl = "https://api.runpod.ai/v2"
+    runpod_management_api_key: RunPodKey = None
+    runpod_management_url: ServiceUrl = "https://api.runpod.io"
     bridge_config: Path | None = None
     bridge_labels: Labels = ["runpod", "gpu"]
     bridge_max_workers: Annotated[int, Field(ge=1)] = 3
@@ -110,6 +113,7 @@ class RunPodTable(_Table):
 
     endpoint_base_url: ServiceUrl | None = None
     endpoint_id: EndpointId | None = None
+    management_url: ServiceUrl | None = None
 
 
 class BridgeTable(_Table):
@@ -133,6 +137,7 @@ class RouteTable(_Table):
     name: RouteName
     labels: Annotated[list[Label], Field(min_length=1, max_length=96)] | None = None
     endpoint: EndpointId | None = None
+    endpoints: Annotated[list[str], Field(min_length=1)] | None = None
     max_workers: Annotated[int, Field(ge=1)] | None = None
     credentials: Credentials = Credentials.JIT
     runner_group: RunnerGroup = "Default"
@@ -153,6 +158,7 @@ class File(_Table):
     runpod: RunPodTable = RunPodTable()
     bridge: BridgeTable = BridgeTable()
     route: list[RouteTable] = []
+    endpoint: list[EndpointTable] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +243,7 @@ def load(path: Path | None) -> Config:
         runpod_base_url=env.runpod_endpoint_base_url,
         prefix=env.bridge_prefix,
         database_url=_database(env),
-        routes=_routes(file.route or [RouteTable(name="default")], env, owner),
+        routes=_routes(with_endpoint_ids(file, path) or [RouteTable(name="default")], env, owner),
         interval=env.bridge_interval,
         full_scan_every=env.bridge_full_scan_every,
         retention=env.bridge_retention_days * 86_400,
@@ -245,6 +251,16 @@ def load(path: Path | None) -> Config:
         callback_key=_callback_key(env),
         webhook_secrets=_webhook_secrets(env),
     )
+
+
+def with_endpoint_ids(file: File, path: Path | None) -> list[RouteTable]:
+    """The `[[route]]` tables, each with the RunPod id of its endpoint instead of the name of an `[[endpoint]]`."""
+    check_names(file.endpoint)
+    names, ids = [table.name for table in file.endpoint], read_ids(path)
+    return [
+        route.model_copy(update={"endpoint": endpoint_id(route.name, route.endpoint, route.endpoints, names, ids)})
+        for route in file.route
+    ]
 
 
 def _path(value: str | None) -> Path | None:

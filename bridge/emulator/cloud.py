@@ -17,9 +17,12 @@ from urllib.parse import urlsplit
 
 from bridge.emulator import runner
 from bridge.emulator.github import App, GitHubEmulator, GitHubState, Limits, github_emulator
-from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
+from bridge.emulator.runpod import Account, EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 
 OWNER, ENDPOINT = "acme", "emulated"
+
+QUOTA = 10
+"""Workers of all endpoints together: RunPod's quota of an account with a balance of $100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ class Cloud:
         github: GitHub.
         runpod: RunPod, with one endpoint.
         folder: for what goes with them, such as a ledger.
-        api_key: RunPod's.
+        api_key: RunPod's, for requests only.
+        management_key: RunPod's, for everything.
         callback_key: the bridge's own, that it tells RunPod's callbacks by.
     """
 
@@ -38,6 +42,7 @@ class Cloud:
     runpod: RunPodEmulator
     folder: Path
     api_key: str
+    management_key: str
     callback_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
 
     def settings(self) -> dict[str, str]:
@@ -52,6 +57,8 @@ class Cloud:
             "RUNPOD_API_KEY": self.api_key,
             "RUNPOD_ENDPOINT_ID": ENDPOINT,
             "RUNPOD_ENDPOINT_BASE_URL": self.runpod.base_url,
+            "RUNPOD_MANAGEMENT_API_KEY": self.management_key,
+            "RUNPOD_MANAGEMENT_URL": self.runpod.management_url,
             "BRIDGE_DATABASE_URL": f"sqlite:///{self.folder / 'ledger.sqlite3'}",
         }
 
@@ -105,14 +112,29 @@ async def cloud(
         runpod_port: 0 takes a free one.
         webhook_url: where GitHub sends its events; None for nowhere.
     """
-    api_key = f"rpa_{secrets.token_hex(16)}"
+    api_key, management_key = f"rpa_{secrets.token_hex(16)}", f"rpa_{secrets.token_hex(16)}"
     endpoints = RunPodState({ENDPOINT: config})
+    account = Account(endpoints, quota=QUOTA, cold_start=config.cold_start)
     with tempfile.TemporaryDirectory(prefix="bridge-emulated-") as folder:
         app = App(owner=OWNER, webhook_url=webhook_url)
         async with github_emulator(state, app, port=github_port) as github:
-            images = {ENDPOINT: worker_image(github.api_url)}
-            async with runpod_emulator(endpoints, api_key=api_key, images=images, port=runpod_port) as runpod:
-                yield Cloud(github=github, runpod=runpod, folder=Path(folder), api_key=api_key)
+            image = worker_image(github.api_url)
+            async with runpod_emulator(
+                endpoints,
+                api_key=api_key,
+                images={ENDPOINT: image},
+                port=runpod_port,
+                account=account,
+                management_key=management_key,
+                new_image=image,
+            ) as runpod:
+                yield Cloud(
+                    github=github,
+                    runpod=runpod,
+                    folder=Path(folder),
+                    api_key=api_key,
+                    management_key=management_key,
+                )
 
 
 def github_state() -> GitHubState:

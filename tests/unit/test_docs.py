@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.config.endpoints import EndpointTable
 from bridge.config.settings import Environment, RouteTable
 from bridge.service.metrics import Metrics
 from tests.cloud import ROOT
@@ -45,6 +46,7 @@ def test_every_reason_why_a_job_waits_is_explained(module: str) -> None:
 def test_every_documented_setting_is_one() -> None:
     rows = re.findall(r"^\| `([A-Za-z_.]+)` \|", (DOCS / "settings.md").read_text(), re.MULTILINE)
     known = {name.upper() for name in Environment.model_fields} | {f"route.{name}" for name in RouteTable.model_fields}
+    known |= {f"endpoint.{name}" for name in EndpointTable.model_fields}
     assert sorted(rows) == sorted(known)
 
 

@@ -7,14 +7,17 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.applications import Starlette
 
 from bridge.emulator.faults import Faults
 from bridge.emulator.faults_http import FaultLayer
+from bridge.emulator.runpod.account import Account, Record
 from bridge.emulator.runpod.callbacks import Callbacks
 from bridge.emulator.runpod.http import RunPodHttp
+from bridge.emulator.runpod.management import PREFIX, ManagementHttp
 from bridge.emulator.runpod.scaler import Scaler, WorkerImage
 from bridge.emulator.runpod.state import EndpointConfig, RunPodState
 from bridge.emulator.serving import NOT_EMULATED, serving
@@ -23,10 +26,19 @@ from bridge.emulator.serving import NOT_EMULATED, serving
 class RunPodEmulator:
     """A RunPod account with some endpoints. Made by `runpod_emulator`."""
 
-    def __init__(
-        self, state: RunPodState, http: RunPodHttp, faults: Faults, scaler: Scaler, callbacks: Callbacks
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts
+        self,
+        state: RunPodState,
+        http: RunPodHttp,
+        faults: Faults,
+        scaler: Scaler,
+        callbacks: Callbacks,
+        management: ManagementHttp,
+        account: Account,
     ) -> None:
         self.state = state
+        self.account = account
+        self.management = management
         self.callbacks = callbacks
         self.faults = faults
         self.scaler = scaler
@@ -37,6 +49,11 @@ class RunPodEmulator:
     def base_url(self) -> str:
         """What RUNPOD_ENDPOINT_BASE_URL is set to."""
         return f"{self.url}/v2"
+
+    @property
+    def management_url(self) -> str:
+        """What RUNPOD_MANAGEMENT_URL is set to."""
+        return f"{self.url}{PREFIX}"
 
     @property
     def calls(self) -> Counter[str]:
@@ -50,8 +67,15 @@ class RunPodEmulator:
 
 
 @asynccontextmanager
-async def runpod_emulator(
-    state: RunPodState, *, api_key: str, images: Mapping[str, WorkerImage] | None = None, port: int = 0
+async def runpod_emulator(  # noqa: PLR0913 - each is an option of its own
+    state: RunPodState,
+    *,
+    api_key: str,
+    images: Mapping[str, WorkerImage] | None = None,
+    port: int = 0,
+    account: Account | None = None,
+    management_key: str | None = None,
+    new_image: WorkerImage | None = None,
 ) -> AsyncIterator[RunPodEmulator]:
     """Serve `state` until the block ends; then every worker has ended too.
 
@@ -60,14 +84,21 @@ async def runpod_emulator(
         api_key: what clients must send.
         images: what the workers of each endpoint run; an endpoint without one has no workers.
         port: 0 takes a free one.
+        account: what the management API manages; by default the endpoints of `state`.
+        management_key: what clients of the management API must send; by default `api_key`.
+        new_image: what the workers of endpoints run that the management API has created; None for no workers.
     """
-    worker_key = secrets.token_urlsafe(24)
+    worker_key, runs = secrets.token_urlsafe(24), dict(images or {})
+    account = account or Account(state)
     http, faults, callbacks = RunPodHttp(state, api_key, worker_key), Faults(), Callbacks(state)
-    asgi = FaultLayer(Starlette(routes=[*http.routes(), NOT_EMULATED]), faults)
+    management = _management(account, api_key, management_key)
+    asgi = FaultLayer(Starlette(routes=[*management.routes(), *http.routes(), NOT_EMULATED]), faults)
+    _run_workers(account, runs, new_image)
     with tempfile.TemporaryDirectory(prefix="runpod-emulator-") as root:
         async with serving(asgi, port) as url, callbacks.sending():
-            scaler = Scaler(state, images or {}, root=Path(root), url=url, worker_key=worker_key)
-            emulator = RunPodEmulator(state, http, faults, scaler, callbacks)
+            account.url = f"{url}/v2"
+            scaler = Scaler(state, runs, root=Path(root), url=url, worker_key=worker_key)
+            emulator = RunPodEmulator(state, http, faults, scaler, callbacks, management, account)
             emulator.url = url
             scaling = asyncio.create_task(scaler.run())
             try:
@@ -78,4 +109,23 @@ async def runpod_emulator(
                     await scaling
 
 
-__all__ = ["EndpointConfig", "RunPodEmulator", "RunPodState", "WorkerImage", "runpod_emulator"]
+def _management(account: Account, api_key: str, management_key: str | None) -> ManagementHttp:
+    """With a key of its own, the key for requests may not manage."""
+    restricted = frozenset({api_key}) if management_key else frozenset()
+    return ManagementHttp(account, frozenset({management_key or api_key}), restricted)
+
+
+def _run_workers(account: Account, images: dict[str, WorkerImage], new_image: WorkerImage | None) -> None:
+    """Run `new_image` on each endpoint that the account creates, with the endpoint's variables."""
+
+    def created(endpoint: str, record: Record) -> None:
+        if new_image and (endpoint not in images or images[endpoint].command == new_image.command):
+            images[endpoint] = replace(new_image, environment={**record["env"], **new_image.environment})
+
+    def deleted(endpoint: str) -> None:
+        images.pop(endpoint, None)
+
+    account.on_create, account.on_delete = created, deleted
+
+
+__all__ = ["Account", "EndpointConfig", "RunPodEmulator", "RunPodState", "WorkerImage", "runpod_emulator"]

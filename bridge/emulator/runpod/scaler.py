@@ -69,7 +69,7 @@ class Scaler:
         """Scale until cancelled; then end every worker."""
         try:
             while True:
-                for endpoint in self._images:
+                for endpoint in list(self._images):  # some may be created or deleted meanwhile
                     self._scale(endpoint)
                 await asyncio.sleep(LOOK_EVERY)
         finally:
@@ -96,21 +96,21 @@ class Scaler:
 
     def _start(self, endpoint: str) -> None:
         worker = self._state.add_worker(endpoint)
-        life = asyncio.create_task(self._live(worker))
+        life = asyncio.create_task(self._live(worker, self._images[endpoint]))
         self._containers[worker.id] = _Container(worker=worker, folder=self._root / worker.id, life=life)
 
-    async def _live(self, worker: Worker) -> None:
+    async def _live(self, worker: Worker, image: WorkerImage) -> None:
         """A container from its cold start to its removal."""
         try:
             await asyncio.sleep(self._state.endpoints[worker.endpoint].cold_start)
-            await self._serve(self._containers[worker.id])
+            await self._serve(self._containers[worker.id], image)
         finally:
             container = self._containers.pop(worker.id)
             self._state.remove_worker(worker)
             shutil.rmtree(container.folder, ignore_errors=True)
 
-    async def _serve(self, container: _Container) -> None:
-        worker, image = container.worker, self._images[container.worker.endpoint]
+    async def _serve(self, container: _Container, image: WorkerImage) -> None:
+        worker = container.worker
         container.folder.mkdir(parents=True)
         environment = self._environment(container, image)
         with (self._root / f"{worker.id}.log").open("wb") as log:

@@ -311,6 +311,7 @@ GITHUB_TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
             "github_app_private_key_file",
             "github_pat",
             "runpod_api_key",
+            "runpod_management_api_key",
         )
     ),
 )
