@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.commands import endpoints
 from bridge.commands.inspection import jobs, retry, submissions
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 for command in (jobs, submissions, retry):
     app.command()(command)
+app.add_typer(endpoints.app, name="endpoints")
 
 STOPPED = 128 + signal.SIGINT
 """The exit status of a command that a signal ended."""
