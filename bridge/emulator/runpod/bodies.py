@@ -32,6 +32,15 @@ class Problem(Exception):
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_null(cls, value: Any) -> Any:
+        """Only `registry` may be null."""
+        nulls = [k for k, v in value.items() if v is None and k != "registry"] if isinstance(value, dict) else []
+        if nulls:
+            raise ValueError(f"{nulls[0]} must not be null")
+        return value
+
 
 class _Gpu(_Body):
     excludedTypes: list[Annotated[str, Field(pattern=r"^\s*[^-\s]")]] = []  # noqa: N815 - RunPod's own names
