@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bridge.commands.endpoints_work import delete_once
 from bridge.config.endpoints import write_ids
 from bridge.config.management import ManagementConfig
 from bridge.core.endpoints import Endpoint, is_ours
 from bridge.core.submissions import Submission
-from bridge.errors import BridgeError, ConfigError, OutcomeUnknown
+from bridge.errors import BridgeError, ConfigError
 from bridge.ledger import Ledger
 from bridge.runpod.management import Management
 
@@ -106,7 +107,7 @@ async def delete_endpoints(
     for each in found:
         try:
             if each.id:
-                await _delete(each.id, client)
+                await delete_once(each.id, client)
         except BridgeError as error:
             problems.append(f"{each.name}: {error}")
             continue
@@ -114,11 +115,3 @@ async def delete_endpoints(
             write_ids(settings.path, ids)
         report(f"{each.name}: {'deleted' if each.id else 'was already gone'}")
     return problems
-
-
-async def _delete(id_: str, client: Management) -> None:
-    try:
-        await client.delete(id_)
-    except OutcomeUnknown:
-        if await client.endpoint(id_) is not None:
-            raise

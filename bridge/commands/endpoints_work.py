@@ -212,19 +212,23 @@ async def _settled(wanted: EndpointSettings, created: str | None, client: Manage
     for _ in range(LOOKS):
         twins = await _ours(wanted, client)
         others = [twin.id for twin in twins if twin.id != created]
-        if created is None or not others:
+        if created is None or not others or twins[0].id != created:
             break
-        if twins[0].id != created:
-            await client.delete(created)
-            return others[0]
         await sleep(LOOK_WAIT)
-    if created is None:
-        return twins[0].id if twins else _vanished(wanted)
-    if others:
-        await client.delete(created)
-        return others[0]
-    return created
+    if created is not None and not others:
+        return created
+    if created is not None:
+        await delete_once(created, client)
+        twins = [twin for twin in await _ours(wanted, client) if twin.id != created]
+    if not twins:
+        raise OutcomeUnknown("it was created, and another run deleted it; run `bridge endpoints apply` again")
+    return twins[0].id
 
 
-def _vanished(wanted: EndpointSettings) -> str:
-    raise OutcomeUnknown(f"{wanted.name} was created and is gone again; run `bridge endpoints apply` again")
+async def delete_once(id_: str, client: Management) -> None:
+    """Delete an endpoint; if the answer does not come, look whether it is gone."""
+    try:
+        await client.delete(id_)
+    except OutcomeUnknown:
+        if await client.endpoint(id_) is not None:
+            raise

@@ -134,7 +134,9 @@ def test_image_and_variables_make_releases_and_workers_do_not(emulator: RunPodEm
 
 
 def test_keys_are_told_apart(emulator: RunPodEmulator) -> None:
-    statuses = [call(emulator, "GET", "/serverless", key=key).status_code for key in ("none", "wrong", RUNTIME, MANAGEMENT)]
+    statuses = [
+        call(emulator, "GET", "/serverless", key=key).status_code for key in ("none", "wrong", RUNTIME, MANAGEMENT)
+    ]
     assert statuses == [401, 401, 403, 200]
 
 
