@@ -59,7 +59,7 @@ def apply(config: ConfigPath = None, yes: Yes = False, as_json: AsJson = False) 
         if not as_json:
             show(found)
         if found.changes and found.quota.fits:
-            _confirm(f"Apply these changes to {len(found.changes)} endpoints?", yes=yes)
+            _confirm("Apply this plan?", yes=yes)
         done = await apply_plan(settings, client, found, _progress)
         if as_json:
             _print_json({**document(found), "applied": done.applied, "problems": done.problems})

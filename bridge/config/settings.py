@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge import database_url
-from bridge.config.endpoints import EndpointTable, check_names, endpoint_id, read_ids
+from bridge.config.endpoints import EndpointName, EndpointTable, check_names, endpoint_id, read_ids
 from bridge.config.types import (
     MAX_POLICY,
     SHORTEST_KEY,
@@ -137,7 +137,7 @@ class RouteTable(_Table):
     name: RouteName
     labels: Annotated[list[Label], Field(min_length=1, max_length=96)] | None = None
     endpoint: EndpointId | None = None
-    endpoints: Annotated[list[str], Field(min_length=1)] | None = None
+    endpoints: Annotated[list[EndpointName], Field(min_length=1)] | None = None
     max_workers: Annotated[int, Field(ge=1)] | None = None
     credentials: Credentials = Credentials.JIT
     runner_group: RunnerGroup = "Default"

@@ -113,6 +113,8 @@ class Management:
 
     async def worker_quota(self) -> int | None:
         """The account's quota: the highest sum of `workers_max`; None if the key or the API does not tell it."""
+        # https://docs.runpod.io/api-reference-v2/account/get-account-limits: the path is inferred from that page's
+        # title, since the OpenAPI description does not have it yet.
         try:
             answer = await self._http.read("/v2/account/limits")
             return models.Limits.model_validate(answer).worker_quota()

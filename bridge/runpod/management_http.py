@@ -31,6 +31,9 @@ RETRY_WAIT = 0.5
 LONGEST_PAUSE = 65.0
 """s to wait for a rate limit: RunPod's shortest window is a minute. A longer wait is an error instead."""
 
+LIMITED_TRIES = 3
+"""How often a call is sent that is answered with 429."""
+
 LONGEST_TEXT = 300
 """Characters that are shown of a text from RunPod."""
 
@@ -120,10 +123,7 @@ class ManagementHttp:
     async def _call(self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Any = None) -> Any:
         line = f"RunPod: {method} {path}"
         async with self._turn:
-            status, headers, content = await self._sent(line, method, path, params, body)
-            while status == 429:  # nothing was done: the same call may be sent again
-                await self._wait(line, self._clock() + _retry_after(headers))
-                status, headers, content = await self._sent(line, method, path, params, body)
+            status, headers, content = await self._sent_when_allowed(line, method, path, params, body)
         if status >= 500:
             raise _unclear(method, f"{line}: HTTP {status}{self._told(content)}")
         if not 200 <= status < 300:
@@ -131,6 +131,18 @@ class ManagementHttp:
         if status == 204:
             return None
         return _parsed(method, line, headers, content)
+
+    async def _sent_when_allowed(
+        self, line: str, method: str, path: str, params: Mapping[str, str] | None, body: Any
+    ) -> tuple[int, httpx.Headers, bytes]:
+        """Send a call, again after each 429, which says that nothing was done."""
+        for _ in range(LIMITED_TRIES):
+            answer = await self._sent(line, method, path, params, body)
+            if answer[0] != 429:
+                return answer
+            retry_at = self._clock() + _retry_after(answer[1])
+            await self._wait(line, retry_at)
+        raise RateLimited(f"{line}: rate limit of RunPod, {LIMITED_TRIES} times; try again later", retry_at=retry_at)
 
     async def _sent(
         self, line: str, method: str, path: str, params: Mapping[str, str] | None, body: Any
@@ -213,7 +225,7 @@ def _unclear(method: str, message: str) -> BridgeError:
 
 def _retry_after(headers: httpx.Headers) -> float:
     value = headers.get("retry-after", "")
-    return float(value) if value.isdecimal() and len(value) < 10 else 60.0
+    return max(1.0, float(value)) if value.isdecimal() and len(value) < 10 else 60.0
 
 
 def _parsed(method: str, line: str, headers: httpx.Headers, content: bytes) -> Any:

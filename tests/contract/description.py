@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from openapi_schema_validator import OAS31Validator
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from tests.cloud import ROOT
@@ -49,7 +49,7 @@ class Description:
     def __init__(self, path: Path, prefix: str = "") -> None:
         self._content = json.loads(path.read_text())
         self._prefix = prefix
-        resource: Resource[Any] = Resource(contents=self._content, specification=DRAFT202012)
+        resource = DRAFT202012.create_resource(self._content)
         self._registry: Registry[Any] = Registry().with_resource("urn:description", resource)
 
     def errors(self, schema: str, value: Any) -> list[str]:

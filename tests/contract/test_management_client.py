@@ -284,6 +284,15 @@ def test_a_short_rate_limit_is_waited_for_and_a_change_is_then_sent_once(emulato
     assert [*emulator.account.records] == [made.id]
 
 
+def test_a_rate_limit_that_does_not_end_is_an_error(emulator: RunPodEmulator) -> None:
+    fault = Fault(
+        method="POST", path="/serverless$", kind=FaultKind.ERROR, status=429, headers={"retry-after": "0"}, times=99
+    )
+    emulator.faults.add(fault)
+    with pytest.raises(RateLimited, match="3 times"):
+        driven(emulator.management_url, lambda client: client.create(L4))
+
+
 def test_no_call_is_sent_while_a_window_has_no_call_left(emulator: RunPodEmulator) -> None:
     spent = {"ratelimit": '"minute";r=0;t=9, "hour";r=40;t=100'}
     fault = Fault(method="GET", path="/catalog", kind=FaultKind.ERROR, status=200, body='{"gpus": []}', headers=spent)

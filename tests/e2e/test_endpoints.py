@@ -436,7 +436,7 @@ def test_two_applies_at_once_on_two_machines_leave_one_endpoint(tmp_path: Path, 
         return await apply_plan(settings, client, await compare(settings, client), lambda _line: None, local.pause)
 
     async def both() -> list[Applied]:
-        return await asyncio.gather(machine("a"), machine("b"))
+        return list(await asyncio.gather(machine("a"), machine("b")))
 
     done = asyncio.run(both())
     (record,) = account.all()

@@ -92,7 +92,7 @@ async def runpod_emulator(  # noqa: PLR0913 - each is an option of its own
     account = account or Account(state)
     http, faults, callbacks = RunPodHttp(state, api_key, worker_key), Faults(), Callbacks(state)
     management = _management(account, api_key, management_key)
-    asgi = FaultLayer(Starlette(routes=[*management.routes(), *http.routes(), NOT_EMULATED]), faults)
+    asgi = FaultLayer(Starlette(routes=[*http.routes(), *management.routes(), NOT_EMULATED]), faults)
     _run_workers(account, runs, new_image)
     with tempfile.TemporaryDirectory(prefix="runpod-emulator-") as root:
         async with serving(asgi, port) as url, callbacks.sending():

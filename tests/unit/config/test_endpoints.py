@@ -250,10 +250,12 @@ def test_a_name_needs_no_table_where_the_ids_are(tmp_path: Path) -> None:
         ('endpoints = ["l4"]', "route gpu: endpoint l4 has no RunPod id yet; run `bridge endpoints apply`"),
         ('endpoints = ["l4", "a"]', "route gpu: endpoints: only one endpoint is supported so far; keep only l4"),
         ('endpoints = ["l4"]\nendpoint = "x"', "route gpu: has both `endpoint` and `endpoints`; remove `endpoint`"),
+        ('endpoints = ["rpa_ABCDEFGH12345"]', "PATH: route.0.endpoints.0: must be at most 63 letters"),
         ('endpoints = ["a_b"]', "route gpu: endpoint a_b is neither an [[endpoint]] nor a RunPod id; correct it"),
     ],
 )
 def test_a_route_without_one_known_endpoint_is_refused(tmp_path: Path, choice: str, line: str) -> None:
     with pytest.raises(ConfigError) as error:
         loaded(tmp_path, f"{L4}{ROUTE}{choice}\n")
-    assert str(error.value).startswith(line)
+    assert str(error.value).replace(str(tmp_path / "bridge.toml"), "PATH").startswith(line)
+    assert "rpa_ABC" not in str(error.value)
