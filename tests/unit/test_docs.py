@@ -36,7 +36,7 @@ def _core(text: str) -> str:
 
 @pytest.mark.parametrize("module", REASONS)
 def test_every_reason_why_a_job_waits_is_explained(module: str) -> None:
-    said = (DOCS / "server.md").read_text()
+    said = (DOCS / "troubleshooting.md").read_text()
     reasons = {core for text in _texts(ROOT / "bridge" / "core" / f"{module}.py") if (core := _core(text))}
     assert reasons
     assert {core for core in reasons if core not in said} == set()
@@ -59,7 +59,7 @@ def test_the_documented_limits_of_a_route_are_its_defaults() -> None:
 def test_every_metric_is_documented() -> None:
     page = Metrics().page({"github": {"total": 1}}).decode()
     served = {name for name in re.findall(r"^# TYPE (\S+)", page, re.MULTILINE) if not name.endswith("_created")}
-    assert set(re.findall(r"`(bridge_[a-z_]+)`", (DOCS / "server.md").read_text())) == served
+    assert set(re.findall(r"`(bridge_[a-z_]+)`", (DOCS / "monitoring.md").read_text())) == served
 
 
 def test_links_within_the_documentation_lead_somewhere() -> None:
