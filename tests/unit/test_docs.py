@@ -12,6 +12,7 @@ from bridge.service.metrics import Metrics
 from tests.cloud import ROOT
 
 DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 REASONS = ("demand", "allocation", "evidence", "refusals", "routing")
 """Modules that say why a job waits."""
 
@@ -62,8 +63,21 @@ def test_every_metric_is_documented() -> None:
     assert set(re.findall(r"`(bridge_[a-z_]+)`", (DOCS / "monitoring.md").read_text())) == served
 
 
+def test_every_path_that_the_documentation_names_exists() -> None:
+    for page in PAGES:
+        named = re.findall(r"(?<![\w./-])(?:bridge|tests|runner_image|docs)/[\w./-]*\w/?", page.read_text())
+        assert {path for path in named if not (ROOT / path).exists()} == set(), page.name
+
+
+def test_every_page_is_in_the_index_and_begins_with_whom_it_is_for() -> None:
+    index = (DOCS / "README.md").read_text()
+    for page in DOCS.glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+        assert page.read_text().split("\n\n")[1].startswith("For "), page.name
+
+
 def test_links_within_the_documentation_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
             path, anchor = target
             there = (page.parent / path).resolve() if path else page
