@@ -9,6 +9,7 @@ import pytest
 
 from bridge.commands.dispatch import ADDRESS
 from bridge.config.settings import load
+from bridge.core.routing import contained
 from bridge.core.scope import Route
 from tests.cloud import ROOT
 
@@ -28,6 +29,7 @@ def test_the_example_configuration_is_one(monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.setenv(name, value)
     config = load(EXAMPLES / "bridge.toml")
     assert [route.name for route in config.routes] == ["gpu", "a100", "cpu"]
+    assert contained(config.routes) == [], "GitHub may give the first route's jobs to the second one's runners"
     assert config.public_url == "https://bridge.example.org"
     assert config.webhook_secrets == (NEW, OLD)
 
