@@ -69,6 +69,13 @@ def test_every_path_that_the_documentation_names_exists() -> None:
         assert {path for path in named if not (ROOT / path).exists()} == set(), page.name
 
 
+def test_every_make_target_that_the_documentation_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)`", page.read_text(), re.MULTILINE))
+        assert {target for pair in named for target in pair if target} <= targets, page.name
+
+
 def test_every_page_is_in_the_index_and_begins_with_whom_it_is_for() -> None:
     index = (DOCS / "README.md").read_text()
     for page in DOCS.glob("*.md"):
