@@ -34,9 +34,9 @@ from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
-from tests.github import GPU, a_run, a_spec, an_app
 from tests.simulation.loop import START, VirtualLoop, run
-from tests.values import a_route
+from tests.support.github import GPU, a_run, a_spec, an_app
+from tests.support.values import a_route
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from bridge.github import transport
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.transport import http_client
-from tests.github import a_github, a_run, a_spec, an_app
+from tests.support.github import a_github, a_run, a_spec, an_app
 
 NOWHERE = "http://127.0.0.1:9/webhook"
 

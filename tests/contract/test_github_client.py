@@ -36,8 +36,8 @@ from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.transport import MOST_REDIRECTS, http_client
-from tests.github import GPU, a_github, a_run, a_spec, an_app
-from tests.services import free_port
+from tests.support.github import GPU, a_github, a_run, a_spec, an_app
+from tests.support.service import free_port
 
 Drive = Callable[[GitHubEmulator, GitHub], Awaitable[None]]
 TOKENS = r"/access_tokens$"

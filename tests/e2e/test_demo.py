@@ -31,8 +31,8 @@ from bridge.commands.demo import forgiving, pushed, run_demo
 from bridge.emulator.cloud import github_state
 from bridge.emulator.github import GitHubState
 from bridge.emulator.serving import serving
-from tests.background import served, until
-from tests.cloud import ROOT
+from tests.support import ROOT
+from tests.support.background import served, until
 
 HOSTILE = "feature/$(touch${IFS}owned)-`id`;'\"&"
 

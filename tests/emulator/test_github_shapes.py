@@ -20,7 +20,7 @@ from bridge.emulator.github.model import ADVANCE
 from bridge.emulator.github.state import GitHubState
 from bridge.emulator.jobs import Gate
 from tests.emulator.test_github_emulator import client
-from tests.github import GPU, a_github, a_run, a_spec, an_app
+from tests.support.github import GPU, a_github, a_run, a_spec, an_app
 
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 APP = ("app", "app/hook/config", "app/hook/deliveries", "orgs/acme/installation")

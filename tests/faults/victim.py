@@ -19,7 +19,7 @@ from bridge.commands.composition import composed
 from bridge.commands.serve import serve
 from bridge.config.settings import load
 from bridge.service.run import listening
-from tests.faults.world import PATIENCE
+from tests.faults.deployment import PATIENCE
 
 
 class Points:

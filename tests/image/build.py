@@ -16,8 +16,8 @@ from pathlib import Path
 
 from bridge.emulator import runner
 from bridge.emulator.act import find_act
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 RUNNER_FOLDER = Path("/actions-runner")
 HANDED_IN = Path("/run/image-check")
 """Where a build sees what the check hands in; mounted for its duration, so that nothing of it is in the image."""

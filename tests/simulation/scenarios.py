@@ -21,8 +21,8 @@ from tests.simulation.scenario import (
     Scenario,
     Window,
 )
-from tests.simulation.world import World
-from tests.values import a_route
+from tests.simulation.simulation import Simulation
+from tests.support.values import a_route
 
 REAP = (120.0, 360.0)
 """s after which GitHub removes an idle registration that listens (facts/runner.md)."""
@@ -246,8 +246,8 @@ def cancelled_runs(credentials: str, *, jobs: int = 100, after: float = 60.0) ->
 def ledger_lost(*, foreign: int = 3, at: float = HOUR) -> Scenario:
     """The ledger is lost in `app` mode while another system's requests run on the endpoint, and jobs come."""
 
-    def lose(world: World) -> None:
-        world.ledgers["ledger"].lose(world.drivers["bridge"].clock())
+    def lose(simulation: Simulation) -> None:
+        simulation.ledgers["ledger"].lose(simulation.drivers["bridge"].clock())
 
     return Scenario(
         seconds=4 * HOUR,

@@ -1,4 +1,4 @@
-"""The real bridge in a simulation: each way to run it serves jobs, and the world reaches it as it should.
+"""The real bridge in a simulation: each way to run it serves jobs, and the simulation reaches it as it should.
 
 What it decides is held elsewhere; here only that the simulation lets it.
 """
@@ -17,12 +17,12 @@ from tests.simulation import (
     RunPod,
     Scenario,
     Service,
+    Simulation,
     Window,
-    World,
     measure,
     simulate,
 )
-from tests.values import a_route
+from tests.support.values import a_route
 
 
 def three_jobs(*dispatchers: Dispatcher, **given: object) -> Scenario:
@@ -81,14 +81,14 @@ def test_two_copies_share_a_ledger() -> None:
 
 
 def test_a_ledger_can_be_lost_and_restored() -> None:
-    def save(world: World) -> None:
-        world.ledgers["ledger"].save()
+    def save(simulation: Simulation) -> None:
+        simulation.ledgers["ledger"].save()
 
-    def restore(world: World) -> None:
-        world.ledgers["ledger"].restore()
+    def restore(simulation: Simulation) -> None:
+        simulation.ledgers["ledger"].restore()
 
-    def lose(world: World) -> None:
-        world.ledgers["ledger"].lose(world.drivers["bridge"].clock())
+    def lose(simulation: Simulation) -> None:
+        simulation.ledgers["ledger"].lose(simulation.drivers["bridge"].clock())
 
     acts = (Act(at=300.0, do=save), Act(at=700.0, do=restore), Act(at=1_300.0, do=lose))
     outcome = simulate(three_jobs(Dispatcher(routes=(a_route(),)), acts=acts))

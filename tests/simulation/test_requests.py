@@ -15,7 +15,7 @@ from tests.simulation import (
     Window,
     simulate,
 )
-from tests.values import a_route
+from tests.support.values import a_route
 
 MODES = [Credentials.JIT, Credentials.REGISTRATION]
 START = 60.0

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.commands.dispatch import ADDRESS
 from bridge.config.settings import load
-from tests.cloud import ROOT
+from tests.support import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
 NEW, OLD = "n" * 32, "o" * 32

@@ -19,8 +19,8 @@ from bridge.emulator.github import GitHubEmulator
 from bridge.emulator.github.state import Job
 from runner_image import handler, process, session
 from runner_image.registration import Deletion
-from tests.background import until
-from tests.runners import Installed, installed
+from tests.support.background import until
+from tests.support.runners import Installed, installed
 
 PAT = "ghp_thepersonaltoken"
 LABELS = ["self-hosted", "linux", "x64", "runpod", "gpu"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.background import until
+from tests.support.background import until
 
 SHORT_ANSWER = "from runner_image import handler; handler.ANSWER_LIMIT = 1.0; handler.main()"
 

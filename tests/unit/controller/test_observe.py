@@ -23,7 +23,7 @@ from bridge.core.scope import Scope
 from bridge.core.snapshot import Reading, ReadingKind
 from bridge.core.submissions import JobHistory, State, Submission
 from bridge.errors import Unavailable
-from tests.values import NOW, a_job, a_route, a_runner, a_submission
+from tests.support.values import NOW, a_job, a_route, a_runner, a_submission
 
 SCOPE = Scope(
     owner="acme",

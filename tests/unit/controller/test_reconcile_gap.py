@@ -2,7 +2,7 @@
 
 from bridge.controller.reconcile import STALE, _after_gap
 from bridge.core.snapshot import Reading, ReadingKind
-from tests.values import NOW, ORG
+from tests.support.values import NOW, ORG
 
 
 def looked(at: float) -> Reading:

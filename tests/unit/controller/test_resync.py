@@ -23,7 +23,7 @@ from bridge.core.scope import Route, Scope
 from bridge.core.submissions import Pool
 from bridge.errors import Rejected, Unavailable
 from bridge.ledger import Ledger
-from tests.values import NOW, a_job, a_route
+from tests.support.values import NOW, a_job, a_route
 
 HOSTED = ("ubuntu-latest",)
 SCOPE = Scope(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.routing import Unmatched, contained, match
-from tests.values import a_route
+from tests.support.values import a_route
 
 GPU = a_route(name="gpu", labels=("runpod", "gpu"))
 BIG = a_route(name="big", labels=("runpod", "gpu", "a100"))

@@ -10,7 +10,7 @@ from bridge.core.model import JobStatus, Request, RequestStatus, Runner, Workflo
 from bridge.core.settle import MISSING_LASTS, Observation, settle
 from bridge.core.submissions import BREAKER_REASONS, PROOF_STATES, State, Submission
 from bridge.core.worker import BOOT_ALLOWANCE, JIT_LIFETIME, Credentials, Reason
-from tests.values import NOW, a_job, a_route, a_runner, a_submission
+from tests.support.values import NOW, a_job, a_route, a_runner, a_submission
 
 IDLE, BUSY = a_runner("runpod-1-1"), a_runner("runpod-1-1", busy=True)
 QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS

@@ -14,7 +14,7 @@ from bridge.core.model import Event, JobStatus, WorkflowJob
 from bridge.errors import Malformed
 from bridge.github.webhook import is_signed, read
 from bridge.ledger import Ledger, Transaction
-from tests.values import NOW
+from tests.support.values import NOW
 
 BODY = b'{"zen": "Keep it logically awesome."}'
 

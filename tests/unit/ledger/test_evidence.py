@@ -18,7 +18,7 @@ from bridge.ledger.database import connect
 from bridge.ledger.rows import row_of_submission
 from bridge.ledger.tables import submissions
 from bridge.ledger.transaction import CLOCK_AHEAD
-from tests.values import NOW, ORG, a_job, a_route, a_submission
+from tests.support.values import NOW, ORG, a_job, a_route, a_submission
 
 GPU = Pool("gpu", ORG)
 

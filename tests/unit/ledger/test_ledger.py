@@ -23,8 +23,8 @@ from bridge.core.worker import Reason
 from bridge.errors import ConfigError, Unavailable
 from bridge.ledger import SCHEMA, Ledger, Transaction, metadata, tables
 from bridge.ledger.database import connect
-from tests.postgres import Postgres
-from tests.values import NOW, ORG, a_job, a_route
+from tests.support.postgres import Postgres
+from tests.support.values import NOW, ORG, a_job, a_route
 
 GPU = Pool("gpu", ORG)
 

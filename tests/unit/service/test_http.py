@@ -13,7 +13,7 @@ from bridge.github.webhook import Webhook
 from bridge.service.http import Dependencies, application
 from bridge.service.metrics import Metrics
 from bridge.telemetry import configure_logging
-from tests.values import a_route
+from tests.support.values import a_route
 
 SECRET = "a secret that is long"
 

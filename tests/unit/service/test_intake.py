@@ -9,7 +9,7 @@ import pytest
 from bridge.core.model import Event
 from bridge.errors import Unavailable
 from bridge.service.intake import Intake
-from tests.values import a_job
+from tests.support.values import a_job
 
 
 class Kept:

@@ -20,7 +20,7 @@ from bridge.core.model import (
 )
 from bridge.core.scope import Route, Scope
 from bridge.core.worker import WORKER_GRACE, Credentials, Reason
-from tests.values import NOW, ORG, a_job, a_route, a_runner
+from tests.support.values import NOW, ORG, a_job, a_route, a_runner
 
 ROUTES = (
     a_route(name="gpu", max_workers=3),

@@ -43,7 +43,7 @@ from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
-from tests.modelled import ROUTES, SCOPE, World
+from tests.support.modelled import ROUTES, SCOPE, World
 
 T = TypeVar("T")
 

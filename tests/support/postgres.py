@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
-from tests.background import until
-from tests.services import free_port
+from tests.support.background import until
+from tests.support.service import free_port
 
 NOBODY = 65534
 """User and group that a server started by root runs as: PostgreSQL refuses root."""
@@ -73,6 +74,14 @@ def postgres() -> Iterator[Postgres]:
         finally:
             server.send_signal(signal.SIGQUIT)  # at once: what it holds goes with its folder
             server.wait(30)
+
+
+def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new ledger on the database that `request.param` names, `sqlite` or `postgresql`."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/ledger.sqlite3"
+    server: Postgres = request.getfixturevalue("a_postgres")
+    return server.database()
 
 
 def _binaries(home: Path) -> Path:
