@@ -231,7 +231,7 @@ def test_a_jit_runner_is_minted_seen_and_deleted() -> None:
         assert made.encoded not in repr(made)
         (runner,) = await github.runners("orgs/acme")
         assert (runner.id, runner.name, runner.online, runner.busy) == (made.runner_id, "r-1", False, False)
-        gone = {"target": "orgs/acme", "runner_id": made.runner_id}
+        gone: dict[str, Any] = {"target": "orgs/acme", "runner_id": made.runner_id}
         assert await github.delete_runner("orgs/acme", made.runner_id) == Deleted(**gone)
         assert await github.delete_runner("orgs/acme", made.runner_id) == Absent(**gone), "which is no proof"
 

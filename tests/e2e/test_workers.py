@@ -94,7 +94,12 @@ def test_a_job_whose_worker_dies_fails_and_is_not_run_again(tmp_path: Path) -> N
         until(lambda: job.status == "in_progress" and (tmp_path / "began").exists())
         for worker in list(bridge.runpod.state.workers):
             bridge.runpod.scaler.kill(worker)
-        until(lambda: ended(job) or bridge.github.state.tick())
+
+        def failed() -> bool:
+            bridge.github.state.tick()
+            return ended(job)
+
+        until(failed)
         assert (job.conclusion, len(job.executions)) == ("failure", 1)
         assert bridge.dispatch()["counts"]["submitted"] == 0
         until(lambda: bridge.dispatch() and not bridge.github.state.runners)
@@ -113,7 +118,12 @@ def test_a_runner_whose_job_was_taken_leaves_and_is_paid_for_no_longer(tmp_path:
         bridge.github.state.cancel_job(job)
         until(lambda: [r for r in bridge.github.state.runners.values() if r.session])
         withdrawn: list[str] = []
-        until(lambda: withdrawn.extend(w["detail"] for w in bridge.dispatch()["withdrawals"]) or withdrawn)
+
+        def withdraws() -> bool:
+            withdrawn.extend(withdrawal["detail"] for withdrawal in bridge.dispatch()["withdrawals"])
+            return bool(withdrawn)
+
+        until(withdraws)
         assert withdrawn == ["the runner met no job within its idle_timeout"]
         until(lambda: not bridge.runpod.state.workers)
         (request,) = bridge.runpod.state.requests.values()

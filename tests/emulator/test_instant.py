@@ -179,7 +179,12 @@ def test_a_worker_that_dies_during_its_job_fails_it() -> None:
         assert (job.status, job.executions) == ("in_progress", ["first"])
         assert runner.session, "GitHub does not know yet"
         both.jit("second")
-        await until(lambda: job.status == "completed" or both.github.tick())
+
+        def failed() -> bool:
+            both.github.tick()
+            return job.status == "completed"
+
+        await until(failed)
         assert (job.conclusion, job.executions) == ("failure", ["first"])
         assert (runner.session, runner.job) == (None, None)
 

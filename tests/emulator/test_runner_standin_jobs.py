@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def git(path: Path, *arguments: str) -> str:
     return subprocess.run(["git", "-C", path, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def of_commit(standin: Installed, workspace: Path, *steps: object, **job: object) -> Job:
+def of_commit(standin: Installed, workspace: Path, *steps: object, **job: Any) -> Job:
     """Queue a job of the workspace's commit."""
     sha = git(workspace, "rev-parse", "HEAD").strip()
     run = standin.github.state.add_run("acme/web", replace(a_run(a_job_of_steps(*steps, **job)), sha=sha), workspace)

@@ -445,7 +445,12 @@ def test_a_condition_looks_at_all_that_came_before(
 
 def test_a_condition_is_evaluated_once_for_a_whole_matrix(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", lambda condition, *_: not asked.append(condition))
+
+    def holds(condition: object, *_: object) -> bool:
+        asked.append(condition)
+        return True
+
+    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", holds)
     matrix = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
     root = commit(ci={"a": {**matrix, "if": "one"}, "b": {**matrix, "needs": "a", "if": "two"}})
     jobs = jobs_of(root)

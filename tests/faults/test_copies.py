@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import sqlalchemy as sa
@@ -109,7 +110,7 @@ def test_sigterm_under_load_leaves_nothing_claimed(tmp_path: Path, database_url:
                 time.sleep(0.05)
 
         pouring = threading.Thread(target=pour)
-        variables = {"BRIDGE_DATABASE_URL": database_url, "BRIDGE_MAX_WORKERS": str(WORKERS)}
+        variables: dict[str, Any] = {"BRIDGE_DATABASE_URL": database_url, "BRIDGE_MAX_WORKERS": str(WORKERS)}
         try:
             with running_service(made.emulators, **variables) as service:
                 pouring.start()

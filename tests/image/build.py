@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from bridge.emulator import runner
 from bridge.emulator.act import find_act
@@ -50,7 +51,7 @@ class Image:
     """
 
     reference: str
-    config: dict[str, object]
+    config: dict[str, Any]
     size: int
 
 

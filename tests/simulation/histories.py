@@ -95,15 +95,14 @@ class _Drawing:
 
     def _dispatchers(self) -> tuple[Dispatcher, ...]:
         routes, alone = self._routes(), self._often(0.6)
-        runs = self._one(
-            (
-                Service(),
-                Service(),
-                Service(interval=120.0),
-                Cron(interval=60.0),
-                Cron(interval=120.0, keeps_ledger=False),
-            )
+        choices: tuple[Service | Cron, ...] = (
+            Service(),
+            Service(),
+            Service(interval=120.0),
+            Cron(interval=60.0),
+            Cron(interval=120.0, keeps_ledger=False),
         )
+        runs = self._one(choices)
         repositories = () if self._often(0.5) else REPOSITORIES
         shared = self._often(0.5) or not (isinstance(runs, Service) or runs.keeps_ledger)
         webhooks, log = self._often(0.7), self._often(0.3)

@@ -62,8 +62,16 @@ def postgres() -> Iterator[Postgres]:
         if os.geteuid() == 0:
             os.chown(home, NOBODY, NOBODY)
             given |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-        data = ["-D", home / "data"]
-        made = [binaries / "initdb", *data, "-U", "bridge", "--auth=trust", "--encoding=utf8", "--no-sync"]
+        data = ["-D", str(home / "data")]
+        made: list[str | Path] = [
+            binaries / "initdb",
+            *data,
+            "-U",
+            "bridge",
+            "--auth=trust",
+            "--encoding=utf8",
+            "--no-sync",
+        ]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL, **given)
         port = free_port()
         settings = ["-h", "127.0.0.1", "-p", str(port), "-k", folder, "-c", "max_connections=200"]

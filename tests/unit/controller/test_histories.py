@@ -351,6 +351,7 @@ def test_a_job_that_is_queued_again_though_it_was_in_progress_is_looked_up_at_on
 
     assert hear("late") is JobStatus.IN_PROGRESS
     assert len(history.world.requests) == 1
+    assert job.runner_id is not None
     history.world.runners[job.runner_id] = replace(history.world.runners[job.runner_id], busy=False)
     history.world.jobs[job.id] = again
     assert hear("true") is JobStatus.QUEUED

@@ -296,7 +296,8 @@ def test_a_repository_that_is_gone_is_reported_once_and_asked_for_now_and_then()
         bridge.github.known[2] = bridge.github.known.pop(1)
         bridge.github.known[2] = replace(bridge.github.known[2], full_name="acme/other")
         bridge.github.jobs.clear()
-        problems, calls = [], []
+        problems: list[str] = []
+        calls: list[Any] = []
         for _ in range(40):
             problems += (await bridge.look(after=30)).problems
             calls += [call for call in bridge.github.calls if "web" in str(call[1])]

@@ -35,7 +35,7 @@ def a_door() -> Dependencies:
     failing, metrics = _Failing(), Metrics()
     return Dependencies(
         scope=Scope(owner="acme", organisation="acme", repositories=(), routes=(a_route(),), prefix="r", web_url=""),
-        is_served=lambda job, scope: True,
+        is_served=lambda job: True,
         webhook=Webhook([SECRET]),
         intake=failing,
         loop=failing,
