@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,10 +130,10 @@ def test_a_cancelled_jobs_request_is_taken_back(bridge: Emulators) -> None:
     ],
 )
 def test_a_submission_that_fails_is_named_and_never_sent_twice(
-    bridge: Emulators, fault: dict[str, object], requests: int
+    bridge: Emulators, fault: dict[str, Any], requests: int
 ) -> None:
     """Refused: `retry`, or a probe after a minute, asks again under a new name. Unknown: the request may exist."""
-    bridge.runpod.faults.add(Fault(method="POST", path="/run$", times=2, **fault))  # type: ignore[arg-type]
+    bridge.runpod.faults.add(Fault(method="POST", path="/run$", times=2, **fault))
     failed = bridge.dispatch(status=1)
     assert len(failed["problems"]) in (1, 2)
     assert all(problem.startswith("RunPod: POST /ep-1/run") for problem in failed["problems"])

@@ -92,7 +92,8 @@ def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
 def peak_mb(service: RunningService) -> float:
     """The most memory that the service has had."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
+    (peak_kb,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(peak_kb) / 1024
 
 
 def assert_unharmed(service: RunningService, found: dict[str, Any]) -> None:

@@ -131,7 +131,9 @@ def test_a_commit_without_a_branch_has_runs_too(commit: Commit) -> None:
     git(root, "checkout", "--quiet", "--detach")
     (run,) = runs_of(root)
     assert run.branch == "detached"
-    assert the_job(root).message({})["ref"] == "refs/heads/detached"  # type: ignore[index]
+    message = the_job(root).message({})
+    assert message is not None
+    assert message["ref"] == "refs/heads/detached"
 
 
 def test_a_folder_of_a_repository_stands_for_the_repository(commit: Commit, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ By the scale of tests.faults.deployment.PATIENCE a second here stands for some 1
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,8 +69,8 @@ def test_runners_that_github_deletes_while_they_wait_lose_no_job(tmp_path: Path,
 
 def test_jobs_whose_runners_do_not_pick_them_up_run_once_on_others(tmp_path: Path, database_url: str) -> None:
     fate = Fated(Fate.DIES_ASSIGNED, 3)
-    given = {"instant": {"fate": fate}, "limits": HASTY, "redeliver": False, "lease": 60.0}
-    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"instant": {"fate": fate}, "limits": HASTY, "redeliver": False, "lease": 60.0}
+    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):
         jobs = made.queue(JOBS)
         made.assert_all_ends_well()
         assert [len(job.executions) for job in jobs] == [1] * JOBS
@@ -78,8 +79,8 @@ def test_jobs_whose_runners_do_not_pick_them_up_run_once_on_others(tmp_path: Pat
 
 def test_a_job_that_fails_with_its_runner_is_not_asked_for_again(tmp_path: Path, database_url: str) -> None:
     fate = Fated(Fate.DIES_DURING, 3)
-    given = {"instant": {"seconds": 0.2, "fate": fate}, "limits": HASTY, "redeliver": False}
-    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"instant": {"seconds": 0.2, "fate": fate}, "limits": HASTY, "redeliver": False}
+    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):
         made.may_fail = 3
         jobs = made.queue(JOBS)
         made.assert_all_ends_well()

@@ -2,11 +2,14 @@
 
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge.core.submissions import State
+from bridge.emulator.github.model import Choice
 from bridge.emulator.github.state import Job, Runner
 from bridge.emulator.jobs import Gate
 from tests.faults.deployment import HASTY, deployment
@@ -17,11 +20,11 @@ from tests.support.github import a_run, a_spec
 from tests.support.instant import Fate
 
 
-def thieves(seed: int) -> object:
+def thieves(seed: int) -> Choice:
     """GitHub gives each job to any runner that may have it."""
     chance = random.Random(seed)
 
-    def choose(_job: Job, eligible: list[Runner]) -> Runner:
+    def choose(_job: Job, eligible: Sequence[Runner]) -> Runner:
         return chance.choice(sorted(eligible, key=lambda r: r.id))
 
     return choose
@@ -31,7 +34,7 @@ def thieves(seed: int) -> object:
 def test_fifty_jobs_whose_runners_take_each_others_all_run_once(tmp_path: Path, database_url: str, seed: int) -> None:
     tried["seeds of runner stealing"] += 1
     with deployment(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
-        made.github.choose = thieves(seed)  # type: ignore[assignment]
+        made.github.choose = thieves(seed)
         made.queue(50)
         made.assert_all_ends_well()
 
@@ -43,7 +46,7 @@ def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_ur
     fate = Fated(Fate.DIES_DURING, 5)
     with deployment(tmp_path, instant={"seconds": 0.1, "fate": fate}, limits=HASTY, redeliver=False) as made:
         made.may_fail = 5
-        made.github.choose = thieves(seed)  # type: ignore[assignment]
+        made.github.choose = thieves(seed)
         with made.dispatcher(database_url):
             made.queue(50)
             made.assert_all_ends_well()
@@ -51,8 +54,8 @@ def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_ur
 
 @pytest.mark.parametrize("mode", ["jit", "registration"])
 def test_jobs_cancelled_while_queued_and_busy_leave_nothing(tmp_path: Path, database_url: str, mode: str) -> None:
-    given = {"instant": {"seconds": 1.5}, "workers_max": 2, "credentials": mode}
-    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"instant": {"seconds": 1.5}, "workers_max": 2, "credentials": mode}
+    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):
         jobs = made.queue(6)
         until(lambda: sum(job.status == "in_progress" for job in jobs) == 2)
         made.cancel(*jobs[:1], *jobs[3:])

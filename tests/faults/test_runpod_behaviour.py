@@ -5,6 +5,7 @@ By the scale of tests.faults.deployment.PATIENCE a second here stands for some 1
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,8 +132,8 @@ def test_an_endpoint_with_a_smaller_quota_than_max_workers_serves_all(tmp_path: 
 
 def test_requests_too_old_to_start_do_not_block_a_small_quota(tmp_path: Path, database_url: str) -> None:
     """A token mode, in which a request may wait 5 s, and a job takes 1.5 s with its boot: most grow too old."""
-    given = {"credentials": "registration", "instant": {"seconds": 0.5}, "cold_start": 1.0}
-    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"credentials": "registration", "instant": {"seconds": 0.5}, "cold_start": 1.0}
+    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):
         runpod(made).quota = 1
         made.queue(12)
         made.assert_all_ends_well(50)
@@ -174,8 +175,8 @@ def test_requests_that_others_sent_to_the_endpoint_are_no_supply(
     tmp_path: Path, database_url: str, credentials: str
 ) -> None:
     """A new ledger cannot tell them from its own; a job must not wait for them as long as a request may live."""
-    given = {"credentials": credentials, "queue_timeout": 60, "others": (3, 2)}
-    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"credentials": credentials, "queue_timeout": 60, "others": (3, 2)}
+    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):
         made.queue(2)
         made.assert_all_ends_well(45)
         made.assert_canary_is_served()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,8 +27,8 @@ RUN, MINT = ("POST", "/run$"), ("POST", "generate-jitconfig")
 JOBS = 6
 
 
-def a_fault(call: tuple[str, str], kind: FaultKind, **given: object) -> Fault:
-    return Fault(method=call[0], path=call[1], kind=kind, times=JOBS - 1, **given)  # type: ignore[arg-type]
+def a_fault(call: tuple[str, str], kind: FaultKind, **given: Any) -> Fault:
+    return Fault(method=call[0], path=call[1], kind=kind, times=JOBS - 1, **given)
 
 
 RUNPOD = {

@@ -4,6 +4,7 @@ Each is a function of few parameters that returns a `Scenario`; none asserts any
 """
 
 from dataclasses import replace
+from typing import Any
 
 from bridge.core.scope import Route
 from bridge.core.worker import Credentials
@@ -35,9 +36,9 @@ MINUTE = 60.0
 A, B = "acme/a", "acme/b"
 
 
-def dispatcher(*routes: Route, **given: object) -> Dispatcher:
+def dispatcher(*routes: Route, **given: Any) -> Dispatcher:
     """A service with webhooks and callbacks, by default with one route."""
-    return Dispatcher(routes=routes or (a_route(),), **given)  # type: ignore[arg-type]
+    return Dispatcher(routes=routes or (a_route(),), **given)
 
 
 def with_canary(scenario: Scenario, *, within: float = 1_800.0) -> Scenario:

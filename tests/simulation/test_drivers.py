@@ -3,6 +3,8 @@
 What it decides is held elsewhere; here only that the simulation lets it.
 """
 
+from typing import Any
+
 import pytest
 
 from bridge.core.worker import Credentials
@@ -25,10 +27,11 @@ from tests.simulation import (
 from tests.support.values import a_route
 
 
-def three_jobs(*dispatchers: Dispatcher, **given: object) -> Scenario:
+def three_jobs(*dispatchers: Dispatcher, **given: Any) -> Scenario:
     """Three jobs, one every ten minutes."""
     runs = tuple(Run(name=f"job{n}", at=5.0 + n * 600.0) for n in range(3))
-    return Scenario(**{"seconds": 0.75 * HOUR, "runs": runs, "dispatchers": dispatchers, **given})  # type: ignore[arg-type]
+    defaults: dict[str, Any] = {"seconds": 0.75 * HOUR, "runs": runs, "dispatchers": dispatchers}
+    return Scenario(**defaults | given)
 
 
 @pytest.mark.parametrize("mode", [Credentials.JIT, Credentials.REGISTRATION, Credentials.APP])

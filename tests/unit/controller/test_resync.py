@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from bridge.controller.reconcile import Reconciler, Report
 from bridge.core.model import (
@@ -348,9 +349,8 @@ def test_repositories_that_cannot_be_listed_are_not_taken_for_scanned() -> None:
             raise Unavailable(f"GitHub: {owner}: 502")
 
         bridge.github.jobs = {1: a_job(1)}
-        listing, bridge.github.repositories = bridge.github.repositories, broken  # type: ignore[method-assign]
-        assert (await bridge.look()).problems
-        bridge.github.repositories = listing  # type: ignore[method-assign]
+        with patch.object(bridge.github, "repositories", broken):
+            assert (await bridge.look()).problems
         assert (await bridge.look(after=30)).decision.plan.claims
 
     driven(drive, log=Log())
