@@ -19,7 +19,7 @@ from bridge.commands.composition import composed
 from bridge.commands.serve import serve
 from bridge.config.settings import load
 from bridge.service.run import listening
-from tests.faults.world import PATIENCE
+from tests.faults.deployment import PATIENCE
 
 
 class Points:
@@ -74,9 +74,12 @@ def _plant(points: Points) -> None:
         bridge.github.transport.Transport,
         bridge.runpod.requests.RunPod,
     )
-    writer._commit = _around(writer._commit, points, lambda *_: True)  # type: ignore[method-assign]
-    transport._send = _around_async(transport._send, points, lambda _self, method, *_: method != "GET")  # type: ignore[method-assign]
-    runpod._call = _around_async(runpod._call, points, lambda _self, call, *_: call.startswith("POST"))  # type: ignore[method-assign]
+    for owner, method, planted in (
+        (writer, "_commit", _around(writer._commit, points, lambda *_: True)),
+        (transport, "_send", _around_async(transport._send, points, lambda _self, method, *_: method != "GET")),
+        (runpod, "_call", _around_async(runpod._call, points, lambda _self, call, *_: call.startswith("POST"))),
+    ):
+        setattr(owner, method, planted)
 
 
 def _around(real: Callable[..., Any], points: Points, writes: Callable[..., bool]) -> Any:

@@ -9,7 +9,7 @@ from bridge.core.scope import Route
 from bridge.core.settle import Observation, settle
 from bridge.core.submissions import LEASED_STATES, OPEN_STATES, Pool, State, Submission
 from bridge.core.worker import Credentials
-from tests.cloud import ROOT
+from tests.support import ROOT
 
 APPLIED = {
     (State.CLAIMED, State.MINTED),

@@ -11,7 +11,7 @@ from bridge.commands.dispatch import ADDRESS
 from bridge.config.settings import load
 from bridge.core.routing import contained
 from bridge.core.scope import Route
-from tests.cloud import ROOT
+from tests.support import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
 NEW, OLD = "n" * 32, "o" * 32
