@@ -5,6 +5,7 @@ Durations are seconds.
 
 from dataclasses import dataclass, field
 
+from bridge.core.timing import Timing
 from bridge.core.worker import BOOT_ALLOWANCE, WORKER_GRACE, Credentials
 
 IMPLIED_LABELS = ("self-hosted", "linux", "x64")
@@ -84,6 +85,7 @@ class Scope:
         full_scan_every: s between two looks at all repositories, where the App's delivery log tells of their jobs.
         retention: s that what has ended is kept.
         interval: s between two looks.
+        timing: how long each thing is waited for.
     """
 
     owner: str
@@ -97,3 +99,4 @@ class Scope:
     full_scan_every: float = 600.0
     retention: float = 14 * 86_400.0
     interval: float = 30.0
+    timing: Timing = Timing()

@@ -7,10 +7,8 @@ from bridge.core.actions import Transition, Withdrawal
 from bridge.core.model import JobStatus, Request, RequestStatus, Runner, WorkflowJob
 from bridge.core.scope import Route
 from bridge.core.submissions import State, Submission
-from bridge.core.worker import BOOT_ALLOWANCE, JIT_LIFETIME, Credentials, Reason
-
-MISSING_LASTS = 180.0
-"""s for which RunPod must answer 404 until a request counts as gone: it has done so for two minutes of running ones."""
+from bridge.core.timing import Timing
+from bridge.core.worker import JIT_LIFETIME, Credentials, Reason
 
 CONCLUSIONS = {
     "Succeeded": "success",
@@ -58,12 +56,15 @@ class Observation:
         return waits and self.runners_known and self.runner is None
 
 
-def settle(submission: Submission, observation: Observation, now: float) -> Transition | Withdrawal | None:
+def settle(
+    submission: Submission, observation: Observation, timing: Timing, now: float
+) -> Transition | Withdrawal | None:
     """Decide the next step of an open submission.
 
     Args:
         submission: in one of OPEN_STATES.
-        sight: what was seen of it.
+        observation: what was seen of it.
+        timing: how long an answer or a worker is waited for.
         now: Unix seconds.
 
     Returns:
@@ -71,7 +72,7 @@ def settle(submission: Submission, observation: Observation, now: float) -> Tran
     """
     if submission.state in (State.CLAIMED, State.MINTED, State.SUBMITTING):
         return _abandoned(submission, observation, now)
-    observation = _credible(observation, now)
+    observation = _credible(observation, timing, now)
     if observation.job:
         held = _held(submission, observation.job, observation, now)
         if held or observation.job.status is JobStatus.IN_PROGRESS:
@@ -84,10 +85,10 @@ def settle(submission: Submission, observation: Observation, now: float) -> Tran
         return _forgotten(submission, observation, now)
     if observation.request and observation.request.status not in _RUNS:
         return _ended(submission, observation.request)
-    return _waiting(submission, observation, now)
+    return _waiting(submission, observation, timing, now)
 
 
-def _credible(observation: Observation, now: float) -> Observation:
+def _credible(observation: Observation, timing: Timing, now: float) -> Observation:
     """What was seen, without an end of the request that RunPod alone tells and that may be wrong.
 
     A 404 must last. Any end that is not the worker's own answer is contradicted by a runner that is online.
@@ -96,7 +97,7 @@ def _credible(observation: Observation, now: float) -> Observation:
     if request is None or request.status in _RUNS or _is_answer(request):
         return observation
     since = now if observation.missing_since is None else observation.missing_since
-    lasts = request.status is not RequestStatus.MISSING or now >= since + MISSING_LASTS
+    lasts = request.status is not RequestStatus.MISSING or now >= since + timing.gone_after
     contradicted = observation.runner is not None and observation.runner.online
     return observation if lasts and not contradicted else replace(observation, request=None)
 
@@ -218,7 +219,9 @@ def _forgotten(submission: Submission, observation: Observation, now: float) -> 
     return Transition(submission=submission, to=State.EXPIRED, detail=detail) if observation.runners_known else None
 
 
-def _waiting(submission: Submission, observation: Observation, now: float) -> Transition | Withdrawal | None:
+def _waiting(
+    submission: Submission, observation: Observation, timing: Timing, now: float
+) -> Transition | Withdrawal | None:
     """Follow a submission whose runner holds no job that anyone has seen."""
     state, runner = submission.state, observation.runner
     online = runner is not None and runner.online
@@ -233,7 +236,7 @@ def _waiting(submission: Submission, observation: Observation, now: float) -> Tr
     if online or (observation.request and observation.request.status is RequestStatus.IN_PROGRESS):
         return Transition(submission=submission, to=State.STARTED)
     if state is State.UNKNOWN:
-        return _unseen(submission, observation, now)
+        return _unseen(submission, observation, timing, now)
     return _expired(submission, observation, now)
 
 
@@ -288,9 +291,9 @@ def _withdrawn(submission: Submission, request: Request | None) -> Transition | 
     return _ended(submission, request)
 
 
-def _unseen(submission: Submission, observation: Observation, now: float) -> Withdrawal | None:
+def _unseen(submission: Submission, observation: Observation, timing: Timing, now: float) -> Withdrawal | None:
     """End the wait for an answer that did not come: the request does not exist, or no worker may start it any more."""
-    if observation.unexplained != 0 and now < submission.not_after + BOOT_ALLOWANCE:
+    if observation.unexplained != 0 and now < submission.not_after + timing.boot_allowance:
         return None
     return _withdraw(submission, observation, State.LOST, "RunPod's answer did not come, and no worker showed itself")
 

@@ -11,6 +11,7 @@ from typing import Any
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.scope import Route
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, Streak, Submission, target_of_repository
+from bridge.core.timing import Timing
 
 
 class ReadingKind(StrEnum):
@@ -90,6 +91,7 @@ class Snapshot:
         last_taken: by pool, Unix seconds when one of its runners last took a job.
         uses: of the runs whose jobs were queued beside an idle runner.
         refusals: by a key of bridge.core.refusals.
+        timing: how long each thing is waited for.
     """
 
     began: float
@@ -116,6 +118,7 @@ class Snapshot:
     last_taken: Mapping[Pool, float] = field(default_factory=dict)
     uses: tuple[RunnerUse, ...] = ()
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    timing: Timing = Timing()
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""

@@ -1,8 +1,10 @@
 """A ledger that was made, lost or restored does not know what happened in the gap."""
 
-from bridge.controller.reconcile import STALE, _after_gap
+from bridge.controller.reconcile import _after_gap
 from bridge.core.snapshot import Reading, ReadingKind
-from tests.values import NOW, ORG
+from tests.values import NOW, ORG, TIMING
+
+STALE = TIMING.list_stale
 
 
 def looked(at: float) -> Reading:

@@ -7,31 +7,17 @@ from typing import Any
 import pytest
 
 from bridge.core.actions import Plan
-from bridge.core.evidence import (
-    FIRST_PAUSE,
-    FIRST_PROBE,
-    FRESH_PROBE,
-    GIVEN_UP,
-    HELD_PAUSE,
-    LONGEST_PAUSE,
-    LONGEST_PROBE,
-    SLOT,
-    SLOTS,
-    TURN,
-    UNTRIED,
-    YOUNG,
-    Rounds,
-    judge,
-)
-from bridge.core.idle import PROBE, QUIET
+from bridge.core.evidence import SLOTS, Rounds, judge
 from bridge.core.model import JobStatus
 from bridge.core.plan import plan
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, State
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 POOL = Pool("gpu", ORG)
 HOUR = 3600.0
+DAY_AGO = NOW - TIMING.given_up
+FIRST, LONGEST = TIMING.stuck_job
 
 
 def idle(ended: float, seconds: float = 300.0, **given: Any) -> IdleRunner:
@@ -57,18 +43,16 @@ def why(decided: Plan, job_id: int = 1) -> str:
 
 
 def test_runners_that_are_idle_together_are_one_round() -> None:
-    assert Rounds([idle(NOW, 300), idle(NOW + 1, 290), idle(NOW + 400, 300)]).after(0.0) == [NOW, NOW + 400]
+    assert Rounds([idle(NOW, 300), idle(NOW + 1, 290), idle(NOW + 400, 300)], 60.0).after(0.0) == [NOW, NOW + 400]
 
 
 def test_a_runner_is_evidence_only_if_it_listened_for_a_minute_beside_the_queued_job() -> None:
-    assert Rounds([idle(NOW, 59)]).after(0.0) == []
-    assert Rounds([idle(NOW, 300)]).after(NOW - 59) == []
-    assert Rounds([idle(NOW, 300)]).after(NOW - 60) == [NOW]
+    assert Rounds([idle(NOW, 59)], 60.0).after(0.0) == []
+    assert Rounds([idle(NOW, 300)], 60.0).after(NOW - 59) == []
+    assert Rounds([idle(NOW, 300)], 60.0).after(NOW - 60) == [NOW]
 
 
-@pytest.mark.parametrize(
-    ("times", "pause"), [(1, FIRST_PAUSE), (2, 2 * FIRST_PAUSE), (4, 8 * FIRST_PAUSE), (9, LONGEST_PAUSE)]
-)
+@pytest.mark.parametrize(("times", "pause"), [(1, FIRST), (2, 2 * FIRST), (4, 8 * FIRST), (9, LONGEST)])
 def test_the_pause_before_a_stuck_jobs_next_try_doubles_up_to_hours(times: int, pause: float) -> None:
     snapshot = stuck(1, idle=series(*(NOW - 400.0 * n for n in range(times))))
     assert not plan(snapshot, NOW + pause - 1).claims
@@ -87,9 +71,12 @@ def test_evidence_ends_when_a_job_that_was_queued_meanwhile_ran_later() -> None:
 
 
 def test_a_job_is_given_up_a_day_after_its_first_claim() -> None:
-    history = {1: JobHistory(generation=7, attempts=0, last_claim=NOW, last_end=NOW - 1, first_claim=NOW - GIVEN_UP)}
+    history = {1: JobHistory(generation=7, attempts=0, last_claim=NOW, last_end=NOW - 1, first_claim=DAY_AGO)}
     snapshot = stuck(1, history=history, seen_at={1: NOW})
-    assert why(plan(snapshot, NOW)) == "given up: 7 runners in a day did not get it; `retry 1` tries again"
+    assert (
+        why(plan(snapshot, NOW))
+        == "given up: 7 runners in a day did not get this job; fix the cause, then use `retry 1`"
+    )
     assert names(plan(snapshot, NOW - 1)) == ["runpod-1-8"]
 
 
@@ -98,10 +85,10 @@ def test_a_job_is_given_up_a_day_after_its_first_claim() -> None:
 
 def test_where_several_jobs_are_stuck_one_runner_at_a_time_tries_for_their_pool() -> None:
     snapshot = stuck(1, 2, 3, idle=series(NOW))
-    assert not plan(snapshot, NOW + FIRST_PROBE - 1).claims
-    decided = plan(snapshot, NOW + FIRST_PROBE)
+    assert not plan(snapshot, NOW + TIMING.stuck_pool.first - 1).claims
+    decided = plan(snapshot, NOW + TIMING.stuck_pool.first)
     assert names(decided) == ["runpod-1-1"]
-    assert why(decided, 2).startswith("GitHub gives no runner of route gpu a job: 3 jobs are stuck")
+    assert why(decided, 2).startswith("GitHub gives no job to runners of route gpu: 3 jobs are stuck")
 
 
 def test_no_second_runner_tries_while_the_first_waits() -> None:
@@ -111,14 +98,14 @@ def test_no_second_runner_tries_while_the_first_waits() -> None:
 
 def test_the_pauses_between_tries_grow_to_half_an_hour() -> None:
     snapshot = stuck(1, 2, idle=series(*(NOW - 2000.0 * n for n in range(8))))
-    assert not plan(snapshot, NOW + LONGEST_PROBE - 1).claims
-    assert plan(snapshot, NOW + LONGEST_PROBE).claims
+    assert not plan(snapshot, NOW + TIMING.stuck_pool.longest - 1).claims
+    assert plan(snapshot, NOW + TIMING.stuck_pool.longest).claims
 
 
 def test_a_job_taken_in_the_pool_ends_the_single_tries() -> None:
     """What is left is the evidence against each job."""
     snapshot = stuck(1, 2, idle=series(NOW), last_taken={POOL: NOW + 1})
-    assert names(plan(snapshot, NOW + FIRST_PAUSE)) == ["runpod-1-1", "runpod-2-1"]
+    assert names(plan(snapshot, NOW + TIMING.stuck_job.first)) == ["runpod-1-1", "runpod-2-1"]
 
 
 def test_a_new_job_of_a_repository_with_stuck_jobs_waits_two_minutes_and_of_another_not_at_all() -> None:
@@ -126,7 +113,7 @@ def test_a_new_job_of_a_repository_with_stuck_jobs_waits_two_minutes_and_of_anot
     snapshot = stuck(1, 2, idle=series(NOW - 1))
     with_same = replace(snapshot, jobs=(*snapshot.jobs, same), queued_since={**snapshot.queued_since, 3: NOW})
     assert not plan(with_same, NOW).claims
-    assert names(plan(with_same, NOW - 1 + FRESH_PROBE)) == ["runpod-3-1"]
+    assert names(plan(with_same, NOW - 1 + TIMING.fresh_job)) == ["runpod-3-1"]
     with_other = replace(snapshot, jobs=(*snapshot.jobs, other), queued_since={**snapshot.queued_since, 4: NOW})
     assert names(plan(with_other, NOW)) == ["runpod-4-1"]
 
@@ -149,12 +136,12 @@ def test_a_run_whose_runners_were_idle_beside_its_own_jobs_gets_no_more_than_it_
     both = (use(NOW - 900, None), use(NOW - 800, None))
     decided = plan(matrix(8, 2, both), NOW)
     assert not decided.claims
-    assert why(decided) == "2 jobs of its run are in progress, and it never used more than 2 runners at a time"
+    assert why(decided) == "2 jobs of its run are in progress, and the run has never used more than 2 runners at a time"
 
 
 def test_a_run_that_was_held_back_by_an_incident_is_tried_with_one_runner_more() -> None:
     snapshot = matrix(8, 1, (use(NOW - 900, None),))
-    due = NOW - 100 + HELD_PAUSE
+    due = NOW - 100 + TIMING.held_run.first
     assert not plan(snapshot, due - 1).claims
     assert names(plan(snapshot, due)) == ["runpod-1-1"]
 
@@ -220,7 +207,7 @@ def test_a_job_that_was_stuck_gets_its_turn_although_the_route_never_lacks_other
     snapshot = repositories(1, 1, max_workers=1)
     before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 300, ended=NOW)
     snapshot = replace(snapshot, idle=(before,), queued_since={1: NOW - 400})
-    busy_until = NOW + FIRST_PAUSE + TURN
+    busy_until = NOW + TIMING.stuck_job.first + TIMING.turn
     assert names(plan(snapshot, busy_until - 1)) == ["runpod-2-1"]
     assert names(plan(snapshot, busy_until)) == ["runpod-1-1"]
 
@@ -262,25 +249,25 @@ def withdrawn(snapshot: Snapshot) -> list[str]:
 
 
 def test_of_several_runners_that_listen_for_nothing_only_one_is_kept() -> None:
-    assert withdrawn(idlers(4, QUIET)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
-    assert withdrawn(idlers(4, QUIET - 10)) == []
+    assert withdrawn(idlers(4, TIMING.quiet)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
+    assert withdrawn(idlers(4, TIMING.quiet - 10)) == []
 
 
 def test_runners_of_a_pool_in_which_a_job_was_taken_lately_are_kept() -> None:
     taken = {Pool("gpu", "repos/acme/0"): NOW - 60}
-    assert withdrawn(idlers(4, QUIET, last_taken=taken)) == []
+    assert withdrawn(idlers(4, TIMING.quiet, last_taken=taken)) == []
 
 
 def test_jobs_queued_just_now_keep_their_runners() -> None:
     since = {1: NOW - HOUR, 2: NOW - 5, 3: NOW - 5, 4: NOW - 5}
-    assert withdrawn(idlers(4, QUIET, queued_since=since)) == ["runpod-4-1"]
+    assert withdrawn(idlers(4, TIMING.quiet, queued_since=since)) == ["runpod-4-1"]
 
 
 def test_the_next_runner_of_a_pool_whose_last_one_was_idle_is_kept_for_two_minutes() -> None:
     before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 1000, ended=NOW - 500)
-    assert withdrawn(idlers(1, PROBE - 10, idle=(before,))) == []
-    assert withdrawn(idlers(1, PROBE, idle=(before,))) == ["runpod-1-1"]
-    assert withdrawn(idlers(1, PROBE)) == []
+    assert withdrawn(idlers(1, TIMING.probe - 10, idle=(before,))) == []
+    assert withdrawn(idlers(1, TIMING.probe, idle=(before,))) == ["runpod-1-1"]
+    assert withdrawn(idlers(1, TIMING.probe)) == []
 
 
 # --- each pass with a new ledger ---
@@ -292,15 +279,18 @@ def unknown(age: float, born: float = 0.0) -> Plan:
 
 
 def test_a_new_ledger_serves_a_job_of_less_than_an_hour() -> None:
-    assert names(unknown(UNTRIED - 1)) == ["runpod-1-1"]
+    assert names(unknown(TIMING.untried - 1)) == ["runpod-1-1"]
 
 
 def test_a_new_ledger_tries_an_older_job_every_four_hours_and_gives_it_up_after_a_day() -> None:
-    slots = [n for n in range(1, 288) if unknown(n * SLOT + 1).claims]
+    slots = [n for n in range(1, 288) if unknown(n * TIMING.try_slot + 1).claims]
     assert slots == [*range(1, 12), *range(SLOTS, 288, SLOTS)]
-    assert why(unknown(GIVEN_UP + 1)) == "given up: it is queued for over a day, and this ledger is new"
+    assert (
+        why(unknown(TIMING.given_up + 1))
+        == "given up: it has been queued for more than a day, and this ledger is new; re-run the job in GitHub"
+    )
 
 
 def test_a_ledger_that_lasts_serves_it_after_ten_minutes() -> None:
     assert not unknown(2 * HOUR).claims
-    assert names(unknown(2 * HOUR, born=YOUNG + 1)) == ["runpod-1-1"]
+    assert names(unknown(2 * HOUR, born=TIMING.new_ledger + 1)) == ["runpod-1-1"]

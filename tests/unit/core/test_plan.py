@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.core.actions import Plan
-from bridge.core.evidence import FAILED_PAUSE, MAX_FAILURES
+from bridge.core.evidence import MAX_FAILURES
 from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
 from bridge.core.plan import plan
+from bridge.core.routing import match
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, JobHistory, Pool, State, Submission
-from bridge.core.surplus import MOST_HELD
+from bridge.core.surplus import MAX_HELD_NAMES
 from bridge.core.worker import Credentials, Reason
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 IN_QUEUE = RequestStatus.IN_QUEUE
 
@@ -37,7 +38,7 @@ def test_each_queued_job_gets_a_runner_of_its_own_name() -> None:
 def test_supply_that_waits_is_not_asked_for_again() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), submissions=(a_submission(1),)), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "already asked for: runner runpod-1-1 is submitted"
+    assert why(decided, 1) == "already requested: runner runpod-1-1 is submitted"
 
 
 def test_a_runner_taken_by_another_job_is_replaced() -> None:
@@ -57,7 +58,18 @@ def test_the_oldest_jobs_come_first_up_to_max_workers_and_the_others_are_told_wh
     routes = (a_route(max_workers=2),)
     decided = plan(a_snapshot(routes=routes, jobs=(a_job(3), a_job(1), a_job(2))), NOW)
     assert names(decided) == ["runpod-1-1", "runpod-2-1"]
-    assert why(decided, 3) == "route gpu is at its max_workers of 2"
+    assert why(decided, 3) == "route gpu has reached its max_workers of 2"
+
+
+def test_the_oldest_job_comes_first_whatever_its_repository() -> None:
+    jobs = (a_job(1, repository="acme/a", created_at=NOW - 10), a_job(2, repository="acme/b", created_at=NOW - 20))
+    snapshot = a_snapshot(
+        organisation=None,
+        routes=(a_route(max_workers=1),),
+        jobs=jobs,
+        runners={"repos/acme/a": (), "repos/acme/b": ()},
+    )
+    assert names(plan(snapshot, NOW)) == ["runpod-2-1"]
 
 
 def test_max_workers_holds_over_all_repositories_of_a_route() -> None:
@@ -79,7 +91,7 @@ def test_a_repositorys_name_is_the_same_in_any_case() -> None:
         submissions=(a_submission(2, pool=Pool("gpu", "repos/acme/web")),),
         runners={"repos/acme/web": (a_runner("runpod-2-1", id=102, online=False),)},
     )
-    assert why(plan(snapshot, NOW), 1) == "already asked for: 1 waiting runners can take it"
+    assert why(plan(snapshot, NOW), 1) == "already requested: 1 waiting runners can take it"
 
 
 def test_jobs_that_match_no_route_are_left_alone_with_the_reason() -> None:
@@ -162,6 +174,16 @@ def test_requests_that_no_job_needs_any_more_are_taken_back_newest_first() -> No
     assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-2-1", State.CANCELLED)]
 
 
+def test_no_request_is_taken_back_while_githubs_runners_cannot_be_read() -> None:
+    """Its job is not counted as demand then, but it may still need the request."""
+    waiting = a_submission(1)
+    requests = {waiting.id: Request(id="r", status=IN_QUEUE)}
+    snapshot = a_snapshot(jobs=(a_job(1),), submissions=(waiting,), requests=requests)
+    assert not plan(replace(snapshot, runners={}, runners_at={}), NOW).withdrawals
+    assert not plan(replace(snapshot, jobs=(), runners={}, runners_at={}), NOW).withdrawals
+    assert plan(replace(snapshot, jobs=()), NOW).withdrawals
+
+
 def test_in_token_modes_too_and_a_runner_that_is_listed_is_deleted_first() -> None:
     unseen = a_submission(1, credentials=Credentials.REGISTRATION, runner_id=None)
     requests = {unseen.id: Request(id="r", status=IN_QUEUE)}
@@ -176,19 +198,19 @@ def test_in_token_modes_too_and_a_runner_that_is_listed_is_deleted_first() -> No
 
 def test_in_token_modes_so_many_are_taken_back_at_a_time() -> None:
     """Each costs GitHub a registration."""
-    rows = [a_submission(n, credentials=Credentials.APP, runner_id=None) for n in range(MOST_HELD + 5)]
+    rows = [a_submission(n, credentials=Credentials.APP, runner_id=None) for n in range(MAX_HELD_NAMES + 5)]
     requests = {s.id: Request(id="r", status=IN_QUEUE) for s in rows}
     snapshot = a_snapshot(submissions=tuple(rows), requests=requests)
-    assert len(plan(snapshot, NOW).withdrawals) == MOST_HELD
+    assert len(plan(snapshot, NOW).withdrawals) == MAX_HELD_NAMES
     registered = replace(snapshot, submissions=tuple(replace(s, credentials=Credentials.JIT) for s in rows))
-    assert len(plan(registered, NOW).withdrawals) == MOST_HELD + 5
+    assert len(plan(registered, NOW).withdrawals) == MAX_HELD_NAMES + 5
 
 
 def test_a_job_whose_runners_keep_failing_is_tried_ever_more_rarely() -> None:
     history = {1: JobHistory(generation=5, attempts=MAX_FAILURES, last_claim=NOW - 60, last_end=NOW - 50)}
     snapshot = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW})
-    assert why(plan(snapshot, NOW), 1) == ("stuck: 5 runners failed before they took a job; the next try is in 14 min")
-    assert names(plan(snapshot, NOW - 60 + FAILED_PAUSE)) == ["runpod-1-6"]
+    assert why(plan(snapshot, NOW), 1) == ("stuck: 5 runners failed before they took a job; next try in 14 min")
+    assert names(plan(snapshot, NOW - 60 + TIMING.failing_job.first)) == ["runpod-1-6"]
 
 
 def test_the_next_try_of_a_stuck_job_is_not_taken_back_as_surplus() -> None:
@@ -206,7 +228,7 @@ def test_the_next_try_of_a_stuck_job_is_not_taken_back_as_surplus() -> None:
 def test_a_job_is_asked_about_again_before_its_second_runner() -> None:
     history = {1: JobHistory(generation=1, attempts=1, last_claim=NOW - 90, last_end=NOW - 10)}
     stale = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW - 20})
-    assert why(plan(stale, NOW), 1) == "its last runner ended after GitHub was last asked about it"
+    assert why(plan(stale, NOW), 1) == "its last runner ended, and GitHub has not been asked about the job since"
     assert names(plan(replace(stale, seen_at={1: NOW}), NOW)) == ["runpod-1-2"]
 
 
@@ -219,7 +241,7 @@ def test_a_submission_that_left_after_the_look_began_still_covers_its_job() -> N
 def test_nothing_is_asked_for_while_githubs_runners_cannot_be_read() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), runners={}), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "GitHub's runners of orgs/acme have not been read lately"
+    assert why(decided, 1) == "the runners of orgs/acme have not been read from GitHub recently"
 
 
 # --- properties ---
@@ -305,7 +327,7 @@ def test_no_route_passes_its_cap_and_no_pool_its_demand(snapshot: Snapshot) -> N
             listed = {runner.id for runner in after.runners[ORG]}
             waiting = [s for s in live if s.state in WAITING_STATES and s.runner_id in listed]
             queued = [j for j in snapshot.jobs if j.status is JobStatus.QUEUED]
-            assert len(waiting) <= len(queued)
+            assert len(waiting) <= sum(match(j.labels, j.repository, ROUTES) == route for j in queued)
 
 
 @settings(max_examples=300)

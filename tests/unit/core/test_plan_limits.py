@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from bridge.core.actions import Plan
-from bridge.core.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
+from bridge.core.breaker import OPENS_AT, probe_at
 from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
 from bridge.core.naming import runner_labels
 from bridge.core.plan import plan
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import JobHistory, Pool, State, Streak
-from bridge.core.worker import BOOT_ALLOWANCE, Credentials
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from bridge.core.worker import Credentials
+from tests.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 
 def names(decided: Plan) -> list[str]:
@@ -33,7 +33,7 @@ def test_a_public_repositorys_job_is_refused_unless_its_route_allows_it() -> Non
     snapshot = a_snapshot(jobs=(a_job(1, public=True), a_job(2)))
     decided = plan(snapshot, NOW)
     assert names(decided) == ["runpod-2-1"]
-    assert why(decided) == "its repository is public, and route gpu has no allow_public_repositories"
+    assert why(decided) == "its repository is public, and route gpu does not set allow_public_repositories"
     allowed = replace(snapshot, routes=(a_route(allow_public_repositories=True),))
     assert names(plan(allowed, NOW)) == ["runpod-1-1", "runpod-2-1"]
 
@@ -41,8 +41,8 @@ def test_a_public_repositorys_job_is_refused_unless_its_route_allows_it() -> Non
 @pytest.mark.parametrize(
     ("fork", "reason"),
     [
-        (True, "its run comes from a fork, and route gpu has no allow_forks"),
-        (None, "whether its run comes from a fork is not known yet"),
+        (True, "its run comes from a fork, and route gpu does not set allow_forks"),
+        (None, "it is not known yet whether its run comes from a fork"),
     ],
 )
 def test_a_forks_job_is_refused_and_one_of_unknown_origin_waits(fork: bool | None, reason: str) -> None:
@@ -89,16 +89,16 @@ def test_two_breakdowns_stop_nothing() -> None:
 
 
 def test_after_three_breakdowns_nothing_is_sent_until_a_probe_is_due() -> None:
-    decided = plan(after(broken()), NOW + SHORTEST - 20)
+    decided = plan(after(broken()), NOW + TIMING.breaker_shortest - 20)
     assert not decided.claims
-    assert why(decided) == "endpoint ep-1: its last 3 workers broke down (crashed); one is tried in 20 s"
+    assert why(decided) == "endpoint ep-1: its last 3 workers failed (crashed); next try in 20 s"
 
 
 def test_a_broken_endpoint_is_probed_with_one_request_at_a_time() -> None:
-    due = NOW + SHORTEST
+    due = NOW + TIMING.breaker_shortest
     decided = plan(after(broken()), due)
     assert names(decided) == ["runpod-1-1"]
-    assert why(decided, 2).endswith("one is being tried")
+    assert why(decided, 2).endswith("one request is being tried")
     probing = after(broken(), submissions=(a_submission(1, created_at=NOW + 1, since=NOW + 1),))
     assert not plan(probing, due).claims
 
@@ -107,19 +107,19 @@ def test_a_request_from_before_the_last_breakdown_is_no_probe() -> None:
     older = a_submission(3, created_at=NOW - 30, since=NOW - 30)
     jobs = (a_job(1), a_job(2), a_job(3))
     snapshot = replace(after(broken(), submissions=(older,)), jobs=jobs)
-    assert len(plan(snapshot, NOW + SHORTEST).claims) == 1
+    assert len(plan(snapshot, NOW + TIMING.breaker_shortest).claims) == 1
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_a_longest() -> None:
     first, last, waits = NOW, NOW, []
     for _ in range(8):
-        due = probe_at(broken(first=first, last=last))
+        due = probe_at(broken(first=first, last=last), TIMING)
         assert due
         waits.append(due - last)
         last = due
-    assert waits[:3] == [SHORTEST, SHORTEST, 2 * SHORTEST]
+    assert waits[:3] == [TIMING.breaker_shortest, TIMING.breaker_shortest, 2 * TIMING.breaker_shortest]
     assert waits == sorted(waits)
-    assert waits[-1] == LONGEST
+    assert waits[-1] == TIMING.breaker_longest
 
 
 def test_a_broken_endpoint_does_not_hold_up_another() -> None:
@@ -131,7 +131,8 @@ def test_a_broken_endpoint_does_not_hold_up_another() -> None:
 def test_routes_that_share_a_broken_endpoint_share_its_probe() -> None:
     routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu")))
     jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
-    assert names(plan(replace(after(broken()), routes=routes, jobs=jobs), NOW + SHORTEST)) == ["runpod-1-1"]
+    snapshot = replace(after(broken()), routes=routes, jobs=jobs)
+    assert names(plan(snapshot, NOW + TIMING.breaker_shortest)) == ["runpod-1-1"]
 
 
 # --- why a request waits ---
@@ -152,7 +153,7 @@ def test_a_request_in_the_queue_says_what_its_workers_wait_for(workers: dict[str
     snapshot = a_snapshot(
         jobs=(a_job(1),), submissions=(a_submission(1),), health={"ep-1": EndpointHealth(in_queue=1, workers=workers)}
     )
-    assert why(plan(snapshot, NOW)) == f"already asked for: runner runpod-1-1 is submitted{said}"
+    assert why(plan(snapshot, NOW)) == f"already requested: runner runpod-1-1 is submitted{said}"
 
 
 def test_a_runner_that_has_started_waits_for_no_worker() -> None:
@@ -161,7 +162,7 @@ def test_a_runner_that_has_started_waits_for_no_worker() -> None:
         submissions=(a_submission(1, State.STARTED),),
         health={"ep-1": EndpointHealth(workers={"throttled": 2})},
     )
-    assert why(plan(snapshot, NOW)) == "already asked for: runner runpod-1-1 is started"
+    assert why(plan(snapshot, NOW)) == "already requested: runner runpod-1-1 is started"
 
 
 # --- jobs that only look queued ---
@@ -263,7 +264,7 @@ def test_a_runner_whose_registration_is_gone_is_no_supply_but_counts_against_the
     gone = a_snapshot(jobs=(a_job(1),), submissions=(asked,), history=ONCE, runners={ORG: ()})
     assert names(plan(gone, NOW)) == ["runpod-1-2"]
     full = replace(gone, routes=(a_route(max_workers=1),))
-    assert why(plan(full, NOW)) == "route gpu is at its max_workers of 1"
+    assert why(plan(full, NOW)) == "route gpu has reached its max_workers of 1"
 
 
 def test_it_may_have_gone_with_a_job_that_was_seen_queued_before() -> None:
@@ -306,7 +307,9 @@ def test_another_deployments_runner_is_no_supply_and_is_never_deleted(other: Rou
     assert names(decided) == ["runpod-1-2"], "under a name that is free"
     assert not decided.garbage
     (warning,) = decided.warnings
-    assert warning.startswith("orgs/acme: another deployment, or a route that has been changed, has runners called run")
+    assert warning.startswith(
+        "orgs/acme: runners called runpod-... belong to another deployment, or to a route that was changed"
+    )
     assert "BRIDGE_PREFIX" in warning
 
 
@@ -343,12 +346,21 @@ def test_a_runner_that_an_older_bridge_asked_for_is_ours_by_its_labels() -> None
     assert plan(other, NOW).warnings
 
 
+@pytest.mark.parametrize("labels", [("runpod",), ("runpod", "gpu", "large")])
+def test_a_runner_of_an_older_bridge_with_other_labels_than_a_route_is_not_ours(labels: tuple[str, ...]) -> None:
+    stamped = ("self-hosted", "linux", "x64", *labels, f"runpod-at-{int(NOW - 60)}")
+    old = a_runner("runpod-1-1", labels=stamped, online=False)
+    decided = plan(a_snapshot(jobs=(a_job(1),), runners={ORG: (old,)}), NOW)
+    assert names(decided) == ["runpod-1-2"]
+    assert decided.warnings
+
+
 # --- without a ledger ---
 
 
 def old(name: str, **given: Any) -> Runner:
     """A registration of ours whose worker should have started long ago."""
-    return of(a_route(), name, asked=NOW - BOOT_ALLOWANCE - 1, **given)
+    return of(a_route(), name, asked=NOW - TIMING.boot_allowance - 1, **given)
 
 
 def requests(in_queue: int = 0, in_progress: int = 0) -> dict[str, EndpointHealth]:
@@ -389,8 +401,8 @@ def test_requests_that_a_row_explains_are_not_a_strangers() -> None:
 def test_unexplained_requests_are_a_lost_ledgers_only_as_long_as_workers_take_to_register() -> None:
     """In a token mode, on an endpoint that another system uses, too."""
     snapshot = a_snapshot(routes=(TOKENS,), jobs=(a_job(1),), health=requests(in_progress=5), ledger_born=NOW)
-    assert not plan(snapshot, NOW + BOOT_ALLOWANCE).claims
-    assert len(plan(snapshot, NOW + BOOT_ALLOWANCE + 1).claims) == 1
+    assert not plan(snapshot, NOW + TIMING.boot_allowance).claims
+    assert len(plan(snapshot, NOW + TIMING.boot_allowance + 1).claims) == 1
 
 
 def test_thousands_of_runners_in_thousands_of_repositories_are_planned_in_time() -> None:

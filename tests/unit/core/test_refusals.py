@@ -9,8 +9,6 @@ from bridge.controller.refused import github_key, refused, runpod_key
 from bridge.core.actions import Plan
 from bridge.core.plan import plan
 from bridge.core.refusals import (
-    LONGEST,
-    SHORTEST,
     endpoint_key,
     group_key,
     keys,
@@ -20,7 +18,7 @@ from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, State, Streak
 from bridge.core.worker import Credentials
 from bridge.errors import AuthError, BridgeError, NameTaken, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from tests.values import NOW, ORG, a_job, a_route, a_snapshot, a_submission
+from tests.values import NOW, ORG, TIMING, a_job, a_route, a_snapshot, a_submission
 
 MISSING = Rejected("GitHub: orgs/acme has no runner group 'gpu-team'", status=404)
 
@@ -47,7 +45,7 @@ def test_jobs_wait_while_what_they_need_is_refused_and_the_refusal_is_the_reason
 def test_when_its_pause_is_over_the_oldest_job_probes_and_the_others_wait() -> None:
     decided = plan(after(a_refusal()), NOW + 50)
     assert names(decided) == ["runpod-1-1"]
-    assert all(skip.why.endswith("one request is tried now") for skip in decided.skips)
+    assert all(skip.why.endswith("one request is being tried") for skip in decided.skips)
 
 
 @pytest.mark.parametrize("state", [State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN])
@@ -120,7 +118,7 @@ def test_a_job_whose_claim_was_refused_is_shown_with_the_refusal_before_github_i
 
 
 def test_a_rate_limit_ends_by_itself_for_all() -> None:
-    limited = refused(None, RateLimited("asked to wait", retry_at=NOW + 30), NOW)
+    limited = refused(None, RateLimited("asked to wait", retry_at=NOW + 30), TIMING, NOW)
     assert not plan(after(limited), NOW + 29).claims
     assert len(plan(after(limited), NOW + 30).claims) == 3
 
@@ -133,11 +131,12 @@ def test_workers_that_register_themselves_do_not_wait_for_what_this_bridge_may_n
 def test_the_pause_doubles_from_probe_to_probe_up_to_a_longest() -> None:
     pauses, now, known = [], NOW, None
     for _ in range(8):
-        known = refused(known, MISSING, now)
+        known = refused(known, MISSING, TIMING, now)
         pauses.append(known.until - now)
         now = known.until
-    assert pauses[:4] == [SHORTEST, 2 * SHORTEST, 4 * SHORTEST, 8 * SHORTEST]
-    assert pauses[-1] == LONGEST
+    first, longest = TIMING.refusal
+    assert pauses[:4] == [first, 2 * first, 4 * first, 8 * first]
+    assert pauses[-1] == longest
 
 
 @pytest.mark.parametrize(

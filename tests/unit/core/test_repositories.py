@@ -3,7 +3,8 @@
 import pytest
 
 from bridge.core.model import Repository, WorkflowJob
-from bridge.core.repositories import Names, configured, following, is_served
+from bridge.core.repositories import Names, configured, following
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from tests.values import a_job, a_route
 

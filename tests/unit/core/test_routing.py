@@ -37,8 +37,8 @@ def test_the_most_specific_route_with_all_labels_wins(labels: tuple[str, ...], r
         (
             ("self-hosted", "Linux"),
             "gpu",
-            'it asks for no label of a route\'s own, such as "gpu", "runpod"; '
-            "`generic_jobs = true` on a route allows that",
+            'it asks only for labels that every runner has; add a label of a route, such as "gpu", "runpod", '
+            "or set `generic_jobs = true` on a route",
         ),
         (("self-hosted", "tpu"), None, 'no route has any of the labels "tpu"'),
         (("runpod", "gpu", "h100"), "gpu", 'route gpu lacks "h100"'),

@@ -7,10 +7,10 @@ import pytest
 
 from bridge.core.actions import Transition, Withdrawal
 from bridge.core.model import JobStatus, Request, RequestStatus, Runner, WorkflowJob
-from bridge.core.settle import MISSING_LASTS, Observation, settle
+from bridge.core.settle import Observation, settle
 from bridge.core.submissions import BREAKER_REASONS, PROOF_STATES, State, Submission
-from bridge.core.worker import BOOT_ALLOWANCE, JIT_LIFETIME, Credentials, Reason
-from tests.values import NOW, a_job, a_route, a_runner, a_submission
+from bridge.core.worker import JIT_LIFETIME, Credentials, Reason
+from tests.values import NOW, TIMING, a_job, a_route, a_runner, a_submission
 
 IDLE, BUSY = a_runner("runpod-1-1"), a_runner("runpod-1-1", busy=True)
 QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS
@@ -40,7 +40,7 @@ def held(status: JobStatus, conclusion: str | None = None) -> WorkflowJob:
 
 def step(submission: Submission, **given: Any) -> tuple[State, Reason | None] | State | None:
     """The state it comes to, with the reason for a Move that gives one."""
-    action = settle(submission, seen(**given), NOW)
+    action = settle(submission, seen(**given), TIMING, NOW)
     if isinstance(action, Transition):
         return (action.to, action.reason) if action.reason else action.to
     return action.to if action else None
@@ -64,7 +64,7 @@ def step(submission: Submission, **given: Any) -> tuple[State, Reason | None] | 
         ({"request": a_request(RequestStatus.TIMED_OUT)}, (State.FAILED, Reason.TIMED_OUT)),
         ({"request": a_request(RequestStatus.CANCELLED)}, (State.CANCELLED, Reason.STOPPED)),
         ({"request": a_request(RequestStatus.MISSING)}, None),
-        ({"request": a_request(RequestStatus.MISSING), "missing_since": NOW - MISSING_LASTS}, State.EXPIRED),
+        ({"request": a_request(RequestStatus.MISSING), "missing_since": NOW - TIMING.gone_after}, State.EXPIRED),
     ],
 )
 def test_a_submitted_request_follows_what_is_seen(given: dict[str, Any], becomes: object) -> None:
@@ -98,7 +98,7 @@ def test_nothing_stays_open_for_ever_at_a_target_that_is_read_no_more(
     lasts = a_route().execution_timeout + JIT_LIFETIME
     late = replace(submission, not_after=NOW - lasts)
     assert step(late, runners_known=False, **given) == becomes
-    early = settle(replace(submission, not_after=NOW - lasts + 1), seen(runners_known=False, **given), NOW)
+    early = settle(replace(submission, not_after=NOW - lasts + 1), seen(runners_known=False, **given), TIMING, NOW)
     assert not isinstance(early, Transition)
 
 
@@ -108,7 +108,7 @@ def test_nothing_stays_open_for_ever_at_a_target_that_is_read_no_more(
         {"runner": BUSY, "request": failed("session_conflict: twin")},
         {"job": held(JobStatus.IN_PROGRESS), "request": failed("session_conflict: twin")},
         {"runner": BUSY, "request": a_request(RequestStatus.MISSING)},
-        {"runner": BUSY, "request": a_request(RequestStatus.MISSING), "missing_since": NOW - 2 * MISSING_LASTS},
+        {"runner": BUSY, "request": a_request(RequestStatus.MISSING), "missing_since": NOW - 2 * TIMING.gone_after},
     ],
 )
 def test_github_saying_busy_outranks_a_request_that_ended(given: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ def test_a_runner_with_a_job_stays_busy_whatever_runpod_tells_of_its_request(req
     """As long as GitHub lists the runner as busy, or has not been asked for it since."""
     works = a_submission(state=State.BUSY, held_job_id=9)
     job = held(JobStatus.IN_PROGRESS)
-    assert step(works, job=job, runner=BUSY, request=request_, missing_since=NOW - 2 * MISSING_LASTS) is None
+    assert step(works, job=job, runner=BUSY, request=request_, missing_since=NOW - 2 * TIMING.gone_after) is None
     assert step(works, job=job, request=request_, runners_known=False) is None
     assert step(works, runner=BUSY, request=request_) is None
 
@@ -139,7 +139,7 @@ def test_a_runner_with_a_job_stays_busy_whatever_runpod_tells_of_its_request(req
 @pytest.mark.parametrize("request_", [*FALSE_ENDS[:5], FALSE_ENDS[6]], ids=lambda r: str(r.status))
 def test_an_end_that_runpod_alone_tells_waits_while_the_runner_is_online(request_: Request) -> None:
     listens = a_submission(state=State.STARTED, since=NOW - 5)
-    late = {"request": request_, "missing_since": NOW - 2 * MISSING_LASTS}
+    late = {"request": request_, "missing_since": NOW - 2 * TIMING.gone_after}
     assert step(listens, runner=IDLE, **late) is None
     assert step(listens, runner=a_runner("runpod-1-1", online=False), **late) is not None
 
@@ -148,13 +148,13 @@ def test_a_404_counts_only_when_it_lasts() -> None:
     listens = a_submission(state=State.STARTED, since=NOW - 5)
     gone = {"request": a_request(RequestStatus.MISSING)}
     assert step(listens, **gone) is None
-    assert step(listens, **gone, missing_since=NOW - MISSING_LASTS + 1) is None
-    assert step(listens, **gone, missing_since=NOW - MISSING_LASTS) == State.EXPIRED
+    assert step(listens, **gone, missing_since=NOW - TIMING.gone_after + 1) is None
+    assert step(listens, **gone, missing_since=NOW - TIMING.gone_after) == State.EXPIRED
 
 
 def test_a_runner_that_left_its_job_with_a_request_that_runpod_has_forgotten_is_no_crash() -> None:
     works = a_submission(state=State.BUSY, held_job_id=9)
-    gone = {"request": a_request(RequestStatus.MISSING), "missing_since": NOW - MISSING_LASTS}
+    gone = {"request": a_request(RequestStatus.MISSING), "missing_since": NOW - TIMING.gone_after}
     assert step(works, job=held(JobStatus.IN_PROGRESS), **gone) == (State.FINISHED, Reason.COMPLETED)
     assert step(works, **gone) == (State.FINISHED, Reason.COMPLETED)
 
@@ -168,8 +168,17 @@ def test_a_worker_that_died_under_its_job_frees_its_place_once_github_has_given_
     assert step(works, job=job, runner=offline, request=oom) == (State.FAILED, Reason.CRASHED)
 
 
+@pytest.mark.parametrize("outcome", [Reason.NO_JOB, Reason.EXPIRED])
+def test_a_worker_that_says_it_had_no_job_failed_if_github_gave_its_runner_one(outcome: Reason) -> None:
+    """GitHub gave it the job as it left, or its request was delivered twice and the first worker died."""
+    works = a_submission(state=State.BUSY)
+    answer = answered(outcome=outcome)
+    assert step(works, job=held(JobStatus.IN_PROGRESS), request=answer) == (State.FAILED, outcome)
+    assert step(works, job=held(JobStatus.IN_PROGRESS), runner=BUSY, request=answer) == State.BUSY
+
+
 def test_a_job_taken_by_another_runner_binds_the_submission_that_took_it() -> None:
-    action = settle(a_submission(job_id=1), seen(job=held(JobStatus.IN_PROGRESS)), NOW)
+    action = settle(a_submission(job_id=1), seen(job=held(JobStatus.IN_PROGRESS)), TIMING, NOW)
     assert isinstance(action, Transition)
     assert action.held_job_id == 9
 
@@ -177,12 +186,12 @@ def test_a_job_taken_by_another_runner_binds_the_submission_that_took_it() -> No
 @pytest.mark.parametrize("state", [State.CLAIMED, State.MINTED])
 def test_a_claim_whose_dispatcher_died_is_released_with_its_runner(state: State) -> None:
     at_work = a_submission(state=state, lease_until=NOW + 1)
-    assert settle(at_work, seen(runner=IDLE), NOW) is None
+    assert settle(at_work, seen(runner=IDLE), TIMING, NOW) is None
     dead = a_submission(state=state, runner_id=None, request_id=None)
-    action = settle(dead, seen(runner=IDLE), NOW)
+    action = settle(dead, seen(runner=IDLE), TIMING, NOW)
     assert isinstance(action, Withdrawal)
     assert (action.to, action.runner_id) == (State.RELEASED, IDLE.id)
-    assert settle(dead, seen(runners_known=False), NOW) is None
+    assert settle(dead, seen(runners_known=False), TIMING, NOW) is None
 
 
 def test_a_request_whose_answer_was_never_recorded_is_unknown_then_lost_but_never_sent_again() -> None:
@@ -205,7 +214,7 @@ def test_whether_an_unanswered_request_exists_is_told_by_what_its_endpoint_has(m
     assert step(unknown, **given, unexplained=1) is None
     assert step(unknown, **given, unexplained=0) == State.LOST
     over = a_submission(**{f: getattr(unknown, f) for f in ("state", "credentials", "runner_id", "request_id")},
-                        not_after=NOW - BOOT_ALLOWANCE)  # fmt: skip
+                        not_after=NOW - TIMING.boot_allowance)  # fmt: skip
     assert step(over, **given, unexplained=1) == State.LOST, "no worker may start it any more"
 
 
@@ -245,7 +254,7 @@ def test_a_runner_that_was_never_online_tells_of_its_endpoint_not_of_the_job() -
     """RunPod runs its request, but the runner does not reach GitHub: the breaker must learn it."""
     started = a_submission(state=State.STARTED, since=NOW - a_route().idle_timeout)
     offline = a_runner("runpod-1-1", online=False)
-    action = settle(started, seen(runner=offline, request=a_request(RUNS)), NOW)
+    action = settle(started, seen(runner=offline, request=a_request(RUNS)), TIMING, NOW)
     assert isinstance(action, Withdrawal)
     assert (action.to, action.reason) == (State.FAILED, Reason.GITHUB_UNREACHABLE)
     assert action.reason in BREAKER_REASONS
@@ -255,7 +264,7 @@ def test_a_runner_that_never_came_online_does_not_prove_that_its_endpoint_works(
     """RunPod says that its worker runs, GitHub that nobody listens."""
     started = a_submission(state=State.STARTED, since=NOW - 301)
     offline = a_runner("runpod-1-1", online=False)
-    action = settle(started, seen(runner=offline, request=a_request(RUNS)), NOW)
+    action = settle(started, seen(runner=offline, request=a_request(RUNS)), TIMING, NOW)
     assert action
     assert action.to not in PROOF_STATES
 
@@ -264,11 +273,11 @@ def test_a_request_whose_registration_was_deleted_is_cancelled_until_runpod_says
     withdrawn = a_submission(state=State.WITHDRAWN)
     assert step(withdrawn) is None
     for status in (QUEUED, RUNS):
-        action = settle(withdrawn, seen(request=a_request(status)), NOW)
+        action = settle(withdrawn, seen(request=a_request(status)), TIMING, NOW)
         assert isinstance(action, Withdrawal)
         assert (action.to, action.runner_id) == (State.CANCELLED, None)
     for status in (RequestStatus.CANCELLED, RequestStatus.MISSING):
-        seen_long_ago = {"request": a_request(status), "missing_since": NOW - MISSING_LASTS}
+        seen_long_ago = {"request": a_request(status), "missing_since": NOW - TIMING.gone_after}
         assert step(withdrawn, **seen_long_ago) == (State.CANCELLED, Reason.STOPPED)
     assert step(withdrawn, request=failed("registration_lost: gone")) == (State.FAILED, Reason.REGISTRATION_LOST)
 
@@ -291,13 +300,13 @@ def test_what_was_listed_before_does_not_outrank_what_was_recorded_since() -> No
 def test_in_token_modes_a_forgotten_request_is_closed_only_when_the_runners_were_listed_since() -> None:
     """Its worker may have registered meanwhile; nothing is cancelled that GitHub was not asked about."""
     submission = a_submission(1, State.SUBMITTED, credentials=Credentials.REGISTRATION, runner_id=None)
-    forgotten = {"request": a_request(RequestStatus.MISSING), "missing_since": NOW - MISSING_LASTS}
+    forgotten = {"request": a_request(RequestStatus.MISSING), "missing_since": NOW - TIMING.gone_after}
     assert step(submission, **forgotten, runners_known=False) is None
-    closed = settle(submission, seen(**forgotten), NOW)
+    closed = settle(submission, seen(**forgotten), TIMING, NOW)
     assert isinstance(closed, Transition)
     assert closed.to is State.EXPIRED
     offline = a_runner("runpod-1-1", online=False)
-    given_back = settle(submission, seen(**forgotten, runner=offline), NOW)
+    given_back = settle(submission, seen(**forgotten, runner=offline), TIMING, NOW)
     assert isinstance(given_back, Withdrawal)
     assert given_back.runner_id == offline.id
 

@@ -10,12 +10,11 @@ from bridge.core.model import EndpointHealth, Request, RequestStatus
 from bridge.core.plan import plan
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import State, Streak
-from bridge.core.unknown import UNKNOWN_LEASE
-from bridge.core.worker import BOOT_ALLOWANCE, Credentials
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from bridge.core.worker import Credentials
+from tests.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS
-SINCE = NOW - UNKNOWN_LEASE
+SINCE = NOW - TIMING.unknown_lease
 
 
 def an_unknown(job_id: int, mode: Credentials = Credentials.JIT, **given: Any) -> Any:
@@ -53,7 +52,7 @@ def test_one_that_its_endpoint_does_not_have_is_given_up_at_once(mode: Credentia
 @pytest.mark.parametrize("has", [{"queued": 1}, {"running": 1}])
 def test_one_that_its_endpoint_may_have_is_waited_for_and_is_supply(mode: Credentials, has: dict[str, int]) -> None:
     """The longest cold start does not end that: only its worker's own limit does."""
-    snapshot = a_look(an_unknown(1, mode, since=NOW - BOOT_ALLOWANCE + 1), **has)
+    snapshot = a_look(an_unknown(1, mode, since=NOW - TIMING.boot_allowance + 1), **has)
     assert not given_up(snapshot)
     assert not asked(snapshot)
 
@@ -106,7 +105,7 @@ def test_what_was_asked_for_in_their_place_is_not_taken_back_while_the_doubt_las
 @MODES
 def test_another_systems_running_requests_delay_a_job_by_no_more_than_a_start(mode: Credentials) -> None:
     """They look like the unanswered one. Were it running, its runner would be online by then."""
-    young, late = an_unknown(1, mode), an_unknown(1, mode, since=NOW - BOOT_ALLOWANCE)
+    young, late = an_unknown(1, mode), an_unknown(1, mode, since=NOW - TIMING.boot_allowance)
     assert not asked(a_look(young, running=5))
     assert asked(a_look(late, running=5)) == 1
     assert not given_up(a_look(late, running=5)), "should it exist after all, it keeps its registration"
@@ -114,9 +113,9 @@ def test_another_systems_running_requests_delay_a_job_by_no_more_than_a_start(mo
 
 @MODES
 def test_another_systems_queue_delays_it_until_no_worker_may_start_it(mode: Credentials) -> None:
-    late = an_unknown(1, mode, since=NOW - BOOT_ALLOWANCE)
+    late = an_unknown(1, mode, since=NOW - TIMING.boot_allowance)
     assert not asked(a_look(late, queued=5))
-    over = replace(late, not_after=NOW - BOOT_ALLOWANCE)
+    over = replace(late, not_after=NOW - TIMING.boot_allowance)
     assert given_up(a_look(over, queued=5)) == [late.name]
 
 
@@ -137,5 +136,5 @@ def test_an_endpoint_that_answers_nothing_is_probed() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), streaks=streaks), NOW)
     assert not decided.claims
     assert decided.skips[0].why == (
-        "endpoint ep-1: its last 3 requests failed (RunPod did not answer); one is tried in 60 s"
+        "endpoint ep-1: its last 3 requests failed (RunPod did not answer); next try in 60 s"
     )
