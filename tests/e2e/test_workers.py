@@ -137,7 +137,7 @@ def test_a_runner_whose_job_was_taken_leaves_and_is_paid_for_no_longer(tmp_path:
         until(lambda: [r for r in bridge.github.state.runners.values() if r.session])
         withdrawn: list[str] = []
         until(lambda: withdrawn.extend(w["detail"] for w in bridge.dispatch()["withdrawals"]) or withdrawn)
-        assert withdrawn == ["the runner met no job within its idle_timeout"]
+        assert withdrawn == ["the runner got no job within its idle_timeout"]
         until(lambda: not bridge.runpod.state.workers)
         (request,) = bridge.runpod.state.requests.values()
         assert (request.status, bridge.github.state.runners) == ("CANCELLED", {})
