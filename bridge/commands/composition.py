@@ -74,7 +74,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
         if not dry_run:
             await _learn_time(github)  # a new ledger notes when it was made
         opened = Ledger.open_to_look if dry_run else Ledger.open
-        ledger = opened(settings.database_url, clock)
+        ledger = opened(settings.database_url, clock, claim_lease=settings.timing.claim_lease)
         structlog.get_logger().info("ledger opened", url=ledger.url)
         _warn_of_shared_labels(settings.routes)
         try:
@@ -129,6 +129,7 @@ def _scope(settings: "Config") -> "Scope":
         full_scan_every=settings.full_scan_every,
         retention=settings.retention,
         interval=settings.interval,
+        timing=settings.timing,
     )
 
 

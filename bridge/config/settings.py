@@ -41,6 +41,7 @@ from bridge.config.types import (
     WebhookSecrets,
 )
 from bridge.core.scope import IMPLIED_LABELS, Route
+from bridge.core.timing import Timing
 from bridge.core.worker import JIT_LIFETIME, Credentials
 from bridge.errors import ConfigError
 
@@ -186,6 +187,7 @@ class Config:
         public_url: where RunPod reaches a service, None if it does not.
         callback_key: signs the addresses given to RunPod.
         webhook_secrets: of which each may sign GitHub's deliveries.
+        timing: how long the bridge waits; no setting, tests give a shorter one.
     """
 
     owner: str
@@ -204,6 +206,7 @@ class Config:
     public_url: str | None
     callback_key: str | None = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)
+    timing: Timing = Timing()
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown."""

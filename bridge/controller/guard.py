@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from bridge.controller.backoff import Backoff
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
+from bridge.core.timing import Timing
 from bridge.errors import AuthError, BridgeError, Paced
 
 SHORTEST_SCAN, LONGEST_SCAN = 60.0, 600.0
@@ -18,10 +19,10 @@ T = TypeVar("T")
 
 
 class _Guard:
-    def __init__(self, reader: Any, clock: Callable[[], float]) -> None:
+    def __init__(self, reader: Any, clock: Callable[[], float], timing: Timing) -> None:
         self._reader = reader
         self._clock = clock
-        self._backoff = Backoff(clock)
+        self._backoff = Backoff(clock, timing)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
@@ -43,10 +44,11 @@ class GitHubGuard(_Guard):
         reader: of GitHub.
         interval: s between two looks.
         clock: Unix seconds.
+        timing: the pauses.
     """
 
-    def __init__(self, reader: Any, interval: float, clock: Callable[[], float]) -> None:
-        super().__init__(reader, clock)
+    def __init__(self, reader: Any, interval: float, clock: Callable[[], float], timing: Timing) -> None:
+        super().__init__(reader, clock, timing)
         self._interval = interval
         self._needed: frozenset[str] | None = None
         self._ends_at = 0.0

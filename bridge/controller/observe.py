@@ -11,22 +11,16 @@ from bridge.controller.missed import DeliveryLogReader, Missed, Place
 from bridge.controller.observed import GitHubReader, Memory, Observed, RunPodReader, unsure
 from bridge.controller.scan import Scan, attempt, scanned, with_waiting
 from bridge.core.model import EndpointHealth, Event, JobStatus, Repository, Request, RequestStatus, Runner, WorkflowJob
-from bridge.core.repositories import NAMES_EVERY, Names, configured, following, is_routed, is_served, routed
-from bridge.core.routing import match
+from bridge.core.repositories import Names, configured, following, is_routed, routed
+from bridge.core.routing import is_served, match
 from bridge.core.scope import Route, Scope
 from bridge.core.snapshot import Reading, ReadingKind
 from bridge.core.submissions import State, Submission, target_of_repository
+from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
-
-LOOK_AGAIN = 20.0
-"""s after which a job that nothing was heard of is looked up by itself, between two scans. The delivery log tells
-what becomes of it, so that the next look-ups come ever later: each when it is twice as old as at the last."""
 
 MOST_AGAIN = 100
 """Such look-ups at a time: they must leave most of what GitHub allows in a minute to registrations."""
-
-STALE = 600.0
-"""s after which a list of runners is too old to act upon, unless looks are further apart."""
 
 
 class Observer:
@@ -52,9 +46,9 @@ class Observer:
         self._configured = self._scope = scope
         self._names = Names()
         self._looking = False
-        self._guard = GitHubGuard(github, scope.interval, clock)
+        self._guard = GitHubGuard(github, scope.interval, clock, scope.timing)
         self._github = cast(GitHubReader, self._guard)
-        self._runpod = cast(RunPodReader, RunPodGuard(runpod, clock))
+        self._runpod = cast(RunPodReader, RunPodGuard(runpod, clock, scope.timing))
         self._log = log
         self._clock = clock
         self._asked: set[int] = set()
@@ -111,7 +105,9 @@ class Observer:
         scan = await scanned(self._github, wanted, problems, full=full)
         self._learn(dict.fromkeys(scan.gone), problems)
         if scan.full:
-            scan = await with_waiting(self._github, scan, memory.last(ReadingKind.WAITING), at, problems)
+            scan = await with_waiting(
+                self._github, scan, memory.last(ReadingKind.WAITING), at, problems, self._scope.timing
+            )
         jobs = await self._jobs(scan, memory, told.jobs, at, problems)
         jobs += await self._doubted(unsure(self._served(told.events), memory, jobs), problems)
         known = (*jobs, *(e.job for e in told.events if e.job), *(job for job, _ in memory.jobs.values()))
@@ -186,7 +182,7 @@ class Observer:
         before = Names.of_value(memory.last(ReadingKind.NAMES))
         self._set(before)
         named = configured(self._configured)
-        if named and now >= before.asked_at + NAMES_EVERY:
+        if named and now >= before.asked_at + self._scope.timing.names_every:
             found = await attempt(named, self._github.repository, problems)
             self._learn(found, problems)
             if len(found) == len(named):
@@ -271,7 +267,8 @@ class Observer:
         """
         problems: list[str] = []
         began = self._clock()
-        old = [t for t in set(self._targets(repositories)) if read_at.get(t, 0.0) <= began - STALE]
+        stale = began - self._scope.timing.list_stale
+        old = [t for t in set(self._targets(repositories)) if read_at.get(t, 0.0) <= stale]
         if not repositories or not old:
             return Observed(began=began, at=began)
         health = await self._health((), problems)
@@ -289,7 +286,8 @@ class Observer:
             if job.id not in scan.jobs and job.status is not JobStatus.COMPLETED and is_served(job, self._scope)
         ]
         lacking = {job.id: job for job, _ in unlisted if scan.should_list(job) or job.id in named}
-        due = _due([(job, seen_at) for job, seen_at in unlisted if job.id not in lacking], memory, at)
+        others = [(job, seen_at) for job, seen_at in unlisted if job.id not in lacking]
+        due = _due(others, memory, self._scope.timing, at)
         looked_up = await attempt([*lacking.values(), *due], self._look_up, problems)
         return (*scan.jobs.values(), *looked_up.values())
 
@@ -335,11 +333,13 @@ class Observer:
         return await attempt(sorted(waiting | unseen), self._runpod.health, problems)
 
 
-def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, at: float) -> list[WorkflowJob]:
+def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, timing: Timing, at: float) -> list[WorkflowJob]:
     """What to look up between two scans: first of all, jobs that a runner's end may have left without one."""
     ended = [job for job, seen_at in unlisted if memory.ended_since(job.id, seen_at)]
     unheard = sorted(
-        (seen_at, job.id, job) for job, seen_at in unlisted if at > seen_at + max(LOOK_AGAIN, seen_at - job.created_at)
+        (seen_at, job.id, job)
+        for job, seen_at in unlisted
+        if at > seen_at + max(timing.look_up_after, seen_at - job.created_at)
     )
     again = {job.id: job for job in (*ended, *(job for *_, job in unheard[:MOST_AGAIN]))}
     return list(again.values())

@@ -14,18 +14,19 @@ import structlog
 
 from bridge.controller.apply import Applier, GitHubWriter, Records, RunPodWriter
 from bridge.controller.missed import DeliveryLogReader
-from bridge.controller.observe import STALE, Observer
+from bridge.controller.observe import Observer
 from bridge.controller.observed import GitHubReader, Memory, Observed, RunPodReader
 from bridge.core.actions import Claim, Plan, Transition
 from bridge.core.breaker import with_unanswered
-from bridge.core.evidence import LISTENED, REMEMBERED
 from bridge.core.model import EndpointHealth, Event, JobStatus, Runner, WorkflowJob
 from bridge.core.plan import plan
 from bridge.core.refusals import refusals_in
-from bridge.core.repositories import Names, is_served
+from bridge.core.repositories import Names
+from bridge.core.routing import is_served
 from bridge.core.scope import Route, Scope
 from bridge.core.snapshot import Reading, ReadingKind, Refusal, Snapshot
 from bridge.core.submissions import OPEN_STATES, IdleRunner, JobHistory, Pool, RunnerUse, State, Streak, Submission
+from bridge.core.timing import Timing
 
 PRUNE_EVERY = 600.0
 """s between two deletions of what ended long ago."""
@@ -256,7 +257,7 @@ class Reconciler:
 
     def _stale_after(self) -> float:
         """Seconds after which what a look showed counts for nothing."""
-        return max(STALE, 3 * self._scope.interval)
+        return max(self._scope.timing.list_stale, 3 * self._scope.interval)
 
     def _warn(self, planned: Plan) -> None:
         """Say each thing once."""
@@ -339,8 +340,9 @@ class Reconciler:
                 k: v for reading in readings if reading.kind is ReadingKind.MISSING for k, v in reading.value.items()
             },
             streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
-            refusals=refusals_in(noted, now),
-            **_evidence(transaction, jobs.values(), submissions, now),
+            refusals=refusals_in(noted, self._scope.timing, now),
+            timing=self._scope.timing,
+            **_evidence(transaction, jobs.values(), submissions, self._scope.timing, now),
         )
 
     def _follow(self, readings: Iterable[Reading]) -> None:
@@ -365,16 +367,20 @@ def _standing(decision: Decision) -> list[str]:
 
 
 def _evidence(
-    transaction: Transaction, jobs: Iterable[tuple[WorkflowJob, float]], submissions: Iterable[Submission], now: float
+    transaction: Transaction,
+    jobs: Iterable[tuple[WorkflowJob, float]],
+    submissions: Iterable[Submission],
+    timing: Timing,
+    now: float,
 ) -> dict[str, Any]:
     """What `evidence` and `idle` need, by its name in a snapshot; it is rarely needed, and not read otherwise."""
-    idle = transaction.idle_runners(now - REMEMBERED, LISTENED)
-    listening = any(s.state is State.STARTED and s.since < now - LISTENED for s in submissions)
+    idle = transaction.idle_runners(now - timing.evidence_kept, timing.min_listening)
+    listening = any(s.state is State.STARTED and s.since < now - timing.min_listening for s in submissions)
     runs = {job.run_id for job, _ in jobs if job.status is JobStatus.QUEUED} if idle else set()
     return {
         "idle": idle,
         "queued_since": transaction.queued_since() if idle or listening else {},
-        "last_taken": transaction.last_taken(now - REMEMBERED),
+        "last_taken": transaction.last_taken(now - timing.evidence_kept),
         "uses": transaction.runner_uses(runs) if runs else (),
     }
 

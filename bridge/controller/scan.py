@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from bridge.concurrency import each
 from bridge.core import reviews as waiting
 from bridge.core.model import WaitingRun, WorkflowJob
+from bridge.core.timing import Timing
 from bridge.errors import BridgeError, Rejected
 
 T = TypeVar("T")
@@ -80,7 +81,9 @@ async def scanned(github: ScanReader, repositories: Iterable[str], problems: lis
     )
 
 
-async def with_waiting(github: ScanReader, scan: Scan, last: Any, at: float, problems: list[str]) -> Scan:
+async def with_waiting(  # noqa: PLR0913, PLR0917
+    github: ScanReader, scan: Scan, last: Any, at: float, problems: list[str], timing: Timing
+) -> Scan:
     """A full scan with the jobs of runs that wait for a review, where it is time to read them.
 
     Args:
@@ -89,6 +92,7 @@ async def with_waiting(github: ScanReader, scan: Scan, last: Any, at: float, pro
         last: JSON of the last such look, None if there was none.
         at: Unix seconds.
         problems: gets a line for each that cannot be read.
+        timing: how rarely these runs are read.
     """
     state = last or {"next": 0.0, "runs": {}}
     readings = waiting.of_value(state["runs"])
@@ -96,7 +100,7 @@ async def with_waiting(github: ScanReader, scan: Scan, last: Any, at: float, pro
         return replace(scan, waits=frozenset(readings))
     listed = await attempt(sorted(scan.repositories), github.waiting_runs, problems)
     runs = {run.id: run for of_it in listed.values() for run in of_it}
-    reading = {run.id: run for run in waiting.due(runs.values(), readings, at)}
+    reading = {run.id: run for run in waiting.due(runs.values(), readings, timing, at)}
     found = await attempt(reading, lambda run_id: github.run_jobs(reading[run_id]), problems)
     now = {run_id: waiting.RunRead(at=at, updated_at=runs[run_id].updated_at) for run_id in found}
     kept = {run_id: last_read for run_id, last_read in readings.items() if run_id in runs}
@@ -105,7 +109,7 @@ async def with_waiting(github: ScanReader, scan: Scan, last: Any, at: float, pro
         scan,
         jobs={**{job.id: job for of_it in found.values() for job in of_it}, **scan.jobs},
         waits=frozenset(runs),
-        waiting={"next": at + waiting.LIST_EVERY * (not more), "runs": waiting.value_of({**kept, **now})},
+        waiting={"next": at + timing.reviews_every * (not more), "runs": waiting.value_of({**kept, **now})},
     )
 
 

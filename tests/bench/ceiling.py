@@ -8,7 +8,7 @@ import uvloop
 
 from bridge.config.settings import load
 from bridge.core.model import WorkflowJob
-from bridge.core.repositories import is_served
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from bridge.github.webhook import Webhook
 from bridge.service.http import Dependencies

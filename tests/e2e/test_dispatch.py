@@ -143,7 +143,7 @@ def test_a_submission_that_fails_is_named_and_never_sent_twice(
     held = bridge.dispatch(status=int(refused))
     assert held["counts"]["submitted"] == 0
     if refused:
-        said = "is at a rate limit" if fault["status"] == 429 else "was refused"
+        said = "has reached a rate limit" if fault["status"] == 429 else "was refused"
         assert all(said in job["why"] for job in held["jobs"] if job["route"])
         bridge.retry(held["jobs"][0]["id"])
         assert bridge.dispatch()["counts"]["submitted"] == 2

@@ -82,7 +82,7 @@ def test_a_wrong_signature_is_401_a_right_one_2xx_and_a_guid_counts_once(service
     until(lambda: submitted(service) == 1)
     assert post(service, body, X_GitHub_Delivery="guid-2").status_code == 202
     (row,) = listed(service, "jobs")
-    assert row["why"].startswith("already asked for: runner ")
+    assert row["why"].startswith("already requested: runner ")
     assert submitted(service) == 1
 
 

@@ -19,7 +19,7 @@ from bridge.commands.composition import composed
 from bridge.commands.serve import serve
 from bridge.config.settings import load
 from bridge.service.run import listening
-from tests.faults.deployment import PATIENCE
+from tests.faults.deployment import RETRY_WAIT, TIMING
 
 
 class Points:
@@ -43,8 +43,7 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
     """Run until told to stop: passes, or with a port the service; then tell how many fault points were met."""
     os.environ.clear()
     os.environ.update(variables)
-    for (module, name), value in PATIENCE.items():
-        setattr(module, name, value)
+    bridge.github.transport.RETRY_WAIT = RETRY_WAIT
     points = Points(fatal)
     _plant(points)
     asyncio.run(_passes(pipe) if port is None else _service(pipe, port))
@@ -52,7 +51,7 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
 
 
 async def _passes(pipe: Connection) -> None:
-    async with composed(load(None), dry_run=False) as bridge:
+    async with composed(replace(load(None), timing=TIMING), dry_run=False) as bridge:
         while not pipe.poll():
             await bridge.reconciler.resync()
             await asyncio.sleep(0.02)
@@ -61,7 +60,7 @@ async def _passes(pipe: Connection) -> None:
 async def _service(pipe: Connection, port: int) -> None:
     stop = asyncio.Event()
     with listening("127.0.0.1", port) as listener:
-        serving = asyncio.create_task(serve(replace(load(None), interval=0.2), listener, stop))
+        serving = asyncio.create_task(serve(replace(load(None), interval=0.2, timing=TIMING), listener, stop))
         while not (pipe.poll() or serving.done()):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)
         stop.set()

@@ -1,9 +1,10 @@
 """A ledger that was made, lost or restored does not know what happened in the gap."""
 
-from bridge.controller.observe import STALE
 from bridge.controller.reconcile import _after_gap
 from bridge.core.snapshot import Reading, ReadingKind
-from tests.support.values import NOW, ORG
+from tests.support.values import NOW, ORG, TIMING
+
+STALE = TIMING.list_stale
 
 
 def looked(at: float) -> Reading:
