@@ -130,15 +130,15 @@ def test_secrets_can_be_rotated(tmp_path: Path) -> None:
 
 
 REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
-    (b"<html>", {}, 400, "refused: not JSON"),
-    (b"[]", {}, 400, "refused: not a JSON object"),
+    (b"<html>", {}, 400, "refused: the body is not JSON"),
+    (b"[]", {}, 400, "refused: the body is not a JSON object"),
     (b"{}", {}, 400, "refused: the field repository is missing"),
     (b'{"repository": {"full_name": "a/b", "private": true}}', {}, 400, "refused: the field workflow_job is missing"),
     (
         b'{"repository": 7, "workflow_job": {}}',
         {},
         400,
-        "refused: a field is not of the type that GitHub documents",
+        "refused: a field does not have the type that GitHub documents",
     ),
     (
         b'{"repository": {"full_name": "acme/\\ud800", "private": true}, "workflow_job": {}}',
@@ -151,7 +151,7 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
         b"a=b",
         {"Content_Type": "application/x-www-form-urlencoded"},
         400,
-        "refused: not a form with one field named payload",
+        "refused: the body is not a form with one field named payload",
     ),
     (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the event star is not one the bridge needs"),
     (b"{}", {"X_GitHub_Event": "ping"}, 202, "taken"),

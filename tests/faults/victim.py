@@ -19,7 +19,7 @@ from bridge.commands.composition import composed
 from bridge.commands.serve import serve
 from bridge.config.settings import load
 from bridge.service.run import listening
-from tests.faults.world import PATIENCE
+from tests.faults.world import GITHUB_TIMING, PATIENCE
 
 
 class Points:
@@ -52,7 +52,7 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
 
 
 async def _passes(pipe: Connection) -> None:
-    async with composed(load(None), dry_run=False) as bridge:
+    async with composed(load(None), dry_run=False, github_timing=GITHUB_TIMING) as bridge:
         while not pipe.poll():
             await bridge.reconciler.resync()
             await asyncio.sleep(0.02)
@@ -61,7 +61,8 @@ async def _passes(pipe: Connection) -> None:
 async def _service(pipe: Connection, port: int) -> None:
     stop = asyncio.Event()
     with listening("127.0.0.1", port) as listener:
-        serving = asyncio.create_task(serve(replace(load(None), interval=0.2), listener, stop))
+        settings = replace(load(None), interval=0.2)
+        serving = asyncio.create_task(serve(settings, listener, stop, github_timing=GITHUB_TIMING))
         while not (pipe.poll() or serving.done()):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)
         stop.set()

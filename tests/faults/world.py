@@ -22,7 +22,6 @@ import bridge.core.settle
 import bridge.core.strangers
 import bridge.core.supply
 import bridge.core.unknown
-import bridge.github.transport
 import bridge.ledger.transaction
 from bridge.commands.serve import serve
 from bridge.config.settings import load
@@ -30,7 +29,9 @@ from bridge.core.submissions import OPEN_STATES, Submission
 from bridge.emulator.github import UNLIMITED, Budget, GitHubState, Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import TERMINAL
+from bridge.github.timing import GitHubTiming
 from bridge.ledger import Ledger
+from bridge.service.run import listening
 from tests.background import served, until
 from tests.cloud import Cloud, cloud
 from tests.github import a_github, a_run, a_spec
@@ -64,9 +65,11 @@ PATIENCE = {
     (bridge.core.refusals, "SHORTEST"): 0.3,
     (bridge.core.refusals, "LONGEST"): 2.0,
     (bridge.controller.observe, "LOOK_AGAIN"): 0.2,
-    (bridge.github.transport, "RETRY_WAIT"): 0.01,
 }
 """How long the bridge waits, in s: short enough for tests, in the same order as the real ones."""
+
+GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
+"""How long the bridge's client of GitHub waits, in the same way."""
 
 PATIENT = Limits(pickup=20.0, heartbeat=20.0, renewal=20.0)
 HASTY = Limits(pickup=2.0, heartbeat=1.0, renewal=2.0)
@@ -200,13 +203,13 @@ class World:
             loaded = replace(load(None), interval=0.2)
 
         @contextmanager
-        def listening() -> Iterator[None]:
+        def running() -> Iterator[None]:
             with listening("127.0.0.1", port) as listener:
                 stop = asyncio.Event()
-                with served(lambda: _Running(serve(loaded, listener, stop), stop)):
+                with served(lambda: _Running(serve(loaded, listener, stop, github_timing=GITHUB_TIMING), stop)):
                     yield
 
-        with listening():
+        with running():
             if webhooks:
                 self.cloud.github.app.webhook_secret = SECRET
                 self.cloud.github.app.webhook_url = f"{url}/webhook"
