@@ -192,7 +192,7 @@ class Transport:
                 if response.status_code < 500:
                     return response
                 if not left:
-                    raise Unavailable(_line(method, path, response))
+                    raise Unavailable(_line(method, path, response), request_id=_request_id(response))
             await asyncio.sleep(RETRY_WAIT * random.uniform(0.5, 1.5) * 4 ** (RETRIES - left))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
 
@@ -210,7 +210,8 @@ class Transport:
         except httpx.HTTPError as error:
             raise OutcomeUnknown(f"GitHub: POST {path}: {type(error).__name__}; it may have been done") from None
         if response.status_code >= 500:
-            raise OutcomeUnknown(f"{_line('POST', path, response)}; it may have been done")
+            line, request_id = _line("POST", path, response), _request_id(response)
+            raise OutcomeUnknown(f"{line}; it may have been done", request_id=request_id)
         return response
 
     async def _send(
@@ -283,21 +284,23 @@ class Transport:
         raise RateLimited(
             f"{_line(method, path, response)}, a rate limit; waiting until {_utc(self._resume_at)}",
             retry_at=self._resume_at,
+            request_id=_request_id(response),
         )
 
 
 def refusal(response: httpx.Response) -> BridgeError:
     """The error that an answer of status 3xx or 4xx stands for."""
     status = response.status_code
-    line = _line(response.request.method, response.request.url.path, response)
+    line, request_id = _line(response.request.method, response.request.url.path, response), _request_id(response)
     if status == 401:
-        return AuthError(f"{line}: the credentials were refused")
+        return AuthError(f"{line}: the credentials were refused", request_id=request_id)
     if status == 403:
         needed = response.headers.get("x-accepted-github-permissions")
-        return AuthError(f"{line}: {f'needs the permission {needed}' if needed else 'not allowed'}")
+        why = f"needs the permission {needed}" if needed else "not allowed"
+        return AuthError(f"{line}: {why}", request_id=request_id)
     if status == 409:
-        return NameTaken(f"{line}: a runner of this name exists", status=status)
-    return Rejected(line, status=status)
+        return NameTaken(f"{line}: a runner of this name exists", status=status, request_id=request_id)
+    return Rejected(line, status=status, request_id=request_id)
 
 
 def told(response: httpx.Response, read: Callable[[Any], T], otherwise: type[BridgeError] = Unavailable) -> T:
@@ -321,7 +324,7 @@ def told(response: httpx.Response, read: Callable[[Any], T], otherwise: type[Bri
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         kind = response.headers.get("content-type", "no content type")  # its body stays untold
         line = _line(response.request.method, response.request.url.path, response)
-        raise otherwise(f"{line}, unreadable ({kind})") from None
+        raise otherwise(f"{line}, unreadable ({kind})", request_id=_request_id(response)) from None
 
 
 def _number(response: httpx.Response, header: str) -> int | None:
@@ -331,8 +334,12 @@ def _number(response: httpx.Response, header: str) -> int | None:
 
 
 def _line(method: str, path: str, response: httpx.Response) -> str:
-    request_id = response.headers.get("x-github-request-id")
-    return f"GitHub: {method} {path}: {response.status_code}" + (f" (request {request_id})" if request_id else "")
+    return f"GitHub: {method} {path}: {response.status_code}"
+
+
+def _request_id(response: httpx.Response) -> str | None:
+    request_id: str | None = response.headers.get("x-github-request-id")
+    return request_id
 
 
 def _utc(at: float) -> str:
