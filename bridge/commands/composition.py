@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import httpx
 
-    from bridge.config.settings import App, Config
+    from bridge.config.settings import Config
     from bridge.controller.reconcile import Reconciler
     from bridge.core.scope import Route, Scope
     from bridge.github.api import GitHub
-    from bridge.github.auth import AppAuth, AppKey, PatAuth
+    from bridge.github.auth import AppAuth, PatAuth
     from bridge.github.timing import GitHubTiming
     from bridge.ledger import Ledger
 
@@ -140,7 +140,7 @@ def _scope(settings: "Config") -> "Scope":
 
 def _auth(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
     from bridge.config.settings import Pat
-    from bridge.github.auth import AppAuth, PatAuth
+    from bridge.github.auth import AppAuth, AppKey, PatAuth
 
     if isinstance(settings.github, Pat):
         return PatAuth(settings.github.token)
@@ -148,20 +148,8 @@ def _auth(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming")
         http,
         api_url=settings.github_api_url,
         issuer=settings.github.issuer,
-        key=_key(settings.github),
+        key=AppKey.load(settings.github.private_key, settings.github.private_key_setting),
         owner=settings.owner,
         installation_id=settings.github.installation_id,
         timing=timing,
     )
-
-
-def _key(app: "App") -> "AppKey":
-    """The App's key; what is wrong with it is said of the setting that it came from."""
-    from bridge.errors import ConfigError
-    from bridge.github.auth import AppKey
-
-    try:
-        return AppKey.load(app.private_key)
-    except ConfigError as error:
-        _, _, why = str(error).partition(": ")
-        raise ConfigError(f"{app.private_key_setting}: {why}") from None

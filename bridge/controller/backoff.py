@@ -1,4 +1,4 @@
-"""When something that cannot be read is tried again: each by itself, so that one failure delays nothing else."""
+"""When a read that failed is tried again. Each key has its own pause, so that one failure delays nothing else."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from bridge.errors import AuthError, BridgeError, RateLimited, Rejected
 
 REFUSED_FIRST, REFUSED_LONGEST = 60.0, 300.0
-"""s between tries of what is refused: a person must change something first."""
+"""s between tries after a refusal: a person must change something first."""
 
 AWAY_FIRST, AWAY_LONGEST = 10.0, 120.0
-"""s between tries of what cannot be reached."""
+"""s between tries when a service cannot be reached."""
 
 
 @dataclass(kw_only=True)
@@ -34,7 +34,7 @@ class Backoff:
         """Return if `key` may be tried.
 
         Raises:
-            BridgeError: the last error of `key`, which is to be left alone for a while.
+            BridgeError: the last error of `key`, whose pause is not over yet.
         """
         failure = self._failures.get(key)
         if failure and self._clock() < failure.until:
@@ -45,7 +45,7 @@ class Backoff:
         self._failures.pop(key, None)
 
     def failed(self, key: Hashable, error: BridgeError) -> None:
-        """Leave `key` alone for a while, each time longer. What is rate limited says itself when it may go on."""
+        """Pause `key`, each time for longer. A rate limit says itself when it ends."""
         before, now = self._failures.get(key), self._clock()
         if isinstance(error, RateLimited) or (before and now < before.until):
             return

@@ -5,44 +5,10 @@ Times are Unix seconds (UTC), durations seconds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
 
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.scope import Route
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, Streak, Submission, target_of_repository
-
-
-class ReadingKind(StrEnum):
-    """What a look outside was at."""
-
-    RUNNERS = "runners"  # key: a target
-    HEALTH = "health"  # key: an endpoint
-    SCAN = "scan"  # of all repositories
-    DELIVERIES = "deliveries"  # of the App's delivery log; value: see bridge.controller.missed
-    RESCAN = "rescan"  # value: repositories that the last scan could not read
-    WAITING = "waiting"  # of runs that wait for a review; value: see bridge.core.reviews
-    NAMES = "names"  # of configured repositories; value: see bridge.core.repositories
-    REFUSAL = "refusal"  # key: of bridge.core.refusals
-    MISSING = "missing"  # requests that RunPod does not know: since when (Unix seconds), by submission id
-    RESUMED = "resumed"  # at anything, the first after a gap
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """What a look outside showed, for the dispatchers that did not look.
-
-    Args:
-        kind: at what.
-        key: at which of them, or empty.
-        at: Unix seconds, when it began.
-        value: JSON.
-    """
-
-    kind: ReadingKind
-    key: str
-    at: float
-    value: Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

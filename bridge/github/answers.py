@@ -32,23 +32,31 @@ def value_of(response: httpx.Response, read: Callable[[Any], T], otherwise: type
         return read(value)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         kind = response.headers.get("content-type", "no content type")  # the body may hold anything: it is not shown
-        raise otherwise(f"{described(response)}: unreadable answer ({kind}); if you use a proxy, check it") from None
+        line = f"{described(response)}: unreadable answer ({kind}); if you use a proxy, check it"
+        raise otherwise(line, request_id=request_id_of(response)) from None
 
 
 def error_of(response: httpx.Response) -> BridgeError:
     """The error that an answer with status 3xx or 4xx stands for."""
-    status, line = response.status_code, described(response)
+    status, line, request_id = response.status_code, described(response), request_id_of(response)
     if status == 401:
-        return AuthError(f"{line}: GitHub rejected the credentials; check GITHUB_PAT, or the App's client id and key")
+        return AuthError(
+            f"{line}: GitHub rejected the credentials; check GITHUB_PAT, or the App's client id and key",
+            request_id=request_id,
+        )
     if status == 403:
         needed = response.headers.get("x-accepted-github-permissions")
         grant = f"needs the permission {needed}; grant it to the App or token"
-        return AuthError(f"{line}: {grant if needed else 'access denied; check what the App or token may do'}")
+        return AuthError(
+            f"{line}: {grant if needed else 'access denied; check what the App or token may do'}", request_id=request_id
+        )
     if status == 404:
-        return Rejected(f"{line}; it does not exist, or these credentials cannot see it", status=status)
+        return Rejected(
+            f"{line}; it does not exist, or these credentials cannot see it", status=status, request_id=request_id
+        )
     if status == 409:
-        return NameTaken(f"{line}: a runner with this name exists", status=status)
-    return Rejected(line, status=status)
+        return NameTaken(f"{line}: a runner with this name exists", status=status, request_id=request_id)
+    return Rejected(line, status=status, request_id=request_id)
 
 
 def retry_at(response: httpx.Response, strikes: int, now: float, timing: GitHubTiming) -> float | None:
@@ -83,9 +91,13 @@ def number(response: httpx.Response, header: str) -> int | None:
 
 
 def described(response: httpx.Response) -> str:
-    """The call and its status in one line, with GitHub's request id."""
+    """The call and its status, such as `GitHub: GET /user: 404 Not Found`."""
     status, request = response.status_code, response.request
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-    request_id = response.headers.get("x-github-request-id")
-    shown = f"GitHub: {request.method} {request.url.path}: {status} {phrase}".rstrip()
-    return shown + (f" (request {request_id})" if request_id else "")
+    return f"GitHub: {request.method} {request.url.path}: {status} {phrase}".rstrip()
+
+
+def request_id_of(response: httpx.Response) -> str | None:
+    """GitHub's id of the request; its support asks for it."""
+    request_id: str | None = response.headers.get("x-github-request-id")
+    return request_id

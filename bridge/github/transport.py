@@ -10,7 +10,7 @@ import httpx
 
 from bridge import __version__
 from bridge.errors import OutcomeUnknown, Paced, RateLimited, Rejected, Unavailable
-from bridge.github.answers import described, number, retry_at
+from bridge.github.answers import described, number, request_id_of, retry_at
 from bridge.github.clock import GitHubClock
 from bridge.github.pacing import RESERVE, Pace, Priority
 from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
@@ -131,7 +131,7 @@ class Transport:
         except httpx.HTTPError as error:
             raise OutcomeUnknown(f"{_no_answer('POST', path, error)}; it may have been done") from None
         if response.status_code >= 500:
-            raise OutcomeUnknown(f"{described(response)}; it may have been done")
+            raise OutcomeUnknown(f"{described(response)}; it may have been done", request_id=request_id_of(response))
         return response
 
     async def _wait_for_turn(self, priority: Priority) -> None:
@@ -164,7 +164,9 @@ class Transport:
         except httpx.HTTPError as error:
             raise Unavailable(_no_answer(method, path, error)) from None
         if response.status_code >= 500:
-            raise Unavailable(f"{described(response)}; see https://www.githubstatus.com")
+            raise Unavailable(
+                f"{described(response)}; see https://www.githubstatus.com", request_id=request_id_of(response)
+            )
         return response
 
     async def _send(
@@ -237,6 +239,7 @@ class Transport:
         raise RateLimited(
             f"{described(response)}: rate limit reached; no calls until {_utc(self._resume_at)}",
             retry_at=self._resume_at,
+            request_id=request_id_of(response),
         )
 
 

@@ -2,29 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
 
+from bridge.controller.ports import Ledger
 from bridge.core.model import Event, WorkflowJob
 from bridge.errors import BridgeError
 
 PAUSE = 0.002
 """s after a commit that several shared, in which others meet for the next: one of ten costs hardly more than of one."""
 
-T = TypeVar("T")
 _Waiting = tuple[Event, "asyncio.Future[None]"]
-
-
-class Transaction(Protocol):
-    """The ledger within one transaction."""
-
-    def hear(self, events: Iterable[Event]) -> int: ...
-
-
-class Ledger(Protocol):
-    """Where deliveries are written down."""
-
-    async def transact(self, work: Callable[[Transaction], T]) -> T: ...
 
 
 class Intake:

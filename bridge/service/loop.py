@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import re
 import secrets
 import socket
 import time
@@ -12,9 +11,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from bridge.controller.reconcile import Report
-from bridge.core.snapshot import Reading, ReadingKind
-from bridge.errors import BridgeError
+from bridge.controller.ports import Ledger, Transaction
+from bridge.controller.report import Report
+from bridge.errors import BridgeError, Problem
 
 TOGETHER = 4
 """Passes woken by events that may run at once: one need not wait for another's requests."""
@@ -34,8 +33,6 @@ SLOWEST = 10
 TICK = 60.0
 """s after which the ledger is acted upon without an event: something in it may have become due."""
 
-_REQUEST = re.compile(r" \(request [^)]*\)")
-
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -45,20 +42,6 @@ class Passes(Protocol):
 
     async def resync(self) -> Report: ...
     async def event_pass(self, ended: Collection[str]) -> Report: ...
-
-
-class Transaction(Protocol):
-    """The ledger within one transaction."""
-
-    def readings(self) -> tuple[Reading, ...]: ...
-    def take_leader_lease(self, name: str, holder: str, now: float, until: float) -> bool: ...
-
-
-class Ledger(Protocol):
-    """Where dispatchers take turns."""
-
-    async def transact(self, work: Callable[[Transaction], T]) -> T: ...
-    async def read(self, work: Callable[[Transaction], T]) -> T: ...
 
 
 class Recorder(Protocol):
@@ -100,7 +83,7 @@ class Service:
         self._ended: set[str] = set()
         self._gap = GAP
         self._troubled = 0
-        self._problems: dict[str, tuple[str, ...]] = {}  # by what met them: looks, passes on events, turns
+        self._problems: dict[str, tuple[Problem, ...]] = {}  # by what met them: looks, passes on events, turns
 
     def wake(self) -> None:
         """Something was written down."""
@@ -139,7 +122,11 @@ class Service:
             looked_at = await self._ledger.read(_looked_at)
         except BridgeError as error:
             return {"database": str(error)}
-        return {"database": None, "resync": self._overdue(looked_at), "services": "; ".join(self._known()[:3]) or None}
+        return {
+            "database": None,
+            "resync": self._overdue(looked_at),
+            "services": "; ".join(map(str, self._known()[:3])) or None,
+        }
 
     def _overdue(self, looked_at: float) -> str | None:
         if not looked_at:
@@ -209,35 +196,30 @@ class Service:
         try:
             return await doing
         except BridgeError as error:
-            self._met(kind, str(error))
+            self._met(kind, Problem.of(error))
         except Exception as error:
             log.exception("broke off", kind=kind)
-            self._met(kind, f"the last {kind} broke off: {type(error).__name__}")
+            self._met(kind, Problem(f"the last {kind} broke off: {type(error).__name__}"))
         return None
 
-    def _met(self, kind: str, *problems: str) -> None:
+    def _met(self, kind: str, *problems: Problem) -> None:
         """Keep what is out of order, and log it when that changes, not each time."""
         before = self._known()
         self._problems[kind] = problems
         now = self._known()
         for problem in now:
-            if _without_request(problem) not in map(_without_request, before):
-                log.warning("failing", problem=problem)
+            if problem not in before:
+                log.warning("failing", problem=str(problem))
         if before and not now:
             log.info("recovered")
 
-    def _known(self) -> list[str]:
+    def _known(self) -> list[Problem]:
         return list(dict.fromkeys(problem for problems in self._problems.values() for problem in problems))
 
 
-def _without_request(problem: str) -> str:
-    """A problem without the id of the request that met it: it is the same one the next time."""
-    return _REQUEST.sub("", problem)
-
-
 def _looked_at(transaction: Transaction) -> float:
-    """Unix seconds of the last look at GitHub's runners, 0 for none."""
-    return max((reading.at for reading in transaction.readings() if reading.kind is ReadingKind.RUNNERS), default=0.0)
+    """Unix seconds when GitHub's runners were last read, 0 for never."""
+    return max(transaction.runners_read_at().values(), default=0.0)
 
 
 async def _first(events: Sequence[asyncio.Event], seconds: float) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from bridge.controller.reconcile import Decision, Report
+from bridge.controller.report import Decision, Report
 from bridge.core.model import JobStatus
+from bridge.service.outcomes import DeliveryOutcome, PassOutcome
 
 _WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
@@ -36,13 +37,13 @@ class Metrics:
         self._looked_at = Gauge("bridge_last_look_timestamp_seconds", "Last look without problem", registry=registry)
         self._calls = Gauge("bridge_calls", "Calls made since the start", ["service", "call"], registry=registry)
 
-    def delivery(self, event: str, outcome: str) -> None:
+    def delivery(self, event: str, outcome: DeliveryOutcome) -> None:
         """Count a delivery."""
         self._deliveries.labels(event, outcome).inc()
 
     def passed(self, kind: str, report: Report) -> None:
         """Record a pass that came to its end."""
-        self._passes.labels(kind, "problems" if report.problems else "done").inc()
+        self._passes.labels(kind, PassOutcome.PROBLEMS if report.problems else PassOutcome.DONE).inc()
         self._seconds.labels(kind).observe(report.seconds)
         queued_at = {job.id: job.created_at for job in report.decision.jobs}
         for submission in report.submitted:
@@ -55,7 +56,7 @@ class Metrics:
 
     def failed(self, kind: str) -> None:
         """Record a pass that broke off."""
-        self._passes.labels(kind, "failed").inc()
+        self._passes.labels(kind, PassOutcome.FAILED).inc()
 
     def looked(self, at: float) -> None:
         """Record a look without a problem, at Unix seconds."""

@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import Event, WorkflowJob
 from bridge.core.repositories import is_served
 from bridge.core.scope import Scope
@@ -133,4 +134,4 @@ class Driver:
     def looked(self, at: float) -> None: ...
 
     def _note(self, report: Report) -> None:
-        self._world.problems.update(report.problems)
+        self._world.problems.update(map(str, report.problems))

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import (
     EndpointHealth,
     JitConfig,
@@ -300,7 +301,7 @@ def test_a_repository_that_is_gone_is_reported_once_and_asked_for_now_and_then()
         for _ in range(40):
             problems += (await bridge.look(after=30)).problems
             calls += [call for call in bridge.github.calls if "web" in str(call[1])]
-        assert len([line for line in problems if "is gone" in line]) == 1
+        assert len([line for line in problems if "is gone" in str(line)]) == 1
         assert len(problems) <= 2, "the first look may meet it at its runners, too"
         assert len(calls) <= 2 + 40 * 30 / NAMES_EVERY
         bridge.github.known = {1: Repository(id=1, full_name="acme/web", public=False)}

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from bridge.controller.reconcile import Decision, Report
+from bridge.controller.report import Decision, Report
 from bridge.core.actions import Plan
-from bridge.core.snapshot import Reading, ReadingKind
-from bridge.errors import AuthError, Unavailable
+from bridge.errors import AuthError, Problem, Unavailable
 from bridge.ledger import Ledger
 from bridge.service import loop as service
 from bridge.service.loop import GAP, SHARE, SLOWEST, TOGETHER, Service
@@ -21,16 +20,17 @@ SOON = 0.02
 """s between two looks."""
 
 
-def a_report(*problems: str, deciding: float = 0.0) -> Report:
+def a_report(*problems: str | Problem, deciding: float = 0.0) -> Report:
     decision = Decision(plan=Plan(), seconds=deciding)
-    return Report(decision=decision, submitted=(), problems=problems, seconds=0.0)
+    met = tuple(each if isinstance(each, Problem) else Problem(each) for each in problems)
+    return Report(decision=decision, submitted=(), problems=met, seconds=0.0)
 
 
 class Outside:
     """What passes meet: trouble, while there is some, and a gate that holds those woken by events."""
 
     def __init__(self) -> None:
-        self.trouble: Exception | str | None = None
+        self.trouble: Exception | Problem | str | None = None
         self.looked_at = 0.0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -88,9 +88,9 @@ class Turns:
         self.holder: str | None = None
         self.until = 0.0
 
-    def readings(self) -> tuple[Reading, ...]:
+    def runners_read_at(self) -> dict[str, float]:
         at = self.outside.looked_at
-        return (Reading(kind=ReadingKind.RUNNERS, key="orgs/acme", at=at, value=[]),) if at else ()
+        return {"orgs/acme": at} if at else {}
 
     def take_leader_lease(self, name: str, holder: str, now: float, until: float) -> bool:
         if self.holder not in (None, holder) and self.until >= now:
@@ -263,7 +263,7 @@ def test_a_problem_that_is_met_again_under_another_request_id_is_logged_once(mon
     async def main() -> None:
         async with Copy().running() as copy:
             for number in range(4):
-                copy.outside.trouble = f"GitHub: GET /x: 404 (request AB:{number})"
+                copy.outside.trouble = Problem("GitHub: GET /x: 404", f"AB:{number}")
                 readings = copy.outside.readings
                 await until(lambda readings=readings: copy.outside.readings > readings + 1)
 
