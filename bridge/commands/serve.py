@@ -12,7 +12,7 @@ from bridge.github.webhook import Webhook
 from bridge.service.connections import raise_file_limit
 from bridge.service.http import Dependencies
 from bridge.service.intake import Intake
-from bridge.service.loop import Service
+from bridge.service.loop import LoopTiming, Service
 from bridge.service.metrics import Metrics
 from bridge.service.run import listening, run
 
@@ -47,7 +47,8 @@ async def serve(
     async with composed(settings, dry_run=False, github_timing=github_timing) as bridge:
         await bridge.prepare()
         metrics = Metrics()
-        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval, clock=bridge.clock)
+        timing = LoopTiming(clock=bridge.clock)
+        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval, timing=timing)
         await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
 
 

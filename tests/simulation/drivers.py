@@ -11,6 +11,7 @@ from bridge.core.repositories import is_served
 from bridge.core.scope import Scope
 from bridge.errors import BridgeError
 from bridge.github.clock import GitHubClock
+from bridge.service.loop import LoopTiming
 from bridge.service.loop import Service as Loop
 from tests.simulation.ledger import LedgerPort, Store
 from tests.simulation.loop import START
@@ -58,8 +59,9 @@ class Driver:
     async def _serve(self, runs: Service) -> None:
         await self._github.learn_time()
         self._ledger = LedgerPort(self._store(), self.clock)
+        timing = LoopTiming(clock=self.clock)
         self._service = Loop(
-            self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, clock=self.clock
+            self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, timing=timing
         )
         if self.facts.webhooks:
             self._world.github.subscribers.append(self._hear)
@@ -131,7 +133,7 @@ class Driver:
 
     def failed(self, kind: str) -> None: ...
 
-    def looked(self, at: float) -> None: ...
+    def resynced(self, at: float) -> None: ...
 
     def _note(self, report: Report) -> None:
         self._world.problems.update(map(str, report.problems))
