@@ -9,11 +9,11 @@ from bridge.config.settings import Config
 from bridge.errors import ConfigError
 from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 from bridge.github.webhook import Webhook
-from bridge.service.connections import raise_file_limit
 from bridge.service.http import Dependencies
 from bridge.service.intake import Intake
 from bridge.service.loop import LoopTiming, Service
 from bridge.service.metrics import Metrics
+from bridge.service.open_files import raise_file_limit
 from bridge.service.run import listening, run
 
 

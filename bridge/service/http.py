@@ -1,12 +1,11 @@
-"""HTTP: GitHub's deliveries and RunPod's callbacks come in, health and metrics go out.
+"""The HTTP application: GitHub's deliveries and RunPod's callbacks, health and metrics.
 
-Nothing is decided here: a delivery is written down and the loop is woken.
+It decides nothing: it stores a delivery and wakes the loop.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -43,13 +42,13 @@ _UNSIGNED = _refused(401, "the signature in X-Hub-Signature-256 is missing or wr
 
 
 class Intake(Protocol):
-    """Where deliveries go."""
+    """Stores deliveries."""
 
     async def take(self, guid: str, job: WorkflowJob | None) -> None: ...
 
 
 class Loop(Protocol):
-    """What is woken, and asked how it does."""
+    """Runs passes; see `bridge.service.loop`."""
 
     def request_ended(self, submission: str) -> None: ...
     def resync_now(self) -> None: ...
@@ -67,23 +66,23 @@ class Webhook(Protocol):
 
 
 class Recorder(Protocol):
-    """What counts."""
+    """Records metrics."""
 
     def delivery(self, event: str, outcome: DeliveryOutcome) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dependencies:
-    """What the server stands before.
+    """What the application uses.
 
     Args:
         scope: what the bridge serves.
-        is_served: whether a job may be for a runner of ours.
+        is_served: whether a route may serve a job.
         webhook: reads deliveries.
-        intake: takes deliveries.
-        loop: is woken.
-        recorder: counts.
-        metrics: the page of metrics.
+        intake: stores deliveries.
+        loop: runs passes.
+        recorder: records metrics.
+        metrics: returns the page of metrics.
     """
 
     scope: Scope
@@ -124,22 +123,22 @@ class _Server:
     async def _received(self, request: Request, event: str) -> _Answer:
         signature = request.headers.get("x-hub-signature-256", "")
         if not self._dependencies.webhook.may_be_signature(signature):
-            return _UNSIGNED  # unread
+            return _UNSIGNED  # the body is not read
         try:
             body = await self._bodies.read(request)
         except TooLarge:
-            return _refused(413, f"over {LARGEST} bytes")
+            return _refused(413, f"the body is larger than {LARGEST} bytes")
         except Dropped:
-            return _refused(429, "too many large deliveries at a time; send it again")
+            return _refused(429, "too many large deliveries at the same time; send it again")
         except ClientDisconnect:
-            return _refused(400, "it broke off")
+            return _refused(400, "the connection was closed before the body was complete")
         if not self._dependencies.webhook.is_signed(body, signature):
             return _UNSIGNED
         guid = request.headers.get("x-github-delivery", "")
         if not guid or not event:
-            return _refused(400, "X-GitHub-Delivery or X-GitHub-Event is missing")
+            return _refused(400, "the header X-GitHub-Delivery or X-GitHub-Event is missing")
         if len(guid) > LONGEST_NAME:
-            return _refused(400, "X-GitHub-Delivery is too long")
+            return _refused(400, "the header X-GitHub-Delivery is too long")
         try:
             delivery = self._dependencies.webhook.read(event, body, request.headers.get("content-type", ""))
         except Malformed as error:
@@ -148,9 +147,9 @@ class _Server:
 
     async def _taken(self, guid: str, delivery: Delivery) -> _Answer:
         if delivery.event not in self._dependencies.webhook.events:
-            return _Answer(202, DeliveryOutcome.IGNORED, f"the event {delivery.event[:64]} is not one the bridge needs")
+            return _Answer(202, DeliveryOutcome.IGNORED, f"the bridge does not need the event {delivery.event[:64]}")
         if delivery.owner and delivery.owner.lower() != self._dependencies.scope.owner.lower():
-            return _Answer(202, DeliveryOutcome.IGNORED, f"{delivery.owner} is not the owner that this bridge serves")
+            return _Answer(202, DeliveryOutcome.IGNORED, f"this bridge does not serve the owner {delivery.owner}")
         if delivery.job:
             return await self._kept(guid, delivery.job)
         if delivery.event != "ping":
@@ -164,16 +163,16 @@ class _Server:
         except BridgeError as error:
             return _Answer(503, DeliveryOutcome.NOT_KEPT, mask(str(error)))
         if not served:
-            return _Answer(202, DeliveryOutcome.IGNORED, "no route takes this job")
+            return _Answer(202, DeliveryOutcome.IGNORED, "no route serves this job")
         return _Answer(202, DeliveryOutcome.TAKEN)
 
     async def runpod(self, request: Request) -> Response:
-        """A request has ended; which, the path says, and its body is not believed but looked up."""
+        """A request has ended. The signed path names it; the body is not trusted, the request is looked up instead."""
         submission, signature = request.path_params["submission"], request.path_params["signature"]
         key = self._dependencies.scope.callback_key
         if not key or not callback.is_ours(submission, signature, key):
             self._dependencies.recorder.delivery("runpod", DeliveryOutcome.REFUSED)
-            return _refused(401, "not an address that this bridge gave").response
+            return _refused(401, "this address was not made with this bridge's BRIDGE_CALLBACK_KEY").response
         self._dependencies.recorder.delivery("runpod", DeliveryOutcome.TAKEN)
         self._dependencies.loop.request_ended(submission)
         return _Answer(200, DeliveryOutcome.TAKEN).response
@@ -183,13 +182,9 @@ class _Server:
 
     async def readyz(self, _request: Request) -> Response:
         checks = await self._dependencies.loop.ready()
-        troubles = {name: why for name, why in checks.items() if why}
-        shown: dict[str, Any] = {"status": "not ready" if troubles else "ok"}
-        return Response(
-            json.dumps(mask({**shown, "checks": {name: why or "ok" for name, why in checks.items()}})),
-            503 if troubles else 200,
-            media_type="application/json",
-        )
+        ok = not any(checks.values())
+        shown = {"status": "ok" if ok else "not ready", "checks": {name: why or "ok" for name, why in checks.items()}}
+        return JSONResponse(mask(shown), 200 if ok else 503)
 
     async def metrics(self, _request: Request) -> Response:
         return Response(self._dependencies.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

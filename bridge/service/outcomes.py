@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class DeliveryOutcome(StrEnum):
-    """What became of a delivery."""
+    """How a delivery was answered."""
 
     TAKEN = "taken"
     IGNORED = "ignored"

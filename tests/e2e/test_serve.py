@@ -146,16 +146,16 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
         400,
         "refused: the field full_name is not owner/name",
     ),
-    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: X-GitHub-Delivery is too long"),
+    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: the header X-GitHub-Delivery is too long"),
     (
         b"a=b",
         {"Content_Type": "application/x-www-form-urlencoded"},
         400,
         "refused: the body is not a form with one field named payload",
     ),
-    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the event star is not one the bridge needs"),
+    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the bridge does not need the event star"),
     (b"{}", {"X_GitHub_Event": "ping"}, 202, "taken"),
-    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"),
+    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: the header X-GitHub-Delivery or X-GitHub-Event is missing"),
 ]
 
 
@@ -168,11 +168,11 @@ def test_what_cannot_be_taken_is_answered_with_the_reason(served: Served) -> Non
 def test_what_is_not_ours_is_answered_2xx_with_the_reason_and_counted(served: Served) -> None:
     served.cloud.github.app.webhook_url = None
     hosted = payload(served, served.queue("ubuntu-latest"))
-    assert post(served, hosted).json() == {"outcome": "ignored: no route takes this job"}
+    assert post(served, hosted).json() == {"outcome": "ignored: no route serves this job"}
     raw: dict[str, Any] = json.loads(hosted)
     raw["repository"]["full_name"] = "stranger/web"
     stranger = post(served, json.dumps(raw).encode())
-    assert stranger.json() == {"outcome": "ignored: stranger is not the owner that this bridge serves"}
+    assert stranger.json() == {"outcome": "ignored: this bridge does not serve the owner stranger"}
     assert served.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
 
 
