@@ -6,17 +6,18 @@ Imports stay within the functions that need them: RunPod's SDK alone takes secon
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import httpx
 
-    from bridge.config.settings import App, Config
+    from bridge.config.settings import Config
     from bridge.controller.reconcile import Reconciler
     from bridge.core.scope import Route, Scope
     from bridge.github.api import GitHub
-    from bridge.github.auth import AppAuth, AppKey, PatAuth
+    from bridge.github.auth import AppAuth, PatAuth
+    from bridge.github.timing import GitHubTiming
     from bridge.ledger import Ledger
 
 
@@ -44,12 +45,15 @@ class Bridge:
 
 
 @contextlib.asynccontextmanager
-async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridge]":
+async def composed(
+    settings: "Config", *, dry_run: bool, github_timing: "GitHubTiming | None" = None
+) -> "AsyncIterator[Bridge]":
     """Put the parts together, and take them apart in the end.
 
     Args:
         settings: what the bridge was told to do.
         dry_run: make no ledger where there is none.
+        github_timing: how long GitHub's client waits; its clock is replaced by GitHub's. None for the defaults.
     """
     import structlog
 
@@ -59,6 +63,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
     from bridge.github.auth import AppAuth
     from bridge.github.clock import GitHubClock
     from bridge.github.deliveries import DeliveryLog
+    from bridge.github.timing import DEFAULT_TIMING
     from bridge.github.transport import http_client
     from bridge.ledger import Ledger
     from bridge.runpod.requests import RunPod
@@ -66,9 +71,10 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
 
     configure_logging(settings.secrets())
     clock = GitHubClock()
+    timing = replace(github_timing or DEFAULT_TIMING, clock=clock)
     async with http_client(clock) as http:
-        auth = _auth(settings, http, clock)
-        github = GitHub(http, auth, api_url=settings.github_api_url, clock=clock)
+        auth = _auth(settings, http, timing)
+        github = GitHub(http, auth, api_url=settings.github_api_url, timing=timing)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
         if not dry_run:
@@ -133,9 +139,9 @@ def _scope(settings: "Config") -> "Scope":
     )
 
 
-def _auth(settings: "Config", http: "httpx.AsyncClient", clock: Callable[[], float]) -> "AppAuth | PatAuth":
+def _auth(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
     from bridge.config.settings import Pat
-    from bridge.github.auth import AppAuth, PatAuth
+    from bridge.github.auth import AppAuth, AppKey, PatAuth
 
     if isinstance(settings.github, Pat):
         return PatAuth(settings.github.token)
@@ -143,20 +149,8 @@ def _auth(settings: "Config", http: "httpx.AsyncClient", clock: Callable[[], flo
         http,
         api_url=settings.github_api_url,
         issuer=settings.github.issuer,
-        key=_key(settings.github),
+        key=AppKey.load(settings.github.private_key, settings.github.private_key_setting),
         owner=settings.owner,
         installation_id=settings.github.installation_id,
-        clock=clock,
+        timing=timing,
     )
-
-
-def _key(app: "App") -> "AppKey":
-    """The App's key; what is wrong with it is said of the setting that it came from."""
-    from bridge.errors import ConfigError
-    from bridge.github.auth import AppKey
-
-    try:
-        return AppKey.load(app.private_key)
-    except ConfigError as error:
-        _, _, why = str(error).partition(": ")
-        raise ConfigError(f"{app.private_key_setting}: {why}") from None

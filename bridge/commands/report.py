@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.controller.reconcile import Decision, Report
+from bridge.controller.report import Decision, Report
 from bridge.core.actions import Plan
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.telemetry import mask
@@ -39,7 +39,7 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
             "claims": len(plan.claims),
             "submitted": len(report.submitted),
         },
-        "problems": list(report.problems),
+        "problems": list(map(str, report.problems)),
         "github_calls": calls["github"],
         "runpod_calls": calls["runpod"],
         "seconds": round(report.seconds, 3),

@@ -1,4 +1,4 @@
-"""When something that cannot be read is tried again: each by itself, so that one failure delays nothing else."""
+"""When a read that failed is tried again. Each key has its own pause, so that one failure delays nothing else."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Backoff:
         """Return if `key` may be tried.
 
         Raises:
-            BridgeError: the last error of `key`, which is to be left alone for a while.
+            BridgeError: the last error of `key`, whose pause is not over yet.
         """
         failure = self._failures.get(key)
         if failure and self._clock() < failure.until:
@@ -42,7 +42,7 @@ class Backoff:
         self._failures.pop(key, None)
 
     def failed(self, key: Hashable, error: BridgeError) -> None:
-        """Leave `key` alone for a while, each time longer. What is rate limited says itself when it may go on."""
+        """Pause `key`, each time for longer. A rate limit says itself when it ends."""
         before, now = self._failures.get(key), self._clock()
         if isinstance(error, RateLimited) or (before and now < before.until):
             return

@@ -5,13 +5,14 @@ tries again. All other jobs that need what was refused wait, with the refusal as
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bridge.core.actions import Skip
 from bridge.core.model import WorkflowJob
+from bridge.core.readings import Timed
 from bridge.core.scope import Route
-from bridge.core.snapshot import Reading, ReadingKind, Refusal, Snapshot
+from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.submissions import Pool, State, Submission
 from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
@@ -47,16 +48,15 @@ def keys(target: str, route: Route) -> tuple[str, ...]:
     return target_key(target), group_key(target, route), endpoint_key(route.endpoint)
 
 
-def refusals_in(noted: Iterable[Reading], timing: Timing, now: float) -> dict[str, Refusal]:
-    """The current refusals by key. A refusal that has ended is stored without a value.
+def standing(refusals: Mapping[str, Timed[Refusal | None]], timing: Timing, now: float) -> dict[str, Refusal]:
+    """The refusals that were not lifted and are not forgotten yet, by key.
 
     Args:
-        noted: the ledger's readings.
+        refusals: the last readings, by key.
         timing: for how long a refusal is kept.
         now: Unix seconds.
     """
-    found = (reading for reading in noted if reading.kind is ReadingKind.REFUSAL and reading.value)
-    return {reading.key: Refusal(**reading.value) for reading in found if reading.at > now - timing.refusal_kept}
+    return {key: read.value for key, read in refusals.items() if read.value and read.at > now - timing.refusal_kept}
 
 
 class Gate:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bridge.core.model import Repository, WorkflowJob
 from bridge.core.scope import Route, Scope
@@ -23,19 +22,6 @@ class Names:
     current: Mapping[int, str] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     asked_at: float = 0.0
-
-    @classmethod
-    def of_value(cls, value: Any) -> "Names":
-        """Read the JSON of a reading; None means that nothing is known."""
-        if not value:
-            return cls()
-        current = {int(key): name for key, name in value["current"].items()}
-        return cls(ids=value["ids"], current=current, gone=frozenset(value["gone"]), asked_at=value["asked_at"])
-
-    def value(self) -> dict[str, Any]:
-        """The JSON for a reading."""
-        current = {str(key): name for key, name in self.current.items()}
-        return {"ids": dict(self.ids), "current": current, "gone": sorted(self.gone), "asked_at": self.asked_at}
 
     def learn(self, found: Mapping[str, Repository | None]) -> "Names":
         """Add GitHub's answers by the name that was looked up; None for a name that it does not know."""

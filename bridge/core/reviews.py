@@ -5,8 +5,7 @@ days. Reading it costs a call, which the hourly limit does not count while nothi
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from bridge.core.model import WaitingRun
 from bridge.core.timing import Timing
@@ -31,14 +30,17 @@ class RunRead:
     updated_at: float
 
 
-def of_value(value: Any) -> dict[int, RunRead]:
-    """Read the JSON of a reading: by run id, when it was last read."""
-    return {int(key): RunRead(at=at, updated_at=updated_at) for key, (at, updated_at) in (value or {}).items()}
+@dataclass(frozen=True, kw_only=True)
+class WaitingRuns:
+    """What is known of the runs that wait for a review.
 
+    Args:
+        next_at: Unix seconds, when they are listed again.
+        read: by run id.
+    """
 
-def value_of(readings: Mapping[int, RunRead]) -> dict[str, list[float]]:
-    """The JSON for a reading."""
-    return {str(run_id): [reading.at, reading.updated_at] for run_id, reading in readings.items()}
+    next_at: float = 0.0
+    read: Mapping[int, RunRead] = field(default_factory=dict)
 
 
 def due(runs: Iterable[WaitingRun], readings: Mapping[int, RunRead], timing: Timing, now: float) -> list[WaitingRun]:

@@ -5,45 +5,11 @@ Times are Unix seconds (UTC), durations are seconds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
 
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.scope import Route
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, Streak, Submission, target_of_repository
 from bridge.core.timing import Timing
-
-
-class ReadingKind(StrEnum):
-    """What was read."""
-
-    RUNNERS = "runners"  # key: a target
-    HEALTH = "health"  # key: an endpoint
-    SCAN = "scan"  # all repositories were scanned
-    DELIVERIES = "deliveries"  # the App's delivery log; value: see bridge.controller.missed
-    RESCAN = "rescan"  # value: repositories that the last scan could not read
-    WAITING = "waiting"  # runs that wait for a review; value: see bridge.core.reviews
-    NAMES = "names"  # names of repositories; value: see bridge.core.repositories
-    REFUSAL = "refusal"  # key: see bridge.core.refusals
-    MISSING = "missing"  # by submission id, Unix seconds since when RunPod answers 404 for its request
-    RESUMED = "resumed"  # the first resync after a gap
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """The result of reading something, kept in the ledger for all dispatchers.
-
-    Args:
-        kind: what was read.
-        key: which one of its kind, or empty.
-        at: Unix seconds, when reading began.
-        value: JSON.
-    """
-
-    kind: ReadingKind
-    key: str
-    at: float
-    value: Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +12,8 @@ from sqlalchemy.engine import Connection
 
 from bridge.core.actions import Claim, Transition
 from bridge.core.model import Event, JobStatus, WorkflowJob
+from bridge.core.readings import Readings
 from bridge.core.scope import Route
-from bridge.core.snapshot import Reading, ReadingKind
 from bridge.core.submissions import (
     LEASED_STATES,
     IdleRunner,
@@ -28,6 +27,7 @@ from bridge.core.submissions import (
 )
 from bridge.core.timing import Timing
 from bridge.ledger import statements as st
+from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import deliveries, jobs, leader_leases, meta, readings, submissions
 
@@ -285,20 +285,18 @@ class Transaction:
 
     # --- what dispatchers share ---
 
-    def note(self, seen: Iterable[Reading]) -> None:
-        """Write what a look outside showed, in place of the one before."""
-        rows = [asdict(reading) for reading in seen]
-        if rows:
+    def note(self, read: Readings) -> None:
+        """Write what was read of GitHub and RunPod, in place of what was read before."""
+        if rows := list(rows_of(read)):
             insert = self._insert(readings)
             values = {"at": insert.excluded.at, "value": insert.excluded.value}
             newer = readings.c.at <= insert.excluded.at
             conflict = insert.on_conflict_do_update(index_elements=["kind", "key"], set_=values, where=newer)
             self._connection.execute(conflict, rows)
 
-    def readings(self) -> tuple[Reading, ...]:
-        """What the last looks outside showed."""
-        rows = self._connection.execute(sa.select(readings)).mappings()
-        return tuple(Reading(**{**row, "kind": ReadingKind(row["kind"])}) for row in rows)
+    def readings(self) -> Readings:
+        """What was last read of GitHub and RunPod."""
+        return self._last_read.readings(self._connection.execute(st.READINGS))
 
     def runners_read_at(self) -> dict[str, float]:
         """By target, Unix seconds of the last look at its runners."""

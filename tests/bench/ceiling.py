@@ -11,6 +11,7 @@ from bridge.core.model import WorkflowJob
 from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from bridge.github.webhook import Webhook
+from bridge.service.connections import Warnings
 from bridge.service.http import Dependencies
 from bridge.service.metrics import Metrics
 from bridge.service.run import listening, server_config
@@ -53,7 +54,7 @@ async def serve(port: int) -> None:
         metrics=lambda: metrics.page({}),
     )
     with listening("127.0.0.1", port) as listener:
-        await uvicorn.Server(server_config(dependencies)).serve([listener])
+        await uvicorn.Server(server_config(dependencies, Warnings())).serve([listener])
 
 
 if __name__ == "__main__":

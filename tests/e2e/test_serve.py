@@ -130,15 +130,15 @@ def test_secrets_can_be_rotated(tmp_path: Path) -> None:
 
 
 REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
-    (b"<html>", {}, 400, "refused: not JSON"),
-    (b"[]", {}, 400, "refused: not a JSON object"),
+    (b"<html>", {}, 400, "refused: the body is not JSON"),
+    (b"[]", {}, 400, "refused: the body is not a JSON object"),
     (b"{}", {}, 400, "refused: the field repository is missing"),
     (b'{"repository": {"full_name": "a/b", "private": true}}', {}, 400, "refused: the field workflow_job is missing"),
     (
         b'{"repository": 7, "workflow_job": {}}',
         {},
         400,
-        "refused: a field is not of the type that GitHub documents",
+        "refused: a field does not have the type that GitHub documents",
     ),
     (
         b'{"repository": {"full_name": "acme/\\ud800", "private": true}, "workflow_job": {}}',
@@ -146,16 +146,16 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
         400,
         "refused: the field full_name is not owner/name",
     ),
-    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: X-GitHub-Delivery is too long"),
+    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: the header X-GitHub-Delivery is too long"),
     (
         b"a=b",
         {"Content_Type": "application/x-www-form-urlencoded"},
         400,
-        "refused: not a form with one field named payload",
+        "refused: the body is not a form with one field named payload",
     ),
-    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the event star is not one the bridge needs"),
+    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the bridge does not need the event star"),
     (b"{}", {"X_GitHub_Event": "ping"}, 202, "taken"),
-    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"),
+    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: the header X-GitHub-Delivery or X-GitHub-Event is missing"),
 ]
 
 
@@ -168,11 +168,11 @@ def test_what_cannot_be_taken_is_answered_with_the_reason(service: RunningServic
 def test_what_is_not_ours_is_answered_2xx_with_the_reason_and_counted(service: RunningService) -> None:
     service.emulators.github.app.webhook_url = None
     hosted = payload(service, service.queue("ubuntu-latest"))
-    assert post(service, hosted).json() == {"outcome": "ignored: no route takes this job"}
+    assert post(service, hosted).json() == {"outcome": "ignored: no route serves this job"}
     raw: dict[str, Any] = json.loads(hosted)
     raw["repository"]["full_name"] = "stranger/web"
     stranger = post(service, json.dumps(raw).encode())
-    assert stranger.json() == {"outcome": "ignored: stranger is not the owner that this bridge serves"}
+    assert stranger.json() == {"outcome": "ignored: this bridge does not serve the owner stranger"}
     assert service.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
 
 

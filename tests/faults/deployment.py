@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import bridge.github.transport
 from bridge.commands.serve import serve
 from bridge.config.settings import load
 from bridge.core.submissions import OPEN_STATES, Submission
@@ -19,6 +18,7 @@ from bridge.core.timing import Retry, Timing
 from bridge.emulator.github import UNLIMITED, Budget, GitHubState, Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import TERMINAL
+from bridge.github.timing import GitHubTiming
 from bridge.ledger import Ledger
 from bridge.service.run import listening
 from tests.support.background import served, until
@@ -48,8 +48,11 @@ TIMING = Timing(
 )
 """How long the bridge waits: short enough for tests, in the same order as the real durations."""
 
-RETRY_WAIT = 0.01
-"""s between two tries of a call to GitHub."""
+GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
+"""How long GitHub's client waits."""
+
+GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
+"""How long the bridge's client of GitHub waits, in the same way."""
 
 PATIENT = Limits(pickup=20.0, heartbeat=20.0, renewal=20.0)
 HASTY = Limits(pickup=2.0, heartbeat=1.0, renewal=2.0)
@@ -187,7 +190,7 @@ class Deployment:
         stop = asyncio.Event()
         with (
             listening("127.0.0.1", port) as listener,
-            served(lambda: _Running(serve(loaded, listener, stop), stop)),
+            served(lambda: _Running(serve(loaded, listener, stop, github_timing=GITHUB_TIMING), stop)),
         ):
             if webhooks:
                 self.emulators.github.app.webhook_secret = SECRET
@@ -239,7 +242,6 @@ def deployment(
     """
     given = {"workers_max": WORKERS, **config}
     with ExitStack() as stack:
-        stack.enter_context(patch.object(bridge.github.transport, "RETRY_WAIT", RETRY_WAIT))
         made = stack.enter_context(
             emulators(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, budget=budget, **given)
         )

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.core.snapshot import ReadingKind
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod.state import Request
 from bridge.ledger import Ledger
@@ -115,7 +114,7 @@ def refused_in_a_row(made: Deployment, database_url: str) -> int:
         readings = asyncio.run(ledger.read(lambda transaction: transaction.readings()))
     finally:
         ledger.close()
-    return max((look.value["count"] for look in readings if look.kind is ReadingKind.REFUSAL and look.value), default=0)
+    return max((refusal.count for _, refusal in readings.refusals.values() if refusal), default=0)
 
 
 def test_a_request_that_runpod_loses_is_asked_for_again(tmp_path: Path, database_url: str) -> None:

@@ -19,7 +19,7 @@ from bridge.commands.composition import composed
 from bridge.commands.serve import serve
 from bridge.config.settings import load
 from bridge.service.run import listening
-from tests.faults.deployment import RETRY_WAIT, TIMING
+from tests.faults.deployment import GITHUB_TIMING, TIMING
 
 
 class Points:
@@ -43,7 +43,6 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
     """Run until told to stop: passes, or with a port the service; then tell how many fault points were met."""
     os.environ.clear()
     os.environ.update(variables)
-    bridge.github.transport.RETRY_WAIT = RETRY_WAIT
     points = Points(fatal)
     _plant(points)
     asyncio.run(_passes(pipe) if port is None else _service(pipe, port))
@@ -51,7 +50,7 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
 
 
 async def _passes(pipe: Connection) -> None:
-    async with composed(replace(load(None), timing=TIMING), dry_run=False) as bridge:
+    async with composed(replace(load(None), timing=TIMING), dry_run=False, github_timing=GITHUB_TIMING) as bridge:
         while not pipe.poll():
             await bridge.reconciler.resync()
             await asyncio.sleep(0.02)
@@ -60,7 +59,8 @@ async def _passes(pipe: Connection) -> None:
 async def _service(pipe: Connection, port: int) -> None:
     stop = asyncio.Event()
     with listening("127.0.0.1", port) as listener:
-        serving = asyncio.create_task(serve(replace(load(None), interval=0.2, timing=TIMING), listener, stop))
+        settings = replace(load(None), interval=0.2, timing=TIMING)
+        serving = asyncio.create_task(serve(settings, listener, stop, github_timing=GITHUB_TIMING))
         while not (pipe.poll() or serving.done()):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)
         stop.set()

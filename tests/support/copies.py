@@ -18,7 +18,8 @@ import bridge.controller.apply
 import bridge.controller.observe
 import bridge.controller.reconcile
 import bridge.ledger.transaction
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import (
     Absent,
     Cancellation,

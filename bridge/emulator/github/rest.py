@@ -21,9 +21,6 @@ from bridge.emulator.github.events import hook_config
 from bridge.emulator.github.state import GitHubState, Refused, Run, iso, jit_config
 
 PREFIX = "/api/v3"
-RUNS_LISTED = 1000
-"""GitHub lists no more runs than these."""
-
 CURSOR = "v1_"
 """Before a cursor's id, as GitHub has it."""
 
@@ -186,7 +183,7 @@ class Rest:
         # https://docs.github.com/search-github/getting-started-with-searching-on-github/understanding-the-search-syntax
         latest = request.query_params.get("created", "").removeprefix("*..")
         runs = (r for r in self._state.runs_of(repository, wanted) if not latest or str(iso(r.created_at)) <= latest)
-        found = list(islice(runs, RUNS_LISTED))
+        found = list(islice(runs, self._state.runs_listed))
         listed = [shapes.run(self._state, r, self._api) for r in self._paged(request, found)]
         return 200, {"total_count": len(found), "workflow_runs": listed}
 

@@ -69,6 +69,8 @@ class GitHubState:
         self.jobs: dict[int, Job] = {}
         self.runners: dict[int, Runner] = {}
         self.oldest_version = (2, 329, 0)
+        # https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-repository
+        self.runs_listed = 1000
         self.registration_tokens: dict[str, tuple[str, float]] = {}
         self._ids = iter(range(1000, 10**9))
         self._runs_of: defaultdict[str, dict[int, Run]] = defaultdict(dict)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import (
     EndpointHealth,
     JitConfig,
@@ -21,7 +22,7 @@ from bridge.core.model import (
 from bridge.core.scope import Route, Scope
 from bridge.core.submissions import Pool
 from bridge.core.timing import Timing
-from bridge.errors import Rejected, Unavailable
+from bridge.errors import Problem, Rejected, Unavailable
 from bridge.ledger import Ledger
 from tests.support.values import NOW, a_job, a_route
 
@@ -296,12 +297,12 @@ def test_a_repository_that_is_gone_is_reported_once_and_asked_for_now_and_then()
         bridge.github.known[2] = bridge.github.known.pop(1)
         bridge.github.known[2] = replace(bridge.github.known[2], full_name="acme/other")
         bridge.github.jobs.clear()
-        problems: list[str] = []
+        problems: list[Problem] = []
         calls: list[Any] = []
         for _ in range(40):
             problems += (await bridge.look(after=30)).problems
             calls += [call for call in bridge.github.calls if "web" in str(call[1])]
-        assert len([line for line in problems if "is gone" in line]) == 1
+        assert len([line for line in problems if "is gone" in str(line)]) == 1
         assert len(problems) <= 2, "the first look may meet it at its runners, too"
         assert len(calls) <= 2 + 40 * 30 / Timing().names_every
         bridge.github.known = {1: Repository(id=1, full_name="acme/web", public=False)}

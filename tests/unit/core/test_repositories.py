@@ -27,7 +27,6 @@ def test_a_renamed_repository_is_served_under_its_new_name() -> None:
     assert following(SCOPE, names).repositories == ("acme/Site", "acme/docs")
     assert following(SCOPE, names).routes[0].repositories == {"acme/site"}
     assert following(SCOPE, names).routes[1] is SCOPE.routes[1]
-    assert Names.of_value(names.value()) == names
 
 
 def test_every_earlier_name_leads_to_the_current_one() -> None:

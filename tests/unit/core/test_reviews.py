@@ -1,7 +1,7 @@
 """How often runs that wait for a deployment review are read."""
 
 from bridge.core.model import WaitingRun
-from bridge.core.reviews import MOST_READ, RunRead, due, of_value, value_of
+from bridge.core.reviews import MOST_READ, RunRead, due
 from tests.support.values import NOW, TIMING
 
 
@@ -11,7 +11,7 @@ def a_waiting_run(run_id: int = 1, *, age: float = 60.0, updated_at: float = 7.0
 
 def is_due(run: WaitingRun, read_before: float) -> bool:
     readings = {run.id: RunRead(at=NOW - read_before, updated_at=7.0)}
-    return due([run], of_value(value_of(readings)), TIMING, NOW) == [run]
+    return due([run], readings, TIMING, NOW) == [run]
 
 
 def test_a_new_run_and_one_that_github_has_updated_are_read_at_once() -> None:
