@@ -47,7 +47,7 @@ def test_a_runner_with_another_sum_is_not_built_in(store: Store, release: Releas
 
 
 def test_sudo_is_on_or_off(store: Store, release: Release, cpu: Image) -> None:
-    with pytest.raises(AssertionError, match="SUDO is on or off, not maybe"):
+    with pytest.raises(AssertionError, match="SUDO must be on or off, not maybe"):
         store.build("refused", release, BUILD_TYPE="cpu", SUDO="maybe")
 
 

@@ -105,7 +105,7 @@ def test_a_stuck_runner_is_ended_at_the_jobs_limit(store: Store, cpu: Image, tmp
             if process.uids().real == RUNNER_UID:
                 os.kill(process.pid, signal.SIGSTOP)
         endpoint.ended(request, seconds=45)
-        assert request.error == "timed_out: the job took over 10 s"
+        assert request.error == "timed_out: the job ran for longer than 10 s"
         until(lambda: endpoint.processes() == [], seconds=15)
         logs = list(endpoint.root.glob("var/diag/r-1-*/*.log"))
         assert len(logs) == 2, "of the Listener and of the Worker, for the endpoint asked for them"

@@ -75,9 +75,9 @@ def test_a_runner_may_be_root_when_that_is_asked_for(store: Store, cpu: Image, t
 @pytest.mark.parametrize(
     ("variables", "why"),
     [
-        ({"RUNNER_VERSION": "9.9.9"}, "the runner should be version 9.9.9 and says: 2.338.0"),
-        ({"RUNNER_MIN_DISK_GB": "1000000"}, "GB of disk are free, less than 1000000.0 GB"),
-        ({"RUNNER_BUILD_TYPE": "gpu", "RUNPOD_SKIP_GPU_CHECK": ""}, "on a machine without one use the cpu image"),
+        ({"RUNNER_VERSION": "9.9.9"}, "the image needs runner version 9.9.9, but `--version` printed: 2.338.0"),
+        ({"RUNNER_MIN_DISK_GB": "1000000"}, "GB of disk space are free, but a job needs 1000000.0 GB"),
+        ({"RUNNER_BUILD_TYPE": "gpu", "RUNPOD_SKIP_GPU_CHECK": ""}, "on a machine without a GPU, use the cpu image"),
     ],
 )
 def test_an_unfit_worker_says_why_and_takes_no_request(
