@@ -554,7 +554,7 @@ def test_a_run_whose_concurrency_group_is_taken_says_that_it_cannot_run_here() -
     second = state.add_run("acme/web", replace(spec, concurrency="Deploy"))
     assert (list(second.jobs), second.spec.jobs[0].unsupported) == (
         [],
-        "another run holds its concurrency group Deploy",
+        "another run is in its concurrency group Deploy",
     )
     end(state, first.jobs["build"], "Succeeded")
     assert list(state.add_run("acme/web", spec).jobs) == ["build"]

@@ -1,4 +1,4 @@
-"""`config.sh`: registers this runner, and removes it."""
+"""`config.sh`: registers this runner or removes it."""
 
 import http
 import platform
@@ -13,15 +13,15 @@ MAX_LABEL = 256
 
 
 class Refused(Exception):
-    """What to print before leaving with code 1."""
+    """The message to print before exiting with 1."""
 
 
 def configure(root: Path, command: Command) -> None:
     """Register this runner at `--url` and write its files.
 
     Raises:
-        Refused: by the server, or because an argument is wrong.
-        Unreachable: the server gave no answer.
+        Refused: by the server, or because an argument is invalid.
+        Unreachable: the server did not answer.
     """
     if settings.is_configured(root):
         raise Refused(
@@ -62,11 +62,11 @@ def configure(root: Path, command: Command) -> None:
 
 
 def remove(root: Path, command: Command) -> None:
-    """Remove this runner; with `--local` its files alone.
+    """Remove this runner; with `--local` only its files.
 
     Raises:
         Refused: by the server, or because the token is missing.
-        Unreachable: the server gave no answer.
+        Unreachable: the server did not answer.
     """
     if not command.flag("local") and settings.is_configured(root):
         _section("Runner removal")
