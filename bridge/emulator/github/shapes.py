@@ -127,7 +127,6 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
     of = state.repositories[made.repository]
     repository = minimal_repository(state, of, api)
     base = f"{repository['url']}/actions/runs/{made.id}"
-    commit = {"name": "emulator", "email": "emulator@example.com"}
     urls = ("jobs", "logs", "check_suite", "artifacts", "cancel", "rerun", "workflow")
     return {
         "id": made.id,
@@ -155,16 +154,21 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
         "run_started_at": iso(made.created_at),
         "actor": repository["owner"],
         "triggering_actor": repository["owner"],
-        "head_commit": {
-            "id": made.spec.sha,
-            "tree_id": made.spec.sha,
-            "message": made.spec.workflow,
-            "timestamp": iso(made.created_at),
-            "author": commit,
-            "committer": commit,
-        },
+        "head_commit": _commit(made),
         "repository": repository,
         "head_repository": fork(state, of, api) if made.spec.fork else repository,
+    }
+
+
+def _commit(made: Run) -> dict[str, Any]:
+    author = {"name": "emulator", "email": "emulator@example.com"}
+    return {
+        "id": made.spec.sha,
+        "tree_id": made.spec.sha,
+        "message": made.spec.workflow,
+        "timestamp": iso(made.created_at),
+        "author": author,
+        "committer": author,
     }
 
 

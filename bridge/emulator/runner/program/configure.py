@@ -32,18 +32,16 @@ def configure(root: Path, command: Command) -> None:
     name = command.argument("name", platform.node() or "myrunner")
     server = Server(url)
     _section("Authentication")
-    answer = server.post(
-        "/register",
-        {
-            "url": url,
-            "token": token,
-            "name": name,
-            "labels": labels,
-            "group": command.argument("runnergroup", "Default"),
-            "ephemeral": command.flag("ephemeral"),
-            "replace": command.flag("replace"),
-        },
-    )
+    registration = {
+        "url": url,
+        "token": token,
+        "name": name,
+        "labels": labels,
+        "group": command.argument("runnergroup", "Default"),
+        "ephemeral": command.flag("ephemeral"),
+        "replace": command.flag("replace"),
+    }
+    answer = server.post("/register", registration)
     if answer.status == 409:
         console.say("A runner exists with the same name")
         raise Refused(f"A runner exists with the same name {name}.")
