@@ -1,7 +1,6 @@
 """A repository's workflows become the jobs that GitHub would queue; act evaluates their expressions."""
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from bridge.emulator.jobs import JobResult, JobSpec, Strategy
 from bridge.emulator.workflow_jobs import WorkflowError
 from bridge.emulator.workflows import runs_of, top_level, triggers
+from tests.runners import commit_all, git
 
 Commit = Callable[..., Path]
 STEPS = [{"run": "true"}]
@@ -33,16 +33,10 @@ def commit(tmp_path: Path) -> Commit:
                 else json.dumps({"on": "push", "jobs": workflow}, ensure_ascii=False)
             )
             (folder / f"{name}.yml").write_text(text)
-        git(root, "init", "--quiet", "--initial-branch", "main")
-        git(root, "add", ".")
-        git(root, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "first")
+        commit_all(root)
         return root
 
     return make
-
-
-def git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", root, *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def jobs_of(root: Path) -> dict[str, JobSpec]:
@@ -110,8 +104,7 @@ def test_branch_filters_of_a_push_are_respected(push: Any, branch: str, triggere
 
 
 def test_a_repository_without_workflows_has_no_runs(tmp_path: Path) -> None:
-    git(tmp_path, "init", "--quiet")
-    git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "--allow-empty", "--quiet", "-m", "x")
+    commit_all(tmp_path)
     assert runs_of(tmp_path) == ()
 
 
@@ -183,7 +176,7 @@ def test_a_workflow_that_github_would_reject_is_named_in_one_line(commit: Commit
 def test_a_workflow_that_is_not_utf_8_is_named(commit: Commit) -> None:
     root = commit(broken="on: push")
     (root / ".github" / "workflows" / "broken.yml").write_bytes("on: push # é".encode("latin-1"))
-    git(root, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x")
+    commit_all(root)
     with pytest.raises(WorkflowError, match=r"broken\.yml: the file is not UTF-8"):
         runs_of(root)
 

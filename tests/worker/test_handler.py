@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from runner_image import handler, session
 from runner_image.limits import LIMITS, Limits
 from runner_image.process import adopt_orphans
 from tests.background import until, until_async
-from tests.runners import Installed, installed
+from tests.runners import Installed
 
 PAT = "ghp_thepersonaltoken"
 LABELS = ["self-hosted", "linux", "x64", "runpod", "gpu"]
@@ -91,26 +91,25 @@ class Worker:
 
 
 @pytest.fixture
-def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    with installed(tmp_path) as standin:
-        for name in [n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "RUNNER_"))]:
-            monkeypatch.delenv(name)
-        standin.github.access.add_pat(PAT)
-        app = standin.github.app
-        variables = {
-            "RUNNER_DIR": str(standin.root),
-            "HOME": str(standin.home),
-            "RUNNER_ALLOW_RUNASROOT": "1",
-            "GITHUB_API_URL": standin.github.api_url,
-            "GITHUB_PAT": PAT,
-            "GITHUB_APP_CLIENT_ID": app.client_id,
-            "GITHUB_APP_PRIVATE_KEY": app.pem,
-            "RUNPOD_AI_API_KEY": "rpa_theworkerskey",
-        }
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        (standin.root / ".env").write_text("RUNNER_STANDIN_WAIT_FACTOR=0.001\n")
-        yield Worker(standin=standin, patch=monkeypatch)
+def worker(standin: Installed, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    for name in [n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "RUNNER_"))]:
+        monkeypatch.delenv(name)
+    standin.github.access.add_pat(PAT)
+    app = standin.github.app
+    variables = {
+        "RUNNER_DIR": str(standin.root),
+        "HOME": str(standin.home),
+        "RUNNER_ALLOW_RUNASROOT": "1",
+        "GITHUB_API_URL": standin.github.api_url,
+        "GITHUB_PAT": PAT,
+        "GITHUB_APP_CLIENT_ID": app.client_id,
+        "GITHUB_APP_PRIVATE_KEY": app.pem,
+        "RUNPOD_AI_API_KEY": "rpa_theworkerskey",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (standin.root / ".env").write_text("RUNNER_STANDIN_WAIT_FACTOR=0.001\n")
+    return Worker(standin=standin, patch=monkeypatch)
 
 
 def running(job: Job) -> None:

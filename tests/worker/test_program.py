@@ -3,22 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 
 import runner_image
-from tests.runners import Installed, installed
+from tests.runners import Installed
 
 HANDLER = Path(runner_image.__file__).with_name("handler.py")
-
-
-@pytest.fixture
-def standin(tmp_path: Path) -> Iterator[Installed]:
-    with installed(tmp_path) as made:
-        yield made
 
 
 def tried(standin: Installed, given: dict[str, object]) -> "subprocess.CompletedProcess[str]":
