@@ -74,8 +74,8 @@ def test_every_url_and_address_is_valid() -> None:
             emulator.webhooks.workflow_job("queued", job)
             installation = AppInstallationAuthStrategy(app.client_id, app.pem, app.installation_id)
             base = "repos/acme/web/actions"
-            paths = ("installation/repositories", "orgs/acme/repos", f"{base}/runs", f"{base}/runs/{run.id}")
-            paths += (f"{base}/runs/{run.id}/jobs", f"{base}/jobs/{job.id}", "orgs/acme/actions/runner-groups")
+            paths = ["installation/repositories", "orgs/acme/repos", f"{base}/runs", f"{base}/runs/{run.id}"]
+            paths += [f"{base}/runs/{run.id}/jobs", f"{base}/jobs/{job.id}", "orgs/acme/actions/runner-groups"]
             async with client(installation, emulator) as github:
                 for path in paths:
                     assert invalid((await github.arequest("GET", f"/{path}")).json()) == [], path

@@ -5,6 +5,7 @@ import re
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def workspace(tmp_path: Path) -> Path:
     return path
 
 
-def of_commit(standin: Installed, workspace: Path, *steps: object, **job: object) -> Job:
+def of_commit(standin: Installed, workspace: Path, *steps: object, **job: Any) -> Job:
     """Queue a job for the workspace's commit."""
     sha = git(workspace, "rev-parse", "HEAD").strip()
     run = standin.github.state.add_run("acme/web", replace(a_run(a_job(*steps, **job)), sha=sha), workspace)

@@ -443,7 +443,12 @@ def test_a_condition_considers_indirectly_needed_jobs(
 
 def test_a_condition_is_evaluated_once_for_a_whole_matrix(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", lambda condition, *_: not asked.append(condition))
+
+    def holds(condition: object, *_: object) -> bool:
+        asked.append(condition)
+        return True
+
+    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", holds)
     matrix = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
     root = commit(ci={"a": {**matrix, "if": "1 == 1"}, "b": {**matrix, "needs": "a", "if": "2 == 2"}})
     jobs = jobs_of(root)

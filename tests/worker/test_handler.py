@@ -45,7 +45,7 @@ class Worker:
     def github(self) -> GitHubEmulator:
         return self.standin.github
 
-    def limit(self, **limits: float) -> None:
+    def limit(self, **limits: Any) -> None:
         """Change some limits."""
         self.limits = replace(self.limits, **limits)
 

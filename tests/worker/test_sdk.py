@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class RunPod(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, given: dict[str, object] | None) -> None:
+    def __init__(self, given: Mapping[str, object] | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.given = given
         self.polls: list[float] = []
@@ -59,7 +59,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def worker(folder: Path, given: dict[str, object] | None = None) -> Iterator[tuple["subprocess.Popen[bytes]", RunPod]]:
+def worker(
+    folder: Path, given: Mapping[str, object] | None = None
+) -> Iterator[tuple["subprocess.Popen[bytes]", RunPod]]:
     """A worker with its RunPod; both are stopped afterwards."""
     (folder / "bin").mkdir(parents=True)
     listener = folder / "bin" / "Runner.Listener"
