@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bridge.core.model import Absent, Deleted, JobStatus, Repository
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import Budget, GitHubEmulator, GitHubState, github_emulator
-from bridge.emulator.github.renames import rename
 from bridge.emulator.jobs import Gate
 from bridge.errors import (
     AuthError,
@@ -184,7 +183,7 @@ def test_a_renamed_repository_is_known_by_its_new_name_and_still_answers_to_the_
     state = a_github()
     repository = state.repositories["acme/web"]
     state.add_run("acme/web", a_run())
-    rename(state, "acme/web", "acme/site")
+    state.rename_repository("acme/web", "acme/site")
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         found = await github.repository("Acme/Web")

@@ -1,4 +1,4 @@
-"""What runs beside a test: asynchronous services in a thread of their own, and the wait for what they bring about."""
+"""Helpers for tests with concurrent parts: services in their own thread, and waiting for a condition."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @contextmanager
 def served(service: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Keep what `service` makes open in a thread of its own until the block ends."""
+    """Run the service in its own thread until the block ends."""
     loop = asyncio.new_event_loop()
     ready, over = threading.Event(), asyncio.Event()
     made: list[T] = []
@@ -39,12 +39,19 @@ def served(service: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]
         loop.call_soon_threadsafe(over.set)
         thread.join()
         loop.close()
-    assert not failed, f"the service did not end well: {failed}"
+    assert not failed, f"the service failed: {failed}"
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait for what must come to pass."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, f"the condition did not hold within {seconds} s"
         time.sleep(0.02)
+
+
+async def until_async(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until the condition holds, and let other tasks run meanwhile."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - a condition, not an event
+            await asyncio.sleep(0.005)
