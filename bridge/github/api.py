@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 from cachetools import LRUCache
@@ -39,12 +39,6 @@ LAG_WAITS = (1.0, 2.0, 4.0)
 
 T = TypeVar("T")
 Send = Callable[[str, str, Mapping[str, str]], Awaitable[httpx.Response]]
-
-
-def web_url_of(api_url: str) -> str:
-    """The web site's URL for the API's."""
-    parts = urlsplit(api_url)
-    return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}"
 
 
 def _runners_of(target: str) -> str:

@@ -82,11 +82,12 @@ class AppKey:
     key: RSAPrivateKey = field(repr=False)
 
     @classmethod
-    def load(cls, text: str) -> Self:
+    def load(cls, text: str, *, setting: str = "GITHUB_APP_PRIVATE_KEY") -> Self:
         """Parse a key.
 
         Args:
             text: PEM, PEM with `\\n` written out, or base64 of PEM.
+            setting: that the key comes from, for the error.
 
         Raises:
             ConfigError: it is none of these.
@@ -96,7 +97,7 @@ class AppKey:
         except (ValueError, TypeError, binascii.Error):
             key = None
         if not isinstance(key, RSAPrivateKey):
-            raise ConfigError("GITHUB_APP_PRIVATE_KEY: not an RSA private key; give the App's PEM, or base64 of it")
+            raise ConfigError(f"{setting}: not an RSA private key; give the App's PEM, or base64 of it")
         return cls(key)
 
 
