@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from bridge.emulator.act import find_act
 from bridge.emulator.cloud import repository_name, sample_repository
 from bridge.emulator.github.state import GitHubState
 from bridge.emulator.synthetic import fill
@@ -20,7 +21,12 @@ Queue = Callable[[GitHubState], Awaitable[None]]
 
 @contextlib.contextmanager
 def repository(path: Path | None) -> Iterator[Path]:
-    """The root of the repository at `path`, or a sample repository that exists until the end of the block."""
+    """The root of the repository at `path`, or a sample repository that exists until the end of the block.
+
+    Raises:
+        OSError, WorkflowError: there is no repository, or no program to run its jobs with.
+    """
+    find_act()  # raises here, not in each worker
     if path:
         yield top_level(path)
         return
