@@ -123,7 +123,7 @@ def _auth(settings: "Config", http: "httpx.AsyncClient", clock: Callable[[], flo
         http,
         api_url=settings.github_api_url,
         issuer=app.issuer,
-        key=AppKey.load(app.private_key, setting=app.private_key_setting),
+        key=AppKey.load(app.private_key, app.private_key_setting),
         owner=settings.scope.owner,
         installation_id=app.installation_id,
         clock=clock,

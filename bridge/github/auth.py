@@ -82,7 +82,7 @@ class AppKey:
     key: RSAPrivateKey = field(repr=False)
 
     @classmethod
-    def load(cls, text: str, *, setting: str = "GITHUB_APP_PRIVATE_KEY") -> Self:
+    def load(cls, text: str, setting: str = "GITHUB_APP_PRIVATE_KEY") -> Self:
         """Parse a key.
 
         Args:
