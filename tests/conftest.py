@@ -2,7 +2,6 @@
 
 import signal
 import socket
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.postgres import Postgres, postgres
+from tests.support.effort import tried
+from tests.support.postgres import Postgres, new_ledger, postgres
 
 _connect = socket.socket.connect
 _connect_ex = socket.socket.connect_ex
@@ -19,9 +19,6 @@ _LOOPBACK = ("127.", "::1", "localhost")
 
 # A shell has its background jobs ignore SIGINT, and every program that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-tried: Counter[str] = Counter()
-"""How much was tried, for the end of the report."""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -76,14 +73,6 @@ def a_postgres() -> Iterator[Postgres]:
     """A real PostgreSQL, shared by the session."""
     with postgres() as server:
         yield server
-
-
-def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a new ledger on the database that `request.param` names."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state/ledger.sqlite3"
-    server: Postgres = request.getfixturevalue("a_postgres")
-    return server.database()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

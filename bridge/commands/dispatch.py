@@ -76,14 +76,13 @@ def _host_and_port(address: str) -> tuple[str, int]:
 async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float | None) -> int:
     """Run one pass, or one every `watch` seconds until a signal; the exit status of the last pass."""
     from collections import Counter
-    from dataclasses import replace
 
     from bridge.commands.composition import composed
     from bridge.commands.signals import is_set_within, stop_event
 
     stop = None if watch is None else stop_event()
     if watch is not None:
-        settings = replace(settings, scope=replace(settings.scope, interval=watch))
+        settings = settings.with_interval(watch)
     async with composed(settings, dry_run=dry_run) as bridge:
         before: dict[str, Counter[str]] = {service: Counter() for service in bridge.calls()}
         if dry_run:

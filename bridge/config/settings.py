@@ -5,7 +5,7 @@ A configuration that cannot work is refused with one line that names the setting
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,6 +48,10 @@ class Config:
         database = database_url.passwords(database_url.parse(self.database_url))
         callback = [self.scope.callback_key] if self.scope.callback_key else []
         return own, self.runpod_api_key, *self.webhook_secrets, *callback, *database
+
+    def with_interval(self, seconds: float) -> "Config":
+        """The same configuration with another time between two passes."""
+        return replace(self, scope=replace(self.scope, interval=seconds))
 
 
 def load(path: Path | None) -> Config:

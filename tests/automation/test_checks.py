@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import bridge
-from tests.scripts import ROOT
+from tests.support import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 HOOKS: list[dict[str, Any]] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]

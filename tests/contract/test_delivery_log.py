@@ -15,7 +15,7 @@ from bridge.github import transport
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.transport import http_client
-from tests.github import a_github, a_run, a_spec, an_app
+from tests.support.github import a_github, a_run, a_spec, an_app
 
 NOWHERE = "http://127.0.0.1:9/webhook"
 
@@ -123,7 +123,10 @@ def test_a_log_that_is_longer_than_one_look_may_read_is_named_as_such(monkeypatc
 
 
 def test_a_rate_limit_that_the_log_meets_does_not_keep_a_token_from_being_minted() -> None:
-    limit = {"status": 403, "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)}}
+    limit: dict[str, Any] = {
+        "status": 403,
+        "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)},
+    }
 
     async def main() -> None:
         made = an_app(webhook_url=NOWHERE)

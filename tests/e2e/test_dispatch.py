@@ -6,25 +6,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
-from tests.cloud import API_KEY, PAT, ROOT, Cloud, assert_no_secret, cloud
-from tests.github import a_run, a_spec
+from tests.support import ROOT
+from tests.support.emulators import API_KEY, PAT, Emulators, assert_no_secret, emulators
+from tests.support.github import a_run, a_spec
 
 HOSTED = a_spec("hosted", labels=("ubuntu-latest",))
 
 
 @pytest.fixture
-def bridge(tmp_path: Path) -> Iterator[Cloud]:
+def bridge(tmp_path: Path) -> Iterator[Emulators]:
     """Both emulators, with two queued jobs for the bridge and one for hosted runners."""
-    with cloud(tmp_path) as made:
+    with emulators(tmp_path) as made:
         made.github.state.add_run("acme/web", a_run(a_spec("one"), a_spec("two"), HOSTED))
         yield made
 
 
-def test_a_dry_run_prints_the_plan_and_changes_nothing(bridge: Cloud) -> None:
+def test_a_dry_run_prints_the_plan_and_changes_nothing(bridge: Emulators) -> None:
     planned = bridge.dispatch("--dry-run")
     assert planned["counts"] == {"queued_jobs": 3, "matched_jobs": 2, "claims": 2, "submitted": 0}
     why = {job["name"]: job["why"] for job in planned["jobs"]}
@@ -34,8 +36,8 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(bridge: Cloud) -> None:
     assert list(bridge.home.iterdir()) == []
 
 
-def test_a_secret_in_a_jobs_name_is_not_printed(bridge: Cloud) -> None:
-    """Anyone who may write a workflow chooses the name. `Cloud.dispatch` checks all output for secrets, too."""
+def test_a_secret_in_a_jobs_name_is_not_printed(bridge: Emulators) -> None:
+    """Anyone who may write a workflow chooses the name. `dispatch` checks all output for secrets, too."""
     bridge.github.state.add_run("acme/web", a_run(a_spec(f"key {API_KEY}"), a_spec(f"token {PAT}")))
     names = {job["name"] for job in bridge.dispatch("--dry-run")["jobs"]}
     assert {"key ***", "token ***"} <= names
@@ -47,7 +49,7 @@ def test_a_secret_in_a_jobs_name_is_not_printed(bridge: Cloud) -> None:
 @pytest.mark.parametrize("setting", ["RUNPOD_ENDPOINT_ID", "BRIDGE_CONFIG", "BRIDGE_LABELS", "GITHUB_ORG"])
 def test_a_key_in_the_wrong_setting_is_reported_in_one_line_without_the_key(tmp_path: Path, setting: str) -> None:
     key = "rpa_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    with cloud(tmp_path) as made:
+    with emulators(tmp_path) as made:
         made.variables[setting] = key
         for command in ("bridge.dispatch", "bridge"):
             done = subprocess.run(
@@ -58,7 +60,7 @@ def test_a_key_in_the_wrong_setting_is_reported_in_one_line_without_the_key(tmp_
             assert key not in done.stderr
 
 
-def test_repeated_passes_request_one_worker_for_each_matched_job(bridge: Cloud) -> None:
+def test_repeated_passes_request_one_worker_for_each_matched_job(bridge: Emulators) -> None:
     assert bridge.dispatch()["counts"]["submitted"] == 2
     again = bridge.dispatch()
     assert again["counts"]["submitted"] == 0
@@ -67,18 +69,18 @@ def test_repeated_passes_request_one_worker_for_each_matched_job(bridge: Cloud) 
     assert len(bridge.runpod.state.requests) == len(bridge.github.state.runners) == 2
 
 
-def test_simultaneous_passes_submit_each_job_once(bridge: Cloud) -> None:
+def test_simultaneous_passes_submit_each_job_once(bridge: Emulators) -> None:
     passes = [bridge.start("--json") for _ in range(3)]
     documents = [json.loads(each.communicate(timeout=60)[0]) for each in passes]
     assert sum(document["counts"]["submitted"] for document in documents) == 2
     assert len(bridge.runpod.state.requests) == 2
 
 
-def test_a_pass_reports_every_call_to_github(bridge: Cloud) -> None:
+def test_a_pass_reports_every_call_to_github(bridge: Emulators) -> None:
     assert bridge.dispatch()["github_calls"]["total"] == bridge.github.calls.total()
 
 
-def test_a_request_has_everything_that_its_worker_needs_and_no_key(bridge: Cloud) -> None:
+def test_a_request_has_everything_that_its_worker_needs_and_no_key(bridge: Emulators) -> None:
     bridge.dispatch()
     request = next(iter(bridge.runpod.state.requests.values()))
     assert set(request.input["runner_labels"]) > {"self-hosted", "linux", "x64", "runpod", "gpu"}
@@ -90,7 +92,7 @@ def test_a_request_has_everything_that_its_worker_needs_and_no_key(bridge: Cloud
 
 
 @pytest.mark.parametrize("mode", ["registration", "app", "pat"])
-def test_in_token_modes_nothing_is_requested_twice_after_the_ledger_is_lost(bridge: Cloud, mode: str) -> None:
+def test_in_token_modes_nothing_is_requested_twice_after_the_ledger_is_lost(bridge: Emulators, mode: str) -> None:
     path = bridge.home / "bridge.toml"
     path.write_text(f'[[route]]\nname = "gpu"\ncredentials = "{mode}"\n')
     assert bridge.dispatch("--config", str(path))["counts"]["submitted"] == 2
@@ -99,14 +101,14 @@ def test_in_token_modes_nothing_is_requested_twice_after_the_ledger_is_lost(brid
     assert bridge.dispatch("--config", str(path))["counts"]["submitted"] == 0
 
 
-def test_with_a_personal_access_token_runners_register_at_the_repository(bridge: Cloud) -> None:
+def test_with_a_personal_access_token_runners_register_at_the_repository(bridge: Emulators) -> None:
     bridge.variables |= {"GITHUB_ORG": "", "GITHUB_REPOSITORIES": "acme/web", "GITHUB_APP_CLIENT_ID": ""}
     bridge.variables |= {"GITHUB_APP_PRIVATE_KEY": "", "GITHUB_PAT": "ghp_secretpersonaltoken"}
     assert bridge.dispatch()["counts"]["submitted"] == 2
     assert {runner.target for runner in bridge.github.state.runners.values()} == {"repos/acme/web"}
 
 
-def test_the_request_of_a_cancelled_job_is_cancelled(bridge: Cloud) -> None:
+def test_the_request_of_a_cancelled_job_is_cancelled(bridge: Emulators) -> None:
     bridge.dispatch()
     job = next(job for job in bridge.github.state.jobs.values() if job.spec.name == "one")
     bridge.github.state.cancel_job(job)
@@ -128,10 +130,10 @@ def test_the_request_of_a_cancelled_job_is_cancelled(bridge: Cloud) -> None:
     ],
 )
 def test_a_failed_submission_is_reported_and_never_sent_twice(
-    bridge: Cloud, fault: dict[str, object], requests: int
+    bridge: Emulators, fault: dict[str, Any], requests: int
 ) -> None:
     """`retry`, or a probe after a minute, repeats a refused request under a new name. An unknown one may exist."""
-    bridge.runpod.faults.add(Fault(method="POST", path="/run$", times=2, **fault))  # type: ignore[arg-type]
+    bridge.runpod.faults.add(Fault(method="POST", path="/run$", times=2, **fault))
     failed = bridge.dispatch(status=1)
     assert len(failed["problems"]) in (1, 2)
     assert all(problem.startswith("RunPod: POST /ep-1/run") for problem in failed["problems"])
@@ -147,7 +149,7 @@ def test_a_failed_submission_is_reported_and_never_sent_twice(
         assert bridge.dispatch()["counts"]["submitted"] == 2
 
 
-def test_a_registration_whose_answer_is_lost_is_not_repeated(bridge: Cloud) -> None:
+def test_a_registration_whose_answer_is_lost_is_not_repeated(bridge: Emulators) -> None:
     lost = Fault(method="POST", path="generate-jitconfig", kind=FaultKind.ACCEPT_THEN_ERROR, status=502)
     bridge.github.faults.add(lost)
     failed = bridge.dispatch(status=1)
@@ -156,7 +158,7 @@ def test_a_registration_whose_answer_is_lost_is_not_repeated(bridge: Cloud) -> N
 
 
 @pytest.mark.parametrize("path", ["/actions/runs$", "/actions/runners$", "/installation/repositories$"])
-def test_a_failed_read_is_reported_and_nothing_is_submitted(bridge: Cloud, path: str) -> None:
+def test_a_failed_read_is_reported_and_nothing_is_submitted(bridge: Emulators, path: str) -> None:
     bridge.github.faults.add(Fault(method="GET", path=path, kind=FaultKind.ERROR, status=502, times=6))
     document = bridge.dispatch(status=1)
     assert "502" in document["problems"][0]
@@ -165,7 +167,7 @@ def test_a_failed_read_is_reported_and_nothing_is_submitted(bridge: Cloud, path:
     assert bridge.dispatch()["counts"]["submitted"] == 2
 
 
-def test_a_wrong_configuration_is_one_line_and_status_2(bridge: Cloud) -> None:
+def test_a_wrong_configuration_is_one_line_and_status_2(bridge: Emulators) -> None:
     bridge.variables["GITHUB_APP_PRIVATE_KEY"] = "not a key"
     process = bridge.start()
     out, err = process.communicate(timeout=60)
@@ -175,7 +177,7 @@ def test_a_wrong_configuration_is_one_line_and_status_2(bridge: Cloud) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_watch_repeats_until_a_signal_and_finishes_the_current_pass(bridge: Cloud, number: signal.Signals) -> None:
+def test_watch_repeats_until_a_signal_and_finishes_the_current_pass(bridge: Emulators, number: signal.Signals) -> None:
     process = bridge.start("--json", "--watch", "1")
     assert process.stdout is not None
     first, second, third = (json.loads(process.stdout.readline()) for _ in range(3))
@@ -187,7 +189,7 @@ def test_watch_repeats_until_a_signal_and_finishes_the_current_pass(bridge: Clou
     assert third["github_calls"]["total"] == third["github_calls"]["not_modified"], "nothing has changed"
 
 
-def test_the_table_shows_names_as_plain_text(bridge: Cloud) -> None:
+def test_the_table_shows_names_as_plain_text(bridge: Emulators) -> None:
     hostile = a_spec("[red]x[/red] $(id)\x1b[31m")
     bridge.github.state.add_run("acme/web", a_run(hostile))
     process = bridge.start("--dry-run")

@@ -13,7 +13,7 @@ import pytest
 
 import bridge
 from bridge.emulator.act import find_act
-from tests.cloud import ROOT
+from tests.support import ROOT
 
 PACKAGES = ("bridge", "runner_image")
 

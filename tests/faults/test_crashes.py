@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.background import until
-from tests.conftest import tried
 from tests.faults import victim
-from tests.faults.conftest import FULL
-from tests.faults.world import WORKERS, World, world
-from tests.services import SECRET, free_port
+from tests.faults.deployment import WORKERS, Deployment, deployment
+from tests.support.background import until
+from tests.support.effort import FULL, tried
+from tests.support.service import SECRET, free_port
 
 JOBS = 2
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -24,12 +23,12 @@ CONTEXT.set_forkserver_preload(["runpod", "tests.faults.victim"])
 
 
 @contextmanager
-def dispatcher(made: World, url: str, *, fatal: int = 0) -> Iterator[tuple[BaseProcess, Connection]]:
+def dispatcher(made: Deployment, url: str, *, fatal: int = 0) -> Iterator[tuple[BaseProcess, Connection]]:
     """Passes in a process of their own; nothing of it is left after the block."""
     ours, theirs = CONTEXT.Pipe()
     given = {"BRIDGE_DATABASE_URL": url, "BRIDGE_MAX_WORKERS": str(WORKERS), "GITHUB_WEBHOOK_SECRET": SECRET}
-    port = urlsplit(made.cloud.github.app.webhook_url or "").port
-    process = CONTEXT.Process(target=victim.run, args=(made.cloud.environment | given, fatal, theirs, port))
+    port = urlsplit(made.emulators.github.app.webhook_url or "").port
+    process = CONTEXT.Process(target=victim.run, args=(made.emulators.environment | given, fatal, theirs, port))
     process.start()
     theirs.close()
     try:
@@ -40,7 +39,7 @@ def dispatcher(made: World, url: str, *, fatal: int = 0) -> Iterator[tuple[BaseP
         ours.close()
 
 
-def lives(made: World, url: str) -> int:
+def lives(made: Deployment, url: str) -> int:
     """Let a dispatcher finish everything; how many fault points it met."""
     with dispatcher(made, url) as (_, pipe):
         made.assert_all_ends_well()
@@ -48,7 +47,7 @@ def lives(made: World, url: str) -> int:
         return int(pipe.recv())
 
 
-def dies(made: World, url: str, *, fatal: int) -> bool:
+def dies(made: Deployment, url: str, *, fatal: int) -> bool:
     """Queue jobs, and let a dispatcher die at a fault point; False if it had done everything before."""
     with dispatcher(made, url, fatal=fatal) as (process, _):
         made.queue(JOBS)
@@ -58,19 +57,19 @@ def dies(made: World, url: str, *, fatal: int) -> bool:
 
 
 @pytest.fixture
-def fresh(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> Iterator[tuple[World, str]]:
-    """A world with a ledger. `request.param`: the mode of credentials, or `service` for one behind webhooks."""
+def fresh(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> Iterator[tuple[Deployment, str]]:
+    """A deployment with a ledger. `request.param`: the mode of credentials, or `service` for one behind webhooks."""
     serves = request.param == "service"
-    with world(tmp_path, credentials="jit" if serves else request.param) as made:
+    with deployment(tmp_path, credentials="jit" if serves else request.param) as made:
         made.database_urls.append(database_url)
         if serves:
-            made.cloud.github.app.webhook_secret = SECRET
-            made.cloud.github.app.webhook_url = f"http://127.0.0.1:{free_port()}/webhook"
+            made.emulators.github.app.webhook_secret = SECRET
+            made.emulators.github.app.webhook_url = f"http://127.0.0.1:{free_port()}/webhook"
         yield made, database_url
 
 
 @pytest.mark.parametrize("fresh", ["jit", "registration", "service"] if FULL else ["jit"], indirect=True)
-def test_every_job_runs_once_wherever_the_dispatcher_dies(fresh: tuple[World, str]) -> None:
+def test_every_job_runs_once_wherever_the_dispatcher_dies(fresh: tuple[Deployment, str]) -> None:
     """One job after the other through the same ledger, each with its dispatcher killed one write later."""
     made, url = fresh
     fatal = 1

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,9 +13,9 @@ from bridge.core.snapshot import ReadingKind
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod.state import Request
 from bridge.ledger import Ledger
-from tests.background import until
-from tests.faults.world import HASTY, World, world
-from tests.instant import Fate
+from tests.faults.deployment import HASTY, Deployment, deployment
+from tests.support.background import until
+from tests.support.instant import Fate
 
 ERROR, ACCEPTED, HANG, DROP = (
     FaultKind.ERROR,
@@ -26,8 +27,8 @@ RUN, MINT = ("POST", "/run$"), ("POST", "generate-jitconfig")
 JOBS = 6
 
 
-def a_fault(call: tuple[str, str], kind: FaultKind, **given: object) -> Fault:
-    return Fault(method=call[0], path=call[1], kind=kind, times=JOBS - 1, **given)  # type: ignore[arg-type]
+def a_fault(call: tuple[str, str], kind: FaultKind, **given: Any) -> Fault:
+    return Fault(method=call[0], path=call[1], kind=kind, times=JOBS - 1, **given)
 
 
 RUNPOD = {
@@ -63,16 +64,16 @@ GITHUB = {
 
 @pytest.mark.parametrize("what", RUNPOD)
 def test_every_job_runs_once_though_runpod(tmp_path: Path, database_url: str, what: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        made.cloud.runpod.faults.add(RUNPOD[what])
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        made.emulators.runpod.faults.add(RUNPOD[what])
         made.queue(JOBS)
         made.assert_all_ends_well()
 
 
 @pytest.mark.parametrize("what", GITHUB)
 def test_every_job_runs_once_though_github(tmp_path: Path, database_url: str, what: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        made.cloud.github.faults.add(GITHUB[what])
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        made.emulators.github.faults.add(GITHUB[what])
         made.queue(JOBS)
         made.assert_all_ends_well()
 
@@ -93,21 +94,21 @@ def test_a_standing_refusal_is_probed_not_flooded_and_jobs_run_once_it_is_fixed(
 ) -> None:
     """The first refusal stops the others; then the pauses double, from 0.3 s to 2 s here."""
     service, fault = GONE[what]
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        faults = getattr(made.cloud, service).faults
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        faults = getattr(made.emulators, service).faults
         faults.add(fault)
         made.queue(12)
         began = time.monotonic()
         until(lambda: refused_in_a_row(made, database_url) >= 4, 60)
         probes = 4 + (time.monotonic() - began) / 2
         assert len(made.submissions(database_url)) <= 12 + probes
-        mints = made.cloud.github.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"]
+        mints = made.emulators.github.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"]
         assert mints <= 12 + probes
         faults.clear()
         made.assert_all_ends_well()
 
 
-def refused_in_a_row(made: World, database_url: str) -> int:
+def refused_in_a_row(made: Deployment, database_url: str) -> int:
     """How often what the jobs need has been refused, as its ledger has it."""
     ledger = Ledger.open(database_url)
     try:
@@ -118,15 +119,15 @@ def refused_in_a_row(made: World, database_url: str) -> int:
 
 
 def test_a_request_that_runpod_loses_is_asked_for_again(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        made.cloud.runpod.state.lose_next = 3
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        made.emulators.runpod.state.lose_next = 3
         made.queue(JOBS)
         made.assert_all_ends_well()
 
 
 def test_requests_that_are_delivered_twice_run_their_jobs_once(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path, instant={"seconds": 0.3}) as made, made.dispatcher(database_url):
-        made.cloud.runpod.state.double_next = JOBS
+    with deployment(tmp_path, instant={"seconds": 0.3}) as made, made.dispatcher(database_url):
+        made.emulators.runpod.state.double_next = JOBS
         made.queue(JOBS)
         made.assert_all_ends_well()
         made.assert_canary_is_served()
@@ -155,7 +156,7 @@ class Fated:
 def test_every_job_ends_though_workers_die(tmp_path: Path, database_url: str, fate: Fate, redeliver: bool) -> None:
     """GitHub fails a job whose runner died with it, and queues one again that its runner did not pick up."""
     instant = {"seconds": 0.2, "fate": Fated(fate, 3)}
-    with world(tmp_path, instant=instant, limits=HASTY, redeliver=redeliver) as made:
+    with deployment(tmp_path, instant=instant, limits=HASTY, redeliver=redeliver) as made:
         if fate is Fate.DIES_DURING:
             made.may_fail = 3
         with made.dispatcher(database_url):
@@ -166,63 +167,63 @@ def test_every_job_ends_though_workers_die(tmp_path: Path, database_url: str, fa
 
 def test_an_endpoint_whose_workers_are_outdated_is_probed_not_flooded(tmp_path: Path, database_url: str) -> None:
     outdated = Fated(Fate.DEPRECATED, 10**6)
-    with world(tmp_path, instant={"fate": outdated}) as made, made.dispatcher(database_url):
+    with deployment(tmp_path, instant={"fate": outdated}) as made, made.dispatcher(database_url):
         made.queue(3)
-        until(lambda: len(made.cloud.runpod.state.requests) >= 5)
+        until(lambda: len(made.emulators.runpod.state.requests) >= 5)
         time.sleep(3)
-        assert len(made.cloud.runpod.state.requests) < 15, "each probe waits longer than the one before"
+        assert len(made.emulators.runpod.state.requests) < 15, "each probe waits longer than the one before"
         outdated.left = 0
         made.assert_all_ends_well()
 
 
 def test_a_full_endpoint_is_waited_for(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path, workers_max=0) as made, made.dispatcher(database_url):
+    with deployment(tmp_path, workers_max=0) as made, made.dispatcher(database_url):
         made.queue(3)
-        until(lambda: len(made.cloud.runpod.state.requests) == 3)
+        until(lambda: len(made.emulators.runpod.state.requests) == 3)
         time.sleep(1.5)
-        assert len(made.cloud.runpod.state.requests) == 3
-        made.cloud.runpod.state.endpoints["ep-1"].workers_max = 3
+        assert len(made.emulators.runpod.state.requests) == 3
+        made.emulators.runpod.state.endpoints["ep-1"].workers_max = 3
         made.assert_all_ends_well()
 
 
 def test_a_lost_completed_breeds_no_runners(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        made.cloud.github.webhooks.mishap = lambda d: () if d.action == "completed" else (0.0,)
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        made.emulators.github.webhooks.mishap = lambda d: () if d.action == "completed" else (0.0,)
         made.queue(JOBS)
         made.assert_all_ends_well()
-        assert len(made.cloud.runpod.state.requests) == JOBS
+        assert len(made.emulators.runpod.state.requests) == JOBS
 
 
 def test_every_job_runs_once_though_github_is_away_for_long(tmp_path: Path, database_url: str) -> None:
     """Six seconds here are ten minutes by the bridge's shortened patience; jobs end and are queued meanwhile."""
-    with world(tmp_path, instant={"seconds": 0.5}) as made, made.dispatcher(database_url) as address:
+    with deployment(tmp_path, instant={"seconds": 0.5}) as made, made.dispatcher(database_url) as address:
         running = made.queue(3)
         until(lambda: all(job.status == "in_progress" for job in running))
-        made.cloud.github.webhooks.mishap = lambda _: ()
+        made.emulators.github.webhooks.mishap = lambda _: ()
         for method in ("GET", "POST", "DELETE"):
-            made.cloud.github.faults.add(Fault(method=method, path="", kind=DROP, times=10**6))
+            made.emulators.github.faults.add(Fault(method=method, path="", kind=DROP, times=10**6))
         made.queue(3)
         until(lambda: httpx.get(f"{address}/readyz").status_code == 503)
         time.sleep(6)
         assert all(job.status == "completed" for job in running)
-        made.cloud.github.faults.clear()
+        made.emulators.github.faults.clear()
         made.assert_all_ends_well()
 
 
 @pytest.mark.parametrize("off", [-600, 600])
 def test_a_clock_ten_minutes_off_is_learnt(tmp_path: Path, database_url: str, off: int) -> None:
     """GitHub's is `off` s from the bridge's and the workers': no start is wasted, and no job waits for a scan."""
-    with world(tmp_path, clock=lambda: time.time() + off) as made, made.dispatcher(database_url):
+    with deployment(tmp_path, clock=lambda: time.time() + off) as made, made.dispatcher(database_url):
         jobs = made.queue(4)
         until(lambda: all(job.status == "completed" for job in jobs), 30)
         made.assert_all_ends_well()
-        assert len(made.cloud.runpod.state.requests) == len(jobs)
+        assert len(made.emulators.runpod.state.requests) == len(jobs)
 
 
 def test_tokens_that_end_within_a_pass_are_replaced(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
+    with deployment(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
         for _ in range(5):
             made.queue(2)
-            made.cloud.github.access.revoke()
+            made.emulators.github.access.revoke()
             time.sleep(0.1)
         made.assert_all_ends_well()

@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,7 +18,7 @@ from bridge.commands.composition import composed
 from bridge.commands.serve import serve
 from bridge.config.settings import load
 from bridge.service.run import listening
-from tests.faults.world import PATIENCE
+from tests.faults.deployment import PATIENCE
 
 
 class Points:
@@ -61,7 +60,7 @@ async def _passes(pipe: Connection) -> None:
 async def _service(pipe: Connection, port: int) -> None:
     stop = asyncio.Event()
     with listening("127.0.0.1", port) as listener:
-        serving = asyncio.create_task(serve(replace(load(None), interval=0.2), listener, stop))
+        serving = asyncio.create_task(serve(load(None).with_interval(0.2), listener, stop))
         while not (pipe.poll() or serving.done()):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)
         stop.set()
@@ -74,9 +73,12 @@ def _plant(points: Points) -> None:
         bridge.github.transport.Transport,
         bridge.runpod.requests.RunPod,
     )
-    writer._commit = _around(writer._commit, points, lambda *_: True)  # type: ignore[method-assign]
-    transport._send = _around_async(transport._send, points, lambda _self, method, *_: method != "GET")  # type: ignore[method-assign]
-    runpod._call = _around_async(runpod._call, points, lambda _self, call, *_: call.startswith("POST"))  # type: ignore[method-assign]
+    for owner, method, planted in (
+        (writer, "_commit", _around(writer._commit, points, lambda *_: True)),
+        (transport, "_send", _around_async(transport._send, points, lambda _self, method, *_: method != "GET")),
+        (runpod, "_call", _around_async(runpod._call, points, lambda _self, call, *_: call.startswith("POST"))),
+    ):
+        setattr(owner, method, planted)
 
 
 def _around(real: Callable[..., Any], points: Points, writes: Callable[..., bool]) -> Any:

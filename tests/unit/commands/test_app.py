@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import bridge
 from bridge.commands.app import app
 from bridge.dispatch import app as dispatch_app
-from tests.cloud import ROOT
+from tests.support import ROOT
 
 COMMANDS = ("demo", "dispatch", "emulate", "jobs", "retry", "submissions")
 HEAVY = ("httpx", "pydantic", "runpod", "sqlalchemy", "starlette", "structlog", "uvicorn")

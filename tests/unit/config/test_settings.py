@@ -148,7 +148,7 @@ def test_the_file_adds_routes_and_the_environment_wins_over_its_values(
 def test_a_missing_or_contradictory_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], line: str
 ) -> None:
-    assert refused(monkeypatch, **variables) == line
+    assert refused(monkeypatch, None, **variables) == line
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_missing_or_contradictory_setting_is_named(
 def test_an_error_names_the_variable_with_the_invalid_value(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], key: str
 ) -> None:
-    assert refused(monkeypatch, **variables).startswith(key)
+    assert refused(monkeypatch, None, **variables).startswith(key)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,8 @@ def test_an_error_says_in_words_what_a_value_must_be(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str, wanted: str
 ) -> None:
     assert (
-        refused(monkeypatch, **{key: value}).removeprefix(f"{key}.0:").removeprefix(f"{key}:") == f" must be {wanted}"
+        refused(monkeypatch, None, **{key: value}).removeprefix(f"{key}.0:").removeprefix(f"{key}:")
+        == f" must be {wanted}"
     )
 
 
@@ -209,7 +210,7 @@ def test_an_error_says_in_words_what_a_value_must_be(
     ],
 )
 def test_an_unusable_url_is_refused(monkeypatch: pytest.MonkeyPatch, key: str, address: str) -> None:
-    assert refused(monkeypatch, **{key: address}) == f"{key}: must be a URL such as https://HOST/PATH"
+    assert refused(monkeypatch, None, **{key: address}) == f"{key}: must be a URL such as https://HOST/PATH"
 
 
 @pytest.mark.parametrize(
@@ -281,14 +282,14 @@ OTHERS = {
 
 @pytest.mark.parametrize("key", SECRETS)
 def test_a_blank_secret_counts_as_missing(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    assert refused(monkeypatch, **OTHERS.get(key, {}), **{key: " \n"}).startswith(SECRETS[key])
+    assert refused(monkeypatch, None, **OTHERS.get(key, {}), **{key: " \n"}).startswith(SECRETS[key])
 
 
 @pytest.mark.parametrize("key", [*SECRETS, "GITHUB_WEBHOOK_SECRET"])
 def test_whitespace_around_secrets_is_stripped(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     others = {"BRIDGE_CALLBACK_KEY": "k" * 16, "BRIDGE_PUBLIC_URL": "https://bridge"} | OTHERS.get(key, {})
     value = "Iv23liExample123" if key == "GITHUB_APP_CLIENT_ID" else "s" * 16
-    config = loaded(monkeypatch, **others | {key: f" {value}\n"})
+    config = loaded(monkeypatch, None, **others | {key: f" {value}\n"})
     assert f"'{value}'" in str([getattr(config.github, "issuer", ""), *config.secrets()])
 
 
@@ -297,7 +298,7 @@ def test_whitespace_around_secrets_is_stripped(monkeypatch: pytest.MonkeyPatch, 
 def test_a_secret_with_characters_that_headers_cannot_carry_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str
 ) -> None:
-    line = refused(monkeypatch, **{key: value})
+    line = refused(monkeypatch, None, **{key: value})
     assert line.startswith(f"{key}: must contain only printable")
     assert "ret" not in line
 
@@ -339,7 +340,7 @@ GITHUB_TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
 def test_a_key_in_another_setting_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str
 ) -> None:
-    line = refused(monkeypatch, **{key: value})
+    line = refused(monkeypatch, None, **{key: value})
     assert line.startswith(key)
     assert value not in line
 
@@ -363,7 +364,7 @@ def test_a_key_in_another_setting_is_refused_and_not_shown(
 def test_swapped_settings_are_reported_as_swapped(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str, line: str
 ) -> None:
-    assert refused(monkeypatch, **{key: value}) == line
+    assert refused(monkeypatch, None, **{key: value}) == line
 
 
 @pytest.mark.parametrize("table", ["name = 'KEY'", "name = 'a'\nrunner_group = 'KEY'", "name = 'a'\nendpoint = 'KEY'"])
@@ -387,10 +388,10 @@ def test_keys_may_be_in_the_quotes_that_docker_keeps(monkeypatch: pytest.MonkeyP
 )
 def test_a_key_is_not_sent_unencrypted(monkeypatch: pytest.MonkeyPatch, key: str, host: str) -> None:
     why = "must begin with https://; otherwise a key would be sent unencrypted"
-    assert refused(monkeypatch, **{key: f"http://{host}/v2"}) == f"{key}: {why}"
+    assert refused(monkeypatch, None, **{key: f"http://{host}/v2"}) == f"{key}: {why}"
     for local in ("127.0.0.1", "127.9.9.9", "[::1]", "localhost"):
-        loaded(monkeypatch, **{key: f"http://{local}:8080/v2"})
-    loaded(monkeypatch, **{key: f"https://{host}/v2"})
+        loaded(monkeypatch, None, **{key: f"http://{local}:8080/v2"})
+    loaded(monkeypatch, None, **{key: f"https://{host}/v2"})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from bridge.controller.backoff import REFUSED_FIRST, REFUSED_LONGEST
 from bridge.controller.guard import SHORTEST_SCAN, GitHubGuard, RunPodGuard
 from bridge.core.model import EndpointHealth, Request, RequestStatus, Runner, WorkflowJob
 from bridge.errors import AuthError, BridgeError, Paced, Rejected, Unavailable
-from tests.values import NOW, a_job
+from tests.support.values import NOW, a_job
 
 GONE = Rejected("GitHub: GET /repos/acme/gone/actions/runs: 404", status=404)
 

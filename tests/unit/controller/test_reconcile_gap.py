@@ -1,8 +1,9 @@
 """A ledger that was made, lost or restored does not know what happened in the gap."""
 
-from bridge.controller.reconcile import STALE, _after_gap
+from bridge.controller.observe import STALE
+from bridge.controller.reconcile import _after_gap
 from bridge.core.snapshot import Reading, ReadingKind
-from tests.values import NOW, ORG
+from tests.support.values import NOW, ORG
 
 
 def looked(at: float) -> Reading:

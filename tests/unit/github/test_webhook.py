@@ -14,7 +14,7 @@ from bridge.core.model import Event, JobStatus, WorkflowJob
 from bridge.errors import Malformed
 from bridge.github.webhook import is_signed, read
 from bridge.ledger import Ledger, Transaction
-from tests.values import NOW
+from tests.support.values import NOW
 
 BODY = b'{"zen": "Keep it logically awesome."}'
 
@@ -174,8 +174,8 @@ def test_a_name_that_no_database_can_hold_is_mended(name: str) -> None:
 @pytest.mark.parametrize("number", [2**63, 10**400, -1, "9" * 30, "9" * 5000])
 def test_a_number_that_no_database_can_hold_is_refused(field: str, number: int | str) -> None:
     with pytest.raises(Malformed):
-        told(payload(**{field: number}))
-    assert told(payload(**{field: 2**63 - 1}))
+        told(payload("queued", **{field: number}))
+    assert told(payload("queued", **{field: 2**63 - 1}))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,14 @@ async def until(so: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
+def _more_readings(copy: Copy, than: int) -> bool:
+    return copy.outside.readings > than
+
+
+def _acted(copy: Copy, times: int) -> bool:
+    return copy.outside.acts == times
+
+
 async def shows(copy: Copy, part: str, text: str) -> None:
     """Wait until readiness says so."""
     async with asyncio.timeout(5):
@@ -217,7 +226,7 @@ def waits_between_looks(monkeypatch: pytest.MonkeyPatch, trouble: Exception | st
             copy_of[0].stop.set()
 
     monkeypatch.setattr(service, "_first", first)
-    monkeypatch.setattr(service.random, "uniform", lambda low, high: 1.0)
+    monkeypatch.setattr("bridge.service.loop.random.uniform", lambda low, high: 1.0)
 
     async def main() -> None:
         copy = Copy(interval=30)
@@ -265,7 +274,7 @@ def test_a_problem_that_is_met_again_under_another_request_id_is_logged_once(mon
             for number in range(4):
                 copy.outside.trouble = f"GitHub: GET /x: 404 (request AB:{number})"
                 readings = copy.outside.readings
-                await until(lambda readings=readings: copy.outside.readings > readings + 1)
+                await until(partial(_more_readings, copy, readings + 1))
 
     asyncio.run(main())
     assert said == ["GitHub: GET /x: 404 (request AB:0)"]
@@ -318,7 +327,7 @@ def test_what_a_pass_on_events_met_is_over_once_all_is_healthy_on_a_copy_that_lo
 
 
 @pytest.mark.parametrize("error", [Unavailable("PostgreSQL is read-only"), RuntimeError("a bug")], ids=str)
-def test_a_turn_that_cannot_be_taken_is_told_and_tried_again(error: Exception) -> None:
+def test_a_turn_that_cannot_be_taken_is_told_and_tried_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         copy = Copy()
         take, trouble = copy.ledger.take_leader_lease, [error]
@@ -328,7 +337,7 @@ def test_a_turn_that_cannot_be_taken_is_told_and_tried_again(error: Exception) -
                 raise trouble[0]
             return bool(take(*given))
 
-        copy.ledger.take_leader_lease = take_leader_lease
+        monkeypatch.setattr(copy.ledger, "take_leader_lease", take_leader_lease)
         async with copy.running():
             await shows(copy, "services", "read-only" if isinstance(error, Unavailable) else "the last turn broke off")
             trouble.clear()
@@ -392,7 +401,7 @@ def test_passes_that_take_long_to_decide_leave_the_ledger_to_the_intake_as_long(
             copy.outside.deciding = 0.2
             for number in range(1, 4):
                 copy.service.wake()
-                await until(lambda number=number: copy.outside.acts == number)
+                await until(partial(_acted, copy, number))
             _, second, third = copy.outside.begun
             assert third - second >= 0.2 / SHARE
 
@@ -406,7 +415,7 @@ def test_stopping_does_not_wait_for_the_next_pass_that_may_be_far_off() -> None:
             copy.outside.deciding = 60.0
             for number in (1, 2):
                 copy.service.wake()
-                await until(lambda number=number: copy.outside.acts == number)
+                await until(partial(_acted, copy, number))
             began = time.monotonic()
         assert time.monotonic() - began < 4
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
-from tests.background import until
-from tests.services import free_port
+from tests.support.background import until
+from tests.support.service import free_port
 
 NOBODY = 65534
 """User and group that a server started by root runs as: PostgreSQL refuses root."""
@@ -61,8 +62,16 @@ def postgres() -> Iterator[Postgres]:
         if os.geteuid() == 0:
             os.chown(home, NOBODY, NOBODY)
             given |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-        data = ["-D", home / "data"]
-        made = [binaries / "initdb", *data, "-U", "bridge", "--auth=trust", "--encoding=utf8", "--no-sync"]
+        data = ["-D", str(home / "data")]
+        made: list[str | Path] = [
+            binaries / "initdb",
+            *data,
+            "-U",
+            "bridge",
+            "--auth=trust",
+            "--encoding=utf8",
+            "--no-sync",
+        ]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL, **given)
         port = free_port()
         settings = ["-h", "127.0.0.1", "-p", str(port), "-k", folder, "-c", "max_connections=200"]
@@ -73,6 +82,14 @@ def postgres() -> Iterator[Postgres]:
         finally:
             server.send_signal(signal.SIGQUIT)  # at once: what it holds goes with its folder
             server.wait(30)
+
+
+def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new ledger on the database that `request.param` names, `sqlite` or `postgresql`."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/ledger.sqlite3"
+    server: Postgres = request.getfixturevalue("a_postgres")
+    return server.database()
 
 
 def _binaries(home: Path) -> Path:

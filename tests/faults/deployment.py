@@ -1,4 +1,4 @@
-"""A world to break: both emulators with instant workers, dispatchers in this process, and what must hold at the end."""
+"""A deployment to break: emulators with instant workers, dispatchers in this process, and the rules that must hold."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -31,10 +31,11 @@ from bridge.emulator.github import UNLIMITED, Budget, GitHubState, Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import TERMINAL
 from bridge.ledger import Ledger
-from tests.background import served, until
-from tests.cloud import Cloud, cloud
-from tests.github import a_github, a_run, a_spec
-from tests.services import CALLBACK_KEY, SECRET, free_port
+from bridge.service.run import listening
+from tests.support.background import served, until
+from tests.support.emulators import Emulators, emulators
+from tests.support.github import a_github, a_run, a_spec
+from tests.support.service import CALLBACK_KEY, SECRET, free_port
 
 PATIENCE = {
     (bridge.ledger.transaction, "CLAIM_LEASE"): 0.6,
@@ -79,24 +80,24 @@ CANARY = 20.0
 
 
 @dataclass(kw_only=True)
-class World:
+class Deployment:
     """What a test breaks.
 
     Args:
-        cloud: both emulators.
+        emulators: both emulators.
         database_urls: of every ledger that was used.
         cancelled: ids of the jobs that the test has cancelled.
         may_fail: how many jobs may fail, because the test lets their runners die.
     """
 
-    cloud: Cloud
+    emulators: Emulators
     database_urls: list[str] = field(default_factory=list)
     cancelled: set[int] = field(default_factory=set)
     may_fail: int = 0
 
     @property
     def github(self) -> GitHubState:
-        return self.cloud.github.state
+        return self.emulators.github.state
 
     @property
     def jobs(self) -> list[Job]:
@@ -115,7 +116,7 @@ class World:
 
     def over(self) -> bool:
         """Whether every job has ended and nothing of ours is left."""
-        requests = self.cloud.runpod.state.requests.values()
+        requests = self.emulators.runpod.state.requests.values()
         done = all(job.status == "completed" for job in self.jobs)
         return done and not self.github.runners and all(r.status in TERMINAL for r in requests)
 
@@ -172,7 +173,7 @@ class World:
         runners = [(r.name, r.session, r.job and r.job.id) for r in self.github.runners.values()]
         requests = [
             (r.input["runner_name"], r.status, r.error)
-            for r in self.cloud.runpod.state.requests.values()
+            for r in self.emulators.runpod.state.requests.values()
             if r.status != "COMPLETED"
         ]
         rows = [
@@ -188,7 +189,7 @@ class World:
         Ledger.open(database_url).close()  # made here: Alembic works for one thread of a process at a time
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        variables = self.cloud.environment | {
+        variables = self.emulators.environment | {
             "BRIDGE_DATABASE_URL": database_url,
             "BRIDGE_MAX_WORKERS": str(WORKERS),
             "GITHUB_WEBHOOK_SECRET": SECRET,
@@ -197,19 +198,16 @@ class World:
             **{name: str(value) for name, value in settings.items()},
         }
         with patch.dict(os.environ, variables, clear=True):
-            loaded = replace(load(None), interval=0.2)
+            loaded = load(None).with_interval(0.2)
 
-        @contextmanager
-        def listening() -> Iterator[None]:
-            with listening("127.0.0.1", port) as listener:
-                stop = asyncio.Event()
-                with served(lambda: _Running(serve(loaded, listener, stop), stop)):
-                    yield
-
-        with listening():
+        stop = asyncio.Event()
+        with (
+            listening("127.0.0.1", port) as listener,
+            served(lambda: _Running(serve(loaded, listener, stop), stop)),
+        ):
             if webhooks:
-                self.cloud.github.app.webhook_secret = SECRET
-                self.cloud.github.app.webhook_url = f"{url}/webhook"
+                self.emulators.github.app.webhook_secret = SECRET
+                self.emulators.github.app.webhook_url = f"{url}/webhook"
             yield url
 
 
@@ -230,7 +228,7 @@ class _Running:
 
 
 @contextmanager
-def world(
+def deployment(
     home: Path,
     *,
     instant: Mapping[str, Any] | None = None,
@@ -241,12 +239,12 @@ def world(
     queue_timeout: float | None = None,
     budget: Budget = UNLIMITED,
     **config: Any,
-) -> Iterator[World]:
-    """A world until the block ends.
+) -> Iterator[Deployment]:
+    """A deployment until the block ends.
 
     Args:
         home: an empty folder.
-        instant: of tests.instant.work.
+        instant: of tests.support.instant.work.
         clock: GitHub's.
         limits: GitHub's.
         credentials: of the route.
@@ -261,7 +259,7 @@ def world(
             longer = lease if lease and name.endswith("_LEASE") else value
             stack.enter_context(patch.object(module, name, longer))
         made = stack.enter_context(
-            cloud(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, budget=budget, **given)
+            emulators(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, budget=budget, **given)
         )
         routes = home / "bridge.toml"
         # In token modes a request whose answer was lost is waited for that long.
@@ -271,7 +269,7 @@ def world(
             f'credentials = "{credentials}"\n'
         )
         made.variables["BRIDGE_CONFIG"] = str(routes)
-        yield World(cloud=made)
+        yield Deployment(emulators=made)
 
 
 def mixed(seed: int) -> Any:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from tests.mutations import mutated
+from tests.e2e.mutated_deliveries import mutated
 
 ANSWER = 30.0
 """s that an answer is waited for."""

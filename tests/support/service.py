@@ -14,9 +14,9 @@ from typing import IO, Any
 import httpx
 
 from bridge.emulator.github.state import Job
-from tests.background import until
-from tests.cloud import Cloud
-from tests.github import a_run, a_spec
+from tests.support.background import until
+from tests.support.emulators import Emulators
+from tests.support.github import a_run, a_spec
 
 SECRET = "it's a webhook secret"
 CALLBACK_KEY = "a key that all copies share"
@@ -31,16 +31,16 @@ def free_port() -> int:
 
 
 @dataclass(kw_only=True)
-class Served:
+class RunningService:
     """A service that runs.
 
     Args:
-        cloud: what it talks to.
+        emulators: what it talks to.
         url: where it listens.
         process: it.
     """
 
-    cloud: Cloud
+    emulators: Emulators
     url: str
     process: "subprocess.Popen[str]"
 
@@ -59,7 +59,7 @@ class Served:
     def queue(self, *labels: str) -> Job:
         """Queue a job, as a push would."""
         spec = a_spec("build", **({"labels": labels} if labels else {}))
-        return self.cloud.github.state.add_run("acme/web", a_run(spec)).jobs["build"]
+        return self.emulators.github.state.add_run("acme/web", a_run(spec)).jobs["build"]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
         """End it; its log."""
@@ -69,22 +69,22 @@ class Served:
 
 
 @contextmanager
-def serving(
-    cloud: Cloud, *, port: int | None = None, log: int | IO[str] = subprocess.PIPE, **variables: str
-) -> Iterator[Served]:
+def running_service(
+    emulators: Emulators, *, port: int | None = None, log: int | IO[str] = subprocess.PIPE, **variables: str
+) -> Iterator[RunningService]:
     """Run the service until the block ends, with webhooks and callbacks on."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
-    cloud.github.app.webhook_url = f"{url}/webhook"
-    cloud.github.app.webhook_secret = SECRET
-    cloud.variables |= {
+    emulators.github.app.webhook_url = f"{url}/webhook"
+    emulators.github.app.webhook_secret = SECRET
+    emulators.variables |= {
         "GITHUB_WEBHOOK_SECRET": SECRET,
         "BRIDGE_PUBLIC_URL": url,
         "BRIDGE_CALLBACK_KEY": CALLBACK_KEY,
         **variables,
     }
-    process = cloud.start("--serve", f"127.0.0.1:{port}", log=log)
-    served = Served(cloud=cloud, url=url, process=process)
+    process = emulators.start("--serve", f"127.0.0.1:{port}", log=log)
+    served = RunningService(emulators=emulators, url=url, process=process)
     try:
         until(lambda: process.poll() is not None or _answers(url))
         assert process.poll() is None, process.communicate()[1]

@@ -9,27 +9,28 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 from typer.testing import CliRunner
 
 from bridge.dispatch import app
+from bridge.emulator.cloud import worker_image
 from bridge.emulator.github import UNLIMITED, Budget, GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from bridge.ledger import Ledger
-from tests.background import served
-from tests.github import a_github, an_app
-from tests.instant import working as instantly
+from tests.support import ROOT
+from tests.support.background import served
+from tests.support.github import a_github, an_app
+from tests.support.instant import instant_workers
 
-ROOT = Path(__file__).parents[1]
 API_KEY = "rp_secret_key"
 PAT = "ghp_secretpersonaltoken"
 
 
 @dataclass(kw_only=True)
-class Cloud:
+class Emulators:
     """What a test sees of it.
 
     Args:
@@ -101,15 +102,15 @@ class Cloud:
         return document
 
 
-def assert_no_secret(cloud: Cloud, text: str) -> None:
+def assert_no_secret(emulators: Emulators, text: str) -> None:
     """Nothing that was handed to the bridge as a secret is in `text`."""
-    key_line = cloud.github.app.pem.splitlines()[1]
+    key_line = emulators.github.app.pem.splitlines()[1]
     for secret in (API_KEY, PAT, key_line, "ghs_"):
         assert secret not in text
 
 
 @contextmanager
-def cloud(
+def emulators(
     home: Path,
     *,
     state: GitHubState | None = None,
@@ -118,7 +119,7 @@ def cloud(
     instant: Mapping[str, Any] | None = None,
     budget: Budget = UNLIMITED,
     **config: Any,
-) -> Iterator[Cloud]:
+) -> Iterator[Emulators]:
     """Serve both until the block ends.
 
     Args:
@@ -126,20 +127,40 @@ def cloud(
         state: GitHub's; by default one organisation with one repository.
         images: RunPod's workers by endpoint; by default there are none.
         image: makes the image of `ep-1` once GitHub's address is known.
-        instant: has tests.instant serve the requests, with these arguments.
+        instant: has tests.support.instant serve the requests, with these arguments.
         budget: the calls that GitHub allows.
         config: the endpoint's settings.
     """
 
     @asynccontextmanager
-    async def both() -> AsyncIterator[Cloud]:
+    async def both() -> AsyncIterator[Emulators]:
         async with github_emulator(state or a_github(), an_app(), budget=budget) as github:
             github.access.add_pat(PAT)
             runs = {**(images or {}), **({"ep-1": image(github)} if image else {})}
             endpoints = RunPodState({"ep-1": EndpointConfig(**config)})
-            working = contextlib.nullcontext() if instant is None else instantly(github.state, endpoints, **instant)
-            async with runpod_emulator(endpoints, api_key=API_KEY, images=runs) as runpod, working:
-                yield Cloud(github=github, runpod=runpod, home=home)
+            workers = (
+                contextlib.nullcontext() if instant is None else instant_workers(github.state, endpoints, **instant)
+            )
+            async with runpod_emulator(endpoints, api_key=API_KEY, images=runs) as runpod, workers:
+                yield Emulators(github=github, runpod=runpod, home=home)
 
     with served(both) as made:
+        yield made
+
+
+@contextmanager
+def real_workers(home: Path, *, state: GitHubState | None = None, **config: Any) -> Iterator[Emulators]:
+    """Both emulators, with worker processes that hold every kind of credential, as on a badly set up endpoint."""
+
+    def image(github: GitHubEmulator) -> WorkerImage:
+        made = worker_image(github.api_url)
+        secrets = {
+            "GITHUB_PAT": PAT,
+            "GITHUB_APP_CLIENT_ID": github.app.client_id,
+            "GITHUB_APP_PRIVATE_KEY": github.app.pem,
+            "RUNPOD_API_KEY": API_KEY,
+        }
+        return replace(made, environment={**made.environment, **secrets})
+
+    with emulators(home, state=state, image=image, **config) as made:
         yield made

@@ -71,7 +71,7 @@ async def work(
 
 
 @asynccontextmanager
-async def working(github: GitHubState, runpod: RunPodState, **given: Any) -> AsyncIterator[None]:
+async def instant_workers(github: GitHubState, runpod: RunPodState, **given: Any) -> AsyncIterator[None]:
     """`work` until the block ends; a failure of its own is raised then."""
     task = asyncio.create_task(work(github, runpod, **given))
     try:

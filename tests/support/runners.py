@@ -15,8 +15,8 @@ from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.emulator.github.state import Job, Runner, jit_config
 from bridge.emulator.jobs import JobResult, JobSpec
 from bridge.emulator.runner import install
-from tests.background import served
-from tests.github import GPU, a_github, a_run, an_app
+from tests.support.background import served
+from tests.support.github import GPU, a_github, a_run, an_app
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
 
@@ -97,7 +97,7 @@ class Installed:
 
     def queue(self, *steps: Any, workspace: Path | None = None, sha: str = "", **job: Any) -> Job:
         """Queue a run of one job of these steps."""
-        spec = a_job(*steps, **job)
+        spec = a_job_of_steps(*steps, **job)
         run = self.github.state.add_run("acme/web", a_run(spec), workspace)
         return run.jobs[spec.key]
 
@@ -120,7 +120,7 @@ def installed(directory: Path, **given: Any) -> Iterator[Installed]:
         yield Installed(directory / "runner", github, directory / "home")
 
 
-def a_job(*steps: Any, name: str = "build", **job: Any) -> JobSpec:
+def a_job_of_steps(*steps: Any, name: str = "build", **job: Any) -> JobSpec:
     """A job of these steps; a text is a `run:`."""
     listed = [{"run": step} if isinstance(step, str) else step for step in steps]
     body = {"runs-on": "self-hosted", "steps": listed, **job}
