@@ -218,7 +218,7 @@ def test_a_demo_that_gets_several_signals_leaves_nothing_behind(tmp_path: Path) 
         [sys.executable, "-m", "bridge", "demo", "--jobs", "1", "--json"],
         cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        until(lambda: len(children(process)) >= 2)  # the bridge, and a worker
+        until(lambda: bridge_of(process) and len(children(process)) >= 2)  # the bridge, and a worker
         started = children(process)
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             process.send_signal(number)
