@@ -28,7 +28,7 @@ from bridge.errors import (
     Rejected,
     Unavailable,
 )
-from bridge.github.api import GitHub, web_url_of
+from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
@@ -912,16 +912,3 @@ def test_a_key_is_taken_as_pem_or_base64_of_it_and_refused_otherwise() -> None:
         with pytest.raises(ConfigError, match="GITHUB_APP_PRIVATE_KEY: not an RSA private key") as refused:
             AppKey.load(text)
         assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("web", "api"),
-    [
-        ("https://github.com", "https://api.github.com"),
-        ("https://acme.ghe.com", "https://api.acme.ghe.com"),
-        ("https://ghes.example:8443", "https://ghes.example:8443/api/v3"),
-        ("http://127.0.0.1:4000", "http://127.0.0.1:4000/api/v3"),
-    ],
-)
-def test_the_web_url_follows_from_the_apis(web: str, api: str) -> None:
-    assert web_url_of(api) == web

@@ -110,7 +110,8 @@ def test_the_ledger_says_what_it_thinks_and_a_job_can_be_tried_again(service: Ru
         for each in ids
     ]  # fmt: skip
     assert [each.returncode for each in retried] == [0, 1]
-    assert retried[1].stderr.splitlines()[-1] == "bridge: the ledger knows no open job 404"
+    (*_, line) = retried[1].stderr.splitlines()
+    assert line == "bridge: the ledger has no open job 404; `bridge jobs` lists the open jobs"
 
 
 def test_a_signed_form_is_taken(service: RunningService) -> None:

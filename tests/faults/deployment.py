@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from bridge.commands.serve import serve
-from bridge.config.settings import load
+from bridge.config.settings import Config, load
 from bridge.core.submissions import OPEN_STATES, Submission
 from bridge.core.timing import Retry, Timing
 from bridge.emulator.github import UNLIMITED, Budget, GitHubState, Limits
@@ -53,6 +53,13 @@ GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
 
 GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
 """How long the bridge's client of GitHub waits, in the same way."""
+
+
+def configured(timing: Timing) -> Config:
+    """The configuration of the environment, with short waits."""
+    settings = load(None)
+    return replace(settings, scope=replace(settings.scope, interval=0.2, timing=timing))
+
 
 PATIENT = Limits(pickup=20.0, heartbeat=20.0, renewal=20.0)
 HASTY = Limits(pickup=2.0, heartbeat=1.0, renewal=2.0)
@@ -185,7 +192,7 @@ class Deployment:
             **{name: str(value) for name, value in settings.items()},
         }
         with patch.dict(os.environ, variables, clear=True):
-            loaded = replace(load(None), interval=0.2, timing=self.timing)
+            loaded = configured(self.timing)
 
         stop = asyncio.Event()
         with (

@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,9 +16,8 @@ import bridge.ledger.writer
 import bridge.runpod.requests
 from bridge.commands.composition import composed
 from bridge.commands.serve import serve
-from bridge.config.settings import load
 from bridge.service.run import listening
-from tests.faults.deployment import GITHUB_TIMING, TIMING
+from tests.faults.deployment import GITHUB_TIMING, TIMING, configured
 
 
 class Points:
@@ -50,7 +48,7 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
 
 
 async def _passes(pipe: Connection) -> None:
-    async with composed(replace(load(None), timing=TIMING), dry_run=False, github_timing=GITHUB_TIMING) as bridge:
+    async with composed(configured(TIMING), dry_run=False, github_timing=GITHUB_TIMING) as bridge:
         while not pipe.poll():
             await bridge.reconciler.resync()
             await asyncio.sleep(0.02)
@@ -59,7 +57,7 @@ async def _passes(pipe: Connection) -> None:
 async def _service(pipe: Connection, port: int) -> None:
     stop = asyncio.Event()
     with listening("127.0.0.1", port) as listener:
-        settings = replace(load(None), interval=0.2, timing=TIMING)
+        settings = configured(TIMING)
         serving = asyncio.create_task(serve(settings, listener, stop, github_timing=GITHUB_TIMING))
         while not (pipe.poll() or serving.done()):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)
