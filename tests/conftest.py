@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,27 @@ _LOOPBACK = ("127.", "::1", "localhost")
 
 # A shell has its background jobs ignore SIGINT, and every program that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class TimedOut(BaseException):
+    """A test took longer than its timeout. Hypothesis would catch pytest's own error and repeat the hanging example."""
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_timeout_set_timer() -> Generator[None, Any, Any]:
+    """Raise `TimedOut` in place of pytest-timeout's error."""
+    handled = yield
+    ring = signal.getsignal(signal.SIGALRM)
+
+    def end_test(number: int, frame: Any) -> None:
+        try:
+            if callable(ring):
+                ring(number, frame)
+        except pytest.fail.Exception as error:
+            raise TimedOut(str(error)) from None
+
+    signal.signal(signal.SIGALRM, end_test)
+    return handled
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
