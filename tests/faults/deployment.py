@@ -49,9 +49,6 @@ TIMING = Timing(
 """How long the bridge waits: short enough for tests, in the same order as the real durations."""
 
 GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
-"""How long GitHub's client waits."""
-
-GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
 """How long the bridge's client of GitHub waits, in the same way."""
 
 
@@ -63,7 +60,7 @@ def configured(timing: Timing) -> Config:
 
 PATIENT = Limits(pickup=20.0, heartbeat=20.0, renewal=20.0)
 HASTY = Limits(pickup=2.0, heartbeat=1.0, renewal=2.0)
-"""GitHub's, in the same way: hasty where runners die, patient where a slow machine must not look like death."""
+"""GitHub's limits, shortened too: HASTY where runners die, PATIENT where a slow runner must not look dead."""
 
 WORKERS = 20
 
@@ -73,11 +70,11 @@ CANARY = 20.0
 
 @dataclass(kw_only=True)
 class Deployment:
-    """What a test breaks.
+    """GitHub, RunPod and the dispatchers that a test starts.
 
     Args:
         emulators: both emulators.
-        database_urls: of every ledger that was used.
+        database_urls: the ledgers that were used.
         cancelled: ids of the jobs that the test has cancelled.
         may_fail: how many jobs may fail, because the test lets their runners die.
         timing: how long its dispatchers wait.
@@ -98,7 +95,7 @@ class Deployment:
         return list(self.github.jobs.values())
 
     def queue(self, count: int = 1, repository: str = "acme/web") -> list[Job]:
-        """Queue jobs, each in a run of its own."""
+        """Queue jobs, each in its own run."""
         runs = [self.github.add_run(repository, a_run(a_spec(f"job {n}"))) for n in range(count)]
         return [job for run in runs for job in run.jobs.values()]
 
@@ -109,13 +106,13 @@ class Deployment:
             self.github.cancel_job(job)
 
     def over(self) -> bool:
-        """Whether every job has ended and nothing of ours is left."""
+        """Whether every job has ended and no runner or open request is left."""
         requests = self.emulators.runpod.state.requests.values()
         done = all(job.status == "completed" for job in self.jobs)
         return done and not self.github.runners and all(r.status in TERMINAL for r in requests)
 
     def assert_all_ends_well(self, seconds: float = 60.0) -> None:
-        """Wait for that, and hold it to what must hold whatever went wrong."""
+        """Wait until everything has ended, then check the rules that always hold."""
         try:
             until(self.over, seconds)
         except AssertionError:
@@ -123,7 +120,7 @@ class Deployment:
         self.check()
 
     def check(self) -> None:
-        """Every job that should run has run exactly once; no cap was passed."""
+        """Check that every job ran at most once and ended as expected, and that max_workers was never exceeded."""
         failed = [job for job in self.jobs if job.conclusion == "failure"]
         assert len(failed) <= self.may_fail, self.story()
         for job in self.jobs:
@@ -134,7 +131,7 @@ class Deployment:
             assert self.most_open(url) <= WORKERS
 
     def assert_canary_is_served(self, repository: str = "acme/web", seconds: float = CANARY) -> None:
-        """Whatever went before: one job more is served soon."""
+        """Check that one more job is served soon."""
         (canary,) = self.queue(1, repository)
         try:
             until(lambda: canary.status == "completed", seconds)
@@ -143,7 +140,7 @@ class Deployment:
         assert canary.conclusion == "success", self.story()
 
     def submissions(self, url: str) -> tuple[Submission, ...]:
-        """All that a ledger holds."""
+        """All submissions in a ledger."""
         ledger = Ledger.open(url)
         try:
             return asyncio.run(ledger.read(lambda transaction: transaction.submissions(since=0.0, names=())))
@@ -151,7 +148,7 @@ class Deployment:
             ledger.close()
 
     def most_open(self, url: str) -> int:
-        """The most submissions that a ledger had open at a time."""
+        """The largest number of submissions that were open at the same time."""
         rows = self.submissions(url)
         steps = [(row.created_at, 1) for row in rows]
         steps += [(row.since, -1) for row in rows if row.state not in OPEN_STATES]
@@ -162,7 +159,7 @@ class Deployment:
         return most
 
     def story(self) -> str:
-        """What there is, for a person who wonders why it did not end."""
+        """The state of jobs, runners, requests and ledgers, for the error message of a failed test."""
         jobs = [(j.id, j.status, j.conclusion, j.executions) for j in self.jobs if j.conclusion != "success"]
         runners = [(r.name, r.session, r.job and r.job.id) for r in self.github.runners.values()]
         requests = [
@@ -178,9 +175,9 @@ class Deployment:
 
     @contextmanager
     def dispatcher(self, database_url: str, *, webhooks: bool = True, **settings: Any) -> Iterator[str]:
-        """Run a service in a thread of this process until the block ends; where it listens."""
+        """Run a service in a thread of this process until the block ends; yields the URL where it listens."""
         self.database_urls = list(dict.fromkeys([*self.database_urls, database_url]))
-        Ledger.open(database_url).close()  # made here: Alembic works for one thread of a process at a time
+        Ledger.open(database_url).close()  # Alembic works in one thread of a process at a time
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         variables = self.emulators.environment | {
@@ -206,7 +203,7 @@ class Deployment:
 
 
 class _Running:
-    """A service as something that is open until it is told to stop."""
+    """A service as a context manager: it is told to stop when the block ends."""
 
     def __init__(self, running: Any, stop: asyncio.Event) -> None:
         self._running = running
@@ -234,18 +231,18 @@ def deployment(
     budget: Budget = UNLIMITED,
     **config: Any,
 ) -> Iterator[Deployment]:
-    """A deployment until the block ends.
+    """Run both emulators until the block ends.
 
     Args:
         home: an empty folder.
-        instant: of tests.support.instant.work.
-        clock: GitHub's.
-        limits: GitHub's.
-        credentials: of the route.
-        lease: s of a claim and of an unknown answer, where no dispatcher is to be taken for dead because it is slow.
-        queue_timeout: s that a request may wait for a worker.
+        instant: arguments of tests.support.instant.work.
+        clock: GitHub's clock, Unix seconds.
+        limits: GitHub's limits.
+        credentials: the route's mode.
+        lease: s that a claim and an unknown answer are left alone; long where a slow dispatcher must not look dead.
+        queue_timeout: s that a request may wait for a worker; by default 60, or 5 in token modes.
         budget: the calls that GitHub allows.
-        config: of the endpoint.
+        config: the endpoint's settings.
     """
     given = {"workers_max": WORKERS, **config}
     with ExitStack() as stack:
@@ -253,7 +250,7 @@ def deployment(
             emulators(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, budget=budget, **given)
         )
         routes = home / "bridge.toml"
-        # In token modes a request whose answer was lost is waited for that long.
+        # In token modes the bridge waits that long for a request whose answer was lost.
         queue_timeout = queue_timeout or (60 if credentials == "jit" else 5)
         routes.write_text(
             f'[[route]]\nname = "gpu"\nidle_timeout = 5\nqueue_timeout = {queue_timeout}\n'
@@ -265,7 +262,7 @@ def deployment(
 
 
 def mixed(seed: int) -> Any:
-    """A mishap for webhooks: some are lost, some doubled, some late and so out of order."""
+    """Make webhook deliveries fail at random: some are lost, some repeated, some late and so in the wrong order."""
     chance = random.Random(seed)
 
     def mishap(_delivery: object) -> list[float]:

@@ -1,4 +1,4 @@
-"""Helpers for tests with concurrent parts: services in their own thread, and waiting for a condition."""
+"""Asynchronous services in a thread beside a test, and waiting for conditions."""
 
 import asyncio
 import threading
@@ -12,7 +12,11 @@ T = TypeVar("T")
 
 @contextmanager
 def served(service: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Run the service in its own thread until the block ends."""
+    """Run an asynchronous service in a thread until the block ends.
+
+    Args:
+        service: makes the service; the block gets what its context manager returns.
+    """
     loop = asyncio.new_event_loop()
     ready, over = threading.Event(), asyncio.Event()
     made: list[T] = []
@@ -43,10 +47,18 @@ def served(service: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until the condition holds."""
+    """Wait until a condition is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"the condition did not hold within {seconds} s"
+        assert time.monotonic() < deadline, f"the condition was not true within {seconds:g} s"
+        time.sleep(0.02)
+
+
+def throughout(condition: Callable[[], object], seconds: float) -> None:
+    """Check that a condition stays true for `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition(), f"the condition became false within {seconds:g} s"
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""The runner stand-in in its own processes, with an emulated GitHub in its own thread."""
+"""The runner stand-in in processes of its own, with a GitHub emulator in a thread."""
 
 import os
 import signal
@@ -24,12 +24,13 @@ TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
 
 @dataclass
 class Installed:
-    """An installed stand-in. Its waits between two attempts are a thousandth of the real ones.
+    """An installed stand-in. It waits a thousandth of the real time between retries.
 
     Args:
         root: where it is installed.
-        github: the emulator that it connects to.
-        home: the HOME of its processes.
+        github: the emulator that it calls.
+        home: HOME of its processes.
+        variables: added to its environment.
     """
 
     root: Path
@@ -48,7 +49,7 @@ class Installed:
         }
 
     def run(self, program: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run one of its programs until it exits."""
+        """Run one of its programs and wait for its end."""
         return subprocess.run(
             [self.root / program, *arguments],
             env=self.environment | variables,
@@ -71,7 +72,7 @@ class Installed:
 
     @contextmanager
     def listening(self, *command: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
-        """Start the Listener, or another program, in its own process group. All its processes are killed afterwards."""
+        """Run the Listener, or another program, in its own process group; its processes are killed afterwards."""
         process = subprocess.Popen(
             [self.root / (command or ("bin/Runner.Listener",))[0], *(command[1:] if command else ("run",))],
             env=self.environment | variables,
@@ -84,7 +85,7 @@ class Installed:
             yield process
         finally:
             if process.poll() is None:
-                below = psutil.Process(process.pid).children(recursive=True)  # steps have their own groups
+                below = psutil.Process(process.pid).children(recursive=True)  # steps have process groups of their own
                 os.killpg(process.pid, signal.SIGKILL)
                 for each in below:
                     with suppress(psutil.NoSuchProcess):
@@ -92,19 +93,19 @@ class Installed:
             process.communicate()
 
     def configure(self, *flags: str, name: str = "r-1", **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Register the runner at the organisation."""
+        """Register a runner in the organisation."""
         token, _ = self.github.state.registration_token("orgs/acme")
         given = {"ACTIONS_RUNNER_INPUT_TOKEN": token, **variables}
         url = f"{self.github.url}/acme"
         return self.run("config.sh", "--unattended", "--url", url, "--name", name, *flags, **given)
 
     def mint(self, *, name: str = "r-1", labels: Sequence[str] = GPU) -> tuple[Runner, dict[str, str]]:
-        """Register a just-in-time runner. Returns it, and the variable with its configuration."""
+        """Register a just-in-time runner; returns it with the variable that holds its configuration."""
         runner = self.github.state.add_runner("orgs/acme", name, labels)
         return runner, {"ACTIONS_RUNNER_INPUT_JITCONFIG": jit_config(runner, self.github.url)}
 
     def queue(self, *steps: Any, workspace: Path | None = None, sha: str = "", **job: Any) -> Job:
-        """Queue a run of one job with these steps."""
+        """Queue a run with one job of these steps."""
         spec = a_job_of_steps(*steps, **job)
         run = self.github.state.add_run("acme/web", a_run(spec), workspace)
         return run.jobs[spec.key]
@@ -115,7 +116,7 @@ class Installed:
         return runner
 
     def diagnostics(self, kind: str) -> str:
-        """The logs in `_diag`."""
+        """The text of all logs of one kind in `_diag`."""
         return "".join(path.read_text() for path in self.root.glob(f"_diag/{kind}_*.log"))
 
 
@@ -141,7 +142,7 @@ def commit_all(path: Path) -> None:
 
 @contextmanager
 def installed(directory: Path, **given: Any) -> Iterator[Installed]:
-    """A stand-in in a new directory, with its emulated GitHub."""
+    """Install a stand-in in an empty folder and serve its GitHub until the block ends."""
     install(directory / "runner")
     (directory / "home").mkdir()
     with served(lambda: github_emulator(a_github(**given), an_app())) as github:
@@ -149,7 +150,7 @@ def installed(directory: Path, **given: Any) -> Iterator[Installed]:
 
 
 def a_job_of_steps(*steps: Any, name: str = "build", **job: Any) -> JobSpec:
-    """A job with these steps; a string is a `run:`."""
+    """A job of these steps; a plain text is a `run:` step."""
     listed = [{"run": step} if isinstance(step, str) else step for step in steps]
     body = {"runs-on": "self-hosted", "steps": listed, **job}
 
