@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge import database_url
-from bridge.config import settings
+from bridge.config import environment, file
 from bridge.config.endpoints import check_names, endpoint_settings, read_ids
-from bridge.config.settings import Environment, File, RouteTable
+from bridge.config.environment import Environment
+from bridge.config.file import File, RouteTable
+from bridge.config.settings import ledger_url
 from bridge.core.endpoints import EndpointSettings
 from bridge.core.scope import Route
 from bridge.errors import ConfigError
@@ -61,11 +63,11 @@ def load_management(path: Path | None) -> ManagementConfig:
     Raises:
         ConfigError: one line that names the setting and the fix.
     """
-    settings._refuse_unknown(os.environ)
+    environment.refuse_unknown()
     path = path or Path(os.environ.get("BRIDGE_CONFIG") or DEFAULT_FILE)
-    file = settings._file(path)
-    env = settings._environment(file)
-    check_names(file.endpoint)
+    content = file.read(path)
+    env = environment.combined(content)
+    check_names(content.endpoint)
     setting, key = _key(env)
     mark = f"{_owner(env)}/{env.bridge_prefix}"
     return ManagementConfig(
@@ -73,11 +75,11 @@ def load_management(path: Path | None) -> ManagementConfig:
         api_key=key,
         key_setting=setting,
         url=env.runpod_management_url.rstrip("/"),
-        wanted=_wanted(file, env, mark),
+        wanted=_wanted(content, env, mark),
         ids=read_ids(path),
         owner_mark=mark,
-        routes=_routes_by_endpoint(file, env),
-        database_url=settings._database(env),
+        routes=_routes_by_endpoint(content, env),
+        database_url=ledger_url(env),
     )
 
 
@@ -100,16 +102,16 @@ def _owner(env: Environment) -> str:
     return (env.github_org or next((name.split("/")[0] for name in env.github_repositories), "-")).lower()
 
 
-def _wanted(file: File, env: Environment, mark: str) -> tuple[EndpointSettings, ...]:
+def _wanted(content: File, env: Environment, mark: str) -> tuple[EndpointSettings, ...]:
     return tuple(
-        endpoint_settings(table, mark=mark_of(mark, table.name), timeout=_timeout(file, env, table.name))
-        for table in file.endpoint
+        endpoint_settings(table, mark=mark_of(mark, table.name), timeout=_timeout(content, env, table.name))
+        for table in content.endpoint
     )
 
 
-def _timeout(file: File, env: Environment, name: str) -> float:
+def _timeout(content: File, env: Environment, name: str) -> float:
     """Seconds that a request of any of the endpoint's routes may run; without a route, the default."""
-    limits = [_execution_timeout(route) for route in file.route if name in _endpoints(route, env)]
+    limits = [_execution_timeout(route) for route in content.route if name in _endpoints(route, env)]
     return max(limits, default=_execution_timeout(RouteTable(name="default")))
 
 
@@ -129,6 +131,6 @@ def _endpoints(route: RouteTable, env: Environment) -> list[str]:
     return route.endpoints or ([single] if single else [])
 
 
-def _routes_by_endpoint(file: File, env: Environment) -> dict[str, tuple[str, ...]]:
-    names = {name for route in file.route for name in _endpoints(route, env)}
-    return {name: tuple(r.name for r in file.route if name in _endpoints(r, env)) for name in sorted(names)}
+def _routes_by_endpoint(content: File, env: Environment) -> dict[str, tuple[str, ...]]:
+    names = {name for route in content.route for name in _endpoints(route, env)}
+    return {name: tuple(r.name for r in content.route if name in _endpoints(r, env)) for name in sorted(names)}

@@ -13,9 +13,9 @@ from openapi_schema_validator import OAS31Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from tests.cloud import ROOT
+from tests.support import ROOT
 
-RECORDED = ROOT / "tests" / "recorded" / "runpod-management.json"
+RECORDED = Path(__file__).parent / "recorded" / "runpod-management.json"
 """The part of the API that the bridge uses, in our own words."""
 
 

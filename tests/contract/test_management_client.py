@@ -19,8 +19,8 @@ from bridge.emulator.serving import serving
 from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
 from bridge.runpod.management import Management
 from bridge.runpod.management_http import LARGEST_ANSWER, LONGEST_PAUSE, ManagementHttp, http_client
-from tests.background import served
-from tests.services import free_port
+from tests.support.background import served
+from tests.support.service import free_port
 
 KEY = "rpa_managementkey0123456789"
 L4 = EndpointSettings(

@@ -1,6 +1,6 @@
 """Client and emulator of RunPod's management API against the description of that API, judged by a validator of others.
 
-RunPod's own description is used where it is at hand; what the bridge uses of it is in tests/recorded, too.
+RunPod's own description is used where it is at hand; what the bridge uses of it is in `recorded`, too.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from bridge.emulator.runpod.management import PREFIX
 from bridge.runpod import management_models
 from bridge.runpod.management import Management
 from bridge.runpod.management_http import ManagementHttp, http_client
-from tests.background import served
 from tests.contract.description import RECORDED, Description, Exchange, vendors_file
+from tests.support.background import served
 
 KEY = "rpa_management"
 MINIMAL = EndpointSettings(

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bridge.commands.app import app
-from bridge.commands.endpoints_work import Applied, apply_plan, compare
+from bridge.commands.endpoints.work import Applied, apply_plan, compare
 from bridge.config.endpoints import read_ids
 from bridge.config.management import ManagementConfig
 from bridge.core.endpoints import MARK, Change, Endpoint, EndpointSettings
@@ -34,8 +34,8 @@ from bridge.runpod import management_http
 from bridge.runpod.management import Management
 from bridge.runpod.management_http import http_client
 from bridge.runpod.management_models import EndpointDocument, creation, update
-from tests.background import served, until
-from tests.cloud import ROOT
+from tests.support import ROOT
+from tests.support.background import served, until
 
 KEY, RUNTIME = "rpa_managementkey", "rpa_runtimekey"
 TOML = """

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from bridge.emulator.runpod import Account, EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
-from tests.background import served, until
+from tests.support.background import served, until
 
 RUNTIME, MANAGEMENT = "rpa_runtime", "rpa_management"
 BODY: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""RunPod serverless, as far as its SDK uses it: a stateful model over loopback HTTP, with real worker processes."""
+"""The part of RunPod serverless that its SDK uses: a model with state over loopback HTTP, with real workers."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from bridge.emulator.serving import NOT_EMULATED, serving
 
 
 class RunPodEmulator:
-    """A RunPod account with some endpoints. Made by `runpod_emulator`."""
+    """A RunPod account with endpoints. Created by `runpod_emulator`."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - its parts
         self,
@@ -47,7 +47,7 @@ class RunPodEmulator:
 
     @property
     def base_url(self) -> str:
-        """What RUNPOD_ENDPOINT_BASE_URL is set to."""
+        """The value for RUNPOD_ENDPOINT_BASE_URL."""
         return f"{self.url}/v2"
 
     @property
@@ -62,7 +62,7 @@ class RunPodEmulator:
 
     @property
     def pinged(self) -> set[str]:
-        """The workers that have been heard of."""
+        """The workers that have sent a ping."""
         return self._http.pinged
 
 
@@ -77,16 +77,16 @@ async def runpod_emulator(  # noqa: PLR0913 - each is an option of its own
     management_key: str | None = None,
     new_image: WorkerImage | None = None,
 ) -> AsyncIterator[RunPodEmulator]:
-    """Serve `state` until the block ends; then every worker has ended too.
+    """Serve `state` until the block ends. Then all workers have exited, too.
 
     Args:
-        state: the model; may be changed while it is served.
-        api_key: what clients must send.
-        images: what the workers of each endpoint run; an endpoint without one has no workers.
-        port: 0 takes a free one.
+        state: the model; it may be changed while it is served.
+        api_key: of the clients.
+        images: of each endpoint's workers; an endpoint without an image has no workers.
+        port: 0 for a free one.
         account: what the management API manages; by default the endpoints of `state`.
-        management_key: what clients of the management API must send; by default `api_key`.
-        new_image: what the workers of endpoints run that the management API has created; None for no workers.
+        management_key: of the clients of the management API; by default `api_key`.
+        new_image: of the workers of endpoints that the management API creates; None for no workers.
     """
     worker_key, runs = secrets.token_urlsafe(24), dict(images or {})
     account = account or Account(state)

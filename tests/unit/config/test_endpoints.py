@@ -219,7 +219,7 @@ def loaded(folder: Path, text: str, ids: str | None = None) -> Config:
 
 
 def route_endpoint(config: Config) -> str:
-    (route,) = config.routes
+    (route,) = config.scope.routes
     return route.endpoint
 
 

@@ -1,0 +1,1 @@
+"""`bridge endpoints`: creates, compares and deletes the RunPod endpoints that bridge.toml describes."""
