@@ -89,7 +89,7 @@ class EndpointTable(_Table):
 
 
 def _check_variables(endpoint: str, env: Mapping[str, str]) -> None:
-    """Refuse variables that RunPod or the bridge sets, and secrets: everyone who sees the endpoint reads its values."""
+    """Refuse variables that the bridge sets, and secrets: everyone who can see the endpoint can read its variables."""
     for name, value in env.items():
         if not _VARIABLE.fullmatch(name):
             raise ValueError(f"{endpoint}: env: a name has other characters than letters, digits and _; correct it")
@@ -111,7 +111,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def endpoint_settings(table: EndpointTable, *, mark: str, timeout: float) -> EndpointSettings:
-    """The settings of an endpoint as RunPod is to have them.
+    """The settings that an endpoint should have in RunPod.
 
     Args:
         table: of bridge.toml.

@@ -140,7 +140,7 @@ def plan_endpoints(
     Args:
         wanted: of the configuration, each with its MARK in `env`.
         existing: all endpoints of the account.
-        ids: by name, the id that an earlier `apply` wrote down.
+        ids: by name, the ids that earlier runs recorded.
     """
     return tuple(_planned(each, existing, ids.get(each.name)) for each in wanted)
 
@@ -162,7 +162,7 @@ def _planned(wanted: EndpointSettings, existing: Sequence[Endpoint], recorded: s
 
 
 def is_ours(endpoint: Endpoint, mark: str, recorded: str | None) -> bool:
-    """Whether this bridge created an endpoint: an earlier `apply` wrote down its id, or it has our mark."""
+    """Whether this bridge created an endpoint: its id is recorded, or it has our mark."""
     return endpoint.id == recorded or endpoint.settings.env.get(MARK) == mark
 
 
@@ -208,7 +208,7 @@ def _changed(name: str, wanted: object, actual: object) -> Iterator[Change]:
 
 
 def _sorted(values: Sequence[object]) -> tuple[str, ...]:
-    """The values as texts in a fixed order: RunPod gives their order no meaning."""
+    """The values as texts in a fixed order, because their order means nothing to RunPod."""
     return tuple(sorted(f"{v.flavor} {v.vcpus} vCPU" if isinstance(v, Cpu) else str(v) for v in values))
 
 
@@ -227,7 +227,7 @@ def _workers_max(wanted: int, actual: int) -> Iterator[Change]:
 
 
 def _env(wanted: Mapping[str, str], actual: Mapping[str, str]) -> Iterator[Change]:
-    """The variables by name only: a value that RunPod has may be a secret."""
+    """The names of the variables, without values: a value in RunPod may be a secret."""
     added, removed = sorted(wanted.keys() - actual.keys()), sorted(actual.keys() - wanted.keys())
     changed = sorted(name for name in wanted.keys() & actual.keys() if wanted[name] != actual[name])
     if not (added or removed or changed):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pty
 import random
 import sqlite3
 import subprocess
@@ -208,6 +209,23 @@ def test_without_a_terminal_apply_and_delete_need_yes(world: World) -> None:
     world.run("apply", "--yes")
     assert "--yes: missing" in world.run("delete", "l4", status=2).stderr
     assert "l4" in world.names()
+
+
+@pytest.mark.parametrize(("answer", "status"), [("n", 1), ("y", 0)])
+def test_on_a_terminal_apply_asks(world: World, answer: str, status: int) -> None:
+    ours, theirs = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(world.folder), **world.environment}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "endpoints", "apply"],
+        cwd=ROOT, env=environment, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.write(ours, f"{answer}\n".encode())
+    output, errors = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == status, errors
+    assert "Apply this plan? [y/N]: " in output
+    assert world.names() == (["theirs"] if answer == "n" else ["cpu", "l4", "theirs"])
 
 
 def test_an_endpoint_of_someone_else_is_never_touched(world: World) -> None:

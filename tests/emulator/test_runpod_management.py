@@ -192,7 +192,10 @@ def test_the_sdk_uses_a_created_endpoint_until_it_is_deleted(tmp_path: Path) -> 
     state = RunPodState({})
     image = WorkerImage(command=[sys.executable, str(program)])
     with served(lambda: runpod_emulator(state, api_key=RUNTIME, new_image=image)) as emulator:
-        created = call(emulator, "POST", "/serverless", {**BODY, "env": {"MINE": "x"}}, key=RUNTIME).json()
+        emulator.account.secrets["mine"] = "x"
+        created = call(
+            emulator, "POST", "/serverless", {**BODY, "env": {"MINE": "{{ RUNPOD_SECRET_mine }}"}}, key=RUNTIME
+        ).json()
         endpoint = runpod.Endpoint(created["id"], api_key=RUNTIME)
         endpoint.rp_client.endpoint_url_base = emulator.base_url
         job = endpoint.run({"input": {"a": 1}})

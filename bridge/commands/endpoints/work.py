@@ -1,4 +1,4 @@
-"""`bridge endpoints plan` and `apply`: reads the account, and carries a plan out call by call.
+"""`bridge endpoints plan` and `apply`: reads the account, and carries out a plan call by call.
 
 RunPod's names are not unique, and creating has no idempotency key. So an endpoint is looked up by name before it is
 created, never created twice by one run, and looked up again afterwards: see `_settled`.
@@ -26,7 +26,7 @@ from bridge.errors import BridgeError, ConfigError, OutcomeUnknown
 from bridge.runpod.management import Management
 
 LOOKS = 4
-"""How often an endpoint is looked up whose creation was not confirmed, or that was created twice."""
+"""How often to look for an endpoint whose creation was not confirmed, or that exists twice."""
 
 LOOK_WAIT = 1.0
 """s before each of these."""
@@ -128,13 +128,13 @@ async def apply_plan(
     report: Report,
     sleep: Sleep = asyncio.sleep,
 ) -> Applied:
-    """Carry the plan out. Ids are written down after each call, so an interrupted run can be repeated.
+    """Carry out the plan. Each id is recorded at once, so an interrupted run can be repeated.
 
     Args:
         settings: the configuration.
         client: of RunPod.
         found: the plan.
-        report: told of each step.
+        report: called with one line for each step.
         sleep: waits so many seconds.
     """
     done, ids = Applied(problems=list(found.problems)), dict(settings.ids)
@@ -176,7 +176,7 @@ async def _update(each: PlannedEndpoint, id_: str, client: Management) -> None:
 
 
 async def _create(wanted: EndpointSettings, client: Management, report: Report, sleep: Sleep) -> str:
-    """Create an endpoint once; one whose creation was not confirmed is looked for."""
+    """Create an endpoint with one call. If its answer is lost, look for the endpoint."""
     created: str | None = None
     try:
         created = (await client.create(wanted)).id
@@ -204,10 +204,11 @@ async def _ours(wanted: EndpointSettings, client: Management) -> list[Endpoint]:
 
 
 async def _settled(wanted: EndpointSettings, created: str | None, client: Management, sleep: Sleep) -> str:
-    """The one endpoint that stays, if another machine's `apply` has created one at the same time.
+    """The id of the endpoint that stays, if another machine's `apply` created one at the same time.
 
-    The younger of two is deleted, by the run that created it, at once. If the older is ours, the other run should
-    delete its own; if it does not, it has finished before ours was there, and ours is deleted. Nobody else's is.
+    Each run deletes at most the endpoint that it created itself. If ours is the younger one, we delete it at once.
+    If ours is the older one, we wait for the other run to delete its own. If it does not, it finished before ours
+    existed and uses its own: then we delete ours.
     """
     for _ in range(LOOKS):
         twins = await _ours(wanted, client)
@@ -226,7 +227,7 @@ async def _settled(wanted: EndpointSettings, created: str | None, client: Manage
 
 
 async def delete_once(id_: str, client: Management) -> None:
-    """Delete an endpoint; if the answer does not come, look whether it is gone."""
+    """Delete an endpoint with one call. If its answer is lost, check whether the endpoint is gone."""
     try:
         await client.delete(id_)
     except OutcomeUnknown:

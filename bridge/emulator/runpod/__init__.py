@@ -118,9 +118,11 @@ def _management(account: Account, api_key: str, management_key: str | None) -> M
 def _run_workers(account: Account, images: dict[str, WorkerImage], new_image: WorkerImage | None) -> None:
     """Run `new_image` on each endpoint that the account creates, with the endpoint's variables."""
 
-    def created(endpoint: str, record: Record) -> None:
+    def created(endpoint: str, _record: Record) -> None:
         if new_image and (endpoint not in images or images[endpoint].command == new_image.command):
-            images[endpoint] = replace(new_image, environment={**record["env"], **new_image.environment})
+            images[endpoint] = replace(
+                new_image, environment={**account.environment(endpoint), **new_image.environment}
+            )
 
     def deleted(endpoint: str) -> None:
         images.pop(endpoint, None)

@@ -5,6 +5,7 @@ both APIs share one RunPodState. Rules without a link are from the OpenAPI descr
 https://api.runpod.io/v2/openapi.json.
 """
 
+import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,11 +22,11 @@ Record = dict[str, Any]
 
 
 def _ignore(_endpoint: str, _record: Record) -> None:
-    """Nothing runs the workers."""
+    """No workers are run for a new endpoint."""
 
 
 def _forget(_endpoint: str) -> None:
-    """Nothing ran the workers."""
+    """No workers were run for a deleted endpoint."""
 
 
 class Account:
@@ -39,9 +40,10 @@ class Account:
 
     Attributes:
         records: by id, what GET answers.
-        on_create: told of each new or changed endpoint.
-        on_delete: told of each endpoint that is gone.
+        on_create: called for each new or changed endpoint.
+        on_delete: called for each deleted endpoint.
         volumes, registries: ids that exist.
+        secrets: values by name, which `{{ RUNPOD_SECRET_name }}` in a variable stands for.
         spend_limit: USD per hour.
     """
 
@@ -54,6 +56,7 @@ class Account:
         self.releases: dict[str, list[dict[str, Any]]] = {}
         self.volumes: set[str] = set()
         self.registries: set[str] = set()
+        self.secrets: dict[str, str] = {}
         self.spend_limit = 80.0
         self.url = "https://api.runpod.ai/v2"
         self.on_create: Callable[[str, Record], None] = _ignore
@@ -117,6 +120,15 @@ class Account:
             worker.leaving = worker.leaving or worker.endpoint == id_
         del self.records[id_], self.releases[id_]
         self.state.endpoints.pop(id_)
+
+    def environment(self, id_: str) -> dict[str, str]:
+        """The variables of an endpoint's workers: https://docs.runpod.io/pods/templates/secrets"""
+
+        def value(match: re.Match[str]) -> str:
+            return self.secrets.get(match[1], match[0])
+
+        pattern = r"\{\{\s*RUNPOD_SECRET_([\w.\-/]+)\s*\}\}"
+        return {name: re.sub(pattern, value, text) for name, text in self.known(id_)["env"].items()}
 
     def workers(self, id_: str) -> dict[str, Any]:
         """GET /v2/serverless/{id}/workers."""
