@@ -5,19 +5,14 @@ Every call of theirs, to the ledger as well, is a point where a history may let 
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from enum import StrEnum
 from itertools import count
-from types import SimpleNamespace
 from typing import Any, TypeVar
-from unittest.mock import patch
 
 import sqlalchemy as sa
+import structlog
 
-import bridge.controller.apply
-import bridge.controller.observe
-import bridge.controller.reconcile
-import bridge.ledger.transaction
 from bridge.controller.reconcile import Reconciler
 from bridge.controller.report import Report
 from bridge.core.model import (
@@ -72,15 +67,19 @@ class Store:
         self._world = world
         self._generations: dict[int, int] = {}
         self._seen: set[str] = set()
+        self._ids = count()
         self._engine = connect("sqlite://")
         self._last_read = LastRead()
         with self._engine.begin() as connection:
             metadata.create_all(connection)
             connection.execute(sa.insert(meta).values(born=world.now))
 
+    def _new_id(self) -> str:
+        return f"{next(self._ids):032x}"
+
     def run(self, work: Callable[[Transaction], T], *, keep: bool = True) -> T:
         with self._engine.connect() as connection, connection.begin() as transaction:
-            result = work(Transaction(connection, self._last_read, self._world.time))
+            result = work(Transaction(connection, self._last_read, self._world.time, self._new_id))
             if not keep:
                 transaction.rollback()
         return result
@@ -374,14 +373,20 @@ class _Log:
         return await self._call(lambda: self._world.log[delivery_id].job)
 
 
+class _Silent(structlog.BoundLoggerBase):
+    """A log that writes nothing."""
+
+    def info(self, event: str, **values: Any) -> None: ...
+
+    warning = info
+
+
 @contextmanager
-def modelled() -> Iterator[None]:
-    """The bridge's modules with ids that replay, and without their log."""
-    numbers = count()
-    ids = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{next(numbers):032x}"))
-    silence = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None)
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(bridge.ledger.transaction, "uuid", ids))
-        for module in (bridge.controller.apply, bridge.controller.reconcile):
-            stack.enter_context(patch.object(module, "log", silence))
+def unlogged() -> Iterator[None]:
+    """The bridge without its log."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=_Silent)
+    try:
         yield
+    finally:
+        structlog.configure(**before)

@@ -73,7 +73,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
         if not dry_run:
             await _learn_time(github)  # a new ledger notes when it was made
-        opened = Ledger.open_to_look if dry_run else Ledger.open
+        opened = Ledger.open_existing if dry_run else Ledger.open
         ledger = opened(settings.database_url, clock)
         structlog.get_logger().info("ledger opened", url=ledger.url)
         _warn_of_shared_labels(settings.routes)

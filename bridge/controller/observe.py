@@ -24,14 +24,14 @@ from bridge.errors import Problem
 T = TypeVar("T")
 
 LOOK_AGAIN = 20.0
-"""s after which a job that nothing was heard of is looked up by itself, between two scans. The delivery log tells
-what becomes of it, so that the next look-ups come ever later: each when it is twice as old as at the last."""
+"""s without news of a job after which it is looked up, between two scans. The delivery log reports what becomes of it,
+so later look-ups are rarer: each comes when the job is twice as old as at the one before."""
 
 MOST_AGAIN = 100
-"""Such look-ups at a time: they must leave most of what GitHub allows in a minute to registrations."""
+"""Such look-ups in one pass: most of the calls that GitHub allows in a minute are left for registrations."""
 
 STALE = 600.0
-"""s after which a list of runners is too old to act upon, unless looks are further apart."""
+"""s after which a list of runners is too old to act on, unless resyncs are further apart."""
 
 
 class Observer:

@@ -71,7 +71,7 @@ class Driver:
             began = self._world.now
             self._begin()
             await self._github.learn_time()
-            ledger = kept or LedgerPort(Store(self.clock()), self.clock)
+            ledger = kept or LedgerPort(Store(self.clock(), self._world.new_id), self.clock)
             reconciler = self._reconciler(ledger)
             try:
                 self._note(await reconciler.resync())
@@ -84,13 +84,14 @@ class Driver:
     def _store(self) -> Store:
         ledgers = self._world.ledgers
         if self.facts.ledger not in ledgers:
-            ledgers[self.facts.ledger] = Store(self.clock())
+            ledgers[self.facts.ledger] = Store(self.clock(), self._world.new_id)
         return ledgers[self.facts.ledger]
 
     def _reconciler(self, ledger: LedgerPort) -> Reconciler:
         world, name = self._world, self.facts.name
         log = DeliveryLogPort(world, name) if self.facts.delivery_log else None
-        return Reconciler(self.scope(), self._github, RunPodPort(world, name), ledger, log, clock=self.clock)
+        runpod = RunPodPort(world, name)
+        return Reconciler(self.scope(), self._github, runpod, ledger, log, clock=self.clock, timer=lambda: world.now)
 
     def scope(self) -> Scope:
         """What it serves."""

@@ -19,7 +19,7 @@ from bridge.core.model import Event, JobStatus, RequestStatus
 from bridge.core.submissions import State
 from bridge.core.worker import Reason
 from tests.conftest import tried
-from tests.copies import Mishap, Process, Store, modelled
+from tests.copies import Mishap, Process, Store, unlogged
 from tests.faults.conftest import FULL
 from tests.modelled import ENDED, World
 
@@ -48,7 +48,7 @@ class Histories(RuleBasedStateMachine):
         self.told = 0
         self.backups: dict[int, Any] = {}  # by ledger
         self.stack = ExitStack()
-        self.stack.enter_context(modelled())
+        self.stack.enter_context(unlogged())
 
     @initialize(ledgers=st.sampled_from([[0], [0], [0, 0], [0, 1]]), webhook=st.booleans())
     def deploy(self, ledgers: list[int], webhook: bool) -> None:

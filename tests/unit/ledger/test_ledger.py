@@ -48,7 +48,9 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def claimed(transaction: Transaction, job_id: int = 1, generation: int = 1) -> Submission:
     name = f"runpod-{job_id}-{generation}"
-    return transaction.claim(Claim(pool=GPU, job_id=job_id, name=name, generation=generation), a_route(), NOW)
+    claim = Claim(pool=GPU, job_id=job_id, name=name, generation=generation)
+    (submission,) = transaction.claim([(claim, a_route())], NOW)
+    return submission
 
 
 def test_a_submission_is_read_back_as_it_was_written(ledger: Ledger) -> None:
@@ -171,7 +173,7 @@ def test_nobody_else_may_read_the_ledgers_files(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_makes_no_file(file_url: str, tmp_path: Path) -> None:
-    ledger = Ledger.open_to_look(file_url)
+    ledger = Ledger.open_existing(file_url)
     assert asyncio.run(ledger.read(lambda transaction: transaction.open_submissions())) == ()
     ledger.close()
     assert list(tmp_path.iterdir()) == []
@@ -204,7 +206,7 @@ def test_a_dry_run_makes_no_table_in_a_database_without_a_ledger(url: str) -> No
     connect(url).dispose()  # makes the directory
     if url.startswith("sqlite"):
         Path(str(sa.make_url(url).database)).touch()
-    ledger = Ledger.open_to_look(url)
+    ledger = Ledger.open_existing(url)
     assert asyncio.run(ledger.read(lambda transaction: transaction.open_submissions())) == ()
     ledger.close()
     assert contents(url) == []
@@ -213,7 +215,7 @@ def test_a_dry_run_makes_no_table_in_a_database_without_a_ledger(url: str) -> No
 def test_a_dry_run_changes_no_byte_of_an_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     path.touch()
-    ledger = Ledger.open_to_look(f"sqlite:///{path}")
+    ledger = Ledger.open_existing(f"sqlite:///{path}")
     asyncio.run(ledger.preview(claimed))
     ledger.close()
     assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [(path.name, 0)]
@@ -223,7 +225,7 @@ def test_a_dry_run_plans_on_the_ledger_that_there_is(url: str) -> None:
     ledger = Ledger.open(url)
     row = asyncio.run(ledger.transact(claimed))
     ledger.close()
-    looking = Ledger.open_to_look(url)
+    looking = Ledger.open_existing(url)
     assert asyncio.run(looking.read(lambda transaction: transaction.open_submissions())) == (row,)
     looking.close()
 
@@ -232,10 +234,10 @@ def test_a_dry_run_refuses_the_ledger_of_an_earlier_bridge_and_leaves_it_as_it_w
     upgraded(url, "0001")
     before = contents(url)
     with pytest.raises(ConfigError, match="schema 0001 is older than this bridge's 0004: run a pass without --dry-run"):
-        Ledger.open_to_look(url)
+        Ledger.open_existing(url)
     assert contents(url) == before
     Ledger.open(url).close()
-    Ledger.open_to_look(url).close()
+    Ledger.open_existing(url).close()
 
 
 def _claim_in_a_process(url: str, name: str) -> None:
@@ -243,7 +245,8 @@ def _claim_in_a_process(url: str, name: str) -> None:
 
     def work(transaction: Transaction) -> None:
         if not transaction.open_submissions():
-            transaction.claim(Claim(pool=GPU, job_id=1, name=name, generation=int(name[-1])), a_route(), NOW)
+            claim = Claim(pool=GPU, job_id=1, name=name, generation=int(name[-1]))
+            transaction.claim([(claim, a_route())], NOW)
 
     ledger = Ledger.open(url)
     asyncio.run(ledger.transact(work))
@@ -283,7 +286,7 @@ def test_a_ledger_of_a_newer_bridge_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="schema 9999 is newer"):
         Ledger.open(url)
     with pytest.raises(ConfigError, match="schema 9999 is newer"):
-        Ledger.open_to_look(url)
+        Ledger.open_existing(url)
 
 
 def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
@@ -300,7 +303,7 @@ def test_a_directory_in_place_of_the_ledger_keeps_its_mode(tmp_path: Path) -> No
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_to_look])
+@pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_existing])
 @pytest.mark.parametrize(
     ("url", "why"),
     [
@@ -336,7 +339,7 @@ LONG = "x" * 300
         (Ledger.open, "/dev/null/state/ledger", "Not a directory"),
         (Ledger.open, "/proc/state/ledger", "No such file or directory"),
         (Ledger.open, f"/tmp/{LONG}/ledger", "File name too long"),
-        (Ledger.open_to_look, f"/tmp/{LONG}", "File name too long"),
+        (Ledger.open_existing, f"/tmp/{LONG}", "File name too long"),
     ],
 )
 def test_a_place_where_no_ledger_can_be_is_named_with_the_mend(
@@ -359,7 +362,7 @@ def test_the_ledgers_address_is_shown_without_a_password(a_postgres: Postgres) -
 
 def test_what_was_written_outlives_a_power_cut(file_url: str) -> None:
     ledger = Ledger.open(file_url)
-    for opened in (ledger, Ledger.open_to_look(file_url)):
+    for opened in (ledger, Ledger.open_existing(file_url)):
         synchronous = asyncio.run(
             opened.transact(lambda transaction: transaction._connection.exec_driver_sql("PRAGMA synchronous").scalar())
         )
@@ -519,7 +522,7 @@ def test_a_renamed_repository_keeps_its_jobs_and_its_runners(ledger: Ledger) -> 
         jobs = [a_job(1, repository="Acme/Web"), a_job(2, repository="acme/website"), a_job(3, repository="acme/web-2")]
         await ledger.transact(lambda transaction: transaction.merge(jobs, NOW))
         claim = Claim(pool=Pool("gpu", "repos/acme/web"), job_id=1, name="runpod-1-1", generation=1)
-        await ledger.transact(lambda transaction: transaction.claim(claim, a_route(), NOW))
+        await ledger.transact(lambda transaction: transaction.claim([(claim, a_route())], NOW))
         await ledger.transact(lambda transaction: transaction.rename("acme/web", "acme/Website"))
         known = await ledger.read(lambda transaction: transaction.jobs())
         assert [known[n][0].repository for n in (1, 2, 3)] == ["acme/Website", "acme/website", "acme/web-2"]
@@ -535,7 +538,7 @@ def test_others_jobs_are_forgotten_unless_our_runner_has_them(ledger: Ledger) ->
             lambda transaction: transaction.merge([a_job(1), a_job(2, runner_name="runpod-9-1")], NOW)
         )
         claim = Claim(pool=Pool("gpu", ORG), job_id=9, name="runpod-9-1", generation=1)
-        await ledger.transact(lambda transaction: transaction.claim(claim, a_route(), NOW))
+        await ledger.transact(lambda transaction: transaction.claim([(claim, a_route())], NOW))
         await ledger.transact(lambda transaction: transaction.forget_jobs({1, 2}))
         assert list(await ledger.read(lambda transaction: transaction.jobs())) == [2]
 
@@ -637,7 +640,7 @@ def test_requests_without_an_answer_count_until_runpod_answers_one(ledger: Ledge
     def unanswered(transaction: Transaction, job_id: int, at: float, to: State = State.UNKNOWN) -> Submission:
         transaction.merge([a_job(job_id)], NOW)
         claim = Claim(pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1)
-        row = transaction.claim(claim, a_route(), at)
+        (row,) = transaction.claim([(claim, a_route())], at)
         transaction.record(Transition(submission=row, to=to), at + 10)
         return replace(row, state=to)
 
@@ -685,7 +688,8 @@ def test_what_ended_long_ago_is_forgotten_but_no_name_of_an_open_job(ledger: Led
         transaction.hear([an_event("old", None, NOW - 10**6), an_event("new", None, NOW)])
         for job_id in (1, 2):
             transaction.record(Transition(submission=claimed(transaction, job_id), to=State.FINISHED), NOW)
-        transaction.claim(Claim(pool=GPU, job_id=3, name="runpod-3-1", generation=1), a_route(), NOW)
+        claim = Claim(pool=GPU, job_id=3, name="runpod-3-1", generation=1)
+        transaction.claim([(claim, a_route())], NOW)
 
     def left(transaction: Transaction) -> tuple[set[int], set[str], frozenset[str]]:
         ids = set(transaction._connection.execute(sa.select(tables.jobs.c.id)).scalars())
