@@ -1,6 +1,6 @@
 """Dispatchers for the modelled world: the real reconciler and the real ledger's transactions, in one thread.
 
-Every call of theirs, to the ledger as well, is a point where a history may let them wait, fail or die.
+At each of their calls, also to the ledger, a history may let them wait, fail or die.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class Mishap(StrEnum):
-    """What befalls one call of a dispatcher's."""
+    """What happens to one call of a dispatcher."""
 
     WAIT = "it takes until the history lets it go on"
     RACE = "just before it, workers start and take what jobs they can"
@@ -57,11 +57,11 @@ class Mishap(StrEnum):
 
 
 class Died(Exception):
-    """The dispatcher is no more."""
+    """The dispatcher has died."""
 
 
 class Store:
-    """A ledger in memory, and what must hold of it at any time."""
+    """A ledger in memory, with the rules that must hold at any time."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -96,8 +96,8 @@ class Store:
             assert len(live) <= route.max_workers, f"{route.name} has {len(live)} open"
             if any(row.pool.route == route.name for row in new):
                 # Of those without an answer it may be doubted whether they exist.
-                told = self._world.now - UNKNOWN_LEASE
-                sure = [row for row in live if row.state is not State.UNKNOWN or row.since > told]
+                seen_by = self._world.now - UNKNOWN_LEASE
+                sure = [row for row in live if row.state is not State.UNKNOWN or row.since > seen_by]
                 waiting = [row for row in sure if row.state in WAITING_STATES and self._can_take_a_job(row)]
                 known = [job for job, _ in self.run(lambda transaction: transaction.jobs()).values()]
                 assert len(waiting) <= _demand(known, route), f"{route.name}: more runners than jobs known"
@@ -155,7 +155,7 @@ class Process:
         self._passes: list[asyncio.Task[Report]] = []
         self.dead = False
         self.disturbed = False  # since the pass began
-        # With a delivery log a look scans the repositories only now and then.
+        # With a delivery log a resync scans the repositories only now and then.
         self.sees_all = not webhook
         self.truthful = False
         self.races = False  # before each deletion of a runner
@@ -174,15 +174,15 @@ class Process:
         """How many of its calls wait to go on."""
         return len(self._paused)
 
-    def look(self, script: Mapping[int, Mishap], *, races: bool = False) -> Report | None:
-        """A pass that looks; its report if it has ended."""
+    def resync(self, script: Mapping[int, Mishap], *, races: bool = False) -> Report | None:
+        """A resync; its report if it has ended."""
         self.truthful, self.races = self.sees_all, races
         return self._begin(self._reconciler.resync(), script)
 
-    def act(self, nudged: Collection[str], script: Mapping[int, Mishap]) -> Report | None:
-        """A pass on what events told."""
+    def event_pass(self, ended: Collection[str], script: Mapping[int, Mishap]) -> Report | None:
+        """A pass on events."""
         self.truthful = self.races = False
-        return self._begin(self._reconciler.event_pass(nudged), script)
+        return self._begin(self._reconciler.event_pass(ended), script)
 
     def explain(self) -> Any:
         """What it would do now."""
@@ -213,7 +213,7 @@ class Process:
         """Run until everything has ended or waits."""
 
         async def idle() -> None:
-            while self._loop._ready:  # type: ignore[attr-defined]  # noqa: ASYNC110 - nothing tells of it
+            while self._loop._ready:  # type: ignore[attr-defined]  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0)
 
         self._loop.run_until_complete(idle())
@@ -244,7 +244,7 @@ class Process:
         if self.dead:
             raise Died
         if mishap is Mishap.REFUSED or (kept and mishap is Mishap.NOT_DONE):
-            raise Unavailable("out of order")
+            raise Unavailable("it failed")
         if mishap is Mishap.NOT_DONE:
             raise lost("no answer")
         result = do()
@@ -257,7 +257,7 @@ class Process:
 
 
 class _Ledger:
-    """The ledger as the reconciler knows it, without threads."""
+    """The ledger as the reconciler uses it, without threads."""
 
     def __init__(self, process: Process) -> None:
         self._process, self._store = process, process.store

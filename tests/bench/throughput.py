@@ -33,7 +33,7 @@ def throughput() -> dict[str, Any]:
         cloud(Path(home), state=patient, instant={}, workers_max=WORKERS) as made,
         Path(home, "log").open("w") as log,
     ):
-        made.github.webhooks.leader_leases = asyncio.Semaphore(SENDERS)
+        made.github.webhooks.turns = asyncio.Semaphore(SENDERS)
         with serving(made, log=log, BRIDGE_MAX_WORKERS=str(WORKERS)) as service:
             process = psutil.Process(service.process.pid)
             _finish(made, _queue(made, WARM_UP))
