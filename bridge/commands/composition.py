@@ -77,7 +77,7 @@ async def composed(
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
         if not dry_run:
             await _learn_time(github)  # a new ledger stores when it was created
-        opened = Ledger.open_to_look if dry_run else Ledger.open
+        opened = Ledger.open_existing if dry_run else Ledger.open
         ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
         structlog.get_logger().info("ledger opened", url=ledger.url)
         _warn_of_shared_labels(settings.scope.routes)

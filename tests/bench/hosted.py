@@ -32,7 +32,7 @@ from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.timing import GitHubTiming
-from bridge.ledger import Transaction, metadata
+from bridge.ledger import Transaction, metadata, random_id
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
@@ -248,7 +248,7 @@ class _Ledger:
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         with self._connection.begin():
-            return work(Transaction(self._connection, self.last_read, self.clock))
+            return work(Transaction(self._connection, self.last_read, self.clock, random_id))
 
     read = preview = transact
 

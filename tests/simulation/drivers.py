@@ -71,7 +71,7 @@ class Driver:
             began = self._simulation.now
             self._begin()
             await self._github.learn_time()
-            ledger = kept or LedgerPort(Store(self.clock()), self.clock)
+            ledger = kept or LedgerPort(Store(self.clock(), self._simulation.new_id), self.clock)
             reconciler = self._reconciler(ledger)
             try:
                 self._note(await reconciler.resync())
@@ -84,13 +84,16 @@ class Driver:
     def _store(self) -> Store:
         ledgers = self._simulation.ledgers
         if self.facts.ledger not in ledgers:
-            ledgers[self.facts.ledger] = Store(self.clock())
+            ledgers[self.facts.ledger] = Store(self.clock(), self._simulation.new_id)
         return ledgers[self.facts.ledger]
 
     def _reconciler(self, ledger: LedgerPort) -> Reconciler:
         simulation, name = self._simulation, self.facts.name
         log = DeliveryLogPort(simulation, name) if self.facts.delivery_log else None
-        return Reconciler(self.scope(), self._github, RunPodPort(simulation, name), ledger, log, clock=self.clock)
+        runpod = RunPodPort(simulation, name)
+        return Reconciler(
+            self.scope(), self._github, runpod, ledger, log, clock=self.clock, timer=lambda: simulation.now
+        )
 
     def scope(self) -> Scope:
         """What it serves."""
