@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.actions import Plan
+from bridge.core.actions import Plan, Skip
 from bridge.core.evidence import MAX_FAILURES
 from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
 from bridge.core.plan import plan
@@ -38,7 +38,7 @@ def test_each_queued_job_gets_a_runner_with_a_name_of_its_own() -> None:
 def test_no_second_runner_is_requested_while_the_first_waits() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), submissions=(a_submission(1),)), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "already requested: runner runpod-1-1 is submitted"
+    assert decided.skips == (Skip(job_id=1, why="already requested: runner runpod-1-1 is submitted", route="gpu"),)
 
 
 def test_a_runner_taken_by_another_job_is_replaced() -> None:

@@ -145,6 +145,8 @@ def test_routes_that_share_a_failing_endpoint_share_its_try() -> None:
         ({"unhealthy": 1}, "; its workers are unhealthy: see the endpoint's logs (unhealthy 1)"),
         ({"initializing": 1}, "; its worker is starting (initializing 1)"),
         ({"throttled": 2, "running": 1}, ""),
+        ({"throttled": 2, "ready": 1}, ""),
+        ({"throttled": 2, "idle": 1}, ""),
         ({"throttled": 0}, ""),
         ({}, ""),
     ],
@@ -267,6 +269,11 @@ def test_a_runner_whose_registration_is_gone_is_no_supply_but_counts_against_max
     assert why(plan(full, NOW)) == "route gpu has reached its max_workers of 1"
 
 
+def test_a_list_from_the_second_of_the_registration_does_not_show_that_it_is_gone() -> None:
+    asked = a_submission(1, State.STARTED, since=NOW)
+    assert not plan(a_snapshot(jobs=(a_job(1),), submissions=(asked,), history=ONCE, runners={ORG: ()}), NOW).claims
+
+
 def test_it_may_have_taken_a_job_that_was_seen_as_queued_before() -> None:
     asked = a_submission(1, State.STARTED)
     gone = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 30}, submissions=(asked,), history=ONCE, runners={ORG: ()})
@@ -282,6 +289,15 @@ def test_a_registration_of_the_same_name_and_another_id_is_not_a_submissions_own
     decided = plan(snapshot, NOW)
     assert not decided.withdrawals
     assert not decided.transitions
+
+
+def test_a_registration_of_ours_with_the_name_of_an_ended_submission_and_another_id_is_kept() -> None:
+    """A later runner has the name: it is supply."""
+    ended = a_submission(1, State.NO_JOB)
+    later = a_runner(ended.name, id=999)
+    decided = plan(a_snapshot(jobs=(a_job(2),), submissions=(ended,), runners={ORG: (later,)}), NOW)
+    assert not decided.garbage
+    assert not decided.claims
 
 
 # --- another deployment with the same prefix ---

@@ -1,6 +1,6 @@
 """After a refusal: single tries, growing pauses, and the refusal as the reason."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -9,12 +9,14 @@ from bridge.controller.refused import github_key, refused, runpod_key
 from bridge.core.actions import Plan
 from bridge.core.plan import plan
 from bridge.core.refusals import (
+    ENDED_UNSEEN,
     endpoint_key,
     group_key,
     keys,
+    refusals_in,
     target_key,
 )
-from bridge.core.snapshot import Refusal, Snapshot
+from bridge.core.snapshot import Reading, ReadingKind, Refusal, Snapshot
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, State, Streak
 from bridge.core.worker import Credentials
 from bridge.errors import AuthError, BridgeError, NameTaken, OutcomeUnknown, RateLimited, Rejected, Unavailable
@@ -119,6 +121,9 @@ def test_the_reason_of_a_job_whose_claim_was_refused_is_the_refusal_before_the_j
 
 def test_a_rate_limit_ends_by_itself_for_all_jobs() -> None:
     limited = refused(None, RateLimited("asked to wait", retry_at=NOW + 30), TIMING, NOW)
+    assert {skip.why for skip in plan(after(limited), NOW + 29).skips} == {
+        "endpoint ep-1 has reached a rate limit: asked to wait; next try in 1 s"
+    }
     assert not plan(after(limited), NOW + 29).claims
     assert len(plan(after(limited), NOW + 30).claims) == 3
 
@@ -165,3 +170,35 @@ def test_what_a_failed_submission_refuses(error: BridgeError, refusal: bool) -> 
 def test_a_request_depends_on_its_target_runner_group_and_endpoint() -> None:
     pool = Pool("gpu", ORG)
     assert keys(pool.target, a_route()) == ("orgs/acme", "orgs/acme, runner group Default", "endpoint ep-1")
+
+
+def test_of_several_refusals_the_one_that_lasts_longest_is_the_reason() -> None:
+    refusals = {"endpoint ep-1": a_refusal(until=NOW + 90), ORG: a_refusal(until=NOW + 50)}
+    decided = plan(a_snapshot(jobs=(a_job(1),), refusals=refusals), NOW)
+    assert decided.skips[0].why == "endpoint ep-1 was refused: no such group; next try in 90 s"
+
+
+def test_the_claim_that_was_refused_is_no_try() -> None:
+    refusal = a_refusal()
+    claimed = a_submission(9, State.UNKNOWN, created_at=refusal.at, since=refusal.at)
+    assert len(plan(after(refusal, submissions=(claimed,)), NOW + 50).claims) == 1
+
+
+def test_a_refusal_is_no_reason_for_a_job_that_does_not_need_what_is_refused() -> None:
+    ended = JobHistory(generation=1, attempts=0, last_claim=NOW - 10, last_end=NOW - 9)
+    jobs = (a_job(1),)
+    snapshot = a_snapshot(jobs=jobs, seen_at={1: NOW - 20}, history={1: ended}, refusals={"endpoint x": a_refusal()})
+    assert plan(snapshot, NOW).skips[0].why == ENDED_UNSEEN
+
+
+def test_the_ledgers_refusals_last_until_they_end_or_are_a_day_old() -> None:
+    refusal = a_refusal()
+
+    def noted(at: float, value: Any = refusal, kind: ReadingKind = ReadingKind.REFUSAL) -> Reading:
+        return Reading(kind=kind, key="endpoint ep-1", at=at, value=asdict(value) if value else None)
+
+    day_ago = NOW - TIMING.refusal_kept
+    assert refusals_in([noted(day_ago + 1)], TIMING, NOW) == {"endpoint ep-1": refusal}
+    assert refusals_in([noted(day_ago)], TIMING, NOW) == {}
+    assert refusals_in([noted(NOW, None)], TIMING, NOW) == {}
+    assert refusals_in([noted(NOW, kind=ReadingKind.HEALTH)], TIMING, NOW) == {}

@@ -121,6 +121,12 @@ def test_queued_requests_of_another_system_delay_a_job_until_no_worker_may_start
     assert given_up(a_resync(over, queued=5)) == [late.name]
 
 
+def test_queued_requests_that_the_ledger_explains_do_not_hide_that_a_late_one_is_missing() -> None:
+    late, other = an_unknown(1, since=NOW - TIMING.boot_allowance), a_submission(2)
+    requests = {other.id: Request(id="r2", status=QUEUED)}
+    assert asked(a_resync(late, other, queued=1, running=5, requests=requests)) == 1
+
+
 # --- the breaker ---
 
 
@@ -131,6 +137,12 @@ def test_the_second_request_in_a_row_without_an_answer_counts_as_a_failure() -> 
     before = Streak(failures=2, first=NOW - 9, last=NOW + 1, reason="crashed")
     added = with_unanswered({"ep-1": before, "ep-2": before}, {"ep-1": (NOW, NOW + 5)})
     assert added == {"ep-1": Streak(failures=3, first=NOW - 9, last=NOW + 5, reason=NO_ANSWER), "ep-2": before}
+
+
+@pytest.mark.parametrize(("last", "reason"), [(NOW + 5, NO_ANSWER), (NOW + 6, "crashed")])
+def test_the_reason_of_failures_is_that_of_the_last_one(last: float, reason: str) -> None:
+    workers = Streak(failures=2, first=NOW - 9, last=last, reason="crashed")
+    assert with_unanswered({"ep-1": workers}, {"ep-1": (NOW, NOW + 5)})["ep-1"].reason == reason
 
 
 def test_an_endpoint_that_does_not_answer_is_tried_with_single_requests() -> None:
