@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.actions import Plan
+from bridge.core.actions import Plan, Skip, Withdrawal
 from bridge.core.evidence import SLOTS, Rounds, judge
 from bridge.core.model import JobStatus
 from bridge.core.plan import plan
@@ -103,7 +103,8 @@ def test_if_several_jobs_are_stuck_their_pool_is_tried_with_one_runner_at_a_time
     assert not plan(snapshot, NOW + TIMING.stuck_pool.first - 1).claims
     decided = plan(snapshot, NOW + TIMING.stuck_pool.first)
     assert names(decided) == ["runpod-1-1"]
-    assert why(decided, 2).startswith("GitHub gives no job to runners of route gpu: 3 jobs are stuck")
+    said = "GitHub gives no job to runners of route gpu: 3 jobs are stuck; one runner at a time is tried"
+    assert decided.skips == tuple(Skip(job_id=n, why=said, route="gpu") for n in (2, 3))
 
 
 def test_no_second_runner_is_tried_while_the_first_waits() -> None:
@@ -250,8 +251,51 @@ def test_an_idle_runner_makes_room_for_a_job_of_another_repository() -> None:
     snapshot = repositories(2, 1, max_workers=1)
     since = dict.fromkeys((1, 2, 3), NOW - HOUR)
     assert not plan(with_runners(snapshot, listening(1, 59.0), queued_since=since), NOW).withdrawals
-    decided = plan(with_runners(snapshot, listening(1, 61.0), queued_since=since), NOW)
-    assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-1-1", State.NO_JOB)]
+    listens = listening(1, 60.0)
+    assert plan(with_runners(snapshot, listens, queued_since=since), NOW).withdrawals == (
+        Withdrawal(
+            submission=listens,
+            to=State.NO_JOB,
+            runner_id=101,
+            detail="it listened, and GitHub gave it no job",
+        ),
+    )
+
+
+def test_each_blocked_job_of_another_repository_gets_the_place_of_one_idle_runner() -> None:
+    since = dict.fromkeys(range(1, 6), NOW - HOUR)
+    snapshot = repositories(2, 1, max_workers=2)
+    assert withdrawn(with_runners(snapshot, listening(1, 80.0), listening(2, 70.0), queued_since=since)) == [
+        "runpod-1-1"
+    ]
+    alone = repositories(1, 1, max_workers=1)
+    assert withdrawn(with_runners(alone, listening(1, 80.0), queued_since=since)) == ["runpod-1-1"]
+    own = repositories(2, max_workers=1)
+    assert withdrawn(with_runners(own, listening(1, 80.0), queued_since=since)) == []
+
+
+def test_idle_runners_of_two_full_routes_make_room_at_the_same_time() -> None:
+    since = dict.fromkeys(range(1, 5), NOW - HOUR)
+    gpu, cpu = ("runpod", "gpu"), ("runpod", "cpu")
+    jobs = (
+        a_job(1, repository="acme/0"),
+        a_job(2, repository="acme/1"),
+        a_job(3, repository="acme/0", labels=cpu),
+        a_job(4, repository="acme/1", labels=cpu),
+    )
+    snapshot = replace(
+        repositories(1, 1, max_workers=1),
+        jobs=jobs,
+        routes=(
+            a_route(labels=gpu, max_workers=1),
+            a_route(name="cpu", labels=cpu, endpoint="ep-2", max_workers=1),
+        ),
+    )
+    second = replace(listening(3, 80.0), pool=Pool("cpu", "repos/acme/0"), endpoint="ep-2")
+    assert withdrawn(with_runners(snapshot, listening(1, 80.0), second, queued_since=since)) == [
+        "runpod-1-1",
+        "runpod-3-1",
+    ]
 
 
 def test_an_idle_runner_makes_no_room_for_a_job_that_is_stuck_itself() -> None:
@@ -279,6 +323,13 @@ def test_of_several_runners_that_listen_and_get_no_job_one_is_kept() -> None:
     assert withdrawn(idlers(4, TIMING.quiet)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
     assert withdrawn(idlers(4, TIMING.quiet - 1)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
     assert withdrawn(idlers(4, TIMING.quiet - 10)) == []
+
+
+def test_idle_runners_of_several_pools_are_withdrawn_at_the_same_time() -> None:
+    snapshot = repositories(2, 2, max_workers=50)
+    since = dict.fromkeys(range(1, 5), NOW - HOUR)
+    runners = [listening(n, 200.0 + n, f"acme/{(n - 1) // 2}") for n in range(1, 5)]
+    assert withdrawn(with_runners(snapshot, *runners, queued_since=since)) == ["runpod-2-1", "runpod-4-1"]
 
 
 def test_a_runner_that_does_not_listen_is_not_withdrawn_for_being_idle() -> None:

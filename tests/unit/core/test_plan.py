@@ -229,7 +229,7 @@ def test_a_job_is_looked_up_again_before_it_gets_a_second_runner() -> None:
     history = {1: JobHistory(generation=1, attempts=1, last_claim=NOW - 90, last_end=NOW - 10)}
     stale = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW - 20})
     assert why(plan(stale, NOW), 1) == "its last runner ended, and GitHub has not been asked about the job since"
-    assert names(plan(replace(stale, seen_at={1: NOW}), NOW)) == ["runpod-1-2"]
+    assert names(plan(replace(stale, seen_at={1: NOW - 10}), NOW)) == ["runpod-1-2"]
 
 
 def test_a_submission_that_ended_after_the_resync_began_still_covers_its_job() -> None:

@@ -9,7 +9,7 @@ from bridge.core.breaker import NO_ANSWER, OPENS_AT, with_unanswered
 from bridge.core.model import EndpointHealth, Request, RequestStatus
 from bridge.core.plan import plan
 from bridge.core.snapshot import Snapshot
-from bridge.core.submissions import State, Streak
+from bridge.core.submissions import Pool, State, Streak
 from bridge.core.worker import Credentials
 from tests.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
@@ -46,6 +46,7 @@ MODES = pytest.mark.parametrize("mode", [Credentials.JIT, Credentials.REGISTRATI
 def test_a_request_that_its_endpoint_does_not_have_is_given_up_at_once(mode: Credentials) -> None:
     unknown = an_unknown(1, mode)
     assert given_up(a_resync(unknown)) == [unknown.name]
+    assert not asked(a_resync(unknown)), "it counts until GitHub has agreed"
 
 
 @MODES
@@ -92,6 +93,20 @@ def test_if_only_some_unanswered_requests_exist_the_others_are_replaced_and_none
     assert asked(snapshot) == 2
     capped = replace(snapshot, routes=(a_route(max_workers=3),))
     assert not asked(capped), "any of the three may exist"
+
+
+def test_each_endpoint_has_doubts_of_its_own() -> None:
+    cpu = {"pool": Pool("cpu", ORG), "endpoint": "ep-2"}
+    rows = (an_unknown(1), an_unknown(2), an_unknown(3, **cpu), an_unknown(4, **cpu))
+    labels = ("runpod", "cpu")
+    snapshot = replace(
+        a_resync(*rows, queued=1),
+        jobs=(a_job(1), a_job(2), a_job(3, labels=labels), a_job(4, labels=labels)),
+        routes=(a_route(), a_route(name="cpu", labels=labels, endpoint="ep-2")),
+        health={"ep-1": EndpointHealth(in_queue=1), "ep-2": EndpointHealth(in_queue=1)},
+        health_at={"ep-1": NOW, "ep-2": NOW},
+    )
+    assert asked(snapshot) == 2
 
 
 def test_a_replacement_is_not_withdrawn_while_the_doubt_lasts() -> None:
