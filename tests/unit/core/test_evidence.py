@@ -88,6 +88,7 @@ def test_evidence_ends_when_a_job_that_was_queued_meanwhile_ran_later() -> None:
 def test_a_job_is_given_up_a_day_after_its_first_claim() -> None:
     history = {1: JobHistory(generation=7, attempts=0, last_claim=NOW, last_end=NOW - 1, first_claim=DAY_AGO)}
     snapshot = stuck(1, history=history, seen_at={1: NOW})
+    assert plan(snapshot, NOW).given_up == (1,)
     assert (
         why(plan(snapshot, NOW))
         == "given up: 7 runners in a day did not get this job; fix the cause, then use `retry 1`"

@@ -434,7 +434,9 @@ def test_without_a_request_only_a_runner_that_starts_or_listens_counts(given: di
     online = given.pop("online", False)
     runner = replace(of(a_route(), "runpod-9-1", **given), online=online)
     snapshot = a_snapshot(jobs=(a_job(1),), runners={ORG: (runner,)}, health=requests())
-    assert len(plan(snapshot, NOW).claims) == 1 - is_supply
+    decided = plan(snapshot, NOW)
+    assert len(decided.claims) == 1 - is_supply
+    assert bool(decided.garbage) == (runner.online and not is_supply), "its lease has ended"
 
 
 def test_a_busy_runner_counts_after_its_lease_and_beside_a_newer_idle_one() -> None:
