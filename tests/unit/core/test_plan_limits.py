@@ -422,17 +422,18 @@ def test_a_request_belongs_to_the_newest_registration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "is_supply"),
+    ("asked", "online", "is_supply"),
     [
-        ({"asked": NOW - TIMING.boot_allowance + 1}, True),  # its worker may be starting
-        ({"asked": NOW - TIMING.boot_allowance}, False),
-        ({"asked": NOW - 1000, "online": True}, True),
-        ({"asked": NOW - a_route().lease, "online": True}, False),
+        (NOW - TIMING.boot_allowance + 1, False, True),  # its worker may be starting
+        (NOW - TIMING.boot_allowance, False, False),
+        (NOW - 1000, True, True),
+        (NOW - a_route().lease, True, False),
     ],
 )
-def test_without_a_request_only_a_runner_that_starts_or_listens_counts(given: dict[str, Any], is_supply: bool) -> None:
-    online = given.pop("online", False)
-    runner = replace(of(a_route(), "runpod-9-1", **given), online=online)
+def test_without_a_request_only_a_runner_that_starts_or_listens_counts(
+    asked: float, online: bool, is_supply: bool
+) -> None:
+    runner = replace(of(a_route(), "runpod-9-1", asked=asked), online=online)
     snapshot = a_snapshot(jobs=(a_job(1),), runners={ORG: (runner,)}, health=requests())
     decided = plan(snapshot, NOW)
     assert len(decided.claims) == 1 - is_supply
