@@ -60,9 +60,7 @@ class Driver:
         await self._github.learn_time()
         self._ledger = LedgerPort(self._store(), self.clock)
         timing = LoopTiming(clock=self.clock)
-        self._service = Loop(
-            self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, timing=timing
-        )
+        self._service = Loop(self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, timing=timing)
         if self.facts.webhooks:
             self._world.github.subscribers.append(self._hear)
         await self._service.run(asyncio.Event())

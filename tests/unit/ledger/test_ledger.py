@@ -306,7 +306,7 @@ def test_a_directory_in_place_of_the_ledger_keeps_its_mode(tmp_path: Path) -> No
     [
         ("garbage", "not a database URL; give sqlite:///PATH or "),
         ("postgresql://bridge:secret/db", "not a database URL; "),
-        ("postgresql://bridge:p@secret@host/db", "one @ too many; "),
+        ("postgresql://bridge:p@secret@host/db", "more than one @; "),
         ("postgresql://bridge@host/db?port=secret", "not a database URL; "),
         ("sqlite:///ledger\nsecret", "not a database URL; "),
         ("sqlite:///ledger%00secret", "not a database URL; "),
