@@ -31,9 +31,9 @@ types: $(VENV)/.dev
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-# SEED=n replays one seed.
+# SEED=n replays one seed. One test may take an hour, since it tries much more than in make test.
 faults: $(VENV)/.dev
-	FAULTS=full $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/controller/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
+	FAULTS=full $(BIN)/python -m pytest --timeout 3600 --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/controller/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench

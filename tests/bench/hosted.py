@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 import structlog
 
 from bridge.controller.reconcile import Reconciler
-from bridge.core.model import EndpointHealth, Event, Request, RequestStatus
+from bridge.core.model import Cancellation, EndpointHealth, Event, Request, RequestStatus
 from bridge.core.scope import Route, Scope
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import WorkerInput
@@ -35,9 +36,9 @@ from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
-from tests.github import GPU, a_run, a_spec, an_app
 from tests.simulation.loop import START, VirtualLoop, run
-from tests.values import a_route
+from tests.support.github import GPU, a_run, a_spec, an_app
+from tests.support.values import a_route
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ def hosted() -> Iterator[dict[str, Any]]:
     for source in ("webhook", "log", "scan"):
         random.seed(0)
         with structlog.testing.capture_logs():
-            measured = run(lambda loop, source=source: _hour(loop, source))
+            measured = run(partial(_hour, source=source))
         yield measured
 
 
@@ -217,8 +218,8 @@ class _World:
             self.state.complete(runner, job.id, "Succeeded", {}, "")
         self._requests[name] = RequestStatus.COMPLETED
 
-    async def cancel(self, endpoint: str, request_id: str) -> None:
-        self._requests[request_id] = RequestStatus.CANCELLED
+    async def cancel(self, cancellation: Cancellation) -> None:
+        self._requests[cancellation.request_id] = RequestStatus.CANCELLED
 
     async def status(self, endpoint: str, request_id: str) -> Request:
         status = self._requests[request_id]
@@ -280,7 +281,7 @@ class _Bridge:
             world,
             self._ledger,
             DeliveryLog(auth),
-            clock=clock,  # type: ignore[arg-type]
+            clock=clock,
         )
         self._acting: set[asyncio.Task[Any]] = set()
 

@@ -16,7 +16,7 @@ from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import PAGES, DeliveryLog
 from bridge.github.timing import GitHubTiming
 from bridge.github.transport import http_client
-from tests.github import a_github, a_run, a_spec, an_app
+from tests.support.github import a_github, a_run, a_spec, an_app
 
 NOWHERE = "http://127.0.0.1:9/webhook"
 
@@ -130,13 +130,15 @@ def test_a_log_with_too_many_new_deliveries_is_an_error_of_its_own() -> None:
 
 
 def test_a_rate_limit_of_the_log_does_not_prevent_a_new_token() -> None:
-    limit = {"status": 403, "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)}}
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)}
 
     async def main() -> None:
         async with github_emulator(a_github(), an_app(webhook_url=NOWHERE)) as emulator, http_client() as http:
             auth = an_auth(emulator, http)
             log = DeliveryLog(auth)
-            emulator.faults.add(Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, **limit))
+            emulator.faults.add(
+                Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, status=403, headers=headers)
+            )
             for _ in range(2):
                 with pytest.raises(RateLimited):
                     await log.since(0.0)

@@ -35,8 +35,8 @@ from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
 from bridge.github.timing import GitHubTiming
 from bridge.github.transport import MOST_REDIRECTS, http_client
-from tests.github import GPU, a_github, a_run, a_spec, an_app
-from tests.services import free_port
+from tests.support.github import GPU, a_github, a_run, a_spec, an_app
+from tests.support.service import free_port
 
 Drive = Callable[[GitHubEmulator, GitHub], Awaitable[None]]
 TOKENS = r"/access_tokens$"
@@ -239,7 +239,7 @@ def test_a_jit_runner_is_registered_listed_and_deleted() -> None:
         assert made.encoded not in repr(made)
         (runner,) = await github.runners("orgs/acme")
         assert (runner.id, runner.name, runner.online, runner.busy) == (made.runner_id, "r-1", False, False)
-        gone = {"target": "orgs/acme", "runner_id": made.runner_id}
+        gone: dict[str, Any] = {"target": "orgs/acme", "runner_id": made.runner_id}
         assert await github.delete_runner("orgs/acme", made.runner_id) == Deleted(**gone)
         assert await github.delete_runner("orgs/acme", made.runner_id) == Absent(**gone), (
             "this is no proof that it had no job"
@@ -420,8 +420,8 @@ def test_no_call_is_made_before_the_time_that_a_rate_limit_states(
 ) -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         given = {name: value.format(in_half_an_hour=int(time.time()) + 1800) for name, value in headers.items()}
-        limit = {"kind": FaultKind.ERROR, "status": 403, "headers": given, "body": body}
-        emulator.faults.add(Fault(method="GET", path="/actions/runners", **limit))  # type: ignore[arg-type]
+        limit: dict[str, Any] = {"kind": FaultKind.ERROR, "status": 403, "headers": given, "body": body}
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", **limit))
         with pytest.raises(RateLimited) as first:
             await github.runners("orgs/acme")
         assert first.value.retry_at == pytest.approx(until(time.time()), abs=2)
@@ -438,12 +438,12 @@ def test_a_rate_limit_that_many_calls_reach_together_counts_once() -> None:
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
-        limit = {
+        limit: dict[str, Any] = {
             "kind": FaultKind.ERROR,
             "status": 403,
             "body": '{"message": "You have exceeded a secondary rate limit."}',
         }
-        emulator.faults.add(Fault(method="POST", path="generate-jitconfig", times=12, **limit))  # type: ignore[arg-type]
+        emulator.faults.add(Fault(method="POST", path="generate-jitconfig", times=12, **limit))
         registrations = (
             github.generate_jit_config("orgs/acme", name=f"runpod-{n}-1", labels=["gpu"], group_id=1) for n in range(12)
         )
@@ -801,8 +801,8 @@ def test_a_wrong_clock_is_corrected(minutes: int) -> None:
 
 def test_a_new_token_that_github_rejects_at_first_is_tried_again_and_not_replaced() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
-        lag = {"kind": FaultKind.ERROR, "status": 401, "body": '{"message": "Bad credentials"}'}
-        emulator.faults.add(Fault(method="GET", path="/actions/runners", times=2, **lag))  # type: ignore[arg-type]
+        lag: dict[str, Any] = {"kind": FaultKind.ERROR, "status": 401, "body": '{"message": "Bad credentials"}'}
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", times=2, **lag))
         assert await github.runners("orgs/acme") == ()
         assert emulator.calls["POST /app/installations/{id}/access_tokens"] == 1
 
@@ -881,8 +881,8 @@ def test_an_app_that_is_installed_again_is_found() -> None:
 
 
 def test_a_rejection_without_a_readable_date_is_an_error_without_a_crash() -> None:
-    about = {"headers": {"date": "today"}, "body": '{"message": "\'exp\' is too far in the future"}'}
-    refused = Fault(method="GET", path="/installation$", kind=FaultKind.ERROR, status=401, **about)  # type: ignore[arg-type]
+    about: dict[str, Any] = {"headers": {"date": "today"}, "body": '{"message": "\'exp\' is too far in the future"}'}
+    refused = Fault(method="GET", path="/installation$", kind=FaultKind.ERROR, status=401, **about)
     assert isinstance(failing(read_runners, refused), AuthError)
 
 

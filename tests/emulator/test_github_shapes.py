@@ -20,7 +20,7 @@ from bridge.emulator.github.model import ADVANCE
 from bridge.emulator.github.state import GitHubState
 from bridge.emulator.jobs import Gate
 from tests.emulator.test_github_emulator import client
-from tests.github import GPU, a_github, a_run, a_spec, an_app
+from tests.support.github import GPU, a_github, a_run, a_spec, an_app
 
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 APP = ("app", "app/hook/config", "app/hook/deliveries", "orgs/acme/installation")
@@ -73,7 +73,12 @@ def test_every_url_and_address_is_one() -> None:
             emulator.webhooks.workflow_job("queued", job)
             installation = AppInstallationAuthStrategy(app.client_id, app.pem, app.installation_id)
             base = "repos/acme/web/actions"
-            paths = ("installation/repositories", "orgs/acme/repos", f"{base}/runs", f"{base}/runs/{run.id}")
+            paths: tuple[str, ...] = (
+                "installation/repositories",
+                "orgs/acme/repos",
+                f"{base}/runs",
+                f"{base}/runs/{run.id}",
+            )
             paths += (f"{base}/runs/{run.id}/jobs", f"{base}/jobs/{job.id}", "orgs/acme/actions/runner-groups")
             async with client(installation, emulator) as github:
                 for path in paths:

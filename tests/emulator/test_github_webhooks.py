@@ -21,7 +21,7 @@ from bridge.emulator.github.state import Job
 from bridge.emulator.jobs import Gate
 from bridge.emulator.serving import serving
 from tests.emulator.test_github_emulator import Clock, client, driven
-from tests.github import a_github, a_run, a_spec, an_app
+from tests.support.github import a_github, a_run, a_spec, an_app
 
 
 @dataclass

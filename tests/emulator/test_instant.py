@@ -11,8 +11,8 @@ import pytest
 from bridge.emulator.github.state import GitHubState, Job, Limits, Runner, jit_config
 from bridge.emulator.runpod import EndpointConfig, RunPodState
 from bridge.emulator.runpod.state import Request
-from tests.github import GPU, a_github, a_run
-from tests.instant import Fate, working
+from tests.support.github import GPU, a_github, a_run
+from tests.support.instant import Fate, instant_workers
 
 PATIENCE = 0.2
 """s until GitHub gives up a silent runner."""
@@ -53,7 +53,7 @@ def played(
     both = Both(github, RunPodState({"ep": EndpointConfig(workers_max=max_, redeliver=redeliver)}))
 
     async def main() -> None:
-        async with working(both.github, both.runpod, **given):
+        async with instant_workers(both.github, both.runpod, **given):
             await drive(both)
 
     asyncio.run(main())
@@ -179,7 +179,12 @@ def test_a_worker_that_dies_during_its_job_fails_it() -> None:
         assert (job.status, job.executions) == ("in_progress", ["first"])
         assert runner.session, "GitHub does not know yet"
         both.jit("second")
-        await until(lambda: job.status == "completed" or both.github.tick())
+
+        def failed() -> bool:
+            both.github.tick()
+            return job.status == "completed"
+
+        await until(failed)
         assert (job.conclusion, job.executions) == ("failure", ["first"])
         assert (runner.session, runner.job) == (None, None)
 

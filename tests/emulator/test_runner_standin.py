@@ -12,8 +12,8 @@ import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runner import install
-from tests.background import until
-from tests.runners import TIME, Installed, installed
+from tests.support.background import until
+from tests.support.runners import TIME, Installed, installed
 
 FILES = (".runner", ".credentials", ".credentials_rsaparams")
 

@@ -7,15 +7,16 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github.state import Job, Runner
 from bridge.emulator.workflows import runs_of
-from tests.background import until
-from tests.github import a_run
-from tests.runners import TIME, Installed, a_job, installed
+from tests.support.background import until
+from tests.support.github import a_run
+from tests.support.runners import TIME, Installed, a_job_of_steps, installed
 
 CHECKOUT = {"uses": "actions/checkout@v4"}
 
@@ -51,10 +52,10 @@ def git(path: Path, *arguments: str) -> str:
     return subprocess.run(["git", "-C", path, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def of_commit(standin: Installed, workspace: Path, *steps: object, **job: object) -> Job:
+def of_commit(standin: Installed, workspace: Path, *steps: object, **job: Any) -> Job:
     """Queue a job of the workspace's commit."""
     sha = git(workspace, "rev-parse", "HEAD").strip()
-    run = standin.github.state.add_run("acme/web", replace(a_run(a_job(*steps, **job)), sha=sha), workspace)
+    run = standin.github.state.add_run("acme/web", replace(a_run(a_job_of_steps(*steps, **job)), sha=sha), workspace)
     return run.jobs["build"]
 
 
@@ -331,7 +332,7 @@ def test_a_cancelled_job_is_ended_with_all_its_processes(standin: Installed, tmp
 
 def test_a_job_that_takes_longer_than_it_may_is_cancelled(standin: Installed) -> None:
     _, jit = standin.mint()
-    spec = replace(a_job("sleep 64"), timeout=0.01)
+    spec = replace(a_job_of_steps("sleep 64"), timeout=0.01)
     (job,) = standin.github.state.add_run("acme/web", a_run(spec)).jobs.values()
     done = standin.listen(**jit)
     assert (done.returncode, job.conclusion) == (0, "cancelled")

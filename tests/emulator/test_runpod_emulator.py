@@ -20,7 +20,7 @@ from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from bridge.emulator.runpod.state import Refused
 from bridge.emulator.serving import serving
-from tests.background import served, until
+from tests.support.background import served, until
 
 WORKER = textwrap.dedent(
     """
@@ -87,6 +87,7 @@ def test_the_sdks_client_meets_runpods_refusals() -> None:
             endpoint.rp_client.get("ep/status/unknown")
         with pytest.raises(requests.HTTPError) as refused:
             endpoint.purge_queue()
+        assert refused.value.response is not None
         assert refused.value.response.status_code == 501
         emulator.faults.add(Fault(method="POST", path="/run$", kind=FaultKind.DROP))
         endpoint.rp_client.rp_session.mount("http://", requests.adapters.HTTPAdapter(max_retries=0))
@@ -204,6 +205,7 @@ def test_status_may_be_late_or_404_while_a_request_runs() -> None:
         state.take(worker.id)
         with pytest.raises(requests.HTTPError) as hidden:
             job.status()
+        assert hidden.value.response is not None
         assert hidden.value.response.status_code == 404
         assert endpoint.health()["jobs"]["inProgress"] == 1, "health goes on counting it"
         config.hides, config.status_lag = frozenset(), 60.0

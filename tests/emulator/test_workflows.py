@@ -131,7 +131,9 @@ def test_a_commit_without_a_branch_has_runs_too(commit: Commit) -> None:
     git(root, "checkout", "--quiet", "--detach")
     (run,) = runs_of(root)
     assert run.branch == "detached"
-    assert the_job(root).message({})["ref"] == "refs/heads/detached"  # type: ignore[index]
+    message = the_job(root).message({})
+    assert message is not None
+    assert message["ref"] == "refs/heads/detached"
 
 
 def test_a_folder_of_a_repository_stands_for_the_repository(commit: Commit, tmp_path: Path) -> None:
@@ -445,7 +447,12 @@ def test_a_condition_looks_at_all_that_came_before(
 
 def test_a_condition_is_evaluated_once_for_a_whole_matrix(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", lambda condition, *_: not asked.append(condition))
+
+    def holds(condition: object, *_: object) -> bool:
+        asked.append(condition)
+        return True
+
+    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", holds)
     matrix = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
     root = commit(ci={"a": {**matrix, "if": "one"}, "b": {**matrix, "needs": "a", "if": "two"}})
     jobs = jobs_of(root)

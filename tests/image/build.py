@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from bridge.emulator import runner
 from bridge.emulator.act import find_act
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 RUNNER_FOLDER = Path("/actions-runner")
 HANDED_IN = Path("/run/image-check")
 """Where a build sees what the check hands in; mounted for its duration, so that nothing of it is in the image."""
@@ -50,7 +51,7 @@ class Image:
     """
 
     reference: str
-    config: dict[str, object]
+    config: dict[str, Any]
     size: int
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.build import ROOT, Image, Release, Store
+from tests.image.build import Image, Release, Store
+from tests.support import ROOT
 
 LARGEST = 1.2e9
 """Bytes unpacked, without CUDA and with the runner's stand-in."""

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from bridge.emulator.runpod.state import Request
-from tests.background import until
 from tests.image.build import Image, Store
-from tests.image.container import RUNNER_UID, Endpoint, serving
+from tests.image.container import RUNNER_UID, Endpoint, running_endpoint
+from tests.support.background import until
 
 TELL = 'echo "I am $(id -u) in groups $(id -G) at $HOME, umask $(umask)"'
 
 
 def test_a_job_runs_as_the_runner_to_its_end(store: Store, cpu: Image, tmp_path: Path) -> None:
-    with serving(store, cpu, tmp_path, RUNPOD_DC_ID="EU-1") as endpoint:
+    with running_endpoint(store, cpu, tmp_path, RUNPOD_DC_ID="EU-1") as endpoint:
         job = endpoint.queue(TELL, "sudo id -u", "git --version; jq --version; cc --version; unzip -v | head -1")
         request = endpoint.ended(endpoint.submit("r-1"))
         assert request.status == "COMPLETED", endpoint.log
@@ -49,7 +49,7 @@ def test_the_second_request_sees_nothing_of_the_first(store: Store, cpu: Image, 
         "diff ~/.bashrc /etc/skel/.bashrc && ls -A ~ | wc -l",
         "! pgrep -x sleep",
     )
-    with serving(store, cpu, tmp_path) as endpoint:
+    with running_endpoint(store, cpu, tmp_path) as endpoint:
         first = endpoint.queue(*litter, name="first")
         assert endpoint.ended(endpoint.submit("r-1")).output["result"] == "Succeeded", first.log
         assert "out of reach" in first.log.splitlines()
@@ -64,7 +64,7 @@ def test_the_second_request_sees_nothing_of_the_first(store: Store, cpu: Image, 
 @pytest.fixture
 def busy(store: Store, cpu: Image, tmp_path: Path) -> Iterator[Endpoint]:
     """An endpoint whose worker runs a job that does not end by itself and does not mind signals."""
-    with serving(store, cpu, tmp_path) as endpoint:
+    with running_endpoint(store, cpu, tmp_path) as endpoint:
         job = endpoint.queue("trap '' INT TERM; setsid --fork sleep 1001; while :; do sleep 1000; done")
         endpoint.submit("r-1", job_timeout=3600)
         endpoint.running(job)
@@ -72,7 +72,7 @@ def busy(store: Store, cpu: Image, tmp_path: Path) -> Iterator[Endpoint]:
 
 
 def the_request(endpoint: Endpoint) -> Request:
-    (request,) = endpoint.cloud.runpod.state.requests.values()
+    (request,) = endpoint.emulators.runpod.state.requests.values()
     return request
 
 
@@ -89,7 +89,7 @@ def test_a_container_that_is_stopped_during_a_job_answers_and_ends_all(busy: End
 def test_a_cancelled_request_ends_its_job_and_the_worker(busy: Endpoint) -> None:
     request = the_request(busy)
     until(lambda: request.output == {"state": "running", "runner_name": "r-1", "job": "build"})
-    busy.cloud.runpod.state.cancel("ep-1", request.id)
+    busy.emulators.runpod.state.cancel("ep-1", request.id)
     until(lambda: busy.processes() == [], seconds=40)
     assert request.status == "CANCELLED"
     assert busy.events()[-1]["event"] == "stopped"
@@ -97,7 +97,7 @@ def test_a_cancelled_request_ends_its_job_and_the_worker(busy: Endpoint) -> None
 
 
 def test_a_stuck_runner_is_ended_at_the_jobs_limit(store: Store, cpu: Image, tmp_path: Path) -> None:
-    with serving(store, cpu, tmp_path, RUNNER_DIAG_DIR="/var/diag") as endpoint:
+    with running_endpoint(store, cpu, tmp_path, RUNNER_DIAG_DIR="/var/diag") as endpoint:
         job = endpoint.queue("sleep 1000")
         request = endpoint.submit("r-1", job_timeout=10)
         endpoint.running(job)

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from tests.background import until
 from tests.image.build import Image, Store
-from tests.image.container import RUNNER_UID, Endpoint, serving
+from tests.image.container import RUNNER_UID, Endpoint, running_endpoint
+from tests.support.background import until
 
 PLANTED = {"RUNPOD_SECRET_token": "PLANTED-in-the-endpoint", "HF_TOKEN": "PLANTED-for-somebody-else"}
 HOSTILE = base64.b64encode(Path(__file__).with_name("hostile.py").read_bytes()).decode()
@@ -19,7 +19,7 @@ HOSTILE = base64.b64encode(Path(__file__).with_name("hostile.py").read_bytes()).
 
 def attacked(endpoint: Endpoint, prefix: str = "") -> tuple[dict[str, Any], str, list[psutil.Process]]:
     """What a hostile job found, the worker's key, and the processes of the worker while the job ran."""
-    ports = [str(urlsplit(url).port) for url in (endpoint.cloud.runpod.url, endpoint.cloud.github.url)]
+    ports = [str(urlsplit(url).port) for url in (endpoint.emulators.runpod.url, endpoint.emulators.github.url)]
     attack = f"echo {HOSTILE} | base64 --decode > h.py; {prefix}python3 h.py {' '.join(ports)} > found.json"
     job = endpoint.queue(f"{attack}; while [ ! -e /tmp/seen ]; do sleep 0.1; done; cat found.json")
     request = endpoint.submit("r-1")
@@ -36,7 +36,7 @@ def attacked(endpoint: Endpoint, prefix: str = "") -> tuple[dict[str, Any], str,
 
 def test_without_sudo_a_hostile_job_finds_nothing_but_its_own(store: Store, strict: Image, tmp_path: Path) -> None:
     key = {"GITHUB_APP_PRIVATE_KEY": "PLANTED-key-of-the-app", "GITHUB_PAT": "PLANTED-pat"}
-    with serving(store, strict, tmp_path, **PLANTED, **key) as endpoint:
+    with running_endpoint(store, strict, tmp_path, **PLANTED, **key) as endpoint:
         found, worker_key, workers = attacked(endpoint)
     processes = found["processes"]
     others = [process for process in processes.values() if process["uid"] != RUNNER_UID]
@@ -53,20 +53,20 @@ def test_without_sudo_a_hostile_job_finds_nothing_but_its_own(store: Store, stri
 
 
 def test_with_sudo_a_job_reads_the_workers_environment_as_documented(store: Store, cpu: Image, tmp_path: Path) -> None:
-    with serving(store, cpu, tmp_path, **PLANTED) as endpoint:
+    with running_endpoint(store, cpu, tmp_path, **PLANTED) as endpoint:
         found, worker_key, _ = attacked(endpoint, prefix="sudo ")
     assert worker_key in json.dumps(found)
 
 
 def test_with_sudo_a_worker_with_a_github_key_runs_no_job(store: Store, cpu: Image, tmp_path: Path) -> None:
-    with serving(store, cpu, tmp_path, GITHUB_PAT="ghp_planted") as endpoint:
+    with running_endpoint(store, cpu, tmp_path, GITHUB_PAT="ghp_planted") as endpoint:
         request = endpoint.ended(endpoint.submit("r-1"))
     assert request.error is not None
     assert request.error.startswith("configuration_failed: GITHUB_PAT: any job could read it")
 
 
 def test_a_runner_may_be_root_when_that_is_asked_for(store: Store, cpu: Image, tmp_path: Path) -> None:
-    with serving(store, cpu, tmp_path, RUNNER_ALLOW_RUNASROOT="1") as endpoint:
+    with running_endpoint(store, cpu, tmp_path, RUNNER_ALLOW_RUNASROOT="1") as endpoint:
         job = endpoint.queue("echo I am $(id -un)")
         assert endpoint.ended(endpoint.submit("r-1")).output["result"] == "Succeeded", job.log
     assert "I am root" in job.log.splitlines()
@@ -83,7 +83,7 @@ def test_a_runner_may_be_root_when_that_is_asked_for(store: Store, cpu: Image, t
 def test_an_unfit_worker_says_why_and_takes_no_request(
     store: Store, cpu: Image, tmp_path: Path, variables: dict[str, str], why: str
 ) -> None:
-    with serving(store, cpu, tmp_path, **variables) as endpoint:
+    with running_endpoint(store, cpu, tmp_path, **variables) as endpoint:
         request = endpoint.submit("r-1")
         until(lambda: why in endpoint.log)
         assert request.workers == []

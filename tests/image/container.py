@@ -17,11 +17,11 @@ import psutil
 from bridge.emulator.github.state import Job, jit_config
 from bridge.emulator.runpod import WorkerImage
 from bridge.emulator.runpod.state import TERMINAL, Request
-from tests.background import until
-from tests.cloud import Cloud, cloud
-from tests.github import GPU, a_run
 from tests.image.build import Image, Store
-from tests.runners import a_job
+from tests.support.background import until
+from tests.support.emulators import Emulators, emulators
+from tests.support.github import GPU, a_run
+from tests.support.runners import a_job_of_steps
 
 ENTER = Path(__file__).with_name("enter.py")
 RUNNER_UID = 1001
@@ -33,24 +33,24 @@ class Endpoint:
 
     Args:
         root: that file system.
-        cloud: both emulators.
+        emulators: both emulators.
     """
 
     root: Path
-    cloud: Cloud
+    emulators: Emulators
 
     def queue(self, *steps: Any, name: str = "build") -> Job:
         """Queue a workflow job at GitHub."""
-        spec = a_job(*steps, name=name)
-        return self.cloud.github.state.add_run("acme/web", a_run(spec)).jobs[spec.key]
+        spec = a_job_of_steps(*steps, name=name)
+        return self.emulators.github.state.add_run("acme/web", a_run(spec)).jobs[spec.key]
 
     def submit(self, name: str, **given: Any) -> Request:
         """Ask for a runner."""
-        runner = self.cloud.github.state.add_runner("orgs/acme", name, GPU)
-        secret = {"mode": "jit", "jit_config": jit_config(runner, self.cloud.github.url)}
+        runner = self.emulators.github.state.add_runner("orgs/acme", name, GPU)
+        secret = {"mode": "jit", "jit_config": jit_config(runner, self.emulators.github.url)}
         given = {"submission": f"submission-{name}", "runner_name": name, "idle_timeout": 30, **secret, **given}
         policy = {"executionTimeout": 600_000, "ttl": 900_000}
-        return self.cloud.runpod.state.submit("ep-1", {"input": given, "policy": policy})
+        return self.emulators.runpod.state.submit("ep-1", {"input": given, "policy": policy})
 
     def ended(self, request: Request, seconds: float = 90.0) -> Request:
         """Wait for a request's end."""
@@ -85,7 +85,7 @@ class Endpoint:
     @property
     def log(self) -> str:
         """What its workers wrote."""
-        return self.cloud.runpod.scaler.logs()
+        return self.emulators.runpod.scaler.logs()
 
     def events(self) -> list[dict[str, Any]]:
         """The JSON lines among it."""
@@ -111,7 +111,7 @@ def _root_of(process: psutil.Process) -> str:
 
 
 @contextmanager
-def serving(store: Store, image: Image, home: Path, **variables: str) -> Iterator[Endpoint]:
+def running_endpoint(store: Store, image: Image, home: Path, **variables: str) -> Iterator[Endpoint]:
     """An endpoint of `image` with these variables; afterwards nothing of it runs."""
     config: dict[str, Any] = image.config
     argv = [*config["Entrypoint"], *config["Cmd"]]
@@ -125,6 +125,6 @@ def serving(store: Store, image: Image, home: Path, **variables: str) -> Iterato
         def worker(github: Any) -> WorkerImage:
             return WorkerImage(command=command, environment={"GITHUB_API_URL": github.api_url, **variables})
 
-        with cloud(home / "state", image=worker, workers_max=1) as made:
+        with emulators(home / "state", image=worker, workers_max=1) as made:
             yield (endpoint := Endpoint(root, made))
         assert endpoint.processes() == []

@@ -14,13 +14,13 @@ from unittest.mock import patch
 from tests.simulation.loop import START
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 
 class _Log:
     """Stands for structlog: silent, but an unexpected error that the bridge logs fails the simulation."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "Simulation") -> None:
         self._world = world
 
     def exception(self, event: str, **values: Any) -> None:
@@ -35,7 +35,7 @@ class _Log:
 
 
 @contextmanager
-def isolated(world: "World") -> Iterator[None]:
+def isolated(world: "Simulation") -> Iterator[None]:
     """While it lasts, the bridge's modules have the world's time and nothing of this machine's."""
     numbers = count(1)
     fake_time = SimpleNamespace(

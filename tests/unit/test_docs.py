@@ -9,7 +9,7 @@ import pytest
 
 from bridge.config.settings import Environment, RouteTable
 from bridge.service.metrics import Metrics
-from tests.cloud import ROOT
+from tests.support import ROOT
 
 DOCS = ROOT / "docs"
 REASONS = ("demand", "allocation", "evidence", "refusals", "routing")

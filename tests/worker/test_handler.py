@@ -17,10 +17,10 @@ import pytest
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator
 from bridge.emulator.github.state import Job
-from runner_image import handler, process, session
+from runner_image import handler, process, registration, session
 from runner_image.registration import Deletion
-from tests.background import until
-from tests.runners import Installed, installed
+from tests.support.background import until
+from tests.support.runners import Installed, installed
 
 PAT = "ghp_thepersonaltoken"
 LABELS = ["self-hosted", "linux", "x64", "runpod", "gpu"]
@@ -434,7 +434,7 @@ def test_a_runner_that_says_nothing_at_all_has_not_reached_github(worker: Worker
 
 
 def test_the_limits_of_a_worker_that_never_reaches_github_end_within_a_minute() -> None:
-    assert session.CONNECT_LIMIT + session.DELETION_LIMIT < 60
+    assert registration.CONNECT_LIMIT + session.DELETION_LIMIT < 60
 
 
 @pytest.mark.parametrize("back", [True, False])

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 DOCKERFILE = (ROOT / "runner_image" / "Dockerfile").read_text()
 PACKAGES = {"jwt": "PyJWT"}
 """Names of modules whose package is called otherwise."""

@@ -12,7 +12,7 @@ import pytest
 
 from runner_image import process
 from runner_image.process import Process, adopt_orphans
-from tests.background import until
+from tests.support.background import until
 
 MARK = f"86399.{os.getpid()}"  # s; long, and easy to find among the machine's processes
 

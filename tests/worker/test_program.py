@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 import runner_image
-from tests.runners import Installed, installed
+from tests.support.runners import Installed, installed
 
 HANDLER = Path(runner_image.__file__).with_name("handler.py")
 

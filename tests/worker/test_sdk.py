@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.background import until
+from tests.support.background import until
 
 SHORT_ANSWER = "from runner_image import handler; handler.ANSWER_LIMIT = 1.0; handler.main()"
 
@@ -110,7 +110,7 @@ def test_a_worker_whose_polls_are_refused_asks_a_few_times_and_then_slowly(tmp_p
 
 def test_nothing_is_left_of_a_worker_that_cannot_deliver_its_answer(tmp_path: Path) -> None:
     """Told to stop, it leaves by itself, and the SDK's ping process with it."""
-    given = {"id": "req-1", "input": {"jit_config": "e30=", "runner_name": "r-1"}}
+    given: dict[str, object] = {"id": "req-1", "input": {"jit_config": "e30=", "runner_name": "r-1"}}
     with worker(tmp_path, given) as (process, _):
         started = psutil.Process(process.pid)
         until(lambda: len(started.children()) == 2)  # the ping process and the Listener

@@ -141,7 +141,7 @@ def test_the_file_gives_routes_and_the_environment_wins(monkeypatch: pytest.Monk
 def test_what_is_missing_or_contradicts_is_named(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], line: str
 ) -> None:
-    assert refused(monkeypatch, **variables) == line
+    assert refused(monkeypatch, None, **variables) == line
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_what_is_missing_or_contradicts_is_named(
 def test_an_impossible_value_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], key: str
 ) -> None:
-    assert refused(monkeypatch, **variables).startswith(key)
+    assert refused(monkeypatch, None, **variables).startswith(key)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,8 @@ def test_what_a_value_must_be_is_said_in_words(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str, wanted: str
 ) -> None:
     assert (
-        refused(monkeypatch, **{key: value}).removeprefix(f"{key}.0:").removeprefix(f"{key}:") == f" must be {wanted}"
+        refused(monkeypatch, None, **{key: value}).removeprefix(f"{key}.0:").removeprefix(f"{key}:")
+        == f" must be {wanted}"
     )
 
 
@@ -202,7 +203,7 @@ def test_what_a_value_must_be_is_said_in_words(
     ],
 )
 def test_an_address_that_leads_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, key: str, address: str) -> None:
-    assert refused(monkeypatch, **{key: address}) == f"{key}: must be an address such as https://HOST/PATH"
+    assert refused(monkeypatch, None, **{key: address}) == f"{key}: must be an address such as https://HOST/PATH"
 
 
 @pytest.mark.parametrize("address", ["http://[::1]:8080/api/v3", "https://api.runpod.ai/v2", "http://localhost:1"])
@@ -261,14 +262,14 @@ OTHERS = {
 
 @pytest.mark.parametrize("key", SECRETS)
 def test_a_blank_secret_is_missing(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    assert refused(monkeypatch, **OTHERS.get(key, {}), **{key: " \n"}).startswith(SECRETS[key])
+    assert refused(monkeypatch, None, **OTHERS.get(key, {}), **{key: " \n"}).startswith(SECRETS[key])
 
 
 @pytest.mark.parametrize("key", [*SECRETS, "GITHUB_WEBHOOK_SECRET"])
 def test_what_surrounds_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     others = {"BRIDGE_CALLBACK_KEY": "k" * 16, "BRIDGE_PUBLIC_URL": "https://bridge"} | OTHERS.get(key, {})
     value = "Iv23liExample123" if key == "GITHUB_APP_CLIENT_ID" else "s" * 16
-    config = loaded(monkeypatch, **others | {key: f" {value}\n"})
+    config = loaded(monkeypatch, None, **others | {key: f" {value}\n"})
     assert f"'{value}'" in str([getattr(config.github, "issuer", ""), *config.secrets()])
 
 
@@ -277,7 +278,7 @@ def test_what_surrounds_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatc
 def test_a_secret_that_no_header_can_carry_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str
 ) -> None:
-    line = refused(monkeypatch, **{key: value})
+    line = refused(monkeypatch, None, **{key: value})
     assert line.startswith(f"{key}: must be printable")
     assert "ret" not in line
 
@@ -317,7 +318,7 @@ GITHUB_TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
 def test_a_key_in_another_setting_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str
 ) -> None:
-    line = refused(monkeypatch, **{key: value})
+    line = refused(monkeypatch, None, **{key: value})
     assert line.startswith(key)
     assert value not in line
 
@@ -336,7 +337,7 @@ def test_a_key_in_another_setting_is_refused_and_not_shown(
     ],
 )
 def test_swapped_settings_are_called_so(monkeypatch: pytest.MonkeyPatch, key: str, value: str, line: str) -> None:
-    assert refused(monkeypatch, **{key: value}) == line
+    assert refused(monkeypatch, None, **{key: value}) == line
 
 
 @pytest.mark.parametrize("table", ["name = 'KEY'", "name = 'a'\nrunner_group = 'KEY'", "name = 'a'\nendpoint = 'KEY'"])
@@ -360,10 +361,10 @@ def test_keys_may_stand_in_the_quotes_that_docker_keeps(monkeypatch: pytest.Monk
 )
 def test_a_key_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch, key: str, host: str) -> None:
     why = "must begin with https://; a key would be sent in the clear"
-    assert refused(monkeypatch, **{key: f"http://{host}/v2"}) == f"{key}: {why}"
+    assert refused(monkeypatch, None, **{key: f"http://{host}/v2"}) == f"{key}: {why}"
     for local in ("127.0.0.1", "127.9.9.9", "[::1]", "localhost"):
-        loaded(monkeypatch, **{key: f"http://{local}:8080/v2"})
-    loaded(monkeypatch, **{key: f"https://{host}/v2"})
+        loaded(monkeypatch, None, **{key: f"http://{local}:8080/v2"})
+    loaded(monkeypatch, None, **{key: f"https://{host}/v2"})
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from bridge.core.scope import Route, Scope
 from bridge.core.submissions import State
 from bridge.errors import AuthError, BridgeError, Problem, RateLimited, Rejected
 from bridge.ledger import Ledger
-from tests.values import NOW, a_job, a_route
+from tests.support.values import NOW, a_job, a_route
 
 JOBS = 100
 HOUR = 3600.0

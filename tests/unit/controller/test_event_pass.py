@@ -12,8 +12,8 @@ from bridge.controller.reconcile import Reconciler
 from bridge.core.model import EndpointHealth, Event, Runner
 from bridge.core.worker import Credentials
 from bridge.ledger import Ledger
+from tests.support.values import a_job, a_route, a_runner
 from tests.unit.controller.test_apply import SCOPE, Outside
-from tests.values import a_job, a_route, a_runner
 
 HOURLY = replace(SCOPE, interval=3600.0)
 

@@ -1,6 +1,6 @@
 """Whatever happens, and in whatever order: the rules of the ledger hold, and every job gets its runner in the end.
 
-A history is a random walk through a modelled world (tests/modelled.py), driven by the real reconciler, plan and
+A history is a random walk through a modelled world (tests/support/modelled.py), driven by the real reconciler, plan and
 ledger transactions. One that breaks a rule is shown as a program; FAULTS=full makes it short, in minutes.
 """
 
@@ -18,10 +18,9 @@ from bridge.controller.report import Report
 from bridge.core.model import Event, JobStatus, RequestStatus
 from bridge.core.submissions import State
 from bridge.core.worker import Reason
-from tests.conftest import tried
-from tests.copies import Mishap, Process, Store, modelled
-from tests.faults.conftest import FULL
-from tests.modelled import ENDED, World
+from tests.support.copies import Mishap, Process, Store, modelled
+from tests.support.effort import FULL, tried
+from tests.support.modelled import ENDED, World
 
 EXAMPLES, STEPS = (500, 60) if FULL else (60, 50)
 
@@ -352,6 +351,7 @@ def test_a_job_that_is_queued_again_though_it_was_in_progress_is_looked_up_at_on
 
     assert hear("late") is JobStatus.IN_PROGRESS
     assert len(history.world.requests) == 1
+    assert job.runner_id is not None
     history.world.runners[job.runner_id] = replace(history.world.runners[job.runner_id], busy=False)
     history.world.jobs[job.id] = again
     assert hear("true") is JobStatus.QUEUED

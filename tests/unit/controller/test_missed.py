@@ -22,7 +22,7 @@ from bridge.controller.missed import (
 from bridge.core.model import JobStatus, Sent, WorkflowJob
 from bridge.core.readings import Place
 from bridge.errors import BridgeError, Problem, RateLimited, TooManyDeliveries, Unavailable
-from tests.values import NOW, a_job
+from tests.support.values import NOW, a_job
 
 NAMES = {1: "acme/web", 2: "acme/docs", 3: None}
 

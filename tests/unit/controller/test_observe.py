@@ -24,7 +24,7 @@ from bridge.core.readings import Place, Readings, Timed
 from bridge.core.scope import Scope
 from bridge.core.submissions import JobHistory, State, Submission
 from bridge.errors import Unavailable
-from tests.values import NOW, a_job, a_route, a_runner, a_submission
+from tests.support.values import NOW, a_job, a_route, a_runner, a_submission
 
 SCOPE = Scope(
     owner="acme",
@@ -45,6 +45,8 @@ class GitHub:
 
     async def runners(self, _target: str) -> tuple[Runner, ...]:
         return ()
+
+    spare_runners = runners
 
     async def repositories(self, _owner: str) -> tuple[Repository, ...]:
         raise AssertionError("they are configured")
@@ -95,6 +97,9 @@ class QuietLog:
 
     async def since(self, _at: float) -> tuple[Sent, ...]:
         return ()
+
+    async def job(self, _delivery_id: int) -> WorkflowJob | None:
+        raise AssertionError("nothing is new")
 
 
 async def _nothing_known(_guids: Collection[str]) -> Collection[str]:

@@ -14,8 +14,8 @@ from bridge.core.model import Absent, Cancellation, Deleted, JitConfig
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import Reason
 from bridge.errors import NameTaken, Problem, Unavailable
-from tests.modelled import SCOPE
-from tests.values import ORG, a_submission
+from tests.support.modelled import SCOPE
+from tests.support.values import ORG, a_submission
 
 ROOT = Path(bridge.__file__).parent
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from bridge.controller.reconcile import Reconciler
 from bridge.controller.report import Report
@@ -22,9 +23,9 @@ from bridge.core.repositories import NAMES_EVERY
 from bridge.core.reviews import LIST_EVERY
 from bridge.core.scope import Route, Scope
 from bridge.core.submissions import Pool
-from bridge.errors import Rejected, Unavailable
+from bridge.errors import Problem, Rejected, Unavailable
 from bridge.ledger import Ledger
-from tests.values import NOW, a_job, a_route
+from tests.support.values import NOW, a_job, a_route
 
 HOSTED = ("ubuntu-latest",)
 SCOPE = Scope(
@@ -297,7 +298,8 @@ def test_a_repository_that_is_gone_is_reported_once_and_asked_for_now_and_then()
         bridge.github.known[2] = bridge.github.known.pop(1)
         bridge.github.known[2] = replace(bridge.github.known[2], full_name="acme/other")
         bridge.github.jobs.clear()
-        problems, calls = [], []
+        problems: list[Problem] = []
+        calls: list[Any] = []
         for _ in range(40):
             problems += (await bridge.look(after=30)).problems
             calls += [call for call in bridge.github.calls if "web" in str(call[1])]
@@ -348,9 +350,8 @@ def test_repositories_that_cannot_be_listed_are_not_taken_for_scanned() -> None:
             raise Unavailable(f"GitHub: {owner}: 502")
 
         bridge.github.jobs = {1: a_job(1)}
-        listing, bridge.github.repositories = bridge.github.repositories, broken  # type: ignore[method-assign]
-        assert (await bridge.look()).problems
-        bridge.github.repositories = listing  # type: ignore[method-assign]
+        with patch.object(bridge.github, "repositories", broken):
+            assert (await bridge.look()).problems
         assert (await bridge.look(after=30)).decision.plan.claims
 
     driven(drive, log=Log())

@@ -28,7 +28,7 @@ from bridge.core.model import JobStatus
 from bridge.core.plan import plan
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, State
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 POOL = Pool("gpu", ORG)
 HOUR = 3600.0

@@ -15,7 +15,7 @@ from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, JobHistory, Pool, State, Submission
 from bridge.core.surplus import MOST_HELD
 from bridge.core.worker import Credentials, Reason
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 IN_QUEUE = RequestStatus.IN_QUEUE
 

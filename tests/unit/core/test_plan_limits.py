@@ -15,7 +15,7 @@ from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import JobHistory, Pool, State, Streak
 from bridge.core.worker import BOOT_ALLOWANCE, Credentials
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 
 def names(decided: Plan) -> list[str]:

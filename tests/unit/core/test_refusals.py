@@ -20,7 +20,7 @@ from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, State, Streak
 from bridge.core.worker import Credentials
 from bridge.errors import AuthError, BridgeError, NameTaken, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from tests.values import NOW, ORG, a_job, a_route, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, a_job, a_route, a_snapshot, a_submission
 
 MISSING = Rejected("GitHub: orgs/acme has no runner group 'gpu-team'", status=404)
 

@@ -5,7 +5,7 @@ import pytest
 from bridge.core.model import Repository, WorkflowJob
 from bridge.core.repositories import Names, configured, following, is_served
 from bridge.core.scope import Scope
-from tests.values import a_job, a_route
+from tests.support.values import a_job, a_route
 
 SCOPE = Scope(
     owner="acme",

@@ -2,7 +2,7 @@
 
 from bridge.core.model import WaitingRun
 from bridge.core.reviews import LIST_EVERY, MOST_READ, READ_WITHIN, RunRead, due
-from tests.values import NOW
+from tests.support.values import NOW
 
 
 def a_waiting_run(run_id: int = 1, *, age: float = 60.0, updated_at: float = 7.0) -> WaitingRun:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.routing import Unmatched, contained, match
-from tests.values import a_route
+from bridge.core.scope import Route
+from tests.support.values import a_route
 
 GPU = a_route(name="gpu", labels=("runpod", "gpu"))
 BIG = a_route(name="big", labels=("runpod", "gpu", "a100"))
@@ -85,11 +86,11 @@ LABELS = st.sampled_from(["self-hosted", "linux", "x64", "runpod", "gpu", "GPU",
 
 @given(st.frozensets(LABELS), st.permutations(ROUTES))
 def test_a_matched_route_holds_every_label_and_no_smaller_route_does(
-    labels: frozenset[str], routes: list[object]
+    labels: frozenset[str], routes: list[Route]
 ) -> None:
     wanted = {label.lower() for label in labels}
     serving = [r for r in ROUTES if wanted <= r.label_set and wanted & r.labels]
-    found = match(labels, "acme/web", routes)  # type: ignore[arg-type]
+    found = match(labels, "acme/web", routes)
     if isinstance(found, Unmatched):
         assert not serving
     else:

@@ -10,7 +10,7 @@ from bridge.core.model import JobStatus, Request, RequestStatus, Runner, Workflo
 from bridge.core.settle import MISSING_LASTS, Observation, settle
 from bridge.core.submissions import BREAKER_REASONS, PROOF_STATES, State, Submission
 from bridge.core.worker import BOOT_ALLOWANCE, JIT_LIFETIME, Credentials, Reason
-from tests.values import NOW, a_job, a_route, a_runner, a_submission
+from tests.support.values import NOW, a_job, a_route, a_runner, a_submission
 
 IDLE, BUSY = a_runner("runpod-1-1"), a_runner("runpod-1-1", busy=True)
 QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS
@@ -139,7 +139,7 @@ def test_a_runner_with_a_job_stays_busy_whatever_runpod_tells_of_its_request(req
 @pytest.mark.parametrize("request_", [*FALSE_ENDS[:5], FALSE_ENDS[6]], ids=lambda r: str(r.status))
 def test_an_end_that_runpod_alone_tells_waits_while_the_runner_is_online(request_: Request) -> None:
     listens = a_submission(state=State.STARTED, since=NOW - 5)
-    late = {"request": request_, "missing_since": NOW - 2 * MISSING_LASTS}
+    late: dict[str, Any] = {"request": request_, "missing_since": NOW - 2 * MISSING_LASTS}
     assert step(listens, runner=IDLE, **late) is None
     assert step(listens, runner=a_runner("runpod-1-1", online=False), **late) is not None
 
@@ -187,7 +187,7 @@ def test_a_claim_whose_dispatcher_died_is_released_with_its_runner(state: State)
 
 def test_a_request_whose_answer_was_never_recorded_is_unknown_then_lost_but_never_sent_again() -> None:
     assert step(a_submission(state=State.SUBMITTING, request_id=None)) == State.UNKNOWN
-    unknown = {"state": State.UNKNOWN, "request_id": None}
+    unknown: dict[str, Any] = {"state": State.UNKNOWN, "request_id": None}
     assert step(a_submission(**unknown)) is None
     assert step(a_submission(**unknown), runner=IDLE) == State.STARTED
     assert step(a_submission(**unknown), runner=BUSY) == State.BUSY
@@ -200,7 +200,7 @@ def test_whether_an_unanswered_request_exists_is_told_by_what_its_endpoint_has(m
     unknown = a_submission(
         state=State.UNKNOWN, request_id=None, credentials=mode, runner_id=101 if registered else None
     )
-    given = {"runner": a_runner("runpod-1-1", online=False) if registered else None}
+    given: dict[str, Any] = {"runner": a_runner("runpod-1-1", online=False) if registered else None}
     assert step(unknown, **given) is None, "the endpoint's health has not been read since"
     assert step(unknown, **given, unexplained=1) is None
     assert step(unknown, **given, unexplained=0) == State.LOST
@@ -210,7 +210,7 @@ def test_whether_an_unanswered_request_exists_is_told_by_what_its_endpoint_has(m
 
 
 def test_a_request_that_found_no_worker_in_time_is_taken_back() -> None:
-    late = {"not_after": NOW - 1}
+    late: dict[str, Any] = {"not_after": NOW - 1}
     offline = a_runner("runpod-1-1", online=False)
     assert step(a_submission(**late), runner=offline, request=a_request(QUEUED)) == State.EXPIRED
     assert step(a_submission(**late), runners_known=False, request=a_request(QUEUED)) == State.EXPIRED
@@ -219,7 +219,7 @@ def test_a_request_that_found_no_worker_in_time_is_taken_back() -> None:
 
 @pytest.mark.parametrize("mode", [Credentials.REGISTRATION, Credentials.APP, Credentials.PAT])
 def test_in_token_modes_so_is_one_that_waits_without_a_runner(mode: Credentials) -> None:
-    token = {"credentials": mode, "runner_id": None}
+    token: dict[str, Any] = {"credentials": mode, "runner_id": None}
     late = a_submission(**token, not_after=NOW - 1)
     waits = {"request": a_request(QUEUED)}
     assert step(late, **waits) == State.EXPIRED

@@ -12,7 +12,7 @@ from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import State, Streak
 from bridge.core.unknown import UNKNOWN_LEASE
 from bridge.core.worker import BOOT_ALLOWANCE, Credentials
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS
 SINCE = NOW - UNKNOWN_LEASE

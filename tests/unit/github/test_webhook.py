@@ -14,7 +14,7 @@ from bridge.core.model import Event, JobStatus, WorkflowJob
 from bridge.errors import Malformed
 from bridge.github.webhook import Webhook
 from bridge.ledger import Ledger, Transaction
-from tests.values import NOW
+from tests.support.values import NOW
 
 BODY = b'{"zen": "Keep it logically awesome."}'
 
@@ -177,8 +177,8 @@ def test_a_name_that_a_database_cannot_store_is_cleaned(name: str) -> None:
 @pytest.mark.parametrize("number", [2**63, 10**400, -1, "9" * 30, "9" * 5000])
 def test_a_number_that_a_database_cannot_store_is_refused(field: str, number: int | str) -> None:
     with pytest.raises(Malformed):
-        jobs_of(payload(**{field: number}))
-    assert jobs_of(payload(**{field: 2**63 - 1}))
+        jobs_of(payload("queued", **{field: number}))
+    assert jobs_of(payload("queued", **{field: 2**63 - 1}))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from bridge.ledger.database import connect
 from bridge.ledger.rows import row_of_submission
 from bridge.ledger.tables import submissions
 from bridge.ledger.transaction import CLOCK_AHEAD
-from tests.values import NOW, ORG, a_job, a_route, a_submission
+from tests.support.values import NOW, ORG, a_job, a_route, a_submission
 
 GPU = Pool("gpu", ORG)
 
@@ -42,7 +42,10 @@ def told(ledger: Ledger, *work: Callable[[Transaction], Any]) -> Any:
     return asyncio.run(main())
 
 
-def asked(transaction: Transaction, job_id: int, *steps: tuple[State, float, dict[str, Any]]) -> Submission:
+Step = tuple[State, float, dict[str, Any]]
+
+
+def asked(transaction: Transaction, job_id: int, *steps: Step) -> Submission:
     """A runner that went through some states, each at its time."""
     name = f"runpod-{job_id}-1"
     row = transaction.claim(Claim(pool=GPU, job_id=job_id, name=name, generation=1), a_route(), NOW)
@@ -74,7 +77,7 @@ def test_a_runner_that_listened_is_idle_however_its_end_is_called(
     ledger: Ledger, end: tuple[State, Reason | None], counts: bool
 ) -> None:
     to, reason = end
-    steps = ((State.STARTED, NOW + 60, {}), (to, NOW + 360, {"reason": reason}))
+    steps: tuple[Step, ...] = ((State.STARTED, NOW + 60, {}), (to, NOW + 360, {"reason": reason}))
     found = told(ledger, lambda transaction: asked(transaction, 1, *steps), idle)
     assert found == ((IdleRunner(pool=GPU, began=NOW + 60, ended=NOW + 360),) if counts else ())
 
@@ -89,7 +92,7 @@ def test_a_registration_that_was_lost_before_its_runner_listened_is_a_failure(le
 @pytest.mark.parametrize("named", [None, 1])
 def test_a_runner_whose_job_github_took_back_is_idle_after_all(ledger: Ledger, named: int | None) -> None:
     """Assigned, and not picked up within a minute, whether or not GitHub has named the job."""
-    steps = (
+    steps: tuple[Step, ...] = (
         (State.STARTED, NOW + 60, {}),
         (State.BUSY, NOW + 70, {"held_job_id": named}),
         (State.STARTED, NOW + 140, {}),
@@ -102,7 +105,7 @@ def test_a_runner_whose_job_github_took_back_is_idle_after_all(ledger: Ledger, n
 def test_a_job_that_was_queued_beside_it_and_ran_later_refutes_an_idle_runner(
     ledger: Ledger, queued: float, refuted: bool
 ) -> None:
-    ended = ((State.STARTED, NOW + 60, {}), (State.NO_JOB, NOW + 360, {}))
+    ended: tuple[Step, ...] = ((State.STARTED, NOW + 60, {}), (State.NO_JOB, NOW + 360, {}))
     took = ((State.BUSY, NOW + 900, {"held_job_id": 2}),)
     found = told(
         ledger,
@@ -137,7 +140,7 @@ def test_a_day_of_idle_runners_beside_a_day_of_jobs_is_read_in_time(ledger: Ledg
 
 
 def test_when_a_runner_took_its_job_is_kept_when_the_job_ends(ledger: Ledger) -> None:
-    steps = ((State.BUSY, NOW + 70, {"held_job_id": 1}), (State.FINISHED, NOW + 900, {}))
+    steps: tuple[Step, ...] = ((State.BUSY, NOW + 70, {"held_job_id": 1}), (State.FINISHED, NOW + 900, {}))
     work = (
         lambda transaction: transaction.merge([a_job(1, run_id=9)], NOW),
         lambda transaction: asked(transaction, 1, *steps),

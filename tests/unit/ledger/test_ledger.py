@@ -5,6 +5,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ from bridge.core.worker import Reason
 from bridge.errors import ConfigError, Unavailable
 from bridge.ledger import SCHEMA, Ledger, Transaction, metadata, tables
 from bridge.ledger.database import connect
-from tests.postgres import Postgres
-from tests.values import NOW, ORG, a_job, a_route
+from tests.support.postgres import Postgres
+from tests.support.values import NOW, ORG, a_job, a_route
 
 GPU = Pool("gpu", ORG)
 
@@ -417,11 +418,11 @@ def test_events_move_a_job_forward_only(ledger: Ledger, told: list[JobStatus], c
     async def main() -> None:
         for number, status in enumerate(told):
             event = an_event(f"guid-{number}", a_job(1, status=status), NOW + number)
-            await ledger.transact(lambda transaction, event=event: transaction.hear([event]))
+            await ledger.transact(partial(Transaction.hear, events=[event]))
         together = [an_event(f"batch-{n}", a_job(2, status=status)) for n, status in enumerate(told)]
         await ledger.transact(lambda transaction: transaction.hear(together))
         for job_id in (1, 2):
-            assert (await ledger.read(lambda transaction, i=job_id: status_of(transaction, i)))[0] == comes_to
+            assert (await ledger.read(partial(status_of, job_id=job_id)))[0] == comes_to
 
     asyncio.run(main())
 
@@ -503,9 +504,7 @@ def test_what_an_event_does_not_tell_is_kept(ledger: Ledger) -> None:
 def test_a_repository_that_is_made_private_or_public_is_known_as_what_it_is_now(ledger: Ledger) -> None:
     async def main() -> None:
         for at, public in enumerate((True, False, True)):
-            await ledger.transact(
-                lambda transaction, p=public, at=at: transaction.merge([a_job(1, public=p)], NOW + at)
-            )
+            await ledger.transact(partial(Transaction.merge, seen=[a_job(1, public=public)], at=NOW + at))
             ((job, _),) = (await ledger.read(lambda transaction: transaction.jobs())).values()
             assert job.public is public
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -12,9 +13,9 @@ from bridge.core.readings import Place, Readings, Timed
 from bridge.core.repositories import Names
 from bridge.core.reviews import RunRead, WaitingRuns
 from bridge.core.snapshot import Refusal
-from bridge.ledger import Ledger
+from bridge.ledger import Ledger, Transaction
 from bridge.ledger.database import connect
-from tests.values import NOW, ORG, a_runner
+from tests.support.values import NOW, ORG, a_runner
 
 REFUSAL = Refusal(at=NOW, until=NOW + 60, count=1, why="RunPod: POST /ep-1/run: 404")
 ALL = Readings(
@@ -54,10 +55,14 @@ def ledger(database_url: str) -> Iterator[Ledger]:
     opened.close()
 
 
+def _note(read: Readings, transaction: Transaction) -> None:
+    transaction.note(read)
+
+
 def kept(ledger: Ledger, *written: Readings) -> Readings:
     """What the ledger has after each of these was written."""
     for read in written:
-        asyncio.run(ledger.transact(lambda transaction, read=read: transaction.note(read)))
+        asyncio.run(ledger.transact(partial(_note, read)))
     return asyncio.run(ledger.read(lambda transaction: transaction.readings()))
 
 

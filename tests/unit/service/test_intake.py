@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 
+from bridge.controller.ports import Ledger
 from bridge.core.model import Event
 from bridge.errors import Unavailable
 from bridge.service.intake import Intake
-from tests.values import a_job
+from tests.support.values import a_job
 
 
 class Store:
@@ -48,7 +50,7 @@ class Woken:
 def driven(drive: Callable[[Intake, Store, Woken], Any]) -> None:
     async def main() -> None:
         store, woken = Store(), Woken()
-        await asyncio.wait_for(drive(Intake(store, woken), store, woken), 5)
+        await asyncio.wait_for(drive(Intake(cast(Ledger, store), woken), store, woken), 5)
 
     asyncio.run(main())
 
@@ -105,10 +107,10 @@ def test_a_delivery_that_the_database_refuses_does_not_fail_the_others_of_its_co
                 raise ValueError("it cannot be encoded")
             return hear(events)
 
-        store.hear = picky  # type: ignore[method-assign]
-        taken = await asyncio.gather(
-            *(intake.take(guid, a_job(1)) for guid in ("a", "odd", "b")), return_exceptions=True
-        )
+        with patch.object(store, "hear", picky):
+            taken = await asyncio.gather(
+                *(intake.take(guid, a_job(1)) for guid in ("a", "odd", "b")), return_exceptions=True
+            )
         assert [type(each) for each in taken] == [type(None), ValueError, type(None)]
         assert store.guids == {"a", "b"}
 

@@ -8,8 +8,10 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 import structlog
@@ -137,7 +139,7 @@ class Copy:
         self.ledger = ledger or Leases(self.passes)
         self.ahead = 0.0  # s that its clock is ahead
         given = LoopTiming(**{"clock": lambda: START + now() + self.ahead, **timing})
-        self.service = Service(self.passes, self.ledger, self.recorder, interval=interval, timing=given)
+        self.service = Service(self.passes, cast(Any, self.ledger), self.recorder, interval=interval, timing=given)
         self.stop = asyncio.Event()
 
     @asynccontextmanager
@@ -167,6 +169,14 @@ async def shows(copy: Copy, name: str, text: str) -> None:
     async with asyncio.timeout(5):
         while text not in await copy.check(name):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.002)
+
+
+def _has_more(items: list[float], than: int) -> bool:
+    return len(items) > than
+
+
+def _has_finished(copy: Copy, number: int) -> bool:
+    return copy.passes.finished == number
 
 
 # --- failures ---
@@ -272,8 +282,7 @@ def test_a_problem_that_occurs_again_with_another_request_id_is_logged_once() ->
         async with Copy().running() as copy:
             for number in range(4):
                 copy.passes.trouble = Problem("GitHub: GET /x: 404", f"AB:{number}")
-                resyncs = len(copy.passes.resyncs)
-                await until(lambda resyncs=resyncs: len(copy.passes.resyncs) > resyncs + 1)
+                await until(partial(_has_more, copy.passes.resyncs, len(copy.passes.resyncs) + 1))
 
     with capture_logs() as logged:
         driven(main)
@@ -337,13 +346,13 @@ def test_a_leader_lease_that_cannot_be_taken_is_reported_and_tried_again(error: 
                 raise trouble[0]
             return bool(take(*given))
 
-        copy.ledger.take_leader_lease = take_leader_lease
         reported = "read-only" if isinstance(error, Unavailable) else "the last attempt to take the leader lease failed"
-        async with copy.running():
-            await shows(copy, "services", reported)
-            trouble.clear()
-            await until(lambda: copy.recorder.resyncs)
-            await shows(copy, "services", "None")
+        with patch.object(copy.ledger, "take_leader_lease", take_leader_lease):
+            async with copy.running():
+                await shows(copy, "services", reported)
+                trouble.clear()
+                await until(lambda: copy.recorder.resyncs)
+                await shows(copy, "services", "None")
 
     driven(main)
 
@@ -402,7 +411,7 @@ def test_event_passes_that_decide_slowly_leave_the_ledger_to_deliveries_for_as_l
             copy.passes.deciding = 0.2
             for number in range(1, 4):
                 copy.service.wake()
-                await until(lambda number=number: copy.passes.finished == number)
+                await until(partial(_has_finished, copy, number))
             _, second, third = copy.passes.event_passes
             assert third - second >= 0.2 / DEFAULT_TIMING.share
 
@@ -416,7 +425,7 @@ def test_stopping_does_not_wait_for_the_time_of_the_next_pass() -> None:
             copy.passes.deciding = 60.0
             for number in (1, 2):
                 copy.service.wake()
-                await until(lambda number=number: copy.passes.finished == number)
+                await until(partial(_has_finished, copy, number))
             began = now()
         assert now() - began < 4
 

@@ -12,13 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from tests.support import ROOT
+
 SCRIPTS = ROOT / ".github" / "scripts"
 
 
 def recorded(name: str) -> Any:
     """A recorded answer, decoded anew each time."""
-    return json.loads((ROOT / "tests" / "recorded" / name).read_text())
+    return json.loads((ROOT / "tests" / "automation" / "recorded" / name).read_text())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def run(script: str, *arguments: object, outputs: Path, **environment: str) -> R
 
 
 @dataclass
-class Service:
+class OneAnswerServer:
     """A server on this machine that gives one answer, and remembers who asked for what."""
 
     body: bytes

@@ -5,6 +5,7 @@ The real emulators check the clients; this checks the decisions, thousands of ti
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bridge.core.model import (
     Absent,
@@ -20,7 +21,7 @@ from bridge.core.model import (
 )
 from bridge.core.scope import Route, Scope
 from bridge.core.worker import WORKER_GRACE, Credentials, Reason
-from tests.values import NOW, ORG, a_job, a_route, a_runner
+from tests.support.values import NOW, ORG, a_job, a_route, a_runner
 
 ROUTES = (
     a_route(name="gpu", max_workers=3),
@@ -184,8 +185,8 @@ class World:
             self._leave(worker, Reason.REGISTRATION_LOST)
         return Deleted(target=ORG, runner_id=runner_id)
 
-    def _change(self, job: WorkflowJob, **values: object) -> None:
-        self.jobs[job.id] = replace(job, **values)  # type: ignore[arg-type]
+    def _change(self, job: WorkflowJob, **values: Any) -> None:
+        self.jobs[job.id] = replace(job, **values)
         self._tell(self.jobs[job.id])
 
     def _tell(self, job: WorkflowJob) -> None:
@@ -194,7 +195,7 @@ class World:
 
     # --- RunPod ---
 
-    def submit(self, route: Route, given: Mapping[str, object]) -> str:
+    def submit(self, route: Route, given: Mapping[str, Any]) -> str:
         request = Req(
             id=f"r{next(self.ids)}",
             route=route,
@@ -203,7 +204,7 @@ class World:
             not_after=float(str(given["not_after"])),
         )
         self.requests[request.id] = request
-        self._labels[request.id] = list(given["runner_labels"])  # type: ignore[call-overload]
+        self._labels[request.id] = list(given["runner_labels"])
         return request.id
 
     _labels: dict[str, list[str]] = field(default_factory=dict)

@@ -36,14 +36,14 @@ def measure(scenario: Scenario) -> Outcome:
     """Run a scenario; broken rules are in the outcome's `violations`."""
 
     async def main(loop: virtual.VirtualLoop) -> Outcome:
-        world = World(scenario, loop)
-        with isolated(world):
-            return await world.run()
+        simulation = Simulation(scenario, loop)
+        with isolated(simulation):
+            return await simulation.run()
 
     return virtual.run(main)
 
 
-class World:
+class Simulation:
     """All that there is in a simulation.
 
     Args:

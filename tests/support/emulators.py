@@ -1,4 +1,4 @@
-"""Both emulators in a thread of their own, and the bridge's command against them."""
+"""Both emulators in a thread of their own, and the bridge's command run against them."""
 
 import asyncio
 import contextlib
@@ -9,33 +9,35 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 from typer.testing import CliRunner
 
 from bridge.commands.dispatch import app
+from bridge.emulator.cloud import worker_image
 from bridge.emulator.github import UNLIMITED, Budget, GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from bridge.ledger import Ledger
-from tests.background import served
-from tests.github import a_github, an_app
-from tests.instant import working as instantly
+from tests.support import ROOT
+from tests.support.background import served
+from tests.support.github import a_github, an_app
+from tests.support.instant import instant_workers
 
-ROOT = Path(__file__).parents[1]
 API_KEY = "rp_secret_key"
 PAT = "ghp_secretpersonaltoken"
 
 
 @dataclass(kw_only=True)
-class Cloud:
-    """What a test sees of it.
+class Emulators:
+    """The emulated GitHub and RunPod, and the bridge's state.
 
     Args:
         github: the emulator.
         runpod: the emulator, with the endpoint `ep-1`.
-        home: where the bridge keeps its state.
+        home: the folder of the bridge's state.
+        variables: added to the bridge's environment.
     """
 
     github: GitHubEmulator
@@ -45,7 +47,7 @@ class Cloud:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The bridge's environment: nothing of ours but the search path."""
+        """The bridge's environment. Of this process it has only the search path."""
         app = self.github.app
         return {
             "PATH": os.environ["PATH"],
@@ -64,11 +66,11 @@ class Cloud:
 
     @property
     def ledger(self) -> Path:
-        """The ledger's file."""
+        """The file of the ledger."""
         return self.home / "ledger.sqlite3"
 
     def retry(self, job_id: int) -> None:
-        """Have the bridge forget a job's failed attempts, and what was refused."""
+        """Have the bridge forget the failed attempts of a job, and all refusals."""
         ledger = Ledger.open(f"sqlite:///{self.ledger}")
         try:
             assert asyncio.run(ledger.transact(lambda transaction: transaction.retry(job_id, time.time())))
@@ -76,12 +78,12 @@ class Cloud:
             ledger.close()
 
     def lose_ledger(self) -> None:
-        """Delete it, as when a fresh container starts."""
+        """Delete the ledger, as when a new container starts without the old disk."""
         for path in self.home.glob("ledger.sqlite3*"):
             path.unlink()
 
     def start(self, *arguments: str, log: int | IO[str] = subprocess.PIPE) -> "subprocess.Popen[str]":
-        """Start the bridge's command; a `log` that nobody reads while it runs must be a file."""
+        """Start the bridge's command. `log` must be a file if the test does not read it while the command runs."""
         return subprocess.Popen(
             [sys.executable, "-m", "bridge.dispatch", *arguments],
             cwd=ROOT,
@@ -92,7 +94,7 @@ class Cloud:
         )
 
     def dispatch(self, *arguments: str, status: int = 0) -> dict[str, Any]:
-        """Run one pass with --json, in this process, which imports the SDK but once; its document."""
+        """Run one pass with --json in this process (which imports the SDK only once); returns its document."""
         bare = dict.fromkeys((n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "BRIDGE_"))), "")
         done = CliRunner().invoke(app, ["--json", *arguments], env=bare | self.environment, catch_exceptions=False)
         assert done.exit_code == status, done.output
@@ -101,15 +103,15 @@ class Cloud:
         return document
 
 
-def assert_no_secret(cloud: Cloud, text: str) -> None:
-    """Nothing that was handed to the bridge as a secret is in `text`."""
-    key_line = cloud.github.app.pem.splitlines()[1]
+def assert_no_secret(emulators: Emulators, text: str) -> None:
+    """Check that `text` contains none of the bridge's secrets."""
+    key_line = emulators.github.app.pem.splitlines()[1]
     for secret in (API_KEY, PAT, key_line, "ghs_"):
         assert secret not in text
 
 
 @contextmanager
-def cloud(
+def emulators(
     home: Path,
     *,
     state: GitHubState | None = None,
@@ -118,28 +120,48 @@ def cloud(
     instant: Mapping[str, Any] | None = None,
     budget: Budget = UNLIMITED,
     **config: Any,
-) -> Iterator[Cloud]:
-    """Serve both until the block ends.
+) -> Iterator[Emulators]:
+    """Serve both emulators until the block ends.
 
     Args:
         home: an empty folder for the bridge's state.
-        state: GitHub's; by default one organisation with one repository.
-        images: RunPod's workers by endpoint; by default there are none.
-        image: makes the image of `ep-1` once GitHub's address is known.
-        instant: has tests.instant serve the requests, with these arguments.
+        state: GitHub's state; by default one organisation with one repository.
+        images: RunPod's worker images by endpoint; by default none.
+        image: makes the worker image of `ep-1` when GitHub's address is known.
+        instant: arguments for tests.support.instant.work, which then serves the requests; None for no such workers.
         budget: the calls that GitHub allows.
         config: the endpoint's settings.
     """
 
     @asynccontextmanager
-    async def both() -> AsyncIterator[Cloud]:
+    async def both() -> AsyncIterator[Emulators]:
         async with github_emulator(state or a_github(), an_app(), budget=budget) as github:
             github.access.add_pat(PAT)
             runs = {**(images or {}), **({"ep-1": image(github)} if image else {})}
             endpoints = RunPodState({"ep-1": EndpointConfig(**config)})
-            working = contextlib.nullcontext() if instant is None else instantly(github.state, endpoints, **instant)
-            async with runpod_emulator(endpoints, api_key=API_KEY, images=runs) as runpod, working:
-                yield Cloud(github=github, runpod=runpod, home=home)
+            workers = (
+                contextlib.nullcontext() if instant is None else instant_workers(github.state, endpoints, **instant)
+            )
+            async with runpod_emulator(endpoints, api_key=API_KEY, images=runs) as runpod, workers:
+                yield Emulators(github=github, runpod=runpod, home=home)
 
     with served(both) as made:
+        yield made
+
+
+@contextmanager
+def real_workers(home: Path, *, state: GitHubState | None = None, **config: Any) -> Iterator[Emulators]:
+    """Both emulators, with worker processes that hold every kind of credential, as on a badly set up endpoint."""
+
+    def image(github: GitHubEmulator) -> WorkerImage:
+        made = worker_image(github.api_url)
+        secrets = {
+            "GITHUB_PAT": PAT,
+            "GITHUB_APP_CLIENT_ID": github.app.client_id,
+            "GITHUB_APP_PRIVATE_KEY": github.app.pem,
+            "RUNPOD_API_KEY": API_KEY,
+        }
+        return replace(made, environment={**made.environment, **secrets})
+
+    with emulators(home, state=state, image=image, **config) as made:
         yield made

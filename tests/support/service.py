@@ -1,4 +1,4 @@
-"""The service as a process of its own, with the emulated GitHub's webhooks sent to it."""
+"""The service as a process of its own. The emulated GitHub sends its webhooks to it."""
 
 import contextlib
 import json
@@ -14,16 +14,16 @@ from typing import IO, Any
 import httpx
 
 from bridge.emulator.github.state import Job
-from tests.background import until
-from tests.cloud import Cloud
-from tests.github import a_run, a_spec
+from tests.support.background import until
+from tests.support.emulators import Emulators
+from tests.support.github import a_run, a_spec
 
 SECRET = "it's a webhook secret"
 CALLBACK_KEY = "a key that all copies share"
 
 
 def free_port() -> int:
-    """A port that is free, of those that the kernel gives to nobody unasked: none of them is taken meanwhile."""
+    """A free port below the range from which the kernel assigns ports itself, so that nothing takes it meanwhile."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_768)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -31,16 +31,16 @@ def free_port() -> int:
 
 
 @dataclass(kw_only=True)
-class Served:
-    """A service that runs.
+class RunningService:
+    """A running service.
 
     Args:
-        cloud: what it talks to.
+        emulators: the services that it calls.
         url: where it listens.
-        process: it.
+        process: its process.
     """
 
-    cloud: Cloud
+    emulators: Emulators
     url: str
     process: "subprocess.Popen[str]"
 
@@ -48,43 +48,43 @@ class Served:
         return httpx.get(self.url + path, timeout=20)
 
     def ready(self) -> dict[str, Any]:
-        """What /readyz says."""
+        """The status code of /readyz as `status`, with the checks of its answer."""
         return {"status": (answer := self.get("/readyz")).status_code, **answer.json()["checks"]}
 
     def metric(self, line: str) -> float:
-        """The value of one metric, by its name and labels as they are printed."""
+        """The value of a metric; `line` is its name with its labels as on the page. 0 if it is not there."""
         page = self.get("/metrics").text
         return next((float(each.rpartition(" ")[2]) for each in page.splitlines() if each.startswith(f"{line} ")), 0.0)
 
     def queue(self, *labels: str) -> Job:
-        """Queue a job, as a push would."""
+        """Queue a job, as a push does."""
         spec = a_spec("build", **({"labels": labels} if labels else {}))
-        return self.cloud.github.state.add_run("acme/web", a_run(spec)).jobs["build"]
+        return self.emulators.github.state.add_run("acme/web", a_run(spec)).jobs["build"]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
-        """End it; its log."""
+        """Stop the service with a signal; returns its log."""
         self.process.send_signal(number)
         _, log = self.process.communicate(timeout=60)
         return log
 
 
 @contextmanager
-def serving(
-    cloud: Cloud, *, port: int | None = None, log: int | IO[str] = subprocess.PIPE, **variables: str
-) -> Iterator[Served]:
+def running_service(
+    emulators: Emulators, *, port: int | None = None, log: int | IO[str] = subprocess.PIPE, **variables: str
+) -> Iterator[RunningService]:
     """Run the service until the block ends, with webhooks and callbacks on."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
-    cloud.github.app.webhook_url = f"{url}/webhook"
-    cloud.github.app.webhook_secret = SECRET
-    cloud.variables |= {
+    emulators.github.app.webhook_url = f"{url}/webhook"
+    emulators.github.app.webhook_secret = SECRET
+    emulators.variables |= {
         "GITHUB_WEBHOOK_SECRET": SECRET,
         "BRIDGE_PUBLIC_URL": url,
         "BRIDGE_CALLBACK_KEY": CALLBACK_KEY,
         **variables,
     }
-    process = cloud.start("--serve", f"127.0.0.1:{port}", log=log)
-    served = Served(cloud=cloud, url=url, process=process)
+    process = emulators.start("--serve", f"127.0.0.1:{port}", log=log)
+    served = RunningService(emulators=emulators, url=url, process=process)
     try:
         until(lambda: process.poll() is not None or _answers(url))
         assert process.poll() is None, process.communicate()[1]

@@ -1,4 +1,4 @@
-"""A world to break: both emulators with instant workers, dispatchers in this process, and what must hold at the end."""
+"""A deployment to break: emulators with instant workers, dispatchers in this process, and the rules that must hold."""
 
 import asyncio
 import os
@@ -32,10 +32,10 @@ from bridge.emulator.runpod.state import TERMINAL
 from bridge.github.timing import GitHubTiming
 from bridge.ledger import Ledger
 from bridge.service.run import listening
-from tests.background import served, until
-from tests.cloud import Cloud, cloud
-from tests.github import a_github, a_run, a_spec
-from tests.services import CALLBACK_KEY, SECRET, free_port
+from tests.support.background import served, until
+from tests.support.emulators import Emulators, emulators
+from tests.support.github import a_github, a_run, a_spec
+from tests.support.service import CALLBACK_KEY, SECRET, free_port
 
 PATIENCE = {
     (bridge.ledger.transaction, "CLAIM_LEASE"): 0.6,
@@ -66,47 +66,47 @@ PATIENCE = {
     (bridge.core.refusals, "LONGEST"): 2.0,
     (bridge.controller.observe, "LOOK_AGAIN"): 0.2,
 }
-"""How long the bridge waits, in s: short enough for tests, in the same order as the real ones."""
+"""How long the bridge waits (s): short enough for tests, in the same order as the real values."""
 
 GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
 """How long the bridge's client of GitHub waits, in the same way."""
 
 PATIENT = Limits(pickup=20.0, heartbeat=20.0, renewal=20.0)
 HASTY = Limits(pickup=2.0, heartbeat=1.0, renewal=2.0)
-"""GitHub's, in the same way: hasty where runners die, patient where a slow machine must not look like death."""
+"""GitHub's limits, shortened too: HASTY where runners die, PATIENT where a slow runner must not look dead."""
 
 WORKERS = 20
 
 CANARY = 20.0
-"""s in which a job is served that is queued when all is well again. By the scale of PATIENCE, a minute is 0.6 s."""
+"""s within which a job is served that is queued when everything works again. 0.6 s here stand for a minute."""
 
 
 @dataclass(kw_only=True)
-class World:
-    """What a test breaks.
+class Deployment:
+    """GitHub, RunPod and the dispatchers that a test starts.
 
     Args:
-        cloud: both emulators.
-        database_urls: of every ledger that was used.
+        emulators: both emulators.
+        database_urls: the ledgers that were used.
         cancelled: ids of the jobs that the test has cancelled.
         may_fail: how many jobs may fail, because the test lets their runners die.
     """
 
-    cloud: Cloud
+    emulators: Emulators
     database_urls: list[str] = field(default_factory=list)
     cancelled: set[int] = field(default_factory=set)
     may_fail: int = 0
 
     @property
     def github(self) -> GitHubState:
-        return self.cloud.github.state
+        return self.emulators.github.state
 
     @property
     def jobs(self) -> list[Job]:
         return list(self.github.jobs.values())
 
     def queue(self, count: int = 1, repository: str = "acme/web") -> list[Job]:
-        """Queue jobs, each in a run of its own."""
+        """Queue jobs, each in its own run."""
         runs = [self.github.add_run(repository, a_run(a_spec(f"job {n}"))) for n in range(count)]
         return [job for run in runs for job in run.jobs.values()]
 
@@ -117,13 +117,13 @@ class World:
             self.github.cancel_job(job)
 
     def over(self) -> bool:
-        """Whether every job has ended and nothing of ours is left."""
-        requests = self.cloud.runpod.state.requests.values()
+        """Whether every job has ended and no runner or open request is left."""
+        requests = self.emulators.runpod.state.requests.values()
         done = all(job.status == "completed" for job in self.jobs)
         return done and not self.github.runners and all(r.status in TERMINAL for r in requests)
 
     def assert_all_ends_well(self, seconds: float = 60.0) -> None:
-        """Wait for that, and hold it to what must hold whatever went wrong."""
+        """Wait until everything has ended, then check the rules that always hold."""
         try:
             until(self.over, seconds)
         except AssertionError:
@@ -131,7 +131,7 @@ class World:
         self.check()
 
     def check(self) -> None:
-        """Every job that should run has run exactly once; no cap was passed."""
+        """Check that every job ran at most once and ended as expected, and that max_workers was never exceeded."""
         failed = [job for job in self.jobs if job.conclusion == "failure"]
         assert len(failed) <= self.may_fail, self.story()
         for job in self.jobs:
@@ -142,7 +142,7 @@ class World:
             assert self.most_open(url) <= WORKERS
 
     def assert_canary_is_served(self, repository: str = "acme/web", seconds: float = CANARY) -> None:
-        """Whatever went before: one job more is served soon."""
+        """Check that one more job is served soon."""
         (canary,) = self.queue(1, repository)
         try:
             until(lambda: canary.status == "completed", seconds)
@@ -151,7 +151,7 @@ class World:
         assert canary.conclusion == "success", self.story()
 
     def submissions(self, url: str) -> tuple[Submission, ...]:
-        """All that a ledger holds."""
+        """All submissions in a ledger."""
         ledger = Ledger.open(url)
         try:
             return asyncio.run(ledger.read(lambda transaction: transaction.submissions(since=0.0, names=())))
@@ -159,7 +159,7 @@ class World:
             ledger.close()
 
     def most_open(self, url: str) -> int:
-        """The most submissions that a ledger had open at a time."""
+        """The largest number of submissions that were open at the same time."""
         rows = self.submissions(url)
         steps = [(row.created_at, 1) for row in rows]
         steps += [(row.since, -1) for row in rows if row.state not in OPEN_STATES]
@@ -170,12 +170,12 @@ class World:
         return most
 
     def story(self) -> str:
-        """What there is, for a person who wonders why it did not end."""
+        """The state of jobs, runners, requests and ledgers, for the error message of a failed test."""
         jobs = [(j.id, j.status, j.conclusion, j.executions) for j in self.jobs if j.conclusion != "success"]
         runners = [(r.name, r.session, r.job and r.job.id) for r in self.github.runners.values()]
         requests = [
             (r.input["runner_name"], r.status, r.error)
-            for r in self.cloud.runpod.state.requests.values()
+            for r in self.emulators.runpod.state.requests.values()
             if r.status != "COMPLETED"
         ]
         rows = [
@@ -186,12 +186,12 @@ class World:
 
     @contextmanager
     def dispatcher(self, database_url: str, *, webhooks: bool = True, **settings: Any) -> Iterator[str]:
-        """Run a service in a thread of this process until the block ends; where it listens."""
+        """Run a service in a thread of this process until the block ends; yields the URL where it listens."""
         self.database_urls = list(dict.fromkeys([*self.database_urls, database_url]))
-        Ledger.open(database_url).close()  # made here: Alembic works for one thread of a process at a time
+        Ledger.open(database_url).close()  # Alembic works in one thread of a process at a time
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        variables = self.cloud.environment | {
+        variables = self.emulators.environment | {
             "BRIDGE_DATABASE_URL": database_url,
             "BRIDGE_MAX_WORKERS": str(WORKERS),
             "GITHUB_WEBHOOK_SECRET": SECRET,
@@ -202,22 +202,19 @@ class World:
         with patch.dict(os.environ, variables, clear=True):
             loaded = replace(load(None), interval=0.2)
 
-        @contextmanager
-        def running() -> Iterator[None]:
-            with listening("127.0.0.1", port) as listener:
-                stop = asyncio.Event()
-                with served(lambda: _Running(serve(loaded, listener, stop, github_timing=GITHUB_TIMING), stop)):
-                    yield
-
-        with running():
+        stop = asyncio.Event()
+        with (
+            listening("127.0.0.1", port) as listener,
+            served(lambda: _Running(serve(loaded, listener, stop, github_timing=GITHUB_TIMING), stop)),
+        ):
             if webhooks:
-                self.cloud.github.app.webhook_secret = SECRET
-                self.cloud.github.app.webhook_url = f"{url}/webhook"
+                self.emulators.github.app.webhook_secret = SECRET
+                self.emulators.github.app.webhook_url = f"{url}/webhook"
             yield url
 
 
 class _Running:
-    """A service as something that is open until it is told to stop."""
+    """A service as a context manager: it is told to stop when the block ends."""
 
     def __init__(self, running: Any, stop: asyncio.Event) -> None:
         self._running = running
@@ -233,7 +230,7 @@ class _Running:
 
 
 @contextmanager
-def world(
+def deployment(
     home: Path,
     *,
     instant: Mapping[str, Any] | None = None,
@@ -244,19 +241,19 @@ def world(
     queue_timeout: float | None = None,
     budget: Budget = UNLIMITED,
     **config: Any,
-) -> Iterator[World]:
-    """A world until the block ends.
+) -> Iterator[Deployment]:
+    """Run both emulators until the block ends.
 
     Args:
         home: an empty folder.
-        instant: of tests.instant.work.
-        clock: GitHub's.
-        limits: GitHub's.
-        credentials: of the route.
-        lease: s of a claim and of an unknown answer, where no dispatcher is to be taken for dead because it is slow.
-        queue_timeout: s that a request may wait for a worker.
+        instant: arguments of tests.support.instant.work.
+        clock: GitHub's clock, Unix seconds.
+        limits: GitHub's limits.
+        credentials: the route's mode.
+        lease: s that a claim and an unknown answer are left alone; long where a slow dispatcher must not look dead.
+        queue_timeout: s that a request may wait for a worker; by default 60, or 5 in token modes.
         budget: the calls that GitHub allows.
-        config: of the endpoint.
+        config: the endpoint's settings.
     """
     given = {"workers_max": WORKERS, **config}
     with ExitStack() as stack:
@@ -264,21 +261,21 @@ def world(
             longer = lease if lease and name.endswith("_LEASE") else value
             stack.enter_context(patch.object(module, name, longer))
         made = stack.enter_context(
-            cloud(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, budget=budget, **given)
+            emulators(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, budget=budget, **given)
         )
         routes = home / "bridge.toml"
-        # In token modes a request whose answer was lost is waited for that long.
+        # In token modes the bridge waits that long for a request whose answer was lost.
         queue_timeout = queue_timeout or (60 if credentials == "jit" else 5)
         routes.write_text(
             f'[[route]]\nname = "gpu"\nidle_timeout = 5\nqueue_timeout = {queue_timeout}\n'
             f'credentials = "{credentials}"\n'
         )
         made.variables["BRIDGE_CONFIG"] = str(routes)
-        yield World(cloud=made)
+        yield Deployment(emulators=made)
 
 
 def mixed(seed: int) -> Any:
-    """A mishap for webhooks: some are lost, some doubled, some late and so out of order."""
+    """Make webhook deliveries fail at random: some are lost, some repeated, some late and so in the wrong order."""
     chance = random.Random(seed)
 
     def mishap(_delivery: object) -> list[float]:

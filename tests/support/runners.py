@@ -1,4 +1,4 @@
-"""The runner stand-in as its own processes, at a GitHub emulator in a thread of its own."""
+"""The runner stand-in in processes of its own, with a GitHub emulator in a thread."""
 
 import os
 import signal
@@ -15,20 +15,21 @@ from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.emulator.github.state import Job, Runner, jit_config
 from bridge.emulator.jobs import JobResult, JobSpec
 from bridge.emulator.runner import install
-from tests.background import served
-from tests.github import GPU, a_github, a_run, an_app
+from tests.support.background import served
+from tests.support.github import GPU, a_github, a_run, an_app
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
 
 
 @dataclass
 class Installed:
-    """An installed stand-in. Waits between its tries are a thousandth of the real ones.
+    """An installed stand-in. It waits a thousandth of the real time between retries.
 
     Args:
         root: where it is installed.
-        github: the emulator that it talks to.
-        home: the HOME of its processes.
+        github: the emulator that it calls.
+        home: HOME of its processes.
+        variables: added to its environment.
     """
 
     root: Path
@@ -47,7 +48,7 @@ class Installed:
         }
 
     def run(self, program: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run one of its programs to the end."""
+        """Run one of its programs and wait for its end."""
         return subprocess.run(
             [self.root / program, *arguments],
             env=self.environment | variables,
@@ -58,12 +59,12 @@ class Installed:
         )
 
     def listen(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run the Listener until it leaves by itself."""
+        """Run the Listener until it exits by itself."""
         return self.run("bin/Runner.Listener", "run", *arguments, **variables)
 
     @contextmanager
     def listening(self, *command: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
-        """Start the Listener, or another program, in a group of its own; nothing of it is left afterwards."""
+        """Run the Listener, or another program, in its own process group; its processes are killed afterwards."""
         process = subprocess.Popen(
             [self.root / (command or ("bin/Runner.Listener",))[0], *(command[1:] if command else ("run",))],
             env=self.environment | variables,
@@ -76,7 +77,7 @@ class Installed:
             yield process
         finally:
             if process.poll() is None:
-                below = psutil.Process(process.pid).children(recursive=True)  # the steps have groups of their own
+                below = psutil.Process(process.pid).children(recursive=True)  # steps have process groups of their own
                 os.killpg(process.pid, signal.SIGKILL)
                 for each in below:
                     with suppress(psutil.NoSuchProcess):
@@ -84,44 +85,44 @@ class Installed:
             process.communicate()
 
     def configure(self, *flags: str, name: str = "r-1", **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Register at the organisation."""
+        """Register a runner in the organisation."""
         token, _ = self.github.state.registration_token("orgs/acme")
         given = {"ACTIONS_RUNNER_INPUT_TOKEN": token, **variables}
         url = f"{self.github.url}/acme"
         return self.run("config.sh", "--unattended", "--url", url, "--name", name, *flags, **given)
 
     def mint(self, *, name: str = "r-1", labels: Sequence[str] = GPU) -> tuple[Runner, dict[str, str]]:
-        """Register a just-in-time runner; its configuration as the environment has it."""
+        """Register a just-in-time runner; returns it with the variable that holds its configuration."""
         runner = self.github.state.add_runner("orgs/acme", name, labels)
         return runner, {"ACTIONS_RUNNER_INPUT_JITCONFIG": jit_config(runner, self.github.url)}
 
     def queue(self, *steps: Any, workspace: Path | None = None, sha: str = "", **job: Any) -> Job:
-        """Queue a run of one job of these steps."""
-        spec = a_job(*steps, **job)
+        """Queue a run with one job of these steps."""
+        spec = a_job_of_steps(*steps, **job)
         run = self.github.state.add_run("acme/web", a_run(spec), workspace)
         return run.jobs[spec.key]
 
     def runner(self) -> Runner:
-        """The only one that is registered."""
+        """The only registered runner."""
         (runner,) = self.github.state.runners.values()
         return runner
 
     def diagnostics(self, kind: str) -> str:
-        """The logs in `_diag`."""
+        """The text of all logs of one kind in `_diag`."""
         return "".join(path.read_text() for path in self.root.glob(f"_diag/{kind}_*.log"))
 
 
 @contextmanager
 def installed(directory: Path, **given: Any) -> Iterator[Installed]:
-    """A stand-in in an empty folder, and its GitHub."""
+    """Install a stand-in in an empty folder and serve its GitHub until the block ends."""
     install(directory / "runner")
     (directory / "home").mkdir()
     with served(lambda: github_emulator(a_github(**given), an_app())) as github:
         yield Installed(directory / "runner", github, directory / "home")
 
 
-def a_job(*steps: Any, name: str = "build", **job: Any) -> JobSpec:
-    """A job of these steps; a text is a `run:`."""
+def a_job_of_steps(*steps: Any, name: str = "build", **job: Any) -> JobSpec:
+    """A job of these steps; a plain text is a `run:` step."""
     listed = [{"run": step} if isinstance(step, str) else step for step in steps]
     body = {"runs-on": "self-hosted", "steps": listed, **job}
 

