@@ -1,6 +1,6 @@
-"""The composition root: settings -> the parts, put together.
+"""The composition root: builds a bridge from its configuration.
 
-Imports stay within the functions that need them: RunPod's SDK alone takes seconds.
+Heavy imports stay within the functions that need them: RunPod's SDK alone takes seconds.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bridge.config.settings import Config
     from bridge.controller.reconcile import Reconciler
-    from bridge.core.scope import Route, Scope
+    from bridge.core.scope import Route
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth, PatAuth
     from bridge.github.timing import GitHubTiming
@@ -23,19 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Bridge:
-    """The parts put together.
+    """The parts of a running bridge.
 
     Args:
-        scope: what is served.
-        ledger: opened.
-        reconciler: over it.
-        calls: by service, how often what was called.
-        prepare: loads what the first request would wait for.
-        clock: Unix seconds by GitHub's clock, as far as it has answered.
-        learn_time: has GitHub answer, before anything is compared with its times; done unless it is a dry run.
+        ledger: open.
+        reconciler: uses that ledger.
+        calls: the number of calls made so far, by service and kind of call.
+        prepare: loads what the first request to RunPod would otherwise wait for.
+        clock: Unix seconds by GitHub's clock, once GitHub has answered; before that, by this machine's.
+        learn_time: reads GitHub's clock before any of GitHub's times is compared; already done unless in a dry run.
     """
 
-    scope: "Scope"
     ledger: "Ledger"
     reconciler: "Reconciler"
     calls: Callable[[], "dict[str, Counter[str]]"]
@@ -78,19 +76,17 @@ async def composed(
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
         if not dry_run:
-            await _learn_time(github)  # a new ledger notes when it was made
+            await _learn_time(github)  # a new ledger stores when it was created
         opened = Ledger.open_to_look if dry_run else Ledger.open
-        ledger = opened(settings.database_url, clock)
+        ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
         structlog.get_logger().info("ledger opened", url=ledger.url)
-        _warn_of_shared_labels(settings.routes)
+        _warn_of_shared_labels(settings.scope.routes)
         try:
-            scope = _scope(settings)
             yield Bridge(
-                scope=scope,
                 ledger=ledger,
-                reconciler=Reconciler(scope, github, runpod, ledger, log, clock=clock),
+                reconciler=Reconciler(settings.scope, github, runpod, ledger, log, clock=clock),
                 calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
-                prepare=lambda: each({route.endpoint for route in scope.routes}, runpod.prepare),
+                prepare=lambda: each({route.endpoint for route in settings.scope.routes}, runpod.prepare),
                 clock=clock,
                 learn_time=lambda: _learn_time(github),
             )
@@ -112,44 +108,26 @@ def _warn_of_shared_labels(routes: "Iterable[Route]") -> None:
 
 
 async def _learn_time(github: "GitHub") -> None:
-    """Ask GitHub; what is wrong with its answer, the first pass tells."""
+    """Ask GitHub. An error is ignored here: the first pass reports it."""
     from bridge.errors import BridgeError
 
     with contextlib.suppress(BridgeError):
         await github.learn_time()
 
 
-def _scope(settings: "Config") -> "Scope":
-    from bridge.core.scope import Scope
-    from bridge.github.api import web_url_of
-
-    return Scope(
-        owner=settings.owner,
-        organisation=settings.organisation,
-        repositories=settings.repositories,
-        routes=settings.routes,
-        prefix=settings.prefix,
-        web_url=web_url_of(settings.github_api_url),
-        public_url=settings.public_url,
-        callback_key=settings.callback_key,
-        full_scan_every=settings.full_scan_every,
-        retention=settings.retention,
-        interval=settings.interval,
-    )
-
-
 def _auth(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
-    from bridge.config.settings import Pat
+    from bridge.config.credentials import Pat
     from bridge.github.auth import AppAuth, AppKey, PatAuth
 
-    if isinstance(settings.github, Pat):
-        return PatAuth(settings.github.token)
+    app = settings.github
+    if isinstance(app, Pat):
+        return PatAuth(app.token)
     return AppAuth(
         http,
         api_url=settings.github_api_url,
-        issuer=settings.github.issuer,
-        key=AppKey.load(settings.github.private_key, settings.github.private_key_setting),
-        owner=settings.owner,
-        installation_id=settings.github.installation_id,
+        issuer=app.issuer,
+        key=AppKey.load(app.private_key, app.private_key_setting),
+        owner=settings.scope.owner,
+        installation_id=app.installation_id,
         timing=timing,
     )

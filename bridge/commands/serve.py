@@ -1,10 +1,10 @@
-"""`--serve`: the service put together, and run until a signal."""
+"""`bridge dispatch --serve`: builds the service, and runs it until a signal."""
 
 import asyncio
-import signal
 import socket
 
 from bridge.commands.composition import Bridge, composed
+from bridge.commands.signals import stop_event
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
 from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
@@ -18,10 +18,18 @@ from bridge.service.run import listening, run
 
 
 def run_service(settings: Config, host: str, port: int) -> int:
-    """Serve until SIGINT or SIGTERM, then finish what was accepted; the exit status.
+    """Serve until SIGINT or SIGTERM, then finish what was accepted.
+
+    Args:
+        settings: the configuration.
+        host: the IP address or host name to listen on.
+        port: the TCP port.
+
+    Returns:
+        The exit status.
 
     Raises:
-        ConfigError: a setting that a service needs is missing, or its address is not available.
+        ConfigError: a setting that the service needs is missing, or its address is not available.
     """
     if not settings.webhook_secrets:
         raise ConfigError("GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App")
@@ -34,10 +42,7 @@ def run_service(settings: Config, host: str, port: int) -> int:
 
 
 async def _serve_until_signal(settings: Config, listener: socket.socket) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(settings, listener, stop)
+    await serve(settings, listener, stop_event())
 
 
 async def serve(
@@ -48,13 +53,13 @@ async def serve(
         await bridge.prepare()
         metrics = Metrics()
         timing = LoopTiming(clock=bridge.clock)
-        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval, timing=timing)
+        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, timing=timing)
         await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
 
 
 def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Dependencies:
     return Dependencies(
-        scope=bridge.scope,
+        scope=settings.scope,
         is_served=bridge.reconciler.serves,
         webhook=Webhook(settings.webhook_secrets),
         intake=Intake(bridge.ledger, service.wake, bridge.clock),

@@ -123,7 +123,7 @@ class Applier:
         self._refusals.setdefault(key or otherwise, error)
         if key and is_new:
             now = self._clock()
-            await self._note(key, now, refused(self._known_refusals.get(key), error, now))
+            await self._note(key, now, refused(self._known_refusals.get(key), error, self._scope.timing, now))
         return is_new
 
     async def _accepted(self, *granted: str) -> None:

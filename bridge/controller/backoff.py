@@ -3,13 +3,8 @@
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from bridge.core.timing import Timing
 from bridge.errors import AuthError, BridgeError, RateLimited, Rejected
-
-REFUSED_FIRST, REFUSED_LONGEST = 60.0, 300.0
-"""s between tries after a refusal: a person must change something first."""
-
-AWAY_FIRST, AWAY_LONGEST = 10.0, 120.0
-"""s between tries when a service cannot be reached."""
 
 
 @dataclass(kw_only=True)
@@ -24,10 +19,12 @@ class Backoff:
 
     Args:
         clock: Unix seconds.
+        timing: the pauses.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], timing: Timing) -> None:
         self._clock = clock
+        self._timing = timing
         self._failures: dict[Hashable, _Failure] = {}
 
     def check(self, key: Hashable) -> None:
@@ -50,12 +47,8 @@ class Backoff:
         if isinstance(error, RateLimited) or (before and now < before.until):
             return
         count = before.count + 1 if before and type(before.error) is type(error) else 1
-        self._failures[key] = _Failure(error=error, count=count, until=now + _pause(error, count))
+        self._failures[key] = _Failure(error=error, count=count, until=now + self._pause(error, count))
 
-
-def _pause(error: BridgeError, count: int) -> float:
-    if isinstance(error, AuthError | Rejected):
-        first, longest = REFUSED_FIRST, REFUSED_LONGEST
-    else:
-        first, longest = AWAY_FIRST, AWAY_LONGEST
-    return min(first * 2.0 ** min(count - 1, 16), longest)
+    def _pause(self, error: BridgeError, count: int) -> float:
+        refused = isinstance(error, AuthError | Rejected)
+        return (self._timing.rejected_read if refused else self._timing.failed_read).pause(count)

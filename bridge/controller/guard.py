@@ -10,6 +10,7 @@ from typing import TypeVar
 from bridge.controller.backoff import Backoff
 from bridge.controller.ports import GitHubReader, RunPodReader
 from bridge.core.model import EndpointHealth, Repository, Request, Runner, WaitingRun, WorkflowJob
+from bridge.core.timing import Timing
 from bridge.errors import AuthError, BridgeError, Paced
 
 SHORTEST_SCAN, LONGEST_SCAN = 60.0, 600.0
@@ -35,12 +36,13 @@ class GitHubGuard(GitHubReader):
         reader: of GitHub.
         interval: s between two resyncs.
         clock: Unix seconds.
+        timing: the pauses.
     """
 
-    def __init__(self, reader: GitHubReader, interval: float, clock: Callable[[], float]) -> None:
+    def __init__(self, reader: GitHubReader, interval: float, clock: Callable[[], float], timing: Timing) -> None:
         self._reader = reader
         self._clock = clock
-        self._backoff = Backoff(clock)
+        self._backoff = Backoff(clock, timing)
         self._interval = interval
         self._needed: frozenset[str] | None = None
         self._ends_at = 0.0
@@ -139,9 +141,9 @@ class RunPodGuard(RunPodReader):
         clock: Unix seconds.
     """
 
-    def __init__(self, reader: RunPodReader, clock: Callable[[], float]) -> None:
+    def __init__(self, reader: RunPodReader, clock: Callable[[], float], timing: Timing) -> None:
         self._reader = reader
-        self._backoff = Backoff(clock)
+        self._backoff = Backoff(clock, timing)
 
     async def health(self, endpoint: str) -> EndpointHealth:
         """See RunPodReader."""

@@ -13,25 +13,19 @@ from bridge.controller.ports import DeliveryLog, GitHubReader, RunPodReader
 from bridge.controller.scan import Scan, attempt, scanned, with_waiting
 from bridge.core.model import EndpointHealth, Event, JobStatus, Repository, Request, RequestStatus, Runner, WorkflowJob
 from bridge.core.readings import Readings, Timed
-from bridge.core.repositories import NAMES_EVERY, Names, configured, following, is_routed, is_served, routed
+from bridge.core.repositories import Names, configured, following, is_routed, routed
 from bridge.core.reviews import WaitingRuns
-from bridge.core.routing import match
+from bridge.core.routing import is_served, match
 from bridge.core.scope import Route, Scope
 from bridge.core.submissions import State, Submission, target_of_repository
+from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
 from bridge.errors import Problem
 
 T = TypeVar("T")
 
-LOOK_AGAIN = 20.0
-"""s after which a job that nothing was heard of is looked up by itself, between two scans. The delivery log tells
-what becomes of it, so that the next look-ups come ever later: each when it is twice as old as at the last."""
-
 MOST_AGAIN = 100
 """Such look-ups at a time: they must leave most of what GitHub allows in a minute to registrations."""
-
-STALE = 600.0
-"""s after which a list of runners is too old to act upon, unless looks are further apart."""
 
 
 class Observer:
@@ -57,8 +51,8 @@ class Observer:
         self._configured = self._scope = scope
         self._names = Names()
         self._resyncing = False
-        self._github = GitHubGuard(github, scope.interval, clock)
-        self._runpod = RunPodGuard(runpod, clock)
+        self._github = GitHubGuard(github, scope.interval, clock, scope.timing)
+        self._runpod = RunPodGuard(runpod, clock, scope.timing)
         self._log = log
         self._clock = clock
         self._asking_origin: set[int] = set()  # ids of runs
@@ -186,7 +180,7 @@ class Observer:
         """Read the current names of the configured repositories, if that is due."""
         self._set(known)
         named = configured(self._configured)
-        if named and now >= known.asked_at + NAMES_EVERY:
+        if named and now >= known.asked_at + self._scope.timing.names_every:
             found = await attempt(named, self._github.repository, problems)
             self._learn(found, problems)
             if len(found) == len(named):
@@ -275,7 +269,8 @@ class Observer:
         """
         problems: list[Problem] = []
         began = self._clock()
-        old = [t for t in set(self._targets(repositories)) if read_at.get(t, 0.0) <= began - STALE]
+        stale = began - self._scope.timing.list_stale
+        old = [t for t in set(self._targets(repositories)) if read_at.get(t, 0.0) <= stale]
         if not repositories or not old:
             return Observed(began=began, at=began)
         health = await self._health((), problems)
@@ -291,7 +286,7 @@ class Observer:
         if not full:
             return scan
         last = memory.readings.waiting.value if memory.readings.waiting else WaitingRuns()
-        return await with_waiting(self._github, scan, last, at, problems)
+        return await with_waiting(self._github, scan, last, at, problems, self._scope.timing)
 
     async def _jobs(
         self, scan: Scan, memory: Memory, named: Collection[int], at: float, problems: list[Problem]
@@ -303,7 +298,8 @@ class Observer:
             if job.id not in scan.jobs and job.status is not JobStatus.COMPLETED and is_served(job, self._scope)
         ]
         lacking = {job.id: job for job, _ in unlisted if scan.should_list(job) or job.id in named}
-        due = _due([(job, seen_at) for job, seen_at in unlisted if job.id not in lacking], memory, at)
+        others = [(job, seen_at) for job, seen_at in unlisted if job.id not in lacking]
+        due = _due(others, memory, self._scope.timing, at)
         looked_up = await attempt([*lacking.values(), *due], self._look_up, problems)
         return (*scan.jobs.values(), *looked_up.values())
 
@@ -351,11 +347,13 @@ class Observer:
         return await attempt(sorted(waiting | unseen), self._runpod.health, problems)
 
 
-def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, at: float) -> list[WorkflowJob]:
+def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, timing: Timing, at: float) -> list[WorkflowJob]:
     """Jobs to look up between two scans: those whose runner has ended, then those unheard of for the longest time."""
     ended = [job for job, seen_at in unlisted if memory.ended_since(job.id, seen_at)]
     unheard = sorted(
-        (seen_at, job.id, job) for job, seen_at in unlisted if at > seen_at + max(LOOK_AGAIN, seen_at - job.created_at)
+        (seen_at, job.id, job)
+        for job, seen_at in unlisted
+        if at > seen_at + max(timing.look_up_after, seen_at - job.created_at)
     )
     again = {job.id: job for job in (*ended, *(job for *_, job in unheard[:MOST_AGAIN]))}
     return list(again.values())
@@ -370,7 +368,7 @@ def _awaits_origin(job: WorkflowJob, scope: Scope) -> bool:
 
 def stale_after(scope: Scope) -> float:
     """Seconds after which a reading counts for nothing."""
-    return max(STALE, 3 * scope.interval)
+    return max(scope.timing.list_stale, 3 * scope.interval)
 
 
 def _timed(found: Mapping[str, T], at: float) -> dict[str, Timed[T]]:

@@ -21,7 +21,7 @@ from bridge.core.actions import Plan
 from bridge.core.model import WorkflowJob
 from bridge.core.plan import plan
 from bridge.core.readings import Readings, Timed
-from bridge.core.repositories import is_served
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from bridge.core.submissions import OPEN_STATES
 

@@ -9,6 +9,7 @@ from bridge.controller.ports import GitHubReader
 from bridge.core import reviews
 from bridge.core.model import WorkflowJob
 from bridge.core.reviews import RunRead, WaitingRuns
+from bridge.core.timing import Timing
 from bridge.errors import BridgeError, Problem, Rejected
 
 T = TypeVar("T")
@@ -74,7 +75,9 @@ async def scanned(github: GitHubReader, repositories: Iterable[str], problems: l
     )
 
 
-async def with_waiting(github: GitHubReader, scan: Scan, last: WaitingRuns, at: float, problems: list[Problem]) -> Scan:
+async def with_waiting(  # noqa: PLR0913, PLR0917
+    github: GitHubReader, scan: Scan, last: WaitingRuns, at: float, problems: list[Problem], timing: Timing
+) -> Scan:
     """Add the jobs of runs that wait for a review to a full scan, if it is time to read them.
 
     Args:
@@ -83,12 +86,13 @@ async def with_waiting(github: GitHubReader, scan: Scan, last: WaitingRuns, at: 
         last: what was known of these runs before.
         at: Unix seconds.
         problems: gets one for each call that fails.
+        timing: how rarely these runs are read.
     """
     if at < last.next_at:
         return replace(scan, waits=frozenset(last.read))
     listed = await attempt(sorted(scan.repositories), github.waiting_runs, problems)
     runs = {run.id: run for waiting in listed.values() for run in waiting}
-    due = {run.id: run for run in reviews.due(runs.values(), last.read, at)}
+    due = {run.id: run for run in reviews.due(runs.values(), last.read, timing, at)}
     found = await attempt(due, lambda run_id: github.run_jobs(due[run_id]), problems)
     now = {run_id: RunRead(at=at, updated_at=runs[run_id].updated_at) for run_id in found}
     kept = {run_id: read for run_id, read in last.read.items() if run_id in runs}
@@ -97,7 +101,7 @@ async def with_waiting(github: GitHubReader, scan: Scan, last: WaitingRuns, at: 
         scan,
         jobs={**{job.id: job for jobs in found.values() for job in jobs}, **scan.jobs},
         waits=frozenset(runs),
-        waiting=WaitingRuns(next_at=at + reviews.LIST_EVERY * (not more), read={**kept, **now}),
+        waiting=WaitingRuns(next_at=at + timing.reviews_every * (not more), read={**kept, **now}),
     )
 
 

@@ -7,14 +7,14 @@ from bridge.controller.observe import stale_after
 from bridge.controller.observed import Observed
 from bridge.controller.ports import Transaction
 from bridge.core.breaker import with_unanswered
-from bridge.core.evidence import LISTENED, REMEMBERED
 from bridge.core.model import JobStatus, Runner, WorkflowJob
 from bridge.core.readings import Readings, Timed
 from bridge.core.refusals import standing
-from bridge.core.repositories import is_served
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import IdleRunner, Pool, RunnerUse, State, Submission
+from bridge.core.timing import Timing
 
 T = TypeVar("T")
 KnownJobs = Mapping[int, tuple[WorkflowJob, float]]
@@ -37,7 +37,7 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
     missing = readings.missing if readings.missing and readings.missing.at > fresh else None
     looked_at = max((read.at for read in runners.values()), default=0.0)
     submissions = _submissions(transaction, jobs, runners.values(), looked_at)
-    evidence = _evidence(transaction, jobs, submissions, now)
+    evidence = _evidence(transaction, jobs, submissions, scope.timing, now)
     born = transaction.born()
     return Snapshot(
         began=seen.began,
@@ -60,7 +60,8 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         health_at={endpoint: read.at for endpoint, read in health.items()},
         missing_since=missing.value if missing else {},
         streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
-        refusals=standing(readings.refusals, now),
+        refusals=standing(readings.refusals, scope.timing, now),
+        timing=scope.timing,
         queued_since=evidence.queued_since,
         idle=evidence.idle,
         last_taken=evidence.last_taken,
@@ -90,14 +91,16 @@ class _Evidence(NamedTuple):
     uses: tuple[RunnerUse, ...]
 
 
-def _evidence(transaction: Transaction, jobs: KnownJobs, submissions: Iterable[Submission], now: float) -> _Evidence:
+def _evidence(
+    transaction: Transaction, jobs: KnownJobs, submissions: Iterable[Submission], timing: Timing, now: float
+) -> _Evidence:
     """Most of it is needed only after a runner got no job, and is not read otherwise."""
-    idle = transaction.idle_runners(now - REMEMBERED, LISTENED)
-    listening = any(s.state is State.STARTED and s.since < now - LISTENED for s in submissions)
+    idle = transaction.idle_runners(now - timing.evidence_kept, timing.min_listening)
+    listening = any(s.state is State.STARTED and s.since < now - timing.min_listening for s in submissions)
     runs = {job.run_id for job, _ in jobs.values() if job.status is JobStatus.QUEUED} if idle else set()
     return _Evidence(
         idle=idle,
         queued_since=transaction.queued_since() if idle or listening else {},
-        last_taken=transaction.last_taken(now - REMEMBERED),
+        last_taken=transaction.last_taken(now - timing.evidence_kept),
         uses=transaction.runner_uses(runs) if runs else (),
     )

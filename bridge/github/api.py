@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 from cachetools import LRUCache
@@ -34,12 +34,6 @@ https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-repo
 """
 
 T = TypeVar("T")
-
-
-def web_url_of(api_url: str) -> str:
-    """The web site's URL for the API's."""
-    parts = urlsplit(api_url)
-    return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}"
 
 
 def _runners_of(target: str) -> str:

@@ -25,13 +25,11 @@ from bridge.core.submissions import (
     Submission,
     target_of_repository,
 )
+from bridge.core.timing import Timing
 from bridge.ledger import statements as st
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import deliveries, jobs, leader_leases, meta, readings, submissions
-
-CLAIM_LEASE = 60.0
-"""s that a dispatcher may take from one record to the next, from a claim to its request."""
 
 CLOCK_AHEAD = 600.0
 """s after the newest thing in the ledger, beyond which a command's own clock is not believed."""
@@ -47,12 +45,20 @@ class Transaction:
         connection: in a transaction.
         last_read: what all transactions of this process share.
         clock: Unix seconds.
+        claim_lease: s that a dispatcher has from one record of a submission to the next.
     """
 
-    def __init__(self, connection: Connection, last_read: LastRead, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        last_read: LastRead,
+        clock: Callable[[], float] = time.time,
+        claim_lease: float = Timing().claim_lease,
+    ) -> None:
         self._connection = connection
         self._last_read = last_read
         self._clock = clock
+        self._claim_lease = claim_lease
 
     def born(self) -> float:
         """Unix seconds when this ledger was made."""
@@ -243,7 +249,7 @@ class Transaction:
             state=State.CLAIMED,
             since=now,
             created_at=now,
-            lease_until=now + CLAIM_LEASE,
+            lease_until=now + self._claim_lease,
             not_after=now + route.queue_timeout,
         )
         self._connection.execute(sa.insert(submissions), row_of_submission(submission))
@@ -264,7 +270,7 @@ class Transaction:
         """See `Ledger.advance`."""
         values = {"since": self._clock(), **values, "state": to}
         if to in LEASED_STATES:
-            values["lease_until"] = values["since"] + CLAIM_LEASE
+            values["lease_until"] = values["since"] + self._claim_lease
         if to is State.STARTED:
             values["started_at"] = values["since"]
         took_a_job = to in (State.BUSY, State.FINISHED) or values.get("held_job_id") is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from bridge.config.settings import Environment
+from bridge.config.environment import Environment
 from tests.support import ROOT
 
 ACTION = ".github/actions/dispatch"

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bridge.core.model import Absent, Deleted, JobStatus, Repository
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import Budget, GitHubEmulator, GitHubState, github_emulator
-from bridge.emulator.github.renames import rename
 from bridge.emulator.jobs import Gate
 from bridge.errors import (
     AuthError,
@@ -29,7 +28,7 @@ from bridge.errors import (
     Rejected,
     Unavailable,
 )
-from bridge.github.api import GitHub, web_url_of
+from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
@@ -184,7 +183,7 @@ def test_a_renamed_repository_is_found_by_its_new_and_by_its_old_name() -> None:
     state = a_github()
     repository = state.repositories["acme/web"]
     state.add_run("acme/web", a_run())
-    rename(state, "acme/web", "acme/site")
+    state.rename_repository("acme/web", "acme/site")
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         found = await github.repository("Acme/Web")
@@ -917,16 +916,3 @@ def test_a_key_is_accepted_as_pem_or_base64_of_it_and_otherwise_refused() -> Non
         with pytest.raises(ConfigError, match="GITHUB_APP_PRIVATE_KEY: not an RSA private key") as refused:
             AppKey.load(text)
         assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("web", "api"),
-    [
-        ("https://github.com", "https://api.github.com"),
-        ("https://acme.ghe.com", "https://api.acme.ghe.com"),
-        ("https://ghes.example:8443", "https://ghes.example:8443/api/v3"),
-        ("http://127.0.0.1:4000", "http://127.0.0.1:4000/api/v3"),
-    ],
-)
-def test_the_web_url_follows_from_the_apis(web: str, api: str) -> None:
-    assert web_url_of(api) == web

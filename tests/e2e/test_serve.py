@@ -82,7 +82,7 @@ def test_a_delivery_needs_a_valid_signature_and_counts_once(service: RunningServ
     until(lambda: submitted(service) == 1)
     assert post(service, body, X_GitHub_Delivery="guid-2").status_code == 202
     (row,) = listed(service, "jobs")
-    assert row["why"].startswith("already asked for: runner ")
+    assert row["why"].startswith("already requested: runner ")
     assert submitted(service) == 1
 
 
@@ -110,7 +110,8 @@ def test_submissions_can_be_listed_and_an_open_job_can_be_retried(service: Runni
         for each in ids
     ]  # fmt: skip
     assert [each.returncode for each in retried] == [0, 1]
-    assert retried[1].stderr.splitlines()[-1] == "bridge: the ledger knows no open job 404"
+    (*_, line) = retried[1].stderr.splitlines()
+    assert line == "bridge: the ledger has no open job 404; `bridge jobs` lists the open jobs"
 
 
 def test_a_signed_form_is_accepted(service: RunningService) -> None:

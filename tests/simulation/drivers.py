@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bridge.controller.reconcile import Reconciler
 from bridge.controller.report import Report
 from bridge.core.model import Event, WorkflowJob
-from bridge.core.repositories import is_served
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from bridge.errors import BridgeError
 from bridge.github.clock import GitHubClock

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config.settings import Environment, RouteTable
+from bridge.config.environment import Environment
+from bridge.config.file import RouteTable
 from bridge.service.metrics import Metrics
 from tests.support import ROOT
 

@@ -28,9 +28,9 @@ def test_the_example_configuration_is_valid(monkeypatch: pytest.MonkeyPatch, tmp
     }.items():
         monkeypatch.setenv(name, value)
     config = load(EXAMPLES / "bridge.toml")
-    assert [route.name for route in config.routes] == ["gpu", "a100", "cpu"]
-    assert contained(config.routes) == [], "GitHub may give the first route's jobs to the second one's runners"
-    assert config.public_url == "https://bridge.example.org"
+    assert [route.name for route in config.scope.routes] == ["gpu", "a100", "cpu"]
+    assert contained(config.scope.routes) == [], "GitHub may give the first route's jobs to the second one's runners"
+    assert config.scope.public_url == "https://bridge.example.org"
     assert config.webhook_secrets == (NEW, OLD)
 
 
@@ -44,7 +44,7 @@ def test_the_example_starts_the_service(name: str) -> None:
 
 
 def test_every_variable_of_the_examples_is_a_setting() -> None:
-    from bridge.config.settings import Environment
+    from bridge.config.environment import Environment
 
     known = {name.upper() for name in Environment.model_fields}
     said = (EXAMPLES / "bridge.service").read_text() + (EXAMPLES / "Dockerfile").read_text()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.controller.observe import LOOK_AGAIN, MOST_AGAIN, Observer
+from bridge.controller.observe import MOST_AGAIN, Observer
 from bridge.controller.observed import Memory
 from bridge.core.model import (
     EndpointHealth,
@@ -123,8 +123,8 @@ def asked(*jobs: tuple[WorkflowJob, float], log: "QuietLog | None" = None, **mem
 
 def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely() -> None:
     """Each time when it is twice as old as at the last: seven times in its first hour, not two a minute."""
-    new = a_job(1, created_at=NOW - LOOK_AGAIN - 1), NOW - LOOK_AGAIN - 1
-    just_seen = a_job(2, created_at=NOW - 100), NOW - LOOK_AGAIN + 1
+    new = a_job(1, created_at=NOW - SCOPE.timing.look_up_after - 1), NOW - SCOPE.timing.look_up_after - 1
+    just_seen = a_job(2, created_at=NOW - 100), NOW - SCOPE.timing.look_up_after + 1
     seen_in_its_middle_age = a_job(3, created_at=NOW - 1000), NOW - 499
     long_unseen = a_job(4, created_at=NOW - 1000), NOW - 501
     running = a_job(5, status=JobStatus.IN_PROGRESS, created_at=NOW - 1000), NOW - 501

@@ -3,9 +3,9 @@
 import asyncio
 from typing import Any
 
-from bridge.controller.observe import STALE
 from bridge.controller.reconcile import Reconciler
 from bridge.ledger import Ledger
+from tests.support.values import TIMING
 from tests.unit.controller.test_apply import SCOPE, Outside
 
 
@@ -25,9 +25,9 @@ def test_the_first_reading_after_a_gap_is_noted_and_the_next_ones_are_not(databa
     async def main() -> None:
         begin = round(outside.now)
         assert await resumed_at() == begin
-        outside.now += STALE - 30
+        outside.now += TIMING.list_stale - 30
         assert await resumed_at() == begin
-        outside.now += STALE + 1
+        outside.now += TIMING.list_stale + 1
         assert await resumed_at() == round(outside.now) > begin
 
     asyncio.run(main())

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
-from unittest.mock import patch
 
 import pytest
 import structlog
@@ -136,7 +135,7 @@ class Copy:
 
     def __init__(self, ledger: Any = None, interval: float = SOON, **timing: Any) -> None:
         self.passes, self.recorder = Passes(), Recorder()
-        self.ledger = ledger or Leases(self.passes)
+        self.ledger: Any = ledger or Leases(self.passes)
         self.ahead = 0.0  # s that its clock is ahead
         given = LoopTiming(**{"clock": lambda: START + now() + self.ahead, **timing})
         self.service = Service(self.passes, cast(Any, self.ledger), self.recorder, interval=interval, timing=given)
@@ -171,12 +170,12 @@ async def shows(copy: Copy, name: str, text: str) -> None:
             await asyncio.sleep(0.002)
 
 
-def _has_more(items: list[float], than: int) -> bool:
-    return len(items) > than
+def _more_resyncs(copy: Copy, than: int) -> bool:
+    return len(copy.passes.resyncs) > than
 
 
-def _has_finished(copy: Copy, number: int) -> bool:
-    return copy.passes.finished == number
+def _finished(copy: Copy, passes: int) -> bool:
+    return copy.passes.finished == passes
 
 
 # --- failures ---
@@ -282,7 +281,8 @@ def test_a_problem_that_occurs_again_with_another_request_id_is_logged_once() ->
         async with Copy().running() as copy:
             for number in range(4):
                 copy.passes.trouble = Problem("GitHub: GET /x: 404", f"AB:{number}")
-                await until(partial(_has_more, copy.passes.resyncs, len(copy.passes.resyncs) + 1))
+                resyncs = len(copy.passes.resyncs)
+                await until(partial(_more_resyncs, copy, resyncs + 1))
 
     with capture_logs() as logged:
         driven(main)
@@ -346,13 +346,13 @@ def test_a_leader_lease_that_cannot_be_taken_is_reported_and_tried_again(error: 
                 raise trouble[0]
             return bool(take(*given))
 
+        copy.ledger.take_leader_lease = take_leader_lease
         reported = "read-only" if isinstance(error, Unavailable) else "the last attempt to take the leader lease failed"
-        with patch.object(copy.ledger, "take_leader_lease", take_leader_lease):
-            async with copy.running():
-                await shows(copy, "services", reported)
-                trouble.clear()
-                await until(lambda: copy.recorder.resyncs)
-                await shows(copy, "services", "None")
+        async with copy.running():
+            await shows(copy, "services", reported)
+            trouble.clear()
+            await until(lambda: copy.recorder.resyncs)
+            await shows(copy, "services", "None")
 
     driven(main)
 
@@ -411,7 +411,7 @@ def test_event_passes_that_decide_slowly_leave_the_ledger_to_deliveries_for_as_l
             copy.passes.deciding = 0.2
             for number in range(1, 4):
                 copy.service.wake()
-                await until(partial(_has_finished, copy, number))
+                await until(partial(_finished, copy, number))
             _, second, third = copy.passes.event_passes
             assert third - second >= 0.2 / DEFAULT_TIMING.share
 
@@ -425,7 +425,7 @@ def test_stopping_does_not_wait_for_the_time_of_the_next_pass() -> None:
             copy.passes.deciding = 60.0
             for number in (1, 2):
                 copy.service.wake()
-                await until(partial(_has_finished, copy, number))
+                await until(partial(_finished, copy, number))
             began = now()
         assert now() - began < 4
 
