@@ -40,8 +40,9 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 # Kills the bridge at every write and breaks everything else that can fail. SEED=n repeats the run with that seed.
+# One test may take an hour here, since it tries much more than in make test.
 faults: $(VENV)/.dev
-	FAULTS=full $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/controller/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
+	FAULTS=full $(BIN)/python -m pytest --timeout 3600 --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/controller/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench

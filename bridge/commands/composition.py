@@ -6,7 +6,7 @@ Heavy imports stay within the functions that need them: RunPod's SDK alone takes
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bridge.core.scope import Route
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth, PatAuth
+    from bridge.github.timing import GitHubTiming
     from bridge.ledger import Ledger
 
 
@@ -42,15 +43,15 @@ class Bridge:
 
 
 @contextlib.asynccontextmanager
-async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridge]":
-    """Build a bridge, and close what it has opened at the end of the block.
+async def composed(
+    settings: "Config", *, dry_run: bool, github_timing: "GitHubTiming | None" = None
+) -> "AsyncIterator[Bridge]":
+    """Put the parts together, and take them apart in the end.
 
     Args:
-        settings: the configuration.
-        dry_run: neither create nor migrate a ledger.
-
-    Raises:
-        ConfigError: the App's key or the ledger cannot be used.
+        settings: what the bridge was told to do.
+        dry_run: make no ledger where there is none.
+        github_timing: how long GitHub's client waits; its clock is replaced by GitHub's. None for the defaults.
     """
     import structlog
 
@@ -60,6 +61,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
     from bridge.github.auth import AppAuth
     from bridge.github.clock import GitHubClock
     from bridge.github.deliveries import DeliveryLog
+    from bridge.github.timing import DEFAULT_TIMING
     from bridge.github.transport import http_client
     from bridge.ledger import Ledger
     from bridge.runpod.requests import RunPod
@@ -67,15 +69,16 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
 
     configure_logging(settings.secrets())
     clock = GitHubClock()
+    timing = replace(github_timing or DEFAULT_TIMING, clock=clock)
     async with http_client(clock) as http:
-        auth = _auth(settings, http, clock)
-        github = GitHub(http, auth, api_url=settings.github_api_url, clock=clock)
+        auth = _auth(settings, http, timing)
+        github = GitHub(http, auth, api_url=settings.github_api_url, timing=timing)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
         if not dry_run:
             await _learn_time(github)  # a new ledger stores when it was created
         opened = Ledger.open_to_look if dry_run else Ledger.open
-        ledger = opened(settings.database_url, clock)
+        ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
         structlog.get_logger().info("ledger opened", url=ledger.url)
         _warn_of_shared_labels(settings.scope.routes)
         try:
@@ -112,7 +115,7 @@ async def _learn_time(github: "GitHub") -> None:
         await github.learn_time()
 
 
-def _auth(settings: "Config", http: "httpx.AsyncClient", clock: Callable[[], float]) -> "AppAuth | PatAuth":
+def _auth(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
     from bridge.config.credentials import Pat
     from bridge.github.auth import AppAuth, AppKey, PatAuth
 
@@ -126,5 +129,5 @@ def _auth(settings: "Config", http: "httpx.AsyncClient", clock: Callable[[], flo
         key=AppKey.load(app.private_key, app.private_key_setting),
         owner=settings.scope.owner,
         installation_id=app.installation_id,
-        clock=clock,
+        timing=timing,
     )

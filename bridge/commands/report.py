@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from bridge.controller.reconcile import Decision, Report
+from bridge.controller.report import Decision, Report
 from bridge.core.actions import Plan
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.telemetry import mask
@@ -43,7 +43,7 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
             "claims": len(plan.claims),
             "submitted": len(report.submitted),
         },
-        "problems": list(report.problems),
+        "problems": list(map(str, report.problems)),
         "github_calls": calls["github"],
         "runpod_calls": calls["runpod"],
         "seconds": round(report.seconds, 3),

@@ -7,12 +7,13 @@ from bridge.commands.composition import Bridge, composed
 from bridge.commands.signals import stop_event
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
+from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 from bridge.github.webhook import Webhook
-from bridge.service.connections import raise_file_limit
 from bridge.service.http import Dependencies
 from bridge.service.intake import Intake
-from bridge.service.loop import Service
+from bridge.service.loop import LoopTiming, Service
 from bridge.service.metrics import Metrics
+from bridge.service.open_files import raise_file_limit
 from bridge.service.run import listening, run
 
 
@@ -44,14 +45,15 @@ async def _serve_until_signal(settings: Config, listener: socket.socket) -> None
     await serve(settings, listener, stop_event())
 
 
-async def serve(settings: Config, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set. Then finish the deliveries that were accepted, and after them the current pass."""
-    async with composed(settings, dry_run=False) as bridge:
+async def serve(
+    settings: Config, listener: socket.socket, stop: asyncio.Event, *, github_timing: GitHubTiming = DEFAULT_TIMING
+) -> None:
+    """Serve until `stop` is set, then finish: deliveries first, then passes."""
+    async with composed(settings, dry_run=False, github_timing=github_timing) as bridge:
         await bridge.prepare()
         metrics = Metrics()
-        service = Service(
-            bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, clock=bridge.clock
-        )
+        timing = LoopTiming(clock=bridge.clock)
+        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, timing=timing)
         await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
 
 

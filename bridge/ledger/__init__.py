@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from bridge.core.submissions import State, Submission
+from bridge.core.timing import Timing
 from bridge.errors import ConfigError, Unavailable
 from bridge.ledger.database import SCHEMA, connect, is_current, is_there, migrate
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import metadata
-from bridge.ledger.transaction import CLAIM_LEASE, Transaction
+from bridge.ledger.transaction import Transaction
 from bridge.ledger.writer import OUT_OF_ORDER, Writer
 
 T = TypeVar("T")
@@ -26,19 +27,23 @@ T = TypeVar("T")
 class Ledger:
     """The bridge's memory. Made by `open`."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float], claim_lease: float) -> None:
         self._engine = engine
         self._clock = clock
+        self._claim_lease = claim_lease
         self._writer = Writer(engine)
         self._last_read = LastRead()
 
     @classmethod
-    def open(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
+    def open(
+        cls, url: str, clock: Callable[[], float] = time.time, *, claim_lease: float = Timing().claim_lease
+    ) -> Self:
         """Open the ledger, made or migrated as needed.
 
         Args:
             url: SQLAlchemy's, such as `sqlite:////var/lib/bridge/ledger.sqlite3`.
             clock: Unix seconds.
+            claim_lease: s that a dispatcher has from one record of a submission to the next.
 
         Raises:
             ConfigError: the database cannot be opened, or is of a newer bridge.
@@ -46,28 +51,31 @@ class Ledger:
         engine = connect(url)
         with _opening(engine) as connection:
             migrate(connection, clock())
-        return cls(engine, clock)
+        return cls(engine, clock, claim_lease)
 
     @classmethod
-    def open_to_look(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
+    def open_to_look(
+        cls, url: str, clock: Callable[[], float] = time.time, *, claim_lease: float = Timing().claim_lease
+    ) -> Self:
         """Open the ledger without making or migrating it; where there is none, an empty one in memory.
 
         Args:
             url: as of `open`.
             clock: as of `open`.
+            claim_lease: as of `open`.
 
         Raises:
             ConfigError: the database cannot be opened, or is of an older or a newer bridge.
         """
         if not is_there(url):
-            return cls.open("sqlite://", clock)
+            return cls.open("sqlite://", clock, claim_lease=claim_lease)
         engine = connect(url, as_it_is=True)
         with _opening(engine, only_reads=True) as connection:
             current = is_current(connection)
         if current:
-            return cls(engine, clock)
+            return cls(engine, clock, claim_lease)
         engine.dispose()
-        return cls.open("sqlite://", clock)
+        return cls.open("sqlite://", clock, claim_lease=claim_lease)
 
     @property
     def url(self) -> str:
@@ -87,7 +95,7 @@ class Ledger:
         """
         try:
             return await asyncio.wrap_future(
-                self._writer.submit(lambda connection: work(Transaction(connection, self._last_read, self._clock)))
+                self._writer.submit(lambda connection: work(self._transaction(connection)))
             )
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be written: {str(error.orig).splitlines()[0]}") from None
@@ -117,12 +125,13 @@ class Ledger:
         """
         return await self.transact(lambda transaction: transaction.advance(submission, to, **values))
 
+    def _transaction(self, connection: Connection) -> Transaction:
+        return Transaction(connection, self._last_read, self._clock, self._claim_lease)
+
     def _aside(self, work: Callable[[Transaction], T], *, only_reads: bool) -> T:
         try:
             with self._engine.connect().execution_options(only_reads=only_reads) as connection:
-                return work(
-                    Transaction(connection, self._last_read, self._clock)
-                )  # the connection's end rolls back what was written
+                return work(self._transaction(connection))  # the connection's end rolls back what was written
         except OUT_OF_ORDER as error:
             raise Unavailable(f"the ledger could not be read: {str(error.orig).splitlines()[0]}") from None
 
@@ -142,4 +151,4 @@ def _opening(engine: Engine, *, only_reads: bool = False) -> Iterator[Connection
         raise ConfigError(f"BRIDGE_DATABASE_URL: cannot open the ledger: {why}") from None
 
 
-__all__ = ["CLAIM_LEASE", "SCHEMA", "Ledger", "Transaction", "metadata"]
+__all__ = ["SCHEMA", "Ledger", "Transaction", "metadata"]

@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from bridge.core.model import JobStatus, WorkflowJob
+from bridge.core.readings import Readings
 from bridge.core.submissions import Pool, State, Submission
 from bridge.core.worker import Credentials, Reason
+from bridge.ledger.readings import Decoded, decoded
 from bridge.ledger.statements import JOB_FIELDS
 
 _REPEATED = ("repository", "name", "workflow_name", "head_branch", "runner_group")
@@ -21,10 +23,11 @@ _pool = lru_cache(maxsize=1024)(Pool)
 
 
 class LastRead:
-    """Jobs as they were last read: a long queue is mostly the same at each pass, and all passes share its jobs."""
+    """Jobs and readings as they were last read. Most are the same at each pass, and all passes share them."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, tuple[tuple[Any, ...], WorkflowJob]] = {}
+        self._readings: Decoded = {}
 
     def jobs(self, rows: Iterable[Row[Any]]) -> dict[int, tuple[WorkflowJob, float]]:
         """By id the jobs of `rows`, each of which is `seen_at` and JOB, with when they were seen."""
@@ -34,6 +37,11 @@ class LastRead:
             now[row.id] = kept if kept and kept[0] == values else (values, job_of(values))
             found[row.id] = now[row.id][1], row.seen_at
         self._jobs = now
+        return found
+
+    def readings(self, rows: Iterable[Row[Any]]) -> Readings:
+        """The readings of `rows`, each of which is as READINGS selects it."""
+        found, self._readings = decoded(rows, self._readings)
         return found
 
 

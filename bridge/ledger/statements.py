@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.core.model import JobStatus, WorkflowJob
-from bridge.core.snapshot import ReadingKind
 from bridge.core.submissions import (
     BREAKER_REASONS,
     FAILURE_STATES,
@@ -21,6 +20,7 @@ from bridge.core.submissions import (
     PROOF_STATES,
     State,
 )
+from bridge.ledger.readings import ReadingKind
 from bridge.ledger.tables import deliveries, jobs, readings, submissions
 
 Condition = sa.ColumnElement[bool]
@@ -171,6 +171,7 @@ JOBS_OF_UNKNOWN_ORIGIN = sa.select(*JOB).where(
 REPOSITORIES_THAT_WAIT = (
     sa.select(jobs.c.repository).distinct().where(_NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED))
 )
+READINGS = sa.select(readings.c.kind, readings.c.key, readings.c.at, sa.cast(readings.c.value, sa.Text))
 RUNNERS_READ_AT = sa.select(readings.c.key, readings.c.at).where(readings.c.kind == ReadingKind.RUNNERS)
 LEARN_FORK = (
     sa.update(jobs).where((jobs.c.run_id == sa.bindparam("run")) & _NOT_COMPLETED).values(fork=sa.bindparam("is_fork"))

@@ -5,7 +5,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +12,8 @@ from sqlalchemy.engine import Connection
 
 from bridge.core.actions import Claim, Transition
 from bridge.core.model import Event, JobStatus, WorkflowJob
+from bridge.core.readings import Readings
 from bridge.core.scope import Route
-from bridge.core.snapshot import Reading, ReadingKind
 from bridge.core.submissions import (
     LEASED_STATES,
     IdleRunner,
@@ -26,12 +25,11 @@ from bridge.core.submissions import (
     Submission,
     target_of_repository,
 )
+from bridge.core.timing import Timing
 from bridge.ledger import statements as st
+from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import deliveries, jobs, leader_leases, meta, readings, submissions
-
-CLAIM_LEASE = 60.0
-"""s that a dispatcher may take from one record to the next, from a claim to its request."""
 
 CLOCK_AHEAD = 600.0
 """s after the newest thing in the ledger, beyond which a command's own clock is not believed."""
@@ -47,12 +45,20 @@ class Transaction:
         connection: in a transaction.
         last_read: what all transactions of this process share.
         clock: Unix seconds.
+        claim_lease: s that a dispatcher has from one record of a submission to the next.
     """
 
-    def __init__(self, connection: Connection, last_read: LastRead, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        last_read: LastRead,
+        clock: Callable[[], float] = time.time,
+        claim_lease: float = Timing().claim_lease,
+    ) -> None:
         self._connection = connection
         self._last_read = last_read
         self._clock = clock
+        self._claim_lease = claim_lease
 
     def born(self) -> float:
         """Unix seconds when this ledger was made."""
@@ -243,7 +249,7 @@ class Transaction:
             state=State.CLAIMED,
             since=now,
             created_at=now,
-            lease_until=now + CLAIM_LEASE,
+            lease_until=now + self._claim_lease,
             not_after=now + route.queue_timeout,
         )
         self._connection.execute(sa.insert(submissions), row_of_submission(submission))
@@ -264,7 +270,7 @@ class Transaction:
         """See `Ledger.advance`."""
         values = {"since": self._clock(), **values, "state": to}
         if to in LEASED_STATES:
-            values["lease_until"] = values["since"] + CLAIM_LEASE
+            values["lease_until"] = values["since"] + self._claim_lease
         if to is State.STARTED:
             values["started_at"] = values["since"]
         took_a_job = to in (State.BUSY, State.FINISHED) or values.get("held_job_id") is not None
@@ -279,20 +285,18 @@ class Transaction:
 
     # --- what dispatchers share ---
 
-    def note(self, seen: Iterable[Reading]) -> None:
-        """Write what a look outside showed, in place of the one before."""
-        rows = [asdict(reading) for reading in seen]
-        if rows:
+    def note(self, read: Readings) -> None:
+        """Write what was read of GitHub and RunPod, in place of what was read before."""
+        if rows := list(rows_of(read)):
             insert = self._insert(readings)
             values = {"at": insert.excluded.at, "value": insert.excluded.value}
             newer = readings.c.at <= insert.excluded.at
             conflict = insert.on_conflict_do_update(index_elements=["kind", "key"], set_=values, where=newer)
             self._connection.execute(conflict, rows)
 
-    def readings(self) -> tuple[Reading, ...]:
-        """What the last looks outside showed."""
-        rows = self._connection.execute(sa.select(readings)).mappings()
-        return tuple(Reading(**{**row, "kind": ReadingKind(row["kind"])}) for row in rows)
+    def readings(self) -> Readings:
+        """What was last read of GitHub and RunPod."""
+        return self._last_read.readings(self._connection.execute(st.READINGS))
 
     def runners_read_at(self) -> dict[str, float]:
         """By target, Unix seconds of the last look at its runners."""

@@ -8,8 +8,9 @@ import uvloop
 
 from bridge.config.settings import load
 from bridge.core.model import WorkflowJob
-from bridge.core.repositories import is_served
+from bridge.core.routing import is_served
 from bridge.github.webhook import Webhook
+from bridge.service.connections import Warnings
 from bridge.service.http import Dependencies
 from bridge.service.metrics import Metrics
 from bridge.service.run import listening, server_config
@@ -44,7 +45,7 @@ async def serve(port: int) -> None:
         metrics=lambda: metrics.page({}),
     )
     with listening("127.0.0.1", port) as listener:
-        await uvicorn.Server(server_config(dependencies)).serve([listener])
+        await uvicorn.Server(server_config(dependencies, Warnings())).serve([listener])
 
 
 if __name__ == "__main__":

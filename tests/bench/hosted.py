@@ -27,10 +27,11 @@ from bridge.emulator.github.access import App
 from bridge.emulator.github.deliveries import Answer, Delivery
 from bridge.emulator.github.model import Job
 from bridge.emulator.jobs import Gate, JobSpec, RunSpec
-from bridge.github import webhook
+from bridge.github import payloads
 from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
+from bridge.github.timing import GitHubTiming
 from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
@@ -181,7 +182,7 @@ class _World:
         )
         self.emulator.webhooks.log.add(delivery, {}, answer, copy=False)
         if arrives:
-            told = webhook.of_payload("workflow_job", payload).job
+            told = payloads.delivery("workflow_job", payload).job
             self.hear(Event(guid=guid, at=self.clock(), job=told))
 
     def _start(self, work: Any) -> None:
@@ -260,10 +261,11 @@ class _Bridge:
 
     def __init__(self, world: _World, http: httpx.AsyncClient) -> None:
         app, api_url, clock = world.app, world.emulator.api_url, world.clock
+        timing = GitHubTiming(clock=clock)
         auth = AppAuth(
-            http, api_url=api_url, issuer=app.client_id, key=AppKey.load(app.pem), owner=app.owner, clock=clock
+            http, api_url=api_url, issuer=app.client_id, key=AppKey.load(app.pem), owner=app.owner, timing=timing
         )
-        self.github = GitHub(http, auth, api_url=api_url, clock=clock)
+        self.github = GitHub(http, auth, api_url=api_url, timing=timing)
         self._ledger = _Ledger(clock)
         scope = Scope(
             owner="acme",

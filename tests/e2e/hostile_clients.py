@@ -1,6 +1,6 @@
-"""Hostile clients of the service, or honest deliveries until stdin is closed. A program of its own.
+"""A program that attacks the service, or sends valid deliveries until its stdin is closed.
 
-Reads a specification from a line of stdin, writes what was answered to stdout, both JSON.
+It reads a specification from a line of stdin and writes the counted answers to stdout, both as JSON.
 """
 
 import asyncio
@@ -25,21 +25,22 @@ import uvloop
 from tests.e2e.mutated_deliveries import mutated
 
 ANSWER = 30.0
-"""s that an answer is waited for."""
+"""s to wait for an answer."""
 
 PAUSE = 0.05
-"""s between two honest deliveries."""
+"""s between two valid deliveries."""
 
 
 @dataclass(kw_only=True)
 class Target:
-    """The service, and what an honest delivery to it is made of.
+    """The service, and what a valid delivery to it needs.
 
     Args:
-        host: loopback's.
-        port: its.
-        secret: of the webhook.
-        payload: of a `workflow_job` event.
+        host: where it listens.
+        port: where it listens.
+        secret: the webhook secret.
+        payload: the body of a `workflow_job` event.
+        numbers: make each delivery's GUID unique.
     """
 
     host: str
@@ -52,8 +53,8 @@ class Target:
         return await asyncio.open_connection(self.host, self.port)
 
     def delivery(self) -> bytes:
-        """An honest delivery that no other is like."""
-        return self.signed(self.payload.encode(), guid=f"honest-{next(self.numbers)}")
+        """A valid delivery with a GUID of its own."""
+        return self.signed(self.payload.encode(), guid=f"valid-{next(self.numbers)}")
 
     def signed(self, body: bytes, **headers: str) -> bytes:
         signature = hmac.digest(self.secret.encode(), body, hashlib.sha256).hex()
@@ -67,7 +68,7 @@ class Target:
 
 
 async def status(reader: asyncio.StreamReader) -> int:
-    """The status of an answer, which is read to its end; 0 where the connection was closed instead."""
+    """Read an answer; returns its status, or 0 if the connection was closed instead."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
@@ -79,7 +80,7 @@ async def status(reader: asyncio.StreamReader) -> int:
 
 @contextlib.asynccontextmanager
 async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-    """Close a connection in the end, whatever the other side did to it."""
+    """Close a connection after the block, even if the other side has closed it."""
     try:
         yield
     finally:
@@ -88,8 +89,8 @@ async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
             await writer.wait_closed()
 
 
-async def honest(target: Target, given: dict[str, Any]) -> dict[str, Any]:
-    """Deliveries over connections of their own, one after the other, until stdin is closed."""
+async def valid(target: Target, given: dict[str, Any]) -> dict[str, Any]:
+    """Send valid deliveries, each on a connection of its own, until stdin is closed."""
     closed = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     answers: Counter[str] = Counter()
     seconds = []
@@ -111,8 +112,8 @@ async def _delivered(target: Target) -> int:
     return 0
 
 
-async def _poured(target: Target, start: bytes, part: bytes, size: int) -> int:
-    """Send `start` and then `size` bytes in parts without an end; the status of the answer, 0 for none."""
+async def _sent_without_end(target: Target, start: bytes, part: bytes, size: int) -> int:
+    """Send `start` and then `size` bytes in parts; returns the status of the answer, 0 for none."""
     reader, writer = await target.connect()
     async with closing(writer):
         with contextlib.suppress(ConnectionError):
@@ -124,59 +125,62 @@ async def _poured(target: Target, start: bytes, part: bytes, size: int) -> int:
 
 
 async def _repeated(target: Target, given: dict[str, Any], start: bytes) -> Counter[int]:
-    """Pour from several connections, again and again for some seconds."""
+    """Do that on several connections, again and again for some seconds."""
     found: Counter[int] = Counter()
     until = time.monotonic() + given["seconds"]
 
     async def one() -> None:
         while time.monotonic() < until:
-            found[await _poured(target, start, b"a" * 4096, 64 * 2**20)] += 1
+            found[await _sent_without_end(target, start, b"a" * 4096, 64 * 2**20)] += 1
 
     await asyncio.gather(*(one() for _ in range(given["times"])))
     return found
 
 
 async def endless_header(target: Target, given: dict[str, Any]) -> Counter[int]:
-    """Headers whose one value does not end."""
+    """A header whose value does not end."""
     return await _repeated(target, given, b"POST /webhook HTTP/1.1\r\nHost: x\r\nA: ")
 
 
 async def endless_url(target: Target, given: dict[str, Any]) -> Counter[int]:
-    """URLs that do not end."""
+    """A URL that does not end."""
     return await _repeated(target, given, b"POST /")
 
 
 async def endless_trailer(target: Target, given: dict[str, Any]) -> Counter[int]:
-    """Bodies in chunks, and after the last chunk a header that does not end."""
+    """A chunked body with a trailer that does not end."""
     start = target.signed(b"", guid="g").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     return await _repeated(target, given, start + b"0\r\nA: ")
 
 
 async def endless_chunks(target: Target, given: dict[str, Any]) -> Counter[int]:
-    """Bodies in chunks that do not end."""
+    """A chunked body that does not end."""
     start = target.signed(b"", guid="g").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     part = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-    return Counter(await asyncio.gather(*(_poured(target, start, part, 27 * 2**20) for _ in range(given["times"]))))
+    return Counter(
+        await asyncio.gather(*(_sent_without_end(target, start, part, 27 * 2**20) for _ in range(given["times"])))
+    )
 
 
 async def unfinished_bodies(target: Target, given: dict[str, Any]) -> Counter[int]:
     """Bodies of 25 MB that lack their last byte."""
     size = 25 * 2**20
     start = target.signed(b"", guid="g").replace(b"Content-Length: 0", f"Content-Length: {size}".encode())
-    pours = (_poured(target, start, b"x" * 65535, size - 65536) for _ in range(given["times"]))
+    pours = (_sent_without_end(target, start, b"x" * 65535, size - 65536) for _ in range(given["times"]))
     return Counter(await asyncio.gather(*pours))
 
 
 async def pipelined(target: Target, given: dict[str, Any]) -> Counter[int]:
-    """Requests for the largest page, without reading an answer."""
+    """Pipelined requests for the largest page; the answers are not read."""
     pours = (
-        _poured(target, b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 500, 2**20) for _ in range(given["times"])
+        _sent_without_end(target, b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 500, 2**20)
+        for _ in range(given["times"])
     )
     return Counter(await asyncio.gather(*pours))
 
 
 async def idle_connections(target: Target, given: dict[str, Any]) -> Counter[int]:
-    """Connections that send nothing, half a word or empty lines; -1: refused, 0: closed in time, 1: open."""
+    """Connections that send nothing, one byte or empty lines. Counts -1: refused, 0: closed in time, 1: open."""
     found: Counter[int] = Counter()
     made = []
     for number in range(given["times"]):
@@ -208,7 +212,7 @@ async def _is_open(reader: asyncio.StreamReader) -> bool:
 
 
 async def mutations(target: Target, given: dict[str, Any]) -> Counter[int]:
-    """Deliveries that are not as GitHub sends them, signed and unsigned."""
+    """Malformed deliveries, signed and unsigned."""
     numbers = iter(range(given["times"]))
     found: Counter[int] = Counter()
     await asyncio.gather(*(_mutations(target, given["seed"], numbers, found) for _ in range(8)))
@@ -228,7 +232,7 @@ async def _mutations(target: Target, seed: int, numbers: Iterator[int], found: C
         except (TimeoutError, ConnectionError):
             got = 0
         found[got] += 1
-        if got in (0, 400, 408, 431):  # it was closed, or waits for more
+        if got in (0, 400, 408, 431):  # the connection was closed, or the service waits for more
             writer.close()
             connection = None
     if connection:
@@ -236,14 +240,14 @@ async def _mutations(target: Target, seed: int, numbers: Iterator[int], found: C
 
 
 async def main(given: dict[str, Any]) -> dict[str, Any]:
-    """Run what `given` names."""
+    """Run the attack that `given` names."""
     address = urlsplit(given["url"])
     target = Target(
         host=str(address.hostname), port=int(address.port or 0), secret=given["secret"], payload=given["payload"]
     )
-    if given["attack"] == "honest":
-        return await honest(target, given)
-    os.nice(19)  # a stranger's machine takes no processor from the service
+    if given["attack"] == "valid":
+        return await valid(target, given)
+    os.nice(19)  # an attacker's machine takes no processor time from the service
     return {"answers": await ATTACKS[given["attack"]](target, given)}
 
 

@@ -1,4 +1,4 @@
-"""Deliveries that are not as GitHub sends them, made from one that is."""
+"""Malformed deliveries, made from a valid one."""
 
 import json
 import random
@@ -20,12 +20,12 @@ Signed = Callable[..., bytes]
 
 
 def mutated(chance: random.Random, payload: str, signed: Signed) -> bytes:
-    """A request with a mutated delivery.
+    """A request with a malformed delivery.
 
     Args:
-        chance: decides what is mutated.
-        payload: of a good delivery.
-        signed: makes a request of a body, with the keywords guid, event, type and signature for its headers.
+        chance: decides what is changed.
+        payload: the body of a valid delivery.
+        signed: makes a request from a body and the header values guid, event, type and signature.
     """
     headers = {"guid": f"mutated-{chance.getrandbits(64):x}"}
     kind = chance.choices(("values", "bytes", "headers", "unsigned", "request"), (60, 15, 10, 10, 5))[0]
@@ -42,7 +42,7 @@ def mutated(chance: random.Random, payload: str, signed: Signed) -> bytes:
 
 
 def _values(chance: random.Random, payload: str) -> bytes:
-    """JSON with some of its values replaced, left out or moved."""
+    """JSON with some values replaced or removed."""
     raw = json.loads(payload)
     for _ in range(chance.randint(1, 3)):
         at = raw
@@ -55,14 +55,14 @@ def _values(chance: random.Random, payload: str) -> bytes:
         if isinstance(at, dict) and chance.random() < 0.2:
             del at[key]
         else:
-            at[key] = deepcopy(chance.choice(ODD))  # it may itself be changed next
+            at[key] = deepcopy(chance.choice(ODD))  # the copy may be changed next
         if not raw:
             break
     return json.dumps(raw).encode()
 
 
 def _bytes(chance: random.Random, body: bytes) -> bytes:
-    """Bytes with some of them changed, left out or repeated."""
+    """Bytes with some of them changed, removed or repeated."""
     changed = bytearray(body)
     for _ in range(chance.randint(1, 8)):
         at = chance.randrange(len(changed)) if changed else 0

@@ -125,7 +125,7 @@ def test_workflows_with_odd_names_run(tmp_path: Path, repository: Path) -> None:
     first = "<b>$(touch owned)</b>"
     assert conclusions(document) == {
         f"a {first}": "success", f"b {first}": "success", f"c {first}": "success",
-        "second": "failure",  # its first step comes before the checkout
+        "second": "failure",  # its first step runs before the checkout
         "third": "success", "theirs": None, "not-today": "skipped",
     }  # fmt: skip
     assert document["unsupported"] == [
@@ -143,7 +143,7 @@ def test_a_problem_in_the_bridges_last_pass_is_printed_and_does_not_fail_the_dem
     failing_bridge = ("sh", "-c", 'echo "$0"; exit 1', one_pass)
 
     async def nothing(_state: GitHubState) -> None:
-        """Queue no job."""
+        """Queue nothing."""
 
     assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False, command=failing_bridge)) == 0
     out, err = capsys.readouterr()
@@ -316,7 +316,7 @@ def test_an_invalid_webhook_url_is_refused(address: str) -> None:
     assert "--webhook" in done.stderr
 
 
-def test_a_port_that_is_in_use_is_named(tmp_path: Path) -> None:
+def test_a_port_that_is_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = CliRunner().invoke(app, ["emulate", "--github-port", str(port)])

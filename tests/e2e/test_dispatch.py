@@ -65,7 +65,7 @@ def test_repeated_passes_request_one_worker_for_each_matched_job(bridge: Emulato
     again = bridge.dispatch()
     assert again["counts"]["submitted"] == 0
     bridge.lose_ledger()
-    assert bridge.dispatch()["counts"]["submitted"] == 0, "a fresh container finds its runners on GitHub"
+    assert bridge.dispatch()["counts"]["submitted"] == 0, "a new container finds its runners on GitHub"
     assert len(bridge.runpod.state.requests) == len(bridge.github.state.runners) == 2
 
 
@@ -143,7 +143,7 @@ def test_a_failed_submission_is_reported_and_never_sent_twice(
     held = bridge.dispatch(status=int(refused))
     assert held["counts"]["submitted"] == 0
     if refused:
-        said = "is at a rate limit" if fault["status"] == 429 else "was refused"
+        said = "has reached a rate limit" if fault["status"] == 429 else "was refused"
         assert all(said in job["why"] for job in held["jobs"] if job["route"])
         bridge.retry(held["jobs"][0]["id"])
         assert bridge.dispatch()["counts"]["submitted"] == 2
@@ -154,7 +154,7 @@ def test_a_registration_whose_answer_is_lost_is_not_repeated(bridge: Emulators) 
     bridge.github.faults.add(lost)
     failed = bridge.dispatch(status=1)
     assert "it may have been done" in failed["problems"][0]
-    assert bridge.dispatch()["counts"]["submitted"] == 0, "its claim holds until its lease ends"
+    assert bridge.dispatch()["counts"]["submitted"] == 0, "the claim holds until its lease ends"
 
 
 @pytest.mark.parametrize("path", ["/actions/runs$", "/actions/runners$", "/installation/repositories$"])

@@ -1,4 +1,4 @@
-"""Hostile clients: deliveries beside them are answered within a second, in bounded memory, and nothing answers 5xx."""
+"""Under attack the service answers valid deliveries within a second, uses bounded memory and never answers 5xx."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from tests.support.github import a_run
 from tests.support.service import SECRET, RunningService, running_service
 
 SLOWEST = 1.0
-"""s in which each honest delivery is answered."""
+"""s within which each valid delivery is answered."""
 
 MEMORY = 300
-"""MB that the service may have had in memory at any time."""
+"""The most memory that the service may use, in MB."""
 
 MUTATIONS = 50_000 if FULL else 4_000
 ANY = {"0", "202", "400", "401", "404", "405", "408", "431"}
@@ -41,7 +41,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 @pytest.fixture(scope="module")
 def payload(service: RunningService) -> str:
-    """Of a job that has ended, so that nothing is left to do."""
+    """The payload of a delivery about a completed job, which gives the bridge nothing to do."""
     state = service.emulators.github.state
     service.emulators.github.app.webhook_url = None
     job = state.add_run("acme/web", a_run()).jobs["build"]
@@ -50,17 +50,17 @@ def payload(service: RunningService) -> str:
 
 
 def attacked(service: RunningService, payload: str, attack: str, **given: Any) -> dict[str, Any]:
-    """What an attack was answered, and deliveries beside it. Once more if these were slow: others use the machine."""
+    """The answers to an attack and to valid deliveries during it; repeated once if the latter were slow."""
     found = _attacked(service, payload, attack, **given)
-    return found if found["honest"]["slowest"] < SLOWEST else _attacked(service, payload, attack, **given)
+    return found if found["valid"]["slowest"] < SLOWEST else _attacked(service, payload, attack, **given)
 
 
 def _attacked(service: RunningService, payload: str, attack: str, **given: Any) -> dict[str, Any]:
     common = {"url": service.url, "secret": SECRET, "payload": payload}
-    with started(common | {"attack": "honest"}) as honest:
+    with started(common | {"attack": "valid"}) as valid:
         with started(common | {"attack": attack, **given}) as attacker:
             answers = ended(attacker)["answers"]
-        found = {"answers": answers, "honest": ended(honest), "peak_mb": peak_mb(service)}
+        found = {"answers": answers, "valid": ended(valid), "peak_mb": peak_mb(service)}
     print(attack, found)
     return found
 
@@ -82,7 +82,7 @@ def started(specification: dict[str, Any]) -> "Iterator[subprocess.Popen[str]]":
 
 
 def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """What it has printed, once its stdin is closed."""
+    """Close its stdin; returns what it prints."""
     printed, _ = process.communicate(timeout=900)
     assert process.returncode == 0
     found: dict[str, Any] = json.loads(printed)
@@ -90,15 +90,15 @@ def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def peak_mb(service: RunningService) -> float:
-    """The most memory that the service has had."""
+    """The most memory that the service has used, in MB."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     (peak_kb,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
     return int(peak_kb) / 1024
 
 
 def assert_unharmed(service: RunningService, found: dict[str, Any]) -> None:
-    assert set(found["honest"]["answers"]) == {"202"}
-    assert found["honest"]["slowest"] < SLOWEST
+    assert set(found["valid"]["answers"]) == {"202"}
+    assert found["valid"]["slowest"] < SLOWEST
     assert not [status for status in found["answers"] if status.startswith("5")]
     assert found["peak_mb"] < MEMORY
     assert service.process.poll() is None
@@ -116,7 +116,7 @@ def assert_unharmed(service: RunningService, found: dict[str, Any]) -> None:
         ("mutations", {"times": MUTATIONS, "seed": int(SEED or 1)}, ANY),
     ],
 )
-def test_deliveries_beside_an_attack_are_answered(
+def test_valid_deliveries_are_answered_during_an_attack(
     service: RunningService, payload: str, attack: str, given: dict[str, Any], status: set[str]
 ) -> None:
     found = attacked(service, payload, attack, **given)
@@ -124,11 +124,11 @@ def test_deliveries_beside_an_attack_are_answered(
     assert set(found["answers"]) <= status
 
 
-def test_idle_connections_are_closed(service: RunningService, payload: str) -> None:
-    """Also where they could take all files that systemd lets a service open unless it says more, and it is logged."""
+def test_idle_connections_are_closed_and_running_out_of_files_is_logged(service: RunningService, payload: str) -> None:
+    """Even where they use up the 1,024 open files that systemd allows a service by default."""
     pid = service.process.pid
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    assert soft == min(hard, 65_536), "it takes what the system gives it"
+    assert soft == min(hard, 65_536), "the service raises its limit as far as the system allows"
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
     found = attacked(service, payload, "idle_connections", times=1500, seconds=13)
     assert_unharmed(service, found)

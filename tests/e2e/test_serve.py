@@ -53,8 +53,8 @@ def submitted(service: RunningService) -> int:
     return len(service.emulators.runpod.state.requests)
 
 
-def test_a_push_reaches_a_finished_job_without_a_poll(tmp_path: Path) -> None:
-    """Between the first look and the end, GitHub is asked for one run's origin and one registration, nothing else."""
+def test_a_pushed_job_runs_without_polling(tmp_path: Path) -> None:
+    """After the first resync the bridge calls GitHub three times: for the run, the runner groups and the runner."""
     with real_workers(tmp_path) as made, running_service(made, BRIDGE_INTERVAL="3600") as service:
         before = dict(made.github.calls)
         statuses = made.runpod.calls["GET /v2/{endpoint}/status/{id}"]
@@ -68,10 +68,10 @@ def test_a_push_reaches_a_finished_job_without_a_poll(tmp_path: Path) -> None:
             "GET /orgs/{owner}/actions/runner-groups": 1,
             "POST /orgs/{owner}/actions/runners/generate-jitconfig": 1,
         }
-        assert made.runpod.calls["GET /v2/{endpoint}/status/{id}"] - statuses <= 1, "RunPod said when it had ended"
+        assert made.runpod.calls["GET /v2/{endpoint}/status/{id}"] - statuses <= 1, "RunPod's callback reported the end"
 
 
-def test_a_wrong_signature_is_401_a_right_one_2xx_and_a_guid_counts_once(service: RunningService) -> None:
+def test_a_delivery_needs_a_valid_signature_and_counts_once(service: RunningService) -> None:
     service.emulators.github.app.webhook_url = None
     body = payload(service, service.queue())
     assert post(service, body, secret="another").status_code == 401
@@ -82,7 +82,7 @@ def test_a_wrong_signature_is_401_a_right_one_2xx_and_a_guid_counts_once(service
     until(lambda: submitted(service) == 1)
     assert post(service, body, X_GitHub_Delivery="guid-2").status_code == 202
     (row,) = listed(service, "jobs")
-    assert row["why"].startswith("already asked for: runner ")
+    assert row["why"].startswith("already requested: runner ")
     assert submitted(service) == 1
 
 
@@ -96,7 +96,7 @@ def listed(service: RunningService, command: str, *arguments: str) -> list[dict[
     return rows
 
 
-def test_the_ledger_says_what_it_thinks_and_a_job_can_be_tried_again(service: RunningService) -> None:
+def test_submissions_can_be_listed_and_an_open_job_can_be_retried(service: RunningService) -> None:
     job = service.queue()
     until(lambda: submitted(service) == 1)
     (row,) = listed(service, "submissions")
@@ -114,7 +114,7 @@ def test_the_ledger_says_what_it_thinks_and_a_job_can_be_tried_again(service: Ru
     assert line == "bridge: the ledger has no open job 404; `bridge jobs` lists the open jobs"
 
 
-def test_a_signed_form_is_taken(service: RunningService) -> None:
+def test_a_signed_form_is_accepted(service: RunningService) -> None:
     service.emulators.github.app.webhook_url = None
     body = urlencode({"payload": payload(service, service.queue())}).encode()
     assert post(service, body, Content_Type="application/x-www-form-urlencoded").json() == {"outcome": "taken"}
@@ -123,7 +123,7 @@ def test_a_signed_form_is_taken(service: RunningService) -> None:
 OLD, NEW = "the old webhook secret", "the new webhook secret"
 
 
-def test_secrets_can_be_rotated(tmp_path: Path) -> None:
+def test_an_old_and_a_new_webhook_secret_are_accepted_together(tmp_path: Path) -> None:
     with emulators(tmp_path) as made, running_service(made, GITHUB_WEBHOOK_SECRET=f"{NEW}, {OLD}") as service:
         made.github.app.webhook_url = None
         body = payload(service, service.queue())
@@ -131,15 +131,15 @@ def test_secrets_can_be_rotated(tmp_path: Path) -> None:
 
 
 REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
-    (b"<html>", {}, 400, "refused: not JSON"),
-    (b"[]", {}, 400, "refused: not a JSON object"),
+    (b"<html>", {}, 400, "refused: the body is not JSON"),
+    (b"[]", {}, 400, "refused: the body is not a JSON object"),
     (b"{}", {}, 400, "refused: the field repository is missing"),
     (b'{"repository": {"full_name": "a/b", "private": true}}', {}, 400, "refused: the field workflow_job is missing"),
     (
         b'{"repository": 7, "workflow_job": {}}',
         {},
         400,
-        "refused: a field is not of the type that GitHub documents",
+        "refused: a field does not have the type that GitHub documents",
     ),
     (
         b'{"repository": {"full_name": "acme/\\ud800", "private": true}, "workflow_job": {}}',
@@ -147,33 +147,33 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
         400,
         "refused: the field full_name is not owner/name",
     ),
-    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: X-GitHub-Delivery is too long"),
+    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: the header X-GitHub-Delivery is too long"),
     (
         b"a=b",
         {"Content_Type": "application/x-www-form-urlencoded"},
         400,
-        "refused: not a form with one field named payload",
+        "refused: the body is not a form with one field named payload",
     ),
-    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the event star is not one the bridge needs"),
+    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the bridge does not need the event star"),
     (b"{}", {"X_GitHub_Event": "ping"}, 202, "taken"),
-    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"),
+    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: the header X-GitHub-Delivery or X-GitHub-Event is missing"),
 ]
 
 
-def test_what_cannot_be_taken_is_answered_with_the_reason(service: RunningService) -> None:
+def test_a_refused_delivery_is_answered_with_the_reason(service: RunningService) -> None:
     for body, headers, status, outcome in REFUSED:
         answer = post(service, body, **headers)
         assert (answer.status_code, answer.json()["outcome"]) == (status, outcome)
 
 
-def test_what_is_not_ours_is_answered_2xx_with_the_reason_and_counted(service: RunningService) -> None:
+def test_an_irrelevant_delivery_is_answered_2xx_with_the_reason_and_counted(service: RunningService) -> None:
     service.emulators.github.app.webhook_url = None
     hosted = payload(service, service.queue("ubuntu-latest"))
-    assert post(service, hosted).json() == {"outcome": "ignored: no route takes this job"}
+    assert post(service, hosted).json() == {"outcome": "ignored: no route serves this job"}
     raw: dict[str, Any] = json.loads(hosted)
     raw["repository"]["full_name"] = "stranger/web"
     stranger = post(service, json.dumps(raw).encode())
-    assert stranger.json() == {"outcome": "ignored: stranger is not the owner that this bridge serves"}
+    assert stranger.json() == {"outcome": "ignored: this bridge does not serve the owner stranger"}
     assert service.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
 
 
@@ -201,7 +201,7 @@ def test_a_body_without_a_signature_is_refused_before_it_is_read(service: Runnin
         answered = connection.recv(1000)
         assert answered.startswith(b"HTTP/1.1 401 ")
         connection.sendall(b"x" * 2_000_000 + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        while b"HTTP/1.1 200 " not in answered:  # a proxy may use the connection for the next delivery
+        while b"HTTP/1.1 200 " not in answered:  # the connection stays usable: a proxy may send the next delivery on it
             more = connection.recv(1000)
             assert more, f"the connection was closed: {answered!r}"
             answered += more
@@ -212,22 +212,22 @@ def test_other_methods_and_paths_are_refused(service: RunningService) -> None:
     assert httpx.get(f"{service.url}/admin").status_code == 404
 
 
-def test_only_addresses_that_the_bridge_gave_are_callbacks(service: RunningService) -> None:
+def test_only_callback_urls_that_the_bridge_has_made_are_accepted(service: RunningService) -> None:
     assert httpx.post(f"{service.url}/runpod/s1/{'0' * 64}").status_code == 401
     assert httpx.post(f"{service.url}{callback_path('s1', 'another key entirely')}").status_code == 401
     assert httpx.post(f"{service.url}{callback_path('s1', CALLBACK_KEY)}", content=b"<html>").status_code == 200
 
 
-def test_deliveries_that_never_came_are_fetched_from_the_log(tmp_path: Path) -> None:
+def test_lost_deliveries_are_read_from_the_delivery_log(tmp_path: Path) -> None:
     with emulators(tmp_path) as made, running_service(made, BRIDGE_INTERVAL="1") as service:
         made.github.webhooks.mishap = lambda _: ()
         scans = made.github.calls["GET /repos/{owner}/{repo}/actions/runs"]
         service.queue()
         until(lambda: submitted(service) == 1)
-        assert made.github.calls["GET /repos/{owner}/{repo}/actions/runs"] == scans, "no repository was asked"
+        assert made.github.calls["GET /repos/{owner}/{repo}/actions/runs"] == scans, "no repository was scanned"
 
 
-def test_an_outage_of_github_is_shown_and_deliveries_are_taken_all_the_while(tmp_path: Path) -> None:
+def test_during_an_outage_of_github_the_service_is_not_ready_but_accepts_deliveries(tmp_path: Path) -> None:
     with emulators(tmp_path) as made, running_service(made, BRIDGE_INTERVAL="1") as service:
         made.github.faults.add(Fault(method="GET", path="/api/v3", kind=FaultKind.ERROR, status=502, times=10**6))
         until(lambda: "502" in service.ready()["services"])
@@ -240,7 +240,9 @@ def test_an_outage_of_github_is_shown_and_deliveries_are_taken_all_the_while(tmp
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_and_the_log_holds_no_secret(service: RunningService, number: signal.Signals) -> None:
+def test_a_signal_stops_the_service_cleanly_and_the_log_contains_no_secret(
+    service: RunningService, number: signal.Signals
+) -> None:
     job = service.queue()
     until(lambda: submitted(service) == 1)
     log = service.stop(number)
@@ -251,7 +253,7 @@ def test_a_signal_ends_it_cleanly_and_the_log_holds_no_secret(service: RunningSe
         assert secret not in log
 
 
-def test_what_a_service_cannot_do_without_is_named(tmp_path: Path) -> None:
+def test_a_missing_webhook_secret_and_a_port_in_use_are_reported(tmp_path: Path) -> None:
     with emulators(tmp_path) as made:
         out, err = made.start("--serve").communicate(timeout=30)
         assert err == "bridge: GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App\n"

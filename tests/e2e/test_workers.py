@@ -1,4 +1,4 @@
-"""From a queued job to a finished one: the bridge's command, real workers of the real SDK, the runner's stand-in."""
+"""Jobs from start to end: the bridge's command, worker processes with RunPod's SDK, and the runner stand-in."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def states(bridge: Emulators) -> list[State]:
 
 
 @pytest.mark.parametrize("mode", ["jit", "registration", "app", "pat"])
-def test_a_queued_job_is_run_and_written_down_and_no_secret_reaches_its_steps(tmp_path: Path, mode: str) -> None:
+def test_a_queued_job_runs_and_no_secret_reaches_its_steps(tmp_path: Path, mode: str) -> None:
     with real_workers(tmp_path) as bridge:
         (tmp_path / "bridge.toml").write_text(f'[[route]]\nname = "gpu"\ncredentials = "{mode}"\n')
         job = queue(bridge, "env", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'")
@@ -54,7 +54,7 @@ def test_a_queued_job_is_run_and_written_down_and_no_secret_reaches_its_steps(tm
 
 
 def secrets_of(bridge: Emulators, given: dict[str, Any]) -> list[str]:
-    """All that bridge, endpoint and request were handed, and what GitHub gave for it."""
+    """All secrets of the bridge, the endpoint and the request, and the tokens that GitHub issued."""
     handed = [given[key] for key in ("jit_config", "registration_token") if key in given]
     key = bridge.github.app.pem.splitlines()[1:4]
     return [API_KEY, PAT, "ghs_", *key, *handed, *bridge.github.state.registration_tokens]
@@ -69,11 +69,11 @@ def test_a_request_delivered_twice_runs_its_job_once(tmp_path: Path) -> None:
         until(lambda: ended(job) and len(request.workers) == 2 and not bridge.runpod.state.workers)
         assert (job.conclusion, len(job.executions)) == ("success", 1)
         bridge.dispatch()
-        assert states(bridge) == [State.FINISHED], "GitHub's word outranks the twin's"
+        assert states(bridge) == [State.FINISHED], "GitHub's report outranks that of the second worker"
         assert len(bridge.runpod.state.requests) == 1
 
 
-def test_a_request_stopped_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -> None:
+def test_cancelling_a_request_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -> None:
     with real_workers(tmp_path) as bridge:
         job = queue(bridge, "sleep 619")
         bridge.dispatch()
@@ -85,8 +85,8 @@ def test_a_request_stopped_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -
         assert bridge.dispatch()["counts"]["submitted"] == 0
 
 
-def test_a_job_whose_worker_dies_fails_and_is_not_run_again(tmp_path: Path) -> None:
-    """facts/github.md: GitHub does not queue it again; whoever wants it runs it again by hand."""
+def test_a_job_whose_worker_dies_fails_and_does_not_run_again(tmp_path: Path) -> None:
+    """GitHub does not requeue it (facts/github.md); a person may rerun it."""
     state = a_github(limits=Limits(pickup=5.0, heartbeat=3.0, renewal=3.0))
     with real_workers(tmp_path, state=state, redeliver=False) as bridge:
         job = queue(bridge, f"mkdir {tmp_path}/began; sleep 620")
@@ -109,7 +109,7 @@ def test_a_job_whose_worker_dies_fails_and_is_not_run_again(tmp_path: Path) -> N
         assert after.conclusion == "success"
 
 
-def test_a_runner_whose_job_was_taken_leaves_and_is_paid_for_no_longer(tmp_path: Path) -> None:
+def test_a_runner_whose_job_was_cancelled_is_withdrawn_and_its_worker_stops(tmp_path: Path) -> None:
     (tmp_path / "bridge.toml").write_text('[[route]]\nname = "gpu"\nidle_timeout = 5\n')
     with real_workers(tmp_path) as bridge:
         bridge.variables["BRIDGE_CONFIG"] = str(tmp_path / "bridge.toml")
@@ -120,11 +120,11 @@ def test_a_runner_whose_job_was_taken_leaves_and_is_paid_for_no_longer(tmp_path:
         withdrawn: list[str] = []
 
         def withdraws() -> bool:
-            withdrawn.extend(withdrawal["detail"] for withdrawal in bridge.dispatch()["withdrawals"])
+            withdrawn.extend(w["detail"] for w in bridge.dispatch()["withdrawals"])
             return bool(withdrawn)
 
         until(withdraws)
-        assert withdrawn == ["the runner met no job within its idle_timeout"]
+        assert withdrawn == ["the runner got no job within its idle_timeout"]
         until(lambda: not bridge.runpod.state.workers)
         (request,) = bridge.runpod.state.requests.values()
         assert (request.status, bridge.github.state.runners) == ("CANCELLED", {})

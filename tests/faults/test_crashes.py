@@ -1,4 +1,4 @@
-"""`kill -9` of the dispatcher at every single write of a job's whole life, and a restart."""
+"""The dispatcher is killed with SIGKILL at each write in the life of a job, and started again."""
 
 import multiprocessing
 import signal
@@ -24,7 +24,7 @@ CONTEXT.set_forkserver_preload(["runpod", "tests.faults.victim"])
 
 @contextmanager
 def dispatcher(made: Deployment, url: str, *, fatal: int = 0) -> Iterator[tuple[BaseProcess, Connection]]:
-    """Passes in a process of their own; nothing of it is left after the block."""
+    """Run a dispatcher in a process of its own; the process is gone after the block."""
     ours, theirs = CONTEXT.Pipe()
     given = {"BRIDGE_DATABASE_URL": url, "BRIDGE_MAX_WORKERS": str(WORKERS), "GITHUB_WEBHOOK_SECRET": SECRET}
     port = urlsplit(made.emulators.github.app.webhook_url or "").port
@@ -39,8 +39,8 @@ def dispatcher(made: Deployment, url: str, *, fatal: int = 0) -> Iterator[tuple[
         ours.close()
 
 
-def lives(made: Deployment, url: str) -> int:
-    """Let a dispatcher finish everything; how many fault points it met."""
+def finishes(made: Deployment, url: str) -> int:
+    """Let a dispatcher finish all jobs; returns how many fault points it passed."""
     with dispatcher(made, url) as (_, pipe):
         made.assert_all_ends_well()
         pipe.send("stop")
@@ -48,7 +48,7 @@ def lives(made: Deployment, url: str) -> int:
 
 
 def dies(made: Deployment, url: str, *, fatal: int) -> bool:
-    """Queue jobs, and let a dispatcher die at a fault point; False if it had done everything before."""
+    """Queue jobs and kill the dispatcher at a fault point; False if it finished everything before that point."""
     with dispatcher(made, url, fatal=fatal) as (process, _):
         made.queue(JOBS)
         until(lambda: process.exitcode is not None or made.over())
@@ -58,7 +58,7 @@ def dies(made: Deployment, url: str, *, fatal: int) -> bool:
 
 @pytest.fixture
 def fresh(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> Iterator[tuple[Deployment, str]]:
-    """A deployment with a ledger. `request.param`: the mode of credentials, or `service` for one behind webhooks."""
+    """A deployment and its ledger. `request.param`: a credentials mode, or `service` for a service with webhooks."""
     serves = request.param == "service"
     with deployment(tmp_path, credentials="jit" if serves else request.param) as made:
         made.database_urls.append(database_url)
@@ -70,12 +70,12 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> 
 
 @pytest.mark.parametrize("fresh", ["jit", "registration", "service"] if FULL else ["jit"], indirect=True)
 def test_every_job_runs_once_wherever_the_dispatcher_dies(fresh: tuple[Deployment, str]) -> None:
-    """One job after the other through the same ledger, each with its dispatcher killed one write later."""
+    """Each round queues jobs in the same ledger and kills the dispatcher one write later than the round before."""
     made, url = fresh
     fatal = 1
     while dies(made, url, fatal=fatal):
         tried["fault points (kill -9)"] += 1
-        lives(made, url)
+        finishes(made, url)
         fatal += 1
     made.assert_all_ends_well()
-    assert fatal > 15, "all writes of a job's life are met"
+    assert fatal > 15, "every write in the life of a job is a fault point"

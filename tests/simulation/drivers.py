@@ -4,12 +4,14 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import Event, WorkflowJob
-from bridge.core.repositories import is_served
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from bridge.errors import BridgeError
 from bridge.github.clock import GitHubClock
+from bridge.service.loop import LoopTiming
 from bridge.service.loop import Service as Loop
 from tests.simulation.ledger import LedgerPort, Store
 from tests.simulation.loop import START
@@ -57,9 +59,8 @@ class Driver:
     async def _serve(self, runs: Service) -> None:
         await self._github.learn_time()
         self._ledger = LedgerPort(self._store(), self.clock)
-        self._service = Loop(
-            self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, clock=self.clock
-        )
+        timing = LoopTiming(clock=self.clock)
+        self._service = Loop(self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, timing=timing)
         if self.facts.webhooks:
             self._simulation.github.subscribers.append(self._hear)
         await self._service.run(asyncio.Event())
@@ -130,7 +131,7 @@ class Driver:
 
     def failed(self, kind: str) -> None: ...
 
-    def looked(self, at: float) -> None: ...
+    def resynced(self, at: float) -> None: ...
 
     def _note(self, report: Report) -> None:
-        self._simulation.problems.update(report.problems)
+        self._simulation.problems.update(map(str, report.problems))

@@ -1,4 +1,4 @@
-"""What runs beside a test: asynchronous services in a thread of their own, and the wait for what they bring about."""
+"""Asynchronous services in a thread beside a test, and waiting for conditions."""
 
 import asyncio
 import threading
@@ -12,7 +12,11 @@ T = TypeVar("T")
 
 @contextmanager
 def served(service: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Keep what `service` makes open in a thread of its own until the block ends."""
+    """Run an asynchronous service in a thread until the block ends.
+
+    Args:
+        service: makes the service; the block gets what its context manager returns.
+    """
     loop = asyncio.new_event_loop()
     ready, over = threading.Event(), asyncio.Event()
     made: list[T] = []
@@ -39,12 +43,27 @@ def served(service: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]
         loop.call_soon_threadsafe(over.set)
         thread.join()
         loop.close()
-    assert not failed, f"the service did not end well: {failed}"
+    assert not failed, f"the service failed: {failed}"
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait for what must come to pass."""
+    """Wait until a condition is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, f"the condition was not true within {seconds:g} s"
         time.sleep(0.02)
+
+
+def throughout(condition: Callable[[], object], seconds: float) -> None:
+    """Check that a condition stays true for `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition(), f"the condition became false within {seconds:g} s"
+        time.sleep(0.02)
+
+
+async def until_async(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until the condition holds, and let other tasks run meanwhile."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - a condition, not an event
+            await asyncio.sleep(0.005)

@@ -18,7 +18,8 @@ import bridge.controller.apply
 import bridge.controller.observe
 import bridge.controller.reconcile
 import bridge.ledger.transaction
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import (
     Absent,
     Cancellation,
@@ -37,7 +38,6 @@ from bridge.core.model import (
 from bridge.core.routing import match
 from bridge.core.scope import Route
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, State, Submission
-from bridge.core.unknown import UNKNOWN_LEASE
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown, Unavailable
 from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
@@ -96,7 +96,7 @@ class Store:
             assert len(live) <= route.max_workers, f"{route.name} has {len(live)} open"
             if any(row.pool.route == route.name for row in new):
                 # Of those without an answer it may be doubted whether they exist.
-                told = self._world.now - UNKNOWN_LEASE
+                told = self._world.now - SCOPE.timing.unknown_lease
                 sure = [row for row in live if row.state is not State.UNKNOWN or row.since > told]
                 waiting = [row for row in sure if row.state in WAITING_STATES and self._can_take_a_job(row)]
                 known = [job for job, _ in self.run(lambda transaction: transaction.jobs()).values()]

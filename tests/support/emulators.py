@@ -1,4 +1,4 @@
-"""Both emulators in a thread of their own, and the bridge's command against them."""
+"""Both emulators in a thread of their own, and the bridge's command run against them."""
 
 import asyncio
 import contextlib
@@ -31,12 +31,13 @@ PAT = "ghp_secretpersonaltoken"
 
 @dataclass(kw_only=True)
 class Emulators:
-    """What a test sees of it.
+    """The emulated GitHub and RunPod, and the bridge's state.
 
     Args:
         github: the emulator.
         runpod: the emulator, with the endpoint `ep-1`.
-        home: where the bridge keeps its state.
+        home: the folder of the bridge's state.
+        variables: added to the bridge's environment.
     """
 
     github: GitHubEmulator
@@ -46,7 +47,7 @@ class Emulators:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The bridge's environment: nothing of ours but the search path."""
+        """The bridge's environment. Of this process it has only the search path."""
         app = self.github.app
         return {
             "PATH": os.environ["PATH"],
@@ -65,11 +66,11 @@ class Emulators:
 
     @property
     def ledger(self) -> Path:
-        """The ledger's file."""
+        """The file of the ledger."""
         return self.home / "ledger.sqlite3"
 
     def retry(self, job_id: int) -> None:
-        """Have the bridge forget a job's failed attempts, and what was refused."""
+        """Have the bridge forget the failed attempts of a job, and all refusals."""
         ledger = Ledger.open(f"sqlite:///{self.ledger}")
         try:
             assert asyncio.run(ledger.transact(lambda transaction: transaction.retry(job_id, time.time())))
@@ -77,12 +78,12 @@ class Emulators:
             ledger.close()
 
     def lose_ledger(self) -> None:
-        """Delete it, as when a fresh container starts."""
+        """Delete the ledger, as when a new container starts without the old disk."""
         for path in self.home.glob("ledger.sqlite3*"):
             path.unlink()
 
     def start(self, *arguments: str, log: int | IO[str] = subprocess.PIPE) -> "subprocess.Popen[str]":
-        """Start the bridge's command; a `log` that nobody reads while it runs must be a file."""
+        """Start the bridge's command. `log` must be a file if the test does not read it while the command runs."""
         return subprocess.Popen(
             [sys.executable, "-m", "bridge.dispatch", *arguments],
             cwd=ROOT,
@@ -93,7 +94,7 @@ class Emulators:
         )
 
     def dispatch(self, *arguments: str, status: int = 0) -> dict[str, Any]:
-        """Run one pass with --json, in this process, which imports the SDK but once; its document."""
+        """Run one pass with --json in this process (which imports the SDK only once); returns its document."""
         bare = dict.fromkeys((n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "BRIDGE_"))), "")
         done = CliRunner().invoke(app, ["--json", *arguments], env=bare | self.environment, catch_exceptions=False)
         assert done.exit_code == status, done.output
@@ -103,7 +104,7 @@ class Emulators:
 
 
 def assert_no_secret(emulators: Emulators, text: str) -> None:
-    """Nothing that was handed to the bridge as a secret is in `text`."""
+    """Check that `text` contains none of the bridge's secrets."""
     key_line = emulators.github.app.pem.splitlines()[1]
     for secret in (API_KEY, PAT, key_line, "ghs_"):
         assert secret not in text
@@ -120,14 +121,14 @@ def emulators(
     budget: Budget = UNLIMITED,
     **config: Any,
 ) -> Iterator[Emulators]:
-    """Serve both until the block ends.
+    """Serve both emulators until the block ends.
 
     Args:
         home: an empty folder for the bridge's state.
-        state: GitHub's; by default one organisation with one repository.
-        images: RunPod's workers by endpoint; by default there are none.
-        image: makes the image of `ep-1` once GitHub's address is known.
-        instant: has tests.support.instant serve the requests, with these arguments.
+        state: GitHub's state; by default one organisation with one repository.
+        images: RunPod's worker images by endpoint; by default none.
+        image: makes the worker image of `ep-1` when GitHub's address is known.
+        instant: arguments for tests.support.instant.work, which then serves the requests; None for no such workers.
         budget: the calls that GitHub allows.
         config: the endpoint's settings.
     """

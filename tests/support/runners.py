@@ -1,4 +1,4 @@
-"""The runner stand-in as its own processes, at a GitHub emulator in a thread of its own."""
+"""The runner stand-in in processes of its own, with a GitHub emulator in a thread."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.emulator.github.state import Job, Runner, jit_config
@@ -23,12 +24,13 @@ TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
 
 @dataclass
 class Installed:
-    """An installed stand-in. Waits between its tries are a thousandth of the real ones.
+    """An installed stand-in. It waits a thousandth of the real time between retries.
 
     Args:
         root: where it is installed.
-        github: the emulator that it talks to.
-        home: the HOME of its processes.
+        github: the emulator that it calls.
+        home: HOME of its processes.
+        variables: added to its environment.
     """
 
     root: Path
@@ -47,7 +49,7 @@ class Installed:
         }
 
     def run(self, program: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run one of its programs to the end."""
+        """Run one of its programs and wait for its end."""
         return subprocess.run(
             [self.root / program, *arguments],
             env=self.environment | variables,
@@ -58,12 +60,19 @@ class Installed:
         )
 
     def listen(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run the Listener until it leaves by itself."""
+        """Run the Listener until it exits by itself."""
         return self.run("bin/Runner.Listener", "run", *arguments, **variables)
+
+    def replace_listener(self, script: str) -> None:
+        """Replace the Listener by a shell script."""
+        path = self.root / "bin" / "Runner.Listener"
+        path.unlink()
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
 
     @contextmanager
     def listening(self, *command: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
-        """Start the Listener, or another program, in a group of its own; nothing of it is left afterwards."""
+        """Run the Listener, or another program, in its own process group; its processes are killed afterwards."""
         process = subprocess.Popen(
             [self.root / (command or ("bin/Runner.Listener",))[0], *(command[1:] if command else ("run",))],
             env=self.environment | variables,
@@ -76,7 +85,7 @@ class Installed:
             yield process
         finally:
             if process.poll() is None:
-                below = psutil.Process(process.pid).children(recursive=True)  # the steps have groups of their own
+                below = psutil.Process(process.pid).children(recursive=True)  # steps have process groups of their own
                 os.killpg(process.pid, signal.SIGKILL)
                 for each in below:
                     with suppress(psutil.NoSuchProcess):
@@ -84,36 +93,56 @@ class Installed:
             process.communicate()
 
     def configure(self, *flags: str, name: str = "r-1", **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Register at the organisation."""
+        """Register a runner in the organisation."""
         token, _ = self.github.state.registration_token("orgs/acme")
         given = {"ACTIONS_RUNNER_INPUT_TOKEN": token, **variables}
         url = f"{self.github.url}/acme"
         return self.run("config.sh", "--unattended", "--url", url, "--name", name, *flags, **given)
 
     def mint(self, *, name: str = "r-1", labels: Sequence[str] = GPU) -> tuple[Runner, dict[str, str]]:
-        """Register a just-in-time runner; its configuration as the environment has it."""
+        """Register a just-in-time runner; returns it with the variable that holds its configuration."""
         runner = self.github.state.add_runner("orgs/acme", name, labels)
         return runner, {"ACTIONS_RUNNER_INPUT_JITCONFIG": jit_config(runner, self.github.url)}
 
     def queue(self, *steps: Any, workspace: Path | None = None, sha: str = "", **job: Any) -> Job:
-        """Queue a run of one job of these steps."""
+        """Queue a run with one job of these steps."""
         spec = a_job_of_steps(*steps, **job)
         run = self.github.state.add_run("acme/web", a_run(spec), workspace)
         return run.jobs[spec.key]
 
     def runner(self) -> Runner:
-        """The only one that is registered."""
+        """The only registered runner."""
         (runner,) = self.github.state.runners.values()
         return runner
 
     def diagnostics(self, kind: str) -> str:
-        """The logs in `_diag`."""
+        """The text of all logs of one kind in `_diag`."""
         return "".join(path.read_text() for path in self.root.glob(f"_diag/{kind}_*.log"))
+
+
+@pytest.fixture
+def standin(tmp_path: Path) -> Iterator[Installed]:
+    """An installed stand-in with its emulated GitHub."""
+    with installed(tmp_path) as made:
+        yield made
+
+
+def git(path: Path, *arguments: str) -> str:
+    """Run git in a directory; returns its output."""
+    return subprocess.run(["git", "-C", path, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def commit_all(path: Path) -> None:
+    """Make a directory a git repository, with one commit of all its files."""
+    git(path, "init", "--quiet", "--initial-branch", "main")
+    git(path, "add", "--force", ".")
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    git(path, *who, "commit", "--allow-empty", "--quiet", "-m", "first")
 
 
 @contextmanager
 def installed(directory: Path, **given: Any) -> Iterator[Installed]:
-    """A stand-in in an empty folder, and its GitHub."""
+    """Install a stand-in in an empty folder and serve its GitHub until the block ends."""
     install(directory / "runner")
     (directory / "home").mkdir()
     with served(lambda: github_emulator(a_github(**given), an_app())) as github:
@@ -121,7 +150,7 @@ def installed(directory: Path, **given: Any) -> Iterator[Installed]:
 
 
 def a_job_of_steps(*steps: Any, name: str = "build", **job: Any) -> JobSpec:
-    """A job of these steps; a text is a `run:`."""
+    """A job of these steps; a plain text is a `run:` step."""
     listed = [{"run": step} if isinstance(step, str) else step for step in steps]
     body = {"runs-on": "self-hosted", "steps": listed, **job}
 

@@ -1,4 +1,4 @@
-"""The service as a process of its own, with the emulated GitHub's webhooks sent to it."""
+"""The service as a process of its own. The emulated GitHub sends its webhooks to it."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ CALLBACK_KEY = "a key that all copies share"
 
 
 def free_port() -> int:
-    """A port that is free, of those that the kernel gives to nobody unasked: none of them is taken meanwhile."""
+    """A free port below the range from which the kernel assigns ports itself, so that nothing takes it meanwhile."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_768)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -32,12 +32,12 @@ def free_port() -> int:
 
 @dataclass(kw_only=True)
 class RunningService:
-    """A service that runs.
+    """A running service.
 
     Args:
-        emulators: what it talks to.
+        emulators: the services that it calls.
         url: where it listens.
-        process: it.
+        process: its process.
     """
 
     emulators: Emulators
@@ -48,21 +48,21 @@ class RunningService:
         return httpx.get(self.url + path, timeout=20)
 
     def ready(self) -> dict[str, Any]:
-        """What /readyz says."""
+        """The status code of /readyz as `status`, with the checks of its answer."""
         return {"status": (answer := self.get("/readyz")).status_code, **answer.json()["checks"]}
 
     def metric(self, line: str) -> float:
-        """The value of one metric, by its name and labels as they are printed."""
+        """The value of a metric; `line` is its name with its labels as on the page. 0 if it is not there."""
         page = self.get("/metrics").text
         return next((float(each.rpartition(" ")[2]) for each in page.splitlines() if each.startswith(f"{line} ")), 0.0)
 
     def queue(self, *labels: str) -> Job:
-        """Queue a job, as a push would."""
+        """Queue a job, as a push does."""
         spec = a_spec("build", **({"labels": labels} if labels else {}))
         return self.emulators.github.state.add_run("acme/web", a_run(spec)).jobs["build"]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
-        """End it; its log."""
+        """Stop the service with a signal; returns its log."""
         self.process.send_signal(number)
         _, log = self.process.communicate(timeout=60)
         return log

@@ -1,4 +1,4 @@
-"""Values for tests, each with what the test does not care about filled in."""
+"""Values of `bridge.core` for tests, with defaults for every field."""
 
 from typing import Any
 
@@ -7,9 +7,11 @@ from bridge.core.naming import parse_name
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, Pool, State, Submission
+from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
 
 NOW = 1_800_000_000.0
+TIMING = Timing()
 ORG = "orgs/acme"
 
 
@@ -54,7 +56,7 @@ def a_submission(job_id: int = 1, state: State = State.SUBMITTED, **given: Any) 
 
 
 def a_runner(name: str, **given: Any) -> Runner:
-    """By its name's job it has the id that `a_submission` gives it."""
+    """A runner. If its name is that of a submission, it has the `runner_id` that `a_submission` sets."""
     labels = ("self-hosted", "linux", "x64", "runpod", "gpu", f"runpod-at-{int(NOW - 60)}")
     parts = parse_name("runpod", name)
     return Runner(
@@ -63,12 +65,12 @@ def a_runner(name: str, **given: Any) -> Runner:
 
 
 def is_registered(submission: Submission) -> bool:
-    """Whether its registration is there."""
+    """Whether GitHub lists the runner of a submission."""
     return submission.runner_id is not None and submission.state in OPEN_STATES
 
 
 def its_runner(submission: Submission) -> Runner:
-    """The registration of a submission, as it is listed before its worker starts."""
+    """The runner of a submission, in the state that fits the submission."""
     started = submission.state in (State.STARTED, State.BUSY)
     busy = submission.state is State.BUSY
     return a_runner(submission.name, id=submission.runner_id, online=started, busy=busy)

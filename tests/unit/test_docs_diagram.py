@@ -8,6 +8,7 @@ from bridge.core.model import JobStatus, Request, RequestStatus, Runner, Workflo
 from bridge.core.scope import Route
 from bridge.core.settle import Observation, settle
 from bridge.core.submissions import LEASED_STATES, OPEN_STATES, Pool, State, Submission
+from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
 from tests.support import ROOT
 
@@ -66,7 +67,7 @@ def settled() -> set[tuple[State, State]]:
     found = set()
     for submission in submissions():
         for observation, now in product(observations(submission), (0.0, 5e3, 1e6)):
-            if step := settle(submission, observation, now):
+            if step := settle(submission, observation, Timing(), now):
                 found.add((submission.state, step.to))
     return found
 

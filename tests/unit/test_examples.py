@@ -1,4 +1,4 @@
-"""The examples in docs/ are what the bridge takes."""
+"""The examples in docs/ work with this version of the bridge."""
 
 import json
 import re
@@ -17,7 +17,7 @@ EXAMPLES = ROOT / "docs" / "examples"
 NEW, OLD = "n" * 32, "o" * 32
 
 
-def test_the_example_configuration_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_example_configuration_is_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     key = tmp_path / "app.pem"
     key.write_text("a key")
     for name, value in {

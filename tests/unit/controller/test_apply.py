@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bridge.controller.apply import TOGETHER
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import (
     Deleted,
     EndpointHealth,
@@ -22,9 +23,8 @@ from bridge.core.model import (
     WorkflowJob,
 )
 from bridge.core.scope import Route, Scope
-from bridge.core.snapshot import ReadingKind
 from bridge.core.submissions import State
-from bridge.errors import AuthError, BridgeError, RateLimited, Rejected
+from bridge.errors import AuthError, BridgeError, Problem, RateLimited, Rejected
 from bridge.ledger import Ledger
 from tests.support.values import NOW, a_job, a_route
 
@@ -159,13 +159,13 @@ def test_an_hour_of_a_standing_refusal_costs_one_burst_and_a_few_probes(database
     async def main(bridge: Bridge) -> None:
         bridge.outside.refuse = lambda made: error if made.startswith(call) else None
         first, *later = await bridge.readings(HOUR)
-        assert first.problems == (str(error),)
+        assert first.problems == (Problem.of(error),)
         probes = 6  # after 1, 3, 7, 15, 31 and 60 min
         assert bridge.outside.calls["register"] <= TOGETHER + probes
         assert bridge.outside.calls["delete"] <= TOGETHER + probes
         assert (await bridge.rows()).total() <= JOBS + probes
         assert not bridge.outside.registered
-        assert all(report.problems == (str(error),) for report in later), "it stands as long as jobs wait for it"
+        assert all(report.problems == (Problem.of(error),) for report in later), "it stands as long as jobs wait for it"
         explained = await bridge.look()
         assert all(str(error) in skip.why for skip in explained.decision.plan.skips)
 
@@ -194,7 +194,7 @@ def test_once_a_probe_is_granted_all_jobs_are_served(database_url: str) -> None:
         served = [len(report.submitted) for report in reports]
         assert served[:4] == [0, 1, JOBS - 1, 0] or served[:3] == [1, JOBS - 1, 0], served
         readings = await bridge.ledger.read(lambda transaction: transaction.readings())
-        assert not any(look.value for look in readings if look.kind is ReadingKind.REFUSAL)
+        assert not any(refusal for _, refusal in readings.refusals.values())
 
     with a_bridge(database_url) as bridge:
         asyncio.run(main(bridge))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bridge.controller.observe import STALE
 from bridge.controller.reconcile import Reconciler
 from bridge.core.model import EndpointHealth, Event, Runner
+from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
 from bridge.ledger import Ledger
 from tests.support.values import a_job, a_route, a_runner
@@ -61,15 +61,15 @@ class Events:
             self.ledger.close()
 
 
-@pytest.mark.parametrize("after", [0, STALE + 1, 3000, 4000])
+@pytest.mark.parametrize("after", [0, Timing().list_stale + 1, 3000, 4000])
 def test_an_event_is_acted_upon_at_once_whatever_the_interval(database_url: str, after: float) -> None:
     async def main(service: Events) -> None:
         await service.reconciler.resync()
         service.outside.now += after
         assert await service.hear(1) == 1
-        assert len(service.outside.targets) == 1 + (after > STALE)
+        assert len(service.outside.targets) == 1 + (after > Timing().list_stale)
         assert await service.hear(2) == 1
-        assert len(service.outside.targets) == 1 + (after > STALE), "it has just been read"
+        assert len(service.outside.targets) == 1 + (after > Timing().list_stale), "it has just been read"
 
     Events(database_url).run(main)
 

@@ -3,15 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from bridge.controller.backoff import REFUSED_FIRST, REFUSED_LONGEST
 from bridge.controller.guard import SHORTEST_SCAN, GitHubGuard, RunPodGuard
 from bridge.core.model import EndpointHealth, Request, RequestStatus, Runner, WorkflowJob
 from bridge.errors import AuthError, BridgeError, Paced, Rejected, Unavailable
-from tests.support.values import NOW, a_job
+from tests.support.values import NOW, TIMING, a_job
 
 GONE = Rejected("GitHub: GET /repos/acme/gone/actions/runs: 404", status=404)
 
@@ -67,7 +66,7 @@ def scan(guard: GitHubGuard, names: list[str]) -> tuple[list[str], list[BridgeEr
 def test_a_repository_that_is_gone_costs_a_call_now_and_then_and_delays_no_other() -> None:
     service = Service()
     service.refuse = lambda key: GONE if key == "acme/gone" else None
-    guard = GitHubGuard(service, 30.0, lambda: service.now)
+    guard = GitHubGuard(cast(Any, service), 30.0, lambda: service.now, TIMING)
     readings = int(3600 / 30)
     for _ in range(readings):
         read, met = scan(guard, ["acme/gone", "acme/web"])
@@ -75,16 +74,16 @@ def test_a_repository_that_is_gone_costs_a_call_now_and_then_and_delays_no_other
         assert [str(error) for error in met] == [str(GONE)], "the same line: it stands"
         service.now += 30
     assert service.calls["acme/web"] == readings
-    assert service.calls["acme/gone"] <= 4 + 3600 / REFUSED_LONGEST
+    assert service.calls["acme/gone"] <= 4 + 3600 / TIMING.rejected_read.longest
 
 
 def test_what_is_back_is_read_at_its_next_turn() -> None:
     service = Service()
     service.refuse = lambda _key: GONE
-    guard = GitHubGuard(service, 30.0, lambda: service.now)
+    guard = GitHubGuard(cast(Any, service), 30.0, lambda: service.now, TIMING)
     scan(guard, ["acme/web"])
     service.refuse = lambda _key: None
-    service.now += REFUSED_FIRST
+    service.now += TIMING.rejected_read.first
     assert scan(guard, ["acme/web"]) == (["acme/web"], [])
 
 
@@ -92,14 +91,13 @@ def test_a_scan_that_does_not_fit_into_a_look_goes_on_with_the_next_one_and_says
     service = Service()
     service.seconds = 1.0
     names = [f"acme/r{number}" for number in range(150)]
-    guard = GitHubGuard(service, 30.0, lambda: service.now)
+    guard = GitHubGuard(cast(Any, service), 30.0, lambda: service.now, TIMING)
     lines: set[str] = set()
     for _ in range(3):
         _, met = scan(guard, names)
         assert all(isinstance(error, Paced) for error in met)
         lines |= {str(error) for error in met}
     assert set(service.calls.values()) == {1}, "each has been read once"
-    assert guard.has_ended()
     (line,) = lines
     assert all(word in line for word in ("webhook", "delivery log", "fewer repositories", "longer interval"))
     assert scan(guard, names)[0] == names[: int(SHORTEST_SCAN) + 1], "then the next one begins"
@@ -108,7 +106,7 @@ def test_a_scan_that_does_not_fit_into_a_look_goes_on_with_the_next_one_and_says
 def test_what_github_is_not_asked_at_its_pace_is_left_to_the_next_look() -> None:
     service = Service()
     service.refuse = lambda _key: Paced("not now", retry_at=NOW + 90) if service.calls.total() > 5 else None
-    guard = GitHubGuard(service, 30.0, lambda: service.now)
+    guard = GitHubGuard(cast(Any, service), 30.0, lambda: service.now, TIMING)
     names = [f"acme/r{number}" for number in range(10)]
     assert scan(guard, names)[0] == names[:5]
     service.refuse = lambda _key: None
@@ -117,7 +115,7 @@ def test_what_github_is_not_asked_at_its_pace_is_left_to_the_next_look() -> None
 
 def test_runners_are_read_from_the_reserve_only_where_a_registration_may_wait_for_them() -> None:
     service = Service()
-    guard = GitHubGuard(service, 30.0, lambda: service.now)
+    guard = GitHubGuard(cast(Any, service), 30.0, lambda: service.now, TIMING)
     guard.begin({"repos/acme/web"})
     for target in ("repos/acme/web", "repos/acme/idle"):
         asyncio.run(guard.runners(target))
@@ -126,7 +124,7 @@ def test_runners_are_read_from_the_reserve_only_where_a_registration_may_wait_fo
 
 def test_a_revoked_key_stops_the_look_at_its_endpoints_requests_and_one_lost_request_does_not() -> None:
     service = Service()
-    guard: Any = RunPodGuard(service, lambda: service.now)
+    guard: Any = RunPodGuard(service, lambda: service.now, TIMING)
 
     def look(endpoint: str) -> None:
         for number in range(50):
@@ -142,7 +140,7 @@ def test_a_revoked_key_stops_the_look_at_its_endpoints_requests_and_one_lost_req
 def test_a_dead_endpoint_is_asked_ever_more_rarely() -> None:
     service = Service()
     service.refuse = lambda _key: Rejected("404", status=404)
-    guard: Any = RunPodGuard(service, lambda: service.now)
+    guard: Any = RunPodGuard(service, lambda: service.now, TIMING)
     for _ in range(120):
         with pytest.raises(Rejected):
             asyncio.run(guard.health("ep-1"))

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from bridge.controller.reconcile import Report
+from bridge.controller.report import Report
 from bridge.core.model import Event, JobStatus, RequestStatus
 from bridge.core.submissions import State
 from bridge.core.worker import Reason

@@ -15,12 +15,13 @@ from bridge.controller.missed import (
     Known,
     Missed,
     NameOf,
-    Place,
     choose,
+    first_place,
     read,
 )
 from bridge.core.model import JobStatus, Sent, WorkflowJob
-from bridge.errors import BridgeError, RateLimited, TooManyDeliveries, Unavailable
+from bridge.core.readings import Place
+from bridge.errors import BridgeError, Problem, RateLimited, TooManyDeliveries, Unavailable
 from tests.support.values import NOW, a_job
 
 NAMES = {1: "acme/web", 2: "acme/docs", 3: None}
@@ -136,7 +137,7 @@ class Reader:
 
         told = asyncio.run(read(self.log, Known(place=self.place, jobs=(), deliveries=kept, name_of=names), now))
         self.known |= {event.guid for event in told.events}
-        self.place = Place.of_value(told.place.value(), 0.0) if told.place else self.place
+        self.place = told.place or self.place
         return told
 
 
@@ -153,7 +154,7 @@ def test_clocks_that_differ_by_minutes_lose_no_delivery(ahead: float) -> None:
     """Neither at the first look, which knows only when it scanned by our clock, nor later."""
     reader = Reader(Log(a_delivery(1)))
     now = a_delivery(1).at + ahead
-    reader.place = Place.of_value(None, now - 30)
+    reader.place = first_place(now - 30)
     assert [event.guid for event in reader.look(now).events] == ["g1"]
     reader.log.sent = (*reader.log.sent, a_delivery(40_000))
     assert [event.guid for event in reader.look(now + 60).events] == ["g40000"]
@@ -180,7 +181,7 @@ def test_a_delivery_that_cannot_be_read_is_skipped_after_some_tries_and_never_me
         problems.append(told.problems)
     assert reader.log.read.count(1) == MOST_TRIES
     assert [len(of_look) for of_look in problems] == [1] * MOST_TRIES + [0, 0]
-    assert "skipped" in problems[MOST_TRIES - 1][0]
+    assert "skipped" in problems[MOST_TRIES - 1][0].message
     assert reader.known == {"g1", "g2"}
 
 
@@ -194,7 +195,7 @@ def test_a_log_that_a_limit_closes_costs_no_scan_and_loses_nothing() -> None:
     reader = Reader(Log(ends=RateLimited("wait", retry_at=NOW + 60)))
     told = reader.look()
     assert (told.everything, told.place) == (False, None)
-    assert told.problems == ("wait",)
+    assert told.problems == (Problem("wait"),)
 
 
 def test_where_the_log_cannot_be_read_the_repositories_tell() -> None:

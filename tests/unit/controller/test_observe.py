@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bridge.controller.observe import LOOK_AGAIN, MOST_AGAIN, Observer
+from bridge.controller.observe import MOST_AGAIN, Observer
 from bridge.controller.observed import Memory
 from bridge.core.model import (
     EndpointHealth,
@@ -19,8 +20,8 @@ from bridge.core.model import (
     WaitingRun,
     WorkflowJob,
 )
+from bridge.core.readings import Place, Readings, Timed
 from bridge.core.scope import Scope
-from bridge.core.snapshot import Reading, ReadingKind
 from bridge.core.submissions import JobHistory, State, Submission
 from bridge.errors import Unavailable
 from tests.support.values import NOW, a_job, a_route, a_runner, a_submission
@@ -33,6 +34,7 @@ SCOPE = Scope(
     prefix="runpod",
     web_url="https://github.example",
 )
+SCANNED = Readings(full_scan=Timed(NOW - 60, None))
 
 
 class GitHub:
@@ -111,7 +113,7 @@ def asked(*jobs: tuple[WorkflowJob, float], log: "QuietLog | None" = None, **mem
         jobs={job.id: (job, seen_at) for job, seen_at in jobs},
         submissions=(),
         known_deliveries=_nothing_known,
-        **{"history": {}, "readings": (Reading(kind=ReadingKind.SCAN, key="", at=NOW - 60, value=None),), **memory},
+        **{"history": {}, "readings": SCANNED, **memory},
     )
     observer = Observer(SCOPE, github, RunPod(), log or QuietLog(), clock=lambda: NOW)
     seen = asyncio.run(observer.observe_all(remembered))
@@ -121,8 +123,8 @@ def asked(*jobs: tuple[WorkflowJob, float], log: "QuietLog | None" = None, **mem
 
 def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely() -> None:
     """Each time when it is twice as old as at the last: seven times in its first hour, not two a minute."""
-    new = a_job(1, created_at=NOW - LOOK_AGAIN - 1), NOW - LOOK_AGAIN - 1
-    just_seen = a_job(2, created_at=NOW - 100), NOW - LOOK_AGAIN + 1
+    new = a_job(1, created_at=NOW - SCOPE.timing.look_up_after - 1), NOW - SCOPE.timing.look_up_after - 1
+    just_seen = a_job(2, created_at=NOW - 100), NOW - SCOPE.timing.look_up_after + 1
     seen_in_its_middle_age = a_job(3, created_at=NOW - 1000), NOW - 499
     long_unseen = a_job(4, created_at=NOW - 1000), NOW - 501
     running = a_job(5, status=JobStatus.IN_PROGRESS, created_at=NOW - 1000), NOW - 501
@@ -159,12 +161,9 @@ class Missed(QuietLog):
 
 def test_a_job_in_progress_that_a_missed_event_tells_is_queued_is_asked_about_in_the_same_look() -> None:
     running = [(a_job(n, status=JobStatus.IN_PROGRESS, created_at=NOW - 60), NOW - 5) for n in (1, 2)]
-    told = Reading(kind=ReadingKind.DELIVERIES, key="", at=NOW - 60, value=None)
-    scanned = Reading(kind=ReadingKind.SCAN, key="", at=NOW - 60, value=None)
+    read = replace(SCANNED, place=Timed(NOW - 60, Place(until=NOW - 60)))
     log = Missed(a_job(1), a_job(3))
-    assert asked(*running, log=log, readings=(told, scanned)) == [1, 3], (
-        "3 may have ended since, in a delivery not read"
-    )
+    assert asked(*running, log=log, readings=read) == [1, 3], "3 may have ended since, in a delivery not read"
 
 
 def test_what_two_passes_on_events_doubt_is_asked_about_once() -> None:
@@ -188,12 +187,12 @@ def test_what_two_passes_on_events_doubt_is_asked_about_once() -> None:
 # --- RunPod ---
 
 
-def looked(runpod: RunPod, *submissions: Submission, readings: tuple[Reading, ...] = ()) -> tuple[Reading, ...]:
-    """What a look at NOW has seen."""
+def looked(runpod: RunPod, *submissions: Submission, readings: Readings | None = None) -> Readings:
+    """What a resync at NOW reads."""
     remembered = Memory(
         jobs={},
         submissions=submissions,
-        readings=(Reading(kind=ReadingKind.SCAN, key="", at=NOW - 60, value=None), *readings),
+        readings=readings or SCANNED,
         known_deliveries=_nothing_known,
         history={},
     )
@@ -202,17 +201,12 @@ def looked(runpod: RunPod, *submissions: Submission, readings: tuple[Reading, ..
     ).readings
 
 
-def missing(seen: tuple[Reading, ...]) -> list[Any]:
-    return [look.value for look in seen if look.kind is ReadingKind.MISSING]
-
-
 def test_since_when_runpod_does_not_know_a_request_is_kept_from_look_to_look() -> None:
     rows = [a_submission(n, request_id=request) for n, request in enumerate(("new", "again", "known", "unread"))]
     before = {row.id: NOW - 50 for row in rows[1:]} | {"ended": NOW - 50}
-    assert missing(
-        looked(RunPod(), *rows, readings=(Reading(kind=ReadingKind.MISSING, key="", at=NOW - 30, value=before),))
-    ) == [{rows[0].id: NOW, rows[1].id: NOW - 50, rows[3].id: NOW - 50}]
-    assert not missing(looked(RunPod(), rows[2])), "nothing is written where there is nothing to tell"
+    seen = looked(RunPod(), *rows, readings=replace(SCANNED, missing=Timed(NOW - 30, before)))
+    assert seen.missing == Timed(NOW, {rows[0].id: NOW, rows[1].id: NOW - 50, rows[3].id: NOW - 50})
+    assert looked(RunPod(), rows[2]).missing is None, "nothing is written if no request is missing"
 
 
 def test_the_health_of_an_endpoint_is_read_before_its_requests_also_for_one_without_an_answer() -> None:
@@ -237,8 +231,7 @@ def test_health_is_read_where_a_runner_that_nothing_explains_is_offline(
         async def runners(self, _target: str) -> tuple[Runner, ...]:
             return (a_runner(name, online=online),)
 
-    scanned = Reading(kind=ReadingKind.SCAN, key="", at=NOW - 60, value=None)
-    nothing = Memory(jobs={}, submissions=(), readings=(scanned,), history={}, known_deliveries=_nothing_known)
+    nothing = Memory(jobs={}, submissions=(), readings=SCANNED, history={}, known_deliveries=_nothing_known)
     observer = Observer(SCOPE, WithRunner(), RunPod(), QuietLog(), clock=lambda: NOW)
     seen = asyncio.run(observer.observe_all(nothing))
-    assert {look.key for look in seen.readings if look.kind is ReadingKind.HEALTH} == read
+    assert seen.readings.health.keys() == read

@@ -13,7 +13,7 @@ from bridge.core.actions import Withdrawal
 from bridge.core.model import Absent, Cancellation, Deleted, JitConfig
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import Reason
-from bridge.errors import NameTaken, Unavailable
+from bridge.errors import NameTaken, Problem, Unavailable
 from tests.support.modelled import SCOPE
 from tests.support.values import ORG, a_submission
 
@@ -76,7 +76,7 @@ AGREED = Deleted(target=ORG, runner_id=101)
 UNKNOWN = Absent(target=ORG, runner_id=101)
 
 
-def withdraw(outside: Any, submission: Submission, runner_id: int | None = 101) -> list[str]:
+def withdraw(outside: Any, submission: Submission, runner_id: int | None = 101) -> list[Problem]:
     applier = Applier(outside, outside, outside, SCOPE, refusals={})
     wanted = Withdrawal(submission=submission, to=State.EXPIRED, runner_id=runner_id, detail="too late")
     asyncio.run(applier.apply([], [wanted], []))
@@ -123,7 +123,7 @@ def test_a_worker_that_has_registered_meanwhile_keeps_its_request() -> None:
 
 def test_the_name_is_given_up_although_the_cancellation_fails() -> None:
     outside = Outside(AGREED, cancel_fails=True, held=HELD)
-    assert withdraw(outside, a_submission(1, runner_id=None), runner_id=None) == ["RunPod is down"]
+    assert withdraw(outside, a_submission(1, runner_id=None), runner_id=None) == [Problem("RunPod is down")]
     assert (outside.deleted, outside.states) == ([555], [])
 
 
@@ -141,7 +141,7 @@ def test_what_was_never_sent_needs_no_proof() -> None:
 
 def test_a_cancellation_that_fails_is_tried_again_though_the_registration_is_gone() -> None:
     down = Outside(AGREED, cancel_fails=True)
-    assert withdraw(down, a_submission(1)) == ["RunPod is down"]
+    assert withdraw(down, a_submission(1)) == [Problem("RunPod is down")]
     assert down.states == [State.WITHDRAWN]
     again = Outside(UNKNOWN)
     withdraw(again, a_submission(1, State.WITHDRAWN), runner_id=None)

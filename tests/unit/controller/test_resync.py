@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import (
     EndpointHealth,
     JitConfig,
@@ -18,11 +19,10 @@ from bridge.core.model import (
     WaitingRun,
     WorkflowJob,
 )
-from bridge.core.repositories import NAMES_EVERY
-from bridge.core.reviews import LIST_EVERY
 from bridge.core.scope import Route, Scope
 from bridge.core.submissions import Pool
-from bridge.errors import Rejected, Unavailable
+from bridge.core.timing import Timing
+from bridge.errors import Problem, Rejected, Unavailable
 from bridge.ledger import Ledger
 from tests.support.values import NOW, a_job, a_route
 
@@ -228,13 +228,13 @@ def test_a_job_that_is_queued_in_a_run_that_waits_is_found_within_minutes_and_no
         await bridge.look()
         assert bridge.github.asked("run_jobs") == [5]
         bridge.github.jobs = {1: a_job(1, run_id=5, created_at=NOW)}
-        for _ in range(int(LIST_EVERY / 30) - 1):
+        for _ in range(int(Timing().reviews_every / 30) - 1):
             await bridge.look(after=30)
             assert not bridge.github.asked("waiting_runs")
         report = await bridge.look(after=30)
         assert [claim.job_id for claim in report.decision.plan.claims] == [1]
         asked = []
-        for _ in range(int(LIST_EVERY / 30) - 1):
+        for _ in range(int(Timing().reviews_every / 30) - 1):
             await bridge.look(after=30)
             asked += bridge.github.asked("job")
         assert len(asked) <= 1, "it is read with its run"
@@ -251,7 +251,7 @@ def test_a_renamed_repository_is_served_under_its_new_name_with_the_runners_that
         await bridge.look()
         assert bridge.github.asked("jit") == ["repos/acme/web"]
         bridge.github.rename(1, "acme/site")
-        report = await bridge.look(after=NAMES_EVERY)
+        report = await bridge.look(after=Timing().names_every)
         assert not report.decision.plan.claims, "its runner is supply under the new name"
         assert not report.problems
         assert (await bridge.kept())[1].repository == "acme/site"
@@ -284,7 +284,7 @@ def test_a_route_for_a_repository_follows_its_new_name() -> None:
         await bridge.look()
         bridge.github.rename(1, "acme/site")
         bridge.github.jobs = {1: a_job(1, repository="acme/site")}
-        report = await bridge.look(after=NAMES_EVERY)
+        report = await bridge.look(after=Timing().names_every)
         assert [claim.job_id for claim in report.decision.plan.claims] == [1]
 
     driven(drive, scope=replace(SCOPE, routes=(a_route(repositories=frozenset({"acme/web"})),)))
@@ -297,14 +297,14 @@ def test_a_repository_that_is_gone_is_reported_once_and_asked_for_now_and_then()
         bridge.github.known[2] = bridge.github.known.pop(1)
         bridge.github.known[2] = replace(bridge.github.known[2], full_name="acme/other")
         bridge.github.jobs.clear()
-        problems: list[str] = []
+        problems: list[Problem] = []
         calls: list[Any] = []
         for _ in range(40):
             problems += (await bridge.look(after=30)).problems
             calls += [call for call in bridge.github.calls if "web" in str(call[1])]
-        assert len([line for line in problems if "is gone" in line]) == 1
+        assert len([line for line in problems if "is gone" in str(line)]) == 1
         assert len(problems) <= 2, "the first look may meet it at its runners, too"
-        assert len(calls) <= 2 + 40 * 30 / NAMES_EVERY
+        assert len(calls) <= 2 + 40 * 30 / Timing().names_every
         bridge.github.known = {1: Repository(id=1, full_name="acme/web", public=False)}
         bridge.github.jobs = {3: a_job(3)}
         claims = [(await bridge.look(after=30)).decision.plan.claims for _ in range(11)]

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from bridge.core.actions import Claim, Transition
-from bridge.core.evidence import LISTENED
 from bridge.core.model import JobStatus
 from bridge.core.submissions import IdleRunner, Pool, RunnerUse, State, Submission
+from bridge.core.timing import Timing
 from bridge.core.worker import Reason
 from bridge.ledger import Ledger, Transaction
 from bridge.ledger.database import connect
@@ -56,7 +56,7 @@ def asked(transaction: Transaction, job_id: int, *steps: Step) -> Submission:
 
 
 def idle(transaction: Transaction) -> tuple[IdleRunner, ...]:
-    return transaction.idle_runners(NOW - 1000, LISTENED)
+    return transaction.idle_runners(NOW - 1000, Timing().min_listening)
 
 
 @pytest.mark.parametrize(

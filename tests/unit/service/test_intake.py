@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
@@ -49,7 +49,7 @@ class Woken:
 def driven(drive: Callable[[Intake, Kept, Woken], Any]) -> None:
     async def main() -> None:
         kept, woken = Kept(), Woken()
-        await asyncio.wait_for(drive(Intake(kept, woken), kept, woken), 5)
+        await asyncio.wait_for(drive(Intake(cast(Any, kept), woken), kept, woken), 5)
 
     asyncio.run(main())
 
