@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -27,7 +28,7 @@ def test_the_table_has_the_shown_columns_as_plain_text(capsys: pytest.CaptureFix
     print_rows([ROW], ("runner", "since", "why"), as_json=False)
     shown = capsys.readouterr().out
     assert "r[red]-1" in shown
-    assert "5 s ago" in shown
+    assert re.search(r"\d+ s ago", shown)
     assert "q-1" not in shown
 
 
