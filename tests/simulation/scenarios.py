@@ -1,6 +1,6 @@
-"""The cases that reality showed to be expensive: jobs that GitHub does not dispatch, and their relatives.
+"""Situations that were expensive in reality, such as jobs that GitHub does not dispatch.
 
-Each is a function of few parameters that returns a `Scenario`; none asserts anything.
+Each function returns a `Scenario` and checks nothing.
 """
 
 from dataclasses import replace
@@ -26,10 +26,10 @@ from tests.simulation.simulation import Simulation
 from tests.support.values import a_route
 
 REAP = (120.0, 360.0)
-"""s after which GitHub removes an idle registration that listens (facts/runner.md)."""
+"""s (from, to) after which GitHub deletes an idle registration that listens (facts/runner.md)."""
 
 REAP_EARLY = (120.0, 280.0)
-"""s; so that it removes each before the bridge's own idle_timeout."""
+"""The same, so short that GitHub deletes each registration before the bridge's idle_timeout."""
 
 MINUTE = 60.0
 
@@ -42,7 +42,7 @@ def dispatcher(*routes: Route, **given: Any) -> Dispatcher:
 
 
 def with_canary(scenario: Scenario, *, within: float = 1_800.0) -> Scenario:
-    """The same, longer by `within` (s), with an ordinary job named canary-0 when the original would have ended."""
+    """The scenario, `within` s longer, with an ordinary job named canary-0 at its original end."""
     canary = Run(name="canary", at=scenario.seconds)
     return replace(scenario, seconds=scenario.seconds + within, runs=(*scenario.runs, canary))
 
@@ -58,7 +58,7 @@ def job_day(*, reap: tuple[float, float] | None = None, seconds: float = DAY) ->
 
 
 def job_day_without_ledger(*, seconds: float = DAY, interval: float = 300.0) -> Scenario:
-    """One job that is never dispatched, for a day: cron passes that keep no ledger, in `app` mode."""
+    """One job that is never dispatched, for a day: cron passes without a ledger, in `app` mode."""
     route = a_route(credentials=Credentials.APP)
     return Scenario(
         seconds=seconds,
@@ -68,13 +68,13 @@ def job_day_without_ledger(*, seconds: float = DAY, interval: float = 300.0) -> 
 
 
 def matrix(*, jobs: int = 256, max_parallel: int = 2, max_workers: int = 10, seconds: float = 600.0) -> Scenario:
-    """A matrix whose jobs are all announced at once, and of which few may run at a time.
+    """A matrix with max-parallel: all jobs are announced at once, but few may run at a time.
 
     Args:
-        jobs: of the matrix.
-        max_parallel: of them at a time.
-        max_workers: of the route.
-        seconds: that each job takes.
+        jobs: how many jobs the matrix has.
+        max_parallel: how many may run at a time.
+        max_workers: the route's limit.
+        seconds: how long each job runs.
     """
     return Scenario(
         seconds=DAY + 2 * HOUR,
@@ -85,7 +85,7 @@ def matrix(*, jobs: int = 256, max_parallel: int = 2, max_workers: int = 10, sec
 
 
 def repositories_share(*, max_workers: int = 3, jobs: int = 40, seconds: float = DAY) -> Scenario:
-    """Repository mode: A queues many jobs with max-parallel 1, and B one a minute later."""
+    """Repository mode: A queues many jobs with max-parallel 1, and B queues one a minute later."""
     return Scenario(
         seconds=seconds,
         runs=(
@@ -97,7 +97,7 @@ def repositories_share(*, max_workers: int = 3, jobs: int = 40, seconds: float =
 
 
 def repositories_stuck(*, stuck: int = 4, hours: int = 20) -> Scenario:
-    """Repository mode, max_workers 1: jobs that are never dispatched in A, and a job an hour in B."""
+    """Repository mode, max_workers 1: A has jobs that are never dispatched, and B one job an hour."""
     return Scenario(
         seconds=(hours + 1) * HOUR,
         runs=(
@@ -109,7 +109,7 @@ def repositories_stuck(*, stuck: int = 4, hours: int = 20) -> Scenario:
 
 
 def outage(*, jobs: int = 20, hours: float = 3.0, reap: tuple[float, float] | None = None) -> Scenario:
-    """GitHub dispatches nothing for some hours while jobs are queued; then all is well for an hour."""
+    """GitHub dispatches no job for some hours while jobs are queued; then it works again for an hour."""
     return Scenario(
         seconds=(hours + 1) * HOUR,
         runs=(Run(name="job", at=MINUTE, jobs=jobs),),
@@ -121,13 +121,13 @@ def outage(*, jobs: int = 20, hours: float = 3.0, reap: tuple[float, float] | No
 def small_endpoint(
     credentials: Credentials, *, workers: int = 3, hours: float = 16.0, cold_start: float = 300.0
 ) -> Scenario:
-    """Forty jobs and max_workers 40 on an endpoint that gives few workers: the queue is longer than a token lives.
+    """Forty jobs and max_workers 40 on an endpoint with few workers: some wait longer than a token is valid.
 
     Args:
-        credentials: the route's.
+        credentials: the route's mode.
         workers: the endpoint's quota.
-        hours: the simulation lasts.
-        cold_start: s; that of a request past its `not_after` is paid for nothing.
+        hours: how long the simulation lasts.
+        cold_start: s; wasted if the request is past its `not_after`.
     """
     return Scenario(
         seconds=hours * HOUR,
@@ -138,7 +138,7 @@ def small_endpoint(
 
 
 def run_answers_late(*, hours: float = 8.0, accepted: bool = True, credentials: str = "jit") -> Scenario:
-    """RunPod answers `run` after the client's 10 s, always; the request exists, or does not."""
+    """RunPod never answers `run` within the client's 10 s; the request exists or does not."""
     windows = (Window(until=hours * HOUR),)
     runpod = RunPod(answer_lost=windows) if accepted else RunPod(answer_never=windows)
     return Scenario(
@@ -173,13 +173,13 @@ def two_dispatchers(*, hours: float = 24.0, cold_start: float = 900.0) -> Scenar
 def skewed(
     *, bridge: float = 0.0, github: float = 0.0, worker: float = 0.0, jobs: int = 12, **route: object
 ) -> Scenario:
-    """Clocks that differ, by seconds ahead: a job every ten minutes.
+    """Clocks that differ, in seconds ahead: a job every ten minutes.
 
     Args:
         bridge: the bridge's clock.
-        github: GitHub's.
-        worker: the workers'.
-        jobs: how many.
+        github: GitHub's clock.
+        worker: the workers' clocks.
+        jobs: how many jobs.
         route: fields of the route, such as `queue_timeout` or `credentials`.
     """
     return Scenario(
@@ -245,7 +245,7 @@ def cancelled_runs(credentials: str, *, jobs: int = 100, after: float = 60.0) ->
 
 
 def ledger_lost(*, foreign: int = 3, at: float = HOUR) -> Scenario:
-    """The ledger is lost in `app` mode while another system's requests run on the endpoint, and jobs come."""
+    """In `app` mode the ledger is lost while requests of another system run on the endpoint, and jobs arrive."""
 
     def lose(simulation: Simulation) -> None:
         simulation.ledgers["ledger"].lose(simulation.drivers["bridge"].clock())
