@@ -14,6 +14,7 @@ from unittest.mock import patch
 import bridge.controller.backoff
 import bridge.controller.observe
 import bridge.controller.reconcile
+import bridge.controller.refused
 import bridge.core.breaker
 import bridge.core.evidence
 import bridge.core.idle
@@ -64,6 +65,8 @@ PATIENCE = {
     (bridge.controller.backoff, "AWAY_LONGEST"): 0.5,
     (bridge.core.refusals, "SHORTEST"): 0.3,
     (bridge.core.refusals, "LONGEST"): 2.0,
+    (bridge.controller.refused, "SHORTEST"): 0.3,
+    (bridge.controller.refused, "LONGEST"): 2.0,
     (bridge.controller.observe, "LOOK_AGAIN"): 0.2,
     (bridge.github.transport, "RETRY_WAIT"): 0.01,
 }
