@@ -117,7 +117,7 @@ def refused_in_a_row(made: Deployment, database_url: str) -> int:
         readings = asyncio.run(ledger.read(lambda transaction: transaction.readings()))
     finally:
         ledger.close()
-    return max((look.value["count"] for look in readings if look.kind is ReadingKind.REFUSAL and look.value), default=0)
+    return max((each.value["count"] for each in readings if each.kind is ReadingKind.REFUSAL and each.value), default=0)
 
 
 def test_a_request_that_runpod_loses_is_replaced(tmp_path: Path, database_url: str) -> None:

@@ -20,7 +20,7 @@ A day of one service takes seconds. The same scenario gives the same outcome.
 | github, runpod, worker | the models |
 | ports, ledger, drivers | the bridge's readers and writers on the models, its ledger, and the ways to run it |
 | loop, isolation | virtual time; the bridge's modules without this machine's time, chance and log |
-| scenarios | situations that were expensive in reality |
+| scenarios | scenarios that tests and benchmarks share |
 """
 
 from tests.simulation.outcome import GPU_HOUR, JobRecord, Outcome, WorkerRecord

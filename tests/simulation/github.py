@@ -143,7 +143,7 @@ class GitHubModel:
             return
         job.status, job.queued = JobStatus.QUEUED, self._simulation.now
         self._queued[job.id] = job
-        self._told(job)
+        self._announce(job)
         if job.run.spec.dispatched:
             self._simulation.later(self.facts.queue_limit, self._too_old, job)
         self._assign_soon()
@@ -307,7 +307,7 @@ class GitHubModel:
         job.executions += 1
         if job.executions > 1:
             self._simulation.violated(f"job {job.name} runs {job.executions} times")
-        self._told(job)
+        self._announce(job)
         return job
 
     def finish(self, job: Job, runner: Registration, conclusion: str) -> None:
@@ -322,7 +322,7 @@ class GitHubModel:
             job.run.active -= 1
             job.runner.job = None
             self._remove(job.runner)
-        self._told(job)
+        self._announce(job)
         self._assign_soon()
 
     # --- API and webhooks ---
@@ -361,7 +361,7 @@ class GitHubModel:
     def _at(self, seconds: float) -> float:
         return START + seconds + value_at(self.facts.skew, seconds, 0.0)
 
-    def _told(self, job: Job) -> None:
+    def _announce(self, job: Job) -> None:
         """Send a delivery: to the log at once, to the dispatchers late, perhaps never, perhaps twice."""
         job.shown = None
         shown = self.view(job)

@@ -53,8 +53,8 @@ def test_a_delivery_wakes_the_service_before_its_next_resync() -> None:
 
 def test_without_webhooks_the_delivery_log_reports_new_jobs() -> None:
     github = GitHub(webhooks_lost=(Window(),))
-    told = Dispatcher(routes=(a_route(),), delivery_log=True, full_scan_every=HOUR)
-    outcome = simulate(three_jobs(told, github=github))
+    reader = Dispatcher(routes=(a_route(),), delivery_log=True, full_scan_every=HOUR)
+    outcome = simulate(three_jobs(reader, github=github))
     assert outcome.served() == 3
     assert outcome.called("github get delivery") >= 3
 
