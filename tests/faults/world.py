@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import bridge.controller.backoff
 import bridge.controller.observe
-import bridge.controller.reconcile
+import bridge.controller.snapshot
 import bridge.core.breaker
 import bridge.core.evidence
 import bridge.core.idle
@@ -44,7 +44,7 @@ PATIENCE = {
     (bridge.core.evidence, "FAILED_PAUSE"): 0.5,
     (bridge.core.evidence, "LISTENED"): 1.0,
     (bridge.core.idle, "LISTENED"): 1.0,
-    (bridge.controller.reconcile, "LISTENED"): 1.0,
+    (bridge.controller.snapshot, "LISTENED"): 1.0,
     (bridge.core.idle, "QUIET"): 1.5,
     (bridge.core.idle, "PROBE"): 2.0,
     (bridge.core.evidence, "FIRST_PAUSE"): 3.0,
