@@ -8,7 +8,7 @@ from bridge.core.model import EndpointHealth
 from bridge.core.plan import plan
 from bridge.core.submissions import State
 from bridge.core.worker import Credentials
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 FULL = "route gpu has reached its max_workers of 2"
 
