@@ -27,11 +27,12 @@ from bridge.emulator.github.access import App
 from bridge.emulator.github.deliveries import Answer, Delivery
 from bridge.emulator.github.model import Job
 from bridge.emulator.jobs import Gate, JobSpec, RunSpec
-from bridge.github import webhook
+from bridge.github import payloads
 from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
-from bridge.ledger import Transaction, metadata
+from bridge.github.timing import GitHubTiming
+from bridge.ledger import Transaction, metadata, random_id
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
@@ -181,7 +182,7 @@ class _Services:
         )
         self.emulator.webhooks.log.add(delivery, {}, answer, copy=False)
         if arrives:
-            told = webhook.of_payload("workflow_job", payload).job
+            told = payloads.delivery("workflow_job", payload).job
             self.hear(Event(guid=guid, at=self.clock(), job=told))
 
     def _start(self, work: Any) -> None:
@@ -247,7 +248,7 @@ class _Ledger:
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         with self._connection.begin():
-            return work(Transaction(self._connection, self.last_read, self.clock))
+            return work(Transaction(self._connection, self.last_read, self.clock, random_id))
 
     read = preview = transact
 
@@ -260,10 +261,11 @@ class _Bridge:
 
     def __init__(self, services: _Services, http: httpx.AsyncClient) -> None:
         app, api_url, clock = services.app, services.emulator.api_url, services.clock
+        timing = GitHubTiming(clock=clock)
         auth = AppAuth(
-            http, api_url=api_url, issuer=app.client_id, key=AppKey.load(app.pem), owner=app.owner, clock=clock
+            http, api_url=api_url, issuer=app.client_id, key=AppKey.load(app.pem), owner=app.owner, timing=timing
         )
-        self.github = GitHub(http, auth, api_url=api_url, clock=clock)
+        self.github = GitHub(http, auth, api_url=api_url, timing=timing)
         self._ledger = _Ledger(clock)
         scope = Scope(
             owner="acme",

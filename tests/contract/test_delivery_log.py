@@ -1,46 +1,52 @@
-"""The bridge's reader of the App's delivery log, against the emulator."""
+"""Reading the App's delivery log, against the emulator."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from bridge.core.model import JobStatus
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.errors import AuthError, BridgeError, RateLimited, Rejected, TooManyDeliveries, Unavailable
-from bridge.github import transport
 from bridge.github.auth import AppAuth, AppKey
-from bridge.github.deliveries import DeliveryLog
+from bridge.github.deliveries import PAGES, DeliveryLog
+from bridge.github.timing import GitHubTiming
 from bridge.github.transport import http_client
 from tests.support.github import a_github, a_run, a_spec, an_app
 
 NOWHERE = "http://127.0.0.1:9/webhook"
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "RETRY_WAIT", 0.001)
+def reading(drive: Callable[[GitHubEmulator, DeliveryLog], Awaitable[None]], *, pages: int = PAGES, **app: Any) -> None:
+    """Run `drive` with an emulator, and a reader of its delivery log."""
 
-
-def reading(drive: Callable[[GitHubEmulator, DeliveryLog], Awaitable[None]], **app: Any) -> None:
     async def main() -> None:
-        made = an_app(**app)
-        async with github_emulator(a_github(), made) as emulator, http_client() as http:
-            auth = AppAuth(
-                http, api_url=emulator.api_url, issuer=made.client_id, key=AppKey.load(made.pem), owner=made.owner
-            )
-            await drive(emulator, DeliveryLog(auth))
+        async with github_emulator(a_github(), an_app(**app)) as emulator, http_client() as http:
+            await drive(emulator, DeliveryLog(an_auth(emulator, http), pages=pages))
 
     asyncio.run(main())
 
 
+def an_auth(emulator: GitHubEmulator, http: httpx.AsyncClient) -> AppAuth:
+    app = emulator.app
+    return AppAuth(
+        http,
+        api_url=emulator.api_url,
+        issuer=app.client_id,
+        key=AppKey.load(app.pem),
+        owner=app.owner,
+        timing=GitHubTiming(retry_wait=0.001),
+    )
+
+
 async def queue(emulator: GitHubEmulator, count: int) -> list[int]:
-    """Queue jobs whose deliveries go nowhere; their ids."""
+    """Queue jobs whose deliveries fail; return their ids."""
     runs = [emulator.state.add_run("acme/web", a_run(a_spec(f"job {n}"))) for n in range(count)]
-    while emulator.webhooks.pending:  # noqa: ASYNC110 - the end of tasks elsewhere
+    while emulator.webhooks.pending:  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0.005)
     return [job.id for run in runs for job in run.jobs.values()]
 
@@ -53,20 +59,20 @@ async def queue(emulator: GitHubEmulator, count: int) -> list[int]:
         ({"webhook_url": NOWHERE, "events": ["push"]}, False),
     ],
 )
-def test_a_log_of_jobs_is_kept_for_an_app_that_has_a_webhook_and_subscribes(app: dict[str, Any], kept: bool) -> None:
+def test_github_keeps_a_log_for_an_app_with_a_webhook_that_subscribes_to_jobs(app: dict[str, Any], kept: bool) -> None:
     async def drive(_: GitHubEmulator, log: DeliveryLog) -> None:
         assert await log.is_kept() is kept
 
     reading(drive, **app)
 
 
-def test_what_never_arrived_is_listed_page_by_page_and_told_in_full() -> None:
+def test_deliveries_that_never_arrived_are_listed_page_by_page_and_read_in_full() -> None:
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
         emulator.webhooks.ping()
         ids = await queue(emulator, 130)
         sent = await log.since(0.0)
         assert len(sent) == len({each.guid for each in sent}) == 130, "the ping is not about a job"
-        assert emulator.calls["GET /app/hook/deliveries"] == 2, "a call per hundred"
+        assert emulator.calls["GET /app/hook/deliveries"] == 2, "one call for each hundred"
         assert {each.action for each in sent} == {"queued"}
         assert {each.repository_id for each in sent} == {emulator.state.repositories["acme/web"].id}
         job = await log.job(sent[-1].id)
@@ -78,7 +84,7 @@ def test_what_never_arrived_is_listed_page_by_page_and_told_in_full() -> None:
 
 
 @pytest.mark.parametrize("events", ["5", "true"])
-def test_an_app_whose_events_are_no_list_is_a_problem(events: str) -> None:
+def test_events_of_an_app_that_are_not_a_list_are_an_error(events: str) -> None:
     odd = Fault(method="GET", path="/app$", kind=FaultKind.ERROR, status=200, body=f'{{"events": {events}}}')
 
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
@@ -99,7 +105,9 @@ def test_an_app_whose_events_are_no_list_is_a_problem(events: str) -> None:
         ({"status": 422}, Rejected),
     ],
 )
-def test_a_log_that_cannot_be_read_is_named(fault: dict[str, Any], error: type[BridgeError]) -> None:
+def test_a_log_that_cannot_be_read_has_the_error_that_says_what_to_do(
+    fault: dict[str, Any], error: type[BridgeError]
+) -> None:
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
         emulator.faults.add(Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, times=9, **fault))
         with pytest.raises(error):
@@ -108,9 +116,8 @@ def test_a_log_that_cannot_be_read_is_named(fault: dict[str, Any], error: type[B
     reading(drive, webhook_url=NOWHERE)
 
 
-def test_a_log_that_is_longer_than_one_look_may_read_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has missed so much learns it cheaper from the repositories."""
-    monkeypatch.setattr("bridge.github.deliveries.PAGES", 2)
+def test_a_log_with_too_many_new_deliveries_is_an_error_of_its_own() -> None:
+    """A scan of the repositories is cheaper then."""
 
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
         await queue(emulator, 210)
@@ -119,23 +126,19 @@ def test_a_log_that_is_longer_than_one_look_may_read_is_named_as_such(monkeypatc
         assert error.value.newest == max(each.delivered_at for each in emulator.webhooks.log.newest(None, 1)[0]) // 1
         assert emulator.calls["GET /app/hook/deliveries"] == 2
 
-    reading(drive, webhook_url=NOWHERE)
+    reading(drive, webhook_url=NOWHERE, pages=2)
 
 
-def test_a_rate_limit_that_the_log_meets_does_not_keep_a_token_from_being_minted() -> None:
-    limit: dict[str, Any] = {
-        "status": 403,
-        "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)},
-    }
+def test_a_rate_limit_of_the_log_does_not_prevent_a_new_token() -> None:
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)}
 
     async def main() -> None:
-        made = an_app(webhook_url=NOWHERE)
-        async with github_emulator(a_github(), made) as emulator, http_client() as http:
-            auth = AppAuth(
-                http, api_url=emulator.api_url, issuer=made.client_id, key=AppKey.load(made.pem), owner=made.owner
-            )
+        async with github_emulator(a_github(), an_app(webhook_url=NOWHERE)) as emulator, http_client() as http:
+            auth = an_auth(emulator, http)
             log = DeliveryLog(auth)
-            emulator.faults.add(Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, **limit))
+            emulator.faults.add(
+                Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, status=403, headers=headers)
+            )
             for _ in range(2):
                 with pytest.raises(RateLimited):
                     await log.since(0.0)

@@ -1,4 +1,4 @@
-"""`python -m bridge demo` and `python -m bridge emulate`, as a new user runs them."""
+"""`bridge demo` and `bridge emulate`, as a new user runs them."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,8 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from bridge.commands.app import app
-from bridge.commands.demo import Queue, forgiving, pushed, run_demo
+from bridge.commands.demo_engine import run_demo
+from bridge.commands.emulation import Queue, pushed, tolerant
 from bridge.emulator.cloud import github_state
 from bridge.emulator.github import GitHubState
 from bridge.emulator.serving import serving
@@ -68,7 +69,7 @@ jobs:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Another repository: unusual names, a matrix with `include`, a job that runs on failure, unsuitable jobs."""
+    """A repository with hostile names, a matrix with an include, a job on failure, and jobs that cannot run here."""
     path = tmp_path / "their repo"
     (path / ".github" / "workflows").mkdir(parents=True)
     (path / ".github" / "workflows" / "odd.yaml").write_text(WORKFLOW)
@@ -106,7 +107,7 @@ def conclusions(document: Mapping[str, Any]) -> dict[str, str | None]:
     return {job["name"]: job["conclusion"] for job in document["jobs"]}
 
 
-def test_the_sample_workflow_shows_a_matrix_a_dependency_a_failure_and_an_unmatched_job(tmp_path: Path) -> None:
+def test_the_sample_shows_a_matrix_a_need_a_failure_and_an_ignored_job(tmp_path: Path) -> None:
     document = demo(tmp_path)
     assert conclusions(document) == {
         "train (1)": "success", "train (2)": "success", "measure": "success", "report": "success",
@@ -119,7 +120,7 @@ def test_the_sample_workflow_shows_a_matrix_a_dependency_a_failure_and_an_unmatc
         assert job is hosted or times == sorted(times)
 
 
-def test_workflows_of_any_repository_run_whatever_their_names(tmp_path: Path, repository: Path) -> None:
+def test_workflows_with_odd_names_run(tmp_path: Path, repository: Path) -> None:
     document = demo(tmp_path, "--repo", str(repository))
     first = "<b>$(touch owned)</b>"
     assert conclusions(document) == {
@@ -135,27 +136,23 @@ def test_workflows_of_any_repository_run_whatever_their_names(tmp_path: Path, re
     assert list(tmp_path.rglob("owned")) == []
 
 
-def test_an_error_in_the_last_pass_is_reported_and_does_not_fail_the_demo(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_problem_in_the_bridges_last_pass_is_printed_and_does_not_fail_the_demo(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    passed = json.dumps({"jobs": [], "problems": ["it stood in the way"]})
-    start = asyncio.create_subprocess_exec
-
-    async def a_bridge_that_fails(*_: object, **given: Any) -> asyncio.subprocess.Process:
-        return await start("sh", "-c", 'echo "$0"; exit 1', passed, **given)
+    one_pass = json.dumps({"jobs": [], "problems": ["it stood in the way"]})
+    failing_bridge = ("sh", "-c", 'echo "$0"; exit 1', one_pass)
 
     async def nothing(_state: GitHubState) -> None:
         """Queue nothing."""
 
-    monkeypatch.setattr("bridge.commands.demo.asyncio.create_subprocess_exec", a_bridge_that_fails)
-    assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False)) == 0
+    assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False, command=failing_bridge)) == 0
     out, err = capsys.readouterr()
     assert err == "bridge: it stood in the way\n"
     assert "0 calls to GitHub" in out
 
 
 def bridge_of(demo: "subprocess.Popen[str]") -> psutil.Process | None:
-    """The process of the bridge in a demo; None if it does not run."""
+    """The bridge process of a demo."""
     for child in psutil.Process(demo.pid).children():
         try:
             if "bridge.dispatch" in child.cmdline():
@@ -166,19 +163,19 @@ def bridge_of(demo: "subprocess.Popen[str]") -> psutil.Process | None:
 
 
 def submissions(home: Path, *states: str) -> int:
-    """How many submissions the ledger of the demo has in these states; 0 before there is a ledger."""
+    """The number of submissions in these states in the demo's ledger; 0 before there is a ledger."""
     for path in home.glob("bridge-emulated-*/ledger.sqlite3"):
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as ledger:
             try:
                 found = [state for (state,) in ledger.execute("select state from submissions")]
-            except sqlite3.OperationalError:  # the table is not there yet
+            except sqlite3.OperationalError:  # the ledger is being created
                 return 0
         return sum(state in states for state in found)
     return 0
 
 
 def kill_bridge_of(demo: "subprocess.Popen[str]", home: Path, *, once: str) -> int | None:
-    """Kill the bridge when a submission is in state `once` and none is in between: the next pass waits for no lease."""
+    """Kill the bridge once a submission has that state and none is being submitted: then it waits for no lease."""
     bridge = bridge_of(demo)
     if bridge is None or not submissions(home, once):
         return None
@@ -190,7 +187,7 @@ def kill_bridge_of(demo: "subprocess.Popen[str]", home: Path, *, once: str) -> i
     return bridge.pid
 
 
-def test_killing_the_bridge_twice_loses_no_job_and_runs_none_twice(tmp_path: Path) -> None:
+def test_a_bridge_that_is_killed_twice_loses_no_job_and_runs_no_job_twice(tmp_path: Path) -> None:
     killed: list[int] = []
 
     def kill(once: str) -> bool:
@@ -208,7 +205,7 @@ def test_killing_the_bridge_twice_loses_no_job_and_runs_none_twice(tmp_path: Pat
                 until(lambda: (bridge := bridge_of(process)) and bridge.pid not in killed)
             out, err = process.communicate(timeout=180)
         finally:
-            process.send_signal(signal.SIGINT)  # has no effect if it has ended
+            process.send_signal(signal.SIGINT)  # does nothing once it has ended
     assert process.returncode == 0, err
     document = json.loads(out)
     assert len(killed) == 2
@@ -216,12 +213,12 @@ def test_killing_the_bridge_twice_loses_no_job_and_runs_none_twice(tmp_path: Pat
     assert document["counts"]["requests"] >= 4
 
 
-def test_a_stopped_demo_leaves_nothing_behind_even_after_several_signals(tmp_path: Path) -> None:
+def test_a_demo_that_gets_several_signals_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "bridge", "demo", "--jobs", "1", "--json"],
         cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        until(lambda: len(children(process)) >= 2)  # the bridge, and a worker
+        until(lambda: bridge_of(process) and len(children(process)) >= 2)  # the bridge, and a worker
         started = children(process)
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             process.send_signal(number)
@@ -248,7 +245,7 @@ def test_a_folder_that_is_not_a_repository_is_refused_in_one_line(tmp_path: Path
 
 @contextmanager
 def emulated(home: Path, *arguments: str) -> Iterator[dict[str, str]]:
-    """Run `emulate` until the block ends; yields the variables that it prints."""
+    """Serve the emulators in a process of their own; yields the variables that it prints."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bridge", "emulate", *arguments],
         cwd=ROOT, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -279,7 +276,7 @@ def dispatch(variables: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     return document
 
 
-def test_the_dispatch_command_works_with_the_printed_variables(tmp_path: Path) -> None:
+def test_the_unchanged_command_submits_each_emulated_job_once(tmp_path: Path) -> None:
     with emulated(tmp_path, "--cold-start", "60") as variables:
         ledger = Path(variables["BRIDGE_DATABASE_URL"].removeprefix("sqlite:///"))
         planned = dispatch(variables, "--dry-run")
@@ -291,7 +288,7 @@ def test_the_dispatch_command_works_with_the_printed_variables(tmp_path: Path) -
         assert dispatch(variables)["counts"]["submitted"] == 0
 
 
-def test_events_are_sent_to_the_webhook_address(tmp_path: Path) -> None:
+def test_events_are_sent_to_the_given_url(tmp_path: Path) -> None:
     got: list[tuple[str, bytes]] = []
 
     async def take(request: Request) -> Response:
@@ -313,7 +310,7 @@ def test_events_are_sent_to_the_webhook_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["localhost:8080", "http://127.0.0.1:99999/x", "http:///x"])
-def test_an_invalid_webhook_address_is_refused(address: str) -> None:
+def test_an_invalid_webhook_url_is_refused(address: str) -> None:
     done = CliRunner().invoke(app, ["emulate", "--webhook", address])
     assert (done.exit_code, done.stdout) == (2, "")
     assert "--webhook" in done.stderr
@@ -334,7 +331,7 @@ def queued(state: GitHubState, queue: Queue) -> None:
     asyncio.run(main())
 
 
-def test_no_matching_workflow_and_a_broken_workflow_are_reported_and_end_nothing(
+def test_a_repository_without_a_matching_workflow_is_reported_and_an_invalid_one_stops_nothing(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = github_state()
@@ -344,7 +341,7 @@ def test_no_matching_workflow_and_a_broken_workflow_are_reported_and_end_nothing
     subprocess.run(
         ["git", "-C", repository, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x"], check=True
     )
-    queued(state, forgiving(pushed(repository, "push")))
+    queued(state, tolerant(pushed(repository, "push")))
     assert re.fullmatch(r"bridge: .*odd\.yaml: line 1: .*\n", capsys.readouterr().err)
     assert not state.runs
 
@@ -354,7 +351,7 @@ def test_new_runs_are_pushed_at_the_given_interval(tmp_path: Path) -> None:
         until(lambda: dispatch(variables, "--dry-run")["counts"]["queued_jobs"] >= 10)
 
 
-def test_an_idle_second_pass_over_200_repositories_gets_only_304_answers(tmp_path: Path) -> None:
+def test_a_second_pass_over_200_unchanged_repositories_gets_only_304s(tmp_path: Path) -> None:
     with emulated(tmp_path, "--synthetic", "200,5", "--cold-start", "600") as variables:
         process = subprocess.Popen(
             [sys.executable, "-m", "bridge.dispatch", "--json", "--watch", "1"],

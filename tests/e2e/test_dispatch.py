@@ -1,4 +1,4 @@
-"""`python -m bridge.dispatch` as a person or cron runs it, against both emulators. No worker takes the requests."""
+"""`bridge dispatch` as a person or cron runs it, against both emulators; no worker takes its requests."""
 
 import json
 import signal
@@ -20,7 +20,7 @@ HOSTED = a_spec("hosted", labels=("ubuntu-latest",))
 
 @pytest.fixture
 def bridge(tmp_path: Path) -> Iterator[Emulators]:
-    """Both emulators with three queued jobs: two for the bridge and one for hosted runners."""
+    """Both emulators, with two queued jobs for the bridge and one for hosted runners."""
     with emulators(tmp_path) as made:
         made.github.state.add_run("acme/web", a_run(a_spec("one"), a_spec("two"), HOSTED))
         yield made
@@ -36,8 +36,8 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(bridge: Emulators) -> Non
     assert list(bridge.home.iterdir()) == []
 
 
-def test_a_secret_in_the_name_of_a_job_is_not_printed(bridge: Emulators) -> None:
-    """A repository chooses the names of its jobs. The helper `dispatch` checks the output for secrets."""
+def test_a_secret_in_a_jobs_name_is_not_printed(bridge: Emulators) -> None:
+    """Anyone who may write a workflow chooses the name. `dispatch` checks all output for secrets, too."""
     bridge.github.state.add_run("acme/web", a_run(a_spec(f"key {API_KEY}"), a_spec(f"token {PAT}")))
     names = {job["name"] for job in bridge.dispatch("--dry-run")["jobs"]}
     assert {"key ***", "token ***"} <= names
@@ -60,7 +60,7 @@ def test_a_key_in_the_wrong_setting_is_reported_in_one_line_without_the_key(tmp_
             assert key not in done.stderr
 
 
-def test_each_matching_job_gets_one_request_however_often_a_pass_runs(bridge: Emulators) -> None:
+def test_repeated_passes_request_one_worker_for_each_matched_job(bridge: Emulators) -> None:
     assert bridge.dispatch()["counts"]["submitted"] == 2
     again = bridge.dispatch()
     assert again["counts"]["submitted"] == 0
@@ -69,7 +69,7 @@ def test_each_matching_job_gets_one_request_however_often_a_pass_runs(bridge: Em
     assert len(bridge.runpod.state.requests) == len(bridge.github.state.runners) == 2
 
 
-def test_two_passes_at_once_submit_nothing_twice(bridge: Emulators) -> None:
+def test_simultaneous_passes_submit_each_job_once(bridge: Emulators) -> None:
     passes = [bridge.start("--json") for _ in range(3)]
     documents = [json.loads(each.communicate(timeout=60)[0]) for each in passes]
     assert sum(document["counts"]["submitted"] for document in documents) == 2
@@ -92,7 +92,7 @@ def test_a_request_has_everything_that_its_worker_needs_and_no_key(bridge: Emula
 
 
 @pytest.mark.parametrize("mode", ["registration", "app", "pat"])
-def test_in_token_modes_losing_the_ledger_causes_no_second_request(bridge: Emulators, mode: str) -> None:
+def test_in_token_modes_nothing_is_requested_twice_after_the_ledger_is_lost(bridge: Emulators, mode: str) -> None:
     path = bridge.home / "bridge.toml"
     path.write_text(f'[[route]]\nname = "gpu"\ncredentials = "{mode}"\n')
     assert bridge.dispatch("--config", str(path))["counts"]["submitted"] == 2
@@ -101,7 +101,7 @@ def test_in_token_modes_losing_the_ledger_causes_no_second_request(bridge: Emula
     assert bridge.dispatch("--config", str(path))["counts"]["submitted"] == 0
 
 
-def test_repositories_register_their_own_runners_with_a_pat(bridge: Emulators) -> None:
+def test_with_a_personal_access_token_runners_register_at_the_repository(bridge: Emulators) -> None:
     bridge.variables |= {"GITHUB_ORG": "", "GITHUB_REPOSITORIES": "acme/web", "GITHUB_APP_CLIENT_ID": ""}
     bridge.variables |= {"GITHUB_APP_PRIVATE_KEY": "", "GITHUB_PAT": "ghp_secretpersonaltoken"}
     assert bridge.dispatch()["counts"]["submitted"] == 2
@@ -129,10 +129,10 @@ def test_the_request_of_a_cancelled_job_is_cancelled(bridge: Emulators) -> None:
         ({"kind": FaultKind.DROP}, 0),
     ],
 )
-def test_a_request_that_fails_is_reported_and_never_sent_twice(
+def test_a_failed_submission_is_reported_and_never_sent_twice(
     bridge: Emulators, fault: dict[str, Any], requests: int
 ) -> None:
-    """After a refusal, `retry` or a probe after a minute asks again. Without an answer the request may exist."""
+    """`retry`, or a probe after a minute, repeats a refused request under a new name. An unknown one may exist."""
     bridge.runpod.faults.add(Fault(method="POST", path="/run$", times=2, **fault))
     failed = bridge.dispatch(status=1)
     assert len(failed["problems"]) in (1, 2)
@@ -143,13 +143,13 @@ def test_a_request_that_fails_is_reported_and_never_sent_twice(
     held = bridge.dispatch(status=int(refused))
     assert held["counts"]["submitted"] == 0
     if refused:
-        said = "is at a rate limit" if fault["status"] == 429 else "was refused"
+        said = "has reached a rate limit" if fault["status"] == 429 else "was refused"
         assert all(said in job["why"] for job in held["jobs"] if job["route"])
         bridge.retry(held["jobs"][0]["id"])
         assert bridge.dispatch()["counts"]["submitted"] == 2
 
 
-def test_a_registration_whose_answer_is_lost_is_deleted_and_not_repeated(bridge: Emulators) -> None:
+def test_a_registration_whose_answer_is_lost_is_not_repeated(bridge: Emulators) -> None:
     lost = Fault(method="POST", path="generate-jitconfig", kind=FaultKind.ACCEPT_THEN_ERROR, status=502)
     bridge.github.faults.add(lost)
     failed = bridge.dispatch(status=1)
@@ -158,7 +158,7 @@ def test_a_registration_whose_answer_is_lost_is_deleted_and_not_repeated(bridge:
 
 
 @pytest.mark.parametrize("path", ["/actions/runs$", "/actions/runners$", "/installation/repositories$"])
-def test_an_unreadable_part_of_github_is_reported_and_not_guessed(bridge: Emulators, path: str) -> None:
+def test_a_failed_read_is_reported_and_nothing_is_submitted(bridge: Emulators, path: str) -> None:
     bridge.github.faults.add(Fault(method="GET", path=path, kind=FaultKind.ERROR, status=502, times=6))
     document = bridge.dispatch(status=1)
     assert "502" in document["problems"][0]
@@ -167,7 +167,7 @@ def test_an_unreadable_part_of_github_is_reported_and_not_guessed(bridge: Emulat
     assert bridge.dispatch()["counts"]["submitted"] == 2
 
 
-def test_an_impossible_configuration_is_reported_in_one_line_with_status_2(bridge: Emulators) -> None:
+def test_a_wrong_configuration_is_one_line_and_status_2(bridge: Emulators) -> None:
     bridge.variables["GITHUB_APP_PRIVATE_KEY"] = "not a key"
     process = bridge.start()
     out, err = process.communicate(timeout=60)
@@ -177,7 +177,7 @@ def test_an_impossible_configuration_is_reported_in_one_line_with_status_2(bridg
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_watch_finishes_the_current_pass_when_it_is_stopped(bridge: Emulators, number: signal.Signals) -> None:
+def test_watch_repeats_until_a_signal_and_finishes_the_current_pass(bridge: Emulators, number: signal.Signals) -> None:
     process = bridge.start("--json", "--watch", "1")
     assert process.stdout is not None
     first, second, third = (json.loads(process.stdout.readline()) for _ in range(3))
@@ -198,11 +198,3 @@ def test_the_table_shows_names_as_plain_text(bridge: Emulators) -> None:
     assert "[red]x" in out
     assert "\x1b[31m" not in out
     assert "would submit 3" in out
-
-
-def test_help_and_version_need_no_sdk_and_no_configuration() -> None:
-    for option in ("--help", "--version"):
-        code = f"import sys; sys.argv = ['x', '{option}']; import bridge.dispatch as d\n"
-        code += "try: d.app()\nexcept SystemExit: print('runpod' in sys.modules, 'sqlalchemy' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines()[-1] == "False False"

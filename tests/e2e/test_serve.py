@@ -82,7 +82,7 @@ def test_a_delivery_needs_a_valid_signature_and_counts_once(service: RunningServ
     until(lambda: submitted(service) == 1)
     assert post(service, body, X_GitHub_Delivery="guid-2").status_code == 202
     (row,) = listed(service, "jobs")
-    assert row["why"].startswith("already asked for: runner ")
+    assert row["why"].startswith("already requested: runner ")
     assert submitted(service) == 1
 
 
@@ -110,7 +110,8 @@ def test_submissions_can_be_listed_and_an_open_job_can_be_retried(service: Runni
         for each in ids
     ]  # fmt: skip
     assert [each.returncode for each in retried] == [0, 1]
-    assert retried[1].stderr.splitlines()[-1] == "bridge: the ledger knows no open job 404"
+    (*_, line) = retried[1].stderr.splitlines()
+    assert line == "bridge: the ledger has no open job 404; `bridge jobs` lists the open jobs"
 
 
 def test_a_signed_form_is_accepted(service: RunningService) -> None:
@@ -130,15 +131,15 @@ def test_an_old_and_a_new_webhook_secret_are_accepted_together(tmp_path: Path) -
 
 
 REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
-    (b"<html>", {}, 400, "refused: not JSON"),
-    (b"[]", {}, 400, "refused: not a JSON object"),
+    (b"<html>", {}, 400, "refused: the body is not JSON"),
+    (b"[]", {}, 400, "refused: the body is not a JSON object"),
     (b"{}", {}, 400, "refused: the field repository is missing"),
     (b'{"repository": {"full_name": "a/b", "private": true}}', {}, 400, "refused: the field workflow_job is missing"),
     (
         b'{"repository": 7, "workflow_job": {}}',
         {},
         400,
-        "refused: a field is not of the type that GitHub documents",
+        "refused: a field does not have the type that GitHub documents",
     ),
     (
         b'{"repository": {"full_name": "acme/\\ud800", "private": true}, "workflow_job": {}}',
@@ -146,16 +147,16 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
         400,
         "refused: the field full_name is not owner/name",
     ),
-    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: X-GitHub-Delivery is too long"),
+    (b"{}", {"X_GitHub_Delivery": "x" * 300}, 400, "refused: the header X-GitHub-Delivery is too long"),
     (
         b"a=b",
         {"Content_Type": "application/x-www-form-urlencoded"},
         400,
-        "refused: not a form with one field named payload",
+        "refused: the body is not a form with one field named payload",
     ),
-    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the event star is not one the bridge needs"),
+    (b"{}", {"X_GitHub_Event": "star"}, 202, "ignored: the bridge does not need the event star"),
     (b"{}", {"X_GitHub_Event": "ping"}, 202, "taken"),
-    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"),
+    (b"{}", {"X_GitHub_Delivery": ""}, 400, "refused: the header X-GitHub-Delivery or X-GitHub-Event is missing"),
 ]
 
 
@@ -168,11 +169,11 @@ def test_a_refused_delivery_is_answered_with_the_reason(service: RunningService)
 def test_an_irrelevant_delivery_is_answered_2xx_with_the_reason_and_counted(service: RunningService) -> None:
     service.emulators.github.app.webhook_url = None
     hosted = payload(service, service.queue("ubuntu-latest"))
-    assert post(service, hosted).json() == {"outcome": "ignored: no route takes this job"}
+    assert post(service, hosted).json() == {"outcome": "ignored: no route serves this job"}
     raw: dict[str, Any] = json.loads(hosted)
     raw["repository"]["full_name"] = "stranger/web"
     stranger = post(service, json.dumps(raw).encode())
-    assert stranger.json() == {"outcome": "ignored: stranger is not the owner that this bridge serves"}
+    assert stranger.json() == {"outcome": "ignored: this bridge does not serve the owner stranger"}
     assert service.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
 
 

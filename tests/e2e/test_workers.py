@@ -120,11 +120,11 @@ def test_a_runner_whose_job_was_cancelled_is_withdrawn_and_its_worker_stops(tmp_
         withdrawn: list[str] = []
 
         def withdraws() -> bool:
-            withdrawn.extend(withdrawal["detail"] for withdrawal in bridge.dispatch()["withdrawals"])
+            withdrawn.extend(w["detail"] for w in bridge.dispatch()["withdrawals"])
             return bool(withdrawn)
 
         until(withdraws)
-        assert withdrawn == ["the runner met no job within its idle_timeout"]
+        assert withdrawn == ["the runner got no job within its idle_timeout"]
         until(lambda: not bridge.runpod.state.workers)
         (request,) = bridge.runpod.state.requests.values()
         assert (request.status, bridge.github.state.runners) == ("CANCELLED", {})

@@ -11,26 +11,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import bridge.controller.backoff
-import bridge.controller.observe
-import bridge.controller.reconcile
-import bridge.controller.refused
-import bridge.core.breaker
-import bridge.core.evidence
-import bridge.core.idle
-import bridge.core.refusals
-import bridge.core.settle
-import bridge.core.strangers
-import bridge.core.supply
-import bridge.core.unknown
-import bridge.github.transport
-import bridge.ledger.transaction
 from bridge.commands.serve import serve
-from bridge.config.settings import load
+from bridge.config.settings import Config, load
 from bridge.core.submissions import OPEN_STATES, Submission
+from bridge.core.timing import Retry, Timing
 from bridge.emulator.github import UNLIMITED, Budget, GitHubState, Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import TERMINAL
+from bridge.github.timing import GitHubTiming
 from bridge.ledger import Ledger
 from bridge.service.run import listening
 from tests.support.background import served, until
@@ -38,39 +26,37 @@ from tests.support.emulators import Emulators, emulators
 from tests.support.github import a_github, a_run, a_spec
 from tests.support.service import CALLBACK_KEY, SECRET, free_port
 
-PATIENCE = {
-    (bridge.ledger.transaction, "CLAIM_LEASE"): 0.6,
-    (bridge.core.unknown, "UNKNOWN_LEASE"): 0.6,
-    (bridge.core.settle, "MISSING_LASTS"): 0.6,
-    (bridge.core.settle, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.core.evidence, "FAILED_PAUSE"): 0.5,
-    (bridge.core.evidence, "LISTENED"): 1.0,
-    (bridge.core.idle, "LISTENED"): 1.0,
-    (bridge.controller.reconcile, "LISTENED"): 1.0,
-    (bridge.core.idle, "QUIET"): 1.5,
-    (bridge.core.idle, "PROBE"): 2.0,
-    (bridge.core.evidence, "FIRST_PAUSE"): 3.0,
-    (bridge.core.evidence, "LONGEST_PAUSE"): 10.0,
-    (bridge.core.evidence, "FIRST_PROBE"): 2.0,
-    (bridge.core.evidence, "LONGEST_PROBE"): 8.0,
-    (bridge.core.evidence, "FRESH_PROBE"): 1.5,
-    (bridge.core.supply, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.core.strangers, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.core.unknown, "BOOT_ALLOWANCE"): 1.0,
-    (bridge.core.breaker, "SHORTEST"): 0.3,
-    (bridge.core.breaker, "LONGEST"): 2.0,
-    (bridge.controller.backoff, "REFUSED_FIRST"): 0.3,
-    (bridge.controller.backoff, "REFUSED_LONGEST"): 1.0,
-    (bridge.controller.backoff, "AWAY_FIRST"): 0.1,
-    (bridge.controller.backoff, "AWAY_LONGEST"): 0.5,
-    (bridge.core.refusals, "SHORTEST"): 0.3,
-    (bridge.core.refusals, "LONGEST"): 2.0,
-    (bridge.controller.refused, "SHORTEST"): 0.3,
-    (bridge.controller.refused, "LONGEST"): 2.0,
-    (bridge.controller.observe, "LOOK_AGAIN"): 0.2,
-    (bridge.github.transport, "RETRY_WAIT"): 0.01,
-}
-"""How long the bridge waits (s): short enough for tests, in the same order as the real values."""
+TIMING = Timing(
+    claim_lease=0.6,
+    boot_allowance=1.0,
+    unknown_lease=0.6,
+    gone_after=0.6,
+    min_listening=1.0,
+    stuck_job=Retry(3.0, 10.0),
+    stuck_pool=Retry(2.0, 8.0),
+    fresh_job=1.5,
+    held_run=Retry(10.0, 10.0),
+    failing_job=Retry(0.5, 10.0),
+    quiet=1.5,
+    probe=2.0,
+    breaker_shortest=0.3,
+    breaker_longest=2.0,
+    refusal=Retry(0.3, 2.0),
+    rejected_read=Retry(0.3, 1.0),
+    failed_read=Retry(0.1, 0.5),
+    look_up_after=0.2,
+)
+"""How long the bridge waits: short enough for tests, in the same order as the real durations."""
+
+GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
+"""How long the bridge's client of GitHub waits, in the same way."""
+
+
+def configured(timing: Timing) -> Config:
+    """The configuration of the environment, with short waits."""
+    settings = load(None)
+    return replace(settings, scope=replace(settings.scope, interval=0.2, timing=timing))
+
 
 PATIENT = Limits(pickup=20.0, heartbeat=20.0, renewal=20.0)
 HASTY = Limits(pickup=2.0, heartbeat=1.0, renewal=2.0)
@@ -79,7 +65,7 @@ HASTY = Limits(pickup=2.0, heartbeat=1.0, renewal=2.0)
 WORKERS = 20
 
 CANARY = 20.0
-"""s within which a job is served that is queued when everything works again. 0.6 s here stand for a minute."""
+"""s in which a job is served that is queued when all is well again. By the scale of TIMING, a minute is 0.6 s."""
 
 
 @dataclass(kw_only=True)
@@ -91,9 +77,11 @@ class Deployment:
         database_urls: the ledgers that were used.
         cancelled: ids of the jobs that the test has cancelled.
         may_fail: how many jobs may fail, because the test lets their runners die.
+        timing: how long its dispatchers wait.
     """
 
     emulators: Emulators
+    timing: Timing = TIMING
     database_urls: list[str] = field(default_factory=list)
     cancelled: set[int] = field(default_factory=set)
     may_fail: int = 0
@@ -201,12 +189,12 @@ class Deployment:
             **{name: str(value) for name, value in settings.items()},
         }
         with patch.dict(os.environ, variables, clear=True):
-            loaded = replace(load(None), interval=0.2)
+            loaded = configured(self.timing)
 
         stop = asyncio.Event()
         with (
             listening("127.0.0.1", port) as listener,
-            served(lambda: _Running(serve(loaded, listener, stop), stop)),
+            served(lambda: _Running(serve(loaded, listener, stop, github_timing=GITHUB_TIMING), stop)),
         ):
             if webhooks:
                 self.emulators.github.app.webhook_secret = SECRET
@@ -258,9 +246,6 @@ def deployment(
     """
     given = {"workers_max": WORKERS, **config}
     with ExitStack() as stack:
-        for (module, name), value in PATIENCE.items():
-            longer = lease if lease and name.endswith("_LEASE") else value
-            stack.enter_context(patch.object(module, name, longer))
         made = stack.enter_context(
             emulators(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, budget=budget, **given)
         )
@@ -272,7 +257,8 @@ def deployment(
             f'credentials = "{credentials}"\n'
         )
         made.variables["BRIDGE_CONFIG"] = str(routes)
-        yield Deployment(emulators=made)
+        timing = replace(TIMING, claim_lease=lease, unknown_lease=lease) if lease else TIMING
+        yield Deployment(emulators=made, timing=timing)
 
 
 def mixed(seed: int) -> Any:

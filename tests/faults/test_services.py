@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.core.snapshot import ReadingKind
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod.state import Request
 from bridge.ledger import Ledger
@@ -117,7 +116,7 @@ def refused_in_a_row(made: Deployment, database_url: str) -> int:
         readings = asyncio.run(ledger.read(lambda transaction: transaction.readings()))
     finally:
         ledger.close()
-    return max((each.value["count"] for each in readings if each.kind is ReadingKind.REFUSAL and each.value), default=0)
+    return max((refusal.count for _, refusal in readings.refusals.values() if refusal), default=0)
 
 
 def test_a_request_that_runpod_loses_is_replaced(tmp_path: Path, database_url: str) -> None:

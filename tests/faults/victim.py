@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,9 +16,8 @@ import bridge.ledger.writer
 import bridge.runpod.requests
 from bridge.commands.composition import composed
 from bridge.commands.serve import serve
-from bridge.config.settings import load
 from bridge.service.run import listening
-from tests.faults.deployment import PATIENCE
+from tests.faults.deployment import GITHUB_TIMING, TIMING, configured
 
 
 class Points:
@@ -50,8 +48,6 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
     """
     os.environ.clear()
     os.environ.update(variables)
-    for (module, name), value in PATIENCE.items():
-        setattr(module, name, value)
     points = Points(fatal)
     _plant_fault_points(points)
     asyncio.run(_passes(pipe) if port is None else _service(pipe, port))
@@ -59,7 +55,7 @@ def run(variables: dict[str, str], fatal: int, pipe: Connection, port: int | Non
 
 
 async def _passes(pipe: Connection) -> None:
-    async with composed(load(None), dry_run=False) as bridge:
+    async with composed(configured(TIMING), dry_run=False, github_timing=GITHUB_TIMING) as bridge:
         while not pipe.poll():
             await bridge.reconciler.resync()
             await asyncio.sleep(0.02)
@@ -68,8 +64,9 @@ async def _passes(pipe: Connection) -> None:
 async def _service(pipe: Connection, port: int) -> None:
     stop = asyncio.Event()
     with listening("127.0.0.1", port) as listener:
-        serving = asyncio.create_task(serve(replace(load(None), interval=0.2), listener, stop))
-        while not (pipe.poll() or serving.done()):  # noqa: ASYNC110 - the pipe has no event to await
+        settings = configured(TIMING)
+        serving = asyncio.create_task(serve(settings, listener, stop, github_timing=GITHUB_TIMING))
+        while not (pipe.poll() or serving.done()):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)
         stop.set()
         await serving

@@ -16,7 +16,7 @@ from tests.support.background import until
 TELL = 'echo "I am $(id -u) in groups $(id -G) at $HOME, umask $(umask)"'
 
 
-def test_a_job_runs_as_the_runner_to_its_end(store: Store, cpu: Image, tmp_path: Path) -> None:
+def test_a_job_runs_to_its_end_as_the_user_runner(store: Store, cpu: Image, tmp_path: Path) -> None:
     with running_endpoint(store, cpu, tmp_path, RUNPOD_DC_ID="EU-1") as endpoint:
         job = endpoint.queue(TELL, "sudo id -u", "git --version; jq --version; cc --version; unzip -v | head -1")
         request = endpoint.ended(endpoint.submit("r-1"))
@@ -24,19 +24,19 @@ def test_a_job_runs_as_the_runner_to_its_end(store: Store, cpu: Image, tmp_path:
         assert request.output["outcome"] == "completed"
         assert (request.output["result"], request.output["runner_version"]) == ("Succeeded", "2.338.0"), job.log
         assert f"I am {RUNNER_UID} in groups {RUNNER_UID} at /home/runner" in job.log
-        assert "RunPod endpoint ep-1" in job.log, "the hook tells where the job runs"
+        assert "RunPod endpoint ep-1" in job.log, "the hook shows where the job runs"
         assert "data centre EU-1" in job.log
-        said = endpoint.events()
-        assert [e["event"] for e in said] == ["request taken", "configured", *said_of_a_job()]
-        assert {(e["request"], e["submission"], e["runner"]) for e in said} == {(request.id, "submission-r-1", "r-1")}
+        events = endpoint.events()
+        assert [e["event"] for e in events] == ["request taken", "configured", *job_events()]
+        assert {(e["request"], e["submission"], e["runner"]) for e in events} == {(request.id, "submission-r-1", "r-1")}
         until(lambda: endpoint.processes() == [])
 
 
-def said_of_a_job() -> list[str]:
+def job_events() -> list[str]:
     return ["listener started", "listening", "job started", "job ended", "done"]
 
 
-def test_the_second_request_sees_nothing_of_the_first(store: Store, cpu: Image, tmp_path: Path) -> None:
+def test_the_second_request_finds_nothing_of_the_first(store: Store, cpu: Image, tmp_path: Path) -> None:
     litter = (
         "echo secret-of-the-first > ~/.netrc; mkdir -p ~/.cache/x; echo x >> ~/.bashrc",
         "echo secret-of-the-first | tee /tmp/a /var/tmp/b /dev/shm/c /opt/hostedtoolcache/d > /actions-runner/.env",
@@ -63,7 +63,7 @@ def test_the_second_request_sees_nothing_of_the_first(store: Store, cpu: Image, 
 
 @pytest.fixture
 def busy(store: Store, cpu: Image, tmp_path: Path) -> Iterator[Endpoint]:
-    """An endpoint whose worker runs a job that does not end by itself and does not mind signals."""
+    """An endpoint whose worker runs a job that never ends and ignores signals."""
     with running_endpoint(store, cpu, tmp_path) as endpoint:
         job = endpoint.queue("trap '' INT TERM; setsid --fork sleep 1001; while :; do sleep 1000; done")
         endpoint.submit("r-1", job_timeout=3600)
@@ -76,7 +76,7 @@ def the_request(endpoint: Endpoint) -> Request:
     return request
 
 
-def test_a_container_that_is_stopped_during_a_job_answers_and_ends_all(busy: Endpoint) -> None:
+def test_a_container_that_is_stopped_during_a_job_answers_and_stops_everything(busy: Endpoint) -> None:
     began = time.monotonic()
     busy.terminate()
     request = busy.ended(the_request(busy), seconds=30)
@@ -86,7 +86,7 @@ def test_a_container_that_is_stopped_during_a_job_answers_and_ends_all(busy: End
     assert busy.left_by_runner() == []
 
 
-def test_a_cancelled_request_ends_its_job_and_the_worker(busy: Endpoint) -> None:
+def test_a_cancelled_request_stops_its_job_and_the_worker(busy: Endpoint) -> None:
     request = the_request(busy)
     until(lambda: request.output == {"state": "running", "runner_name": "r-1", "job": "build"})
     busy.emulators.runpod.state.cancel("ep-1", request.id)
@@ -96,7 +96,7 @@ def test_a_cancelled_request_ends_its_job_and_the_worker(busy: Endpoint) -> None
     assert busy.left_by_runner() == []
 
 
-def test_a_stuck_runner_is_ended_at_the_jobs_limit(store: Store, cpu: Image, tmp_path: Path) -> None:
+def test_a_stuck_runner_is_killed_at_the_jobs_limit(store: Store, cpu: Image, tmp_path: Path) -> None:
     with running_endpoint(store, cpu, tmp_path, RUNNER_DIAG_DIR="/var/diag") as endpoint:
         job = endpoint.queue("sleep 1000")
         request = endpoint.submit("r-1", job_timeout=10)
@@ -105,8 +105,8 @@ def test_a_stuck_runner_is_ended_at_the_jobs_limit(store: Store, cpu: Image, tmp
             if process.uids().real == RUNNER_UID:
                 os.kill(process.pid, signal.SIGSTOP)
         endpoint.ended(request, seconds=45)
-        assert request.error == "timed_out: the job took over 10 s"
+        assert request.error == "timed_out: the job ran for longer than 10 s"
         until(lambda: endpoint.processes() == [], seconds=15)
         logs = list(endpoint.root.glob("var/diag/r-1-*/*.log"))
-        assert len(logs) == 2, "of the Listener and of the Worker, for the endpoint asked for them"
+        assert len(logs) == 2, "of the Listener and of the Worker, because RUNNER_DIAG_DIR is set"
         assert {(log.stat().st_uid, log.stat().st_mode & 0o777) for log in logs} == {(0, 0o600)}

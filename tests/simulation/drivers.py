@@ -4,12 +4,14 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import Event, WorkflowJob
-from bridge.core.repositories import is_served
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from bridge.errors import BridgeError
 from bridge.github.clock import GitHubClock
+from bridge.service.loop import LoopTiming
 from bridge.service.loop import Service as Loop
 from tests.simulation.ledger import LedgerPort, Store
 from tests.simulation.loop import START
@@ -57,9 +59,8 @@ class Driver:
     async def _serve(self, runs: Service) -> None:
         await self._github.learn_time()
         self._ledger = LedgerPort(self._store(), self.clock)
-        self._service = Loop(
-            self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, clock=self.clock
-        )
+        timing = LoopTiming(clock=self.clock)
+        self._service = Loop(self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, timing=timing)
         if self.facts.webhooks:
             self._simulation.github.subscribers.append(self._hear)
         await self._service.run(asyncio.Event())
@@ -70,7 +71,7 @@ class Driver:
             began = self._simulation.now
             self._begin()
             await self._github.learn_time()
-            ledger = kept or LedgerPort(Store(self.clock()), self.clock)
+            ledger = kept or LedgerPort(Store(self.clock(), self._simulation.new_id), self.clock)
             reconciler = self._reconciler(ledger)
             try:
                 self._note(await reconciler.resync())
@@ -83,13 +84,16 @@ class Driver:
     def _store(self) -> Store:
         ledgers = self._simulation.ledgers
         if self.facts.ledger not in ledgers:
-            ledgers[self.facts.ledger] = Store(self.clock())
+            ledgers[self.facts.ledger] = Store(self.clock(), self._simulation.new_id)
         return ledgers[self.facts.ledger]
 
     def _reconciler(self, ledger: LedgerPort) -> Reconciler:
         simulation, name = self._simulation, self.facts.name
         log = DeliveryLogPort(simulation, name) if self.facts.delivery_log else None
-        return Reconciler(self.scope(), self._github, RunPodPort(simulation, name), ledger, log, clock=self.clock)
+        runpod = RunPodPort(simulation, name)
+        return Reconciler(
+            self.scope(), self._github, runpod, ledger, log, clock=self.clock, timer=lambda: simulation.now
+        )
 
     def scope(self) -> Scope:
         """The scope of its configuration."""
@@ -130,7 +134,7 @@ class Driver:
 
     def failed(self, kind: str) -> None: ...
 
-    def looked(self, at: float) -> None: ...
+    def resynced(self, at: float) -> None: ...
 
     def _note(self, report: Report) -> None:
-        self._simulation.problems.update(report.problems)
+        self._simulation.problems.update(map(str, report.problems))

@@ -35,12 +35,14 @@ class Store:
 
     Args:
         born: when it was made, Unix seconds.
+        new_id: makes ids that are the same in each run.
 
     Attributes:
         users: how many dispatchers use it.
     """
 
-    def __init__(self, born: float) -> None:
+    def __init__(self, born: float, new_id: Callable[[], str]) -> None:
+        self._new_id = new_id
         self._saved: sqlite3.Connection | None = None
         self.users = 0
         self._open(born)
@@ -78,7 +80,7 @@ class Store:
     def run(self, work: Callable[[Transaction], T], clock: Callable[[], float], *, keep: bool = True) -> T:
         """Run `work` in one write transaction with a dispatcher's `clock` (Unix seconds)."""
         with self._connection.begin() as database:
-            transaction = _Transaction(self._connection, self._last_read, clock)
+            transaction = _Transaction(self._connection, self._last_read, clock, self._new_id)
             transaction.alone = self.users <= 1
             result = work(transaction)
             if not keep:

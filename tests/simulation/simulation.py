@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine
+from itertools import count
 from typing import Any
 
 from bridge.core.model import RequestStatus
@@ -58,6 +59,7 @@ class Simulation:
         self.violations: list[str] = []
         self.problems: Counter[str] = Counter()
         self.ledgers: dict[str, Store] = {}
+        self._ids = count(1)
         self._errors: list[BaseException] = []
         self._calls: Counter[tuple[str, str]] = Counter()
         self._open: dict[tuple[str, str], list[Request]] = defaultdict(list)
@@ -67,6 +69,10 @@ class Simulation:
         self.github = GitHubModel(self)
         self.runpod = RunPodModel(self)
         self.drivers = {d.name: Driver(self, d) for d in scenario.dispatchers}
+
+    def new_id(self) -> str:
+        """An id for a submission; each run of the simulation makes the same."""
+        return f"{next(self._ids):032x}"
 
     async def run(self) -> Outcome:
         """Run the scenario to its end."""

@@ -60,3 +60,10 @@ def throughout(condition: Callable[[], object], seconds: float) -> None:
     while time.monotonic() < deadline:
         assert condition(), f"the condition became false within {seconds:g} s"
         time.sleep(0.02)
+
+
+async def until_async(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until the condition holds, and let other tasks run meanwhile."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - a condition, not an event
+            await asyncio.sleep(0.005)

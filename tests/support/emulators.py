@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from typer.testing import CliRunner
 
-from bridge.commands.dispatch import app
+from bridge.dispatch import app
 from bridge.emulator.cloud import worker_image
 from bridge.emulator.github import UNLIMITED, Budget, GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator

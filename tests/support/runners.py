@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.emulator.github.state import Job, Runner, jit_config
@@ -62,6 +63,13 @@ class Installed:
         """Run the Listener until it exits by itself."""
         return self.run("bin/Runner.Listener", "run", *arguments, **variables)
 
+    def replace_listener(self, script: str) -> None:
+        """Replace the Listener by a shell script."""
+        path = self.root / "bin" / "Runner.Listener"
+        path.unlink()
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
     @contextmanager
     def listening(self, *command: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
         """Run the Listener, or another program, in its own process group; its processes are killed afterwards."""
@@ -110,6 +118,26 @@ class Installed:
     def diagnostics(self, kind: str) -> str:
         """The text of all logs of one kind in `_diag`."""
         return "".join(path.read_text() for path in self.root.glob(f"_diag/{kind}_*.log"))
+
+
+@pytest.fixture
+def standin(tmp_path: Path) -> Iterator[Installed]:
+    """An installed stand-in with its emulated GitHub."""
+    with installed(tmp_path) as made:
+        yield made
+
+
+def git(path: Path, *arguments: str) -> str:
+    """Run git in a directory; returns its output."""
+    return subprocess.run(["git", "-C", path, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def commit_all(path: Path) -> None:
+    """Make a directory a git repository, with one commit of all its files."""
+    git(path, "init", "--quiet", "--initial-branch", "main")
+    git(path, "add", "--force", ".")
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    git(path, *who, "commit", "--allow-empty", "--quiet", "-m", "first")
 
 
 @contextmanager

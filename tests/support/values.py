@@ -7,9 +7,11 @@ from bridge.core.naming import parse_name
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, Pool, State, Submission
+from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
 
 NOW = 1_800_000_000.0
+TIMING = Timing()
 ORG = "orgs/acme"
 
 
