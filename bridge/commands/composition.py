@@ -46,12 +46,15 @@ class Bridge:
 async def composed(
     settings: "Config", *, dry_run: bool, github_timing: "GitHubTiming | None" = None
 ) -> "AsyncIterator[Bridge]":
-    """Put the parts together, and take them apart in the end.
+    """Build a bridge, and close what it has opened at the end of the block.
 
     Args:
-        settings: what the bridge was told to do.
-        dry_run: make no ledger where there is none.
+        settings: the configuration.
+        dry_run: neither create nor migrate a ledger.
         github_timing: how long GitHub's client waits; its clock is replaced by GitHub's. None for the defaults.
+
+    Raises:
+        ConfigError: the App's key or the ledger cannot be used.
     """
     import structlog
 
@@ -77,7 +80,7 @@ async def composed(
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
         if not dry_run:
             await _learn_time(github)  # a new ledger stores when it was created
-        opened = Ledger.open_to_look if dry_run else Ledger.open
+        opened = Ledger.open_existing if dry_run else Ledger.open
         ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
         structlog.get_logger().info("ledger opened", url=ledger.url)
         _warn_of_shared_labels(settings.scope.routes)
@@ -102,7 +105,8 @@ def _warn_of_shared_labels(routes: "Iterable[Route]") -> None:
 
     for small, large in contained(tuple(routes)):
         structlog.get_logger().warning(
-            f"route {large.name} has all labels of route {small.name}: GitHub may give its runners that route's jobs; "
+            f"route {large.name} has all labels of route {small.name}: GitHub may give jobs of route {small.name} "
+            f"to runners of route {large.name}; "
             "give each route a label that the other does not have"
         )
 

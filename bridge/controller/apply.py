@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple, Unpack
 
 import structlog
 
-from bridge.controller.ports import GitHubWriter, Ledger, RunPodWriter
+from bridge.controller.ports import GitHubWriter, Ledger, RunPodWriter, Transaction
 from bridge.controller.refused import github_key, refused, runpod_key
 from bridge.core import callback
 from bridge.core.actions import Garbage, Withdrawal
@@ -18,7 +18,7 @@ from bridge.core.readings import Readings, Timed
 from bridge.core.refusals import endpoint_key, keys, target_key
 from bridge.core.scope import Route, Scope
 from bridge.core.snapshot import Refusal
-from bridge.core.submissions import State, Submission
+from bridge.core.submissions import Changes, State, Submission
 from bridge.core.worker import Credentials, Reason, WorkerInput
 from bridge.errors import BridgeError, NameTaken, OutcomeUnknown, Problem
 
@@ -94,18 +94,19 @@ class Applier:
             if await self._released(claimed, route):
                 return
             submission = await self._kept(claimed)
-            worker_input = await self._mint(submission, route) if submission else None
-            if worker_input:
+            registration = await self._register(submission, route) if submission else None
+            if submission and registration:
                 await self._runpod.prepare(route.endpoint)
-                await self._submit(*worker_input, route)
+                await self._submit(submission, registration, route)
 
-    async def _released(self, submission: Submission, route: Route) -> bool:
+    async def _released(self, submission: Submission, route: Route, **values: Unpack[Changes]) -> bool:
         """Release a claim without a call if this pass has met a refusal of something that it needs."""
         needed = keys(submission.pool.target, route)
         refusal = next((self._refusals[key] for key in needed if key in self._refusals), None)
         if refusal is None:
             return False
-        await self._to(submission, State.RELEASED, detail=str(refusal))
+        values["detail"] = str(refusal)
+        await self._to(submission, State.RELEASED, **values)
         return True
 
     async def _refused(self, key: str | None, otherwise: str, error: BridgeError) -> bool:
@@ -142,14 +143,10 @@ class Applier:
         late = self._clock() > claimed.since + (claimed.lease_until - claimed.since) / 10
         return await self._to(claimed, State.CLAIMED) if late else claimed
 
-    async def _mint(self, submission: Submission, route: Route) -> tuple[Submission, WorkerInput] | None:
-        """Register the runner, or get the token that its worker registers it with.
-
-        Returns:
-            None if the claim was released, or another dispatcher has taken it over.
-        """
+    async def _register(self, submission: Submission, route: Route) -> "_Registration | None":
+        """Register the runner, or get the token that its worker registers it with; None if that was refused."""
         try:
-            runner_id, expires_at, secrets = await self._credential(submission, route)
+            registration = await self._credential(submission, route)
         except NameTaken as error:
             await self._to(submission, State.FAILED, reason=Reason.NAME_TAKEN, detail=str(error))
             raise
@@ -164,23 +161,20 @@ class Applier:
             return None
         if route.credentials in (Credentials.JIT, Credentials.REGISTRATION):
             await self._accepted(*keys(submission.pool.target, route)[:-1])
-        not_after = min(submission.not_after, expires_at)
-        minted = await self._to(submission, State.MINTED, runner_id=runner_id, not_after=not_after)
-        if not minted:
-            return None
-        return minted, {**self._input(minted, route), **secrets}
+        return registration
 
-    async def _credential(self, submission: Submission, route: Route) -> tuple[int | None, float, WorkerInput]:
+    async def _credential(self, submission: Submission, route: Route) -> "_Registration":
         target = submission.pool.target
         if route.credentials is Credentials.JIT:
             labels = runner_labels(route, self._scope.prefix, submission.created_at)
             group = await self._github.runner_group_id(target, route.runner_group)
             jit = await self._github.generate_jit_config(target, name=submission.name, labels=labels, group_id=group)
-            return jit.runner_id, submission.not_after, {"jit_config": jit.encoded}
+            return _Registration(jit.runner_id, submission.not_after, {"jit_config": jit.encoded})
         if route.credentials is Credentials.REGISTRATION:
             token = await self._github.registration_token(target)
-            return None, token.expires_at - TOKEN_MARGIN, {"registration_token": token.token}
-        return None, submission.not_after, {}
+            not_after = min(submission.not_after, token.expires_at - TOKEN_MARGIN)
+            return _Registration(None, not_after, {"registration_token": token.token})
+        return _Registration(None, submission.not_after, {})
 
     def _input(self, submission: Submission, route: Route) -> WorkerInput:
         return {
@@ -195,13 +189,15 @@ class Applier:
             "submission": submission.id,
         }
 
-    async def _submit(self, minted: Submission, worker_input: WorkerInput, route: Route) -> None:
-        if await self._released(minted, route):
-            await self._unregister(minted)
+    async def _submit(self, claimed: Submission, registration: "_Registration", route: Route) -> None:
+        runner_id = registration.runner_id
+        if await self._released(claimed, route, runner_id=runner_id):
+            await self._unregister(claimed.pool.target, runner_id)
             return
-        submission = await self._to(minted, State.SUBMITTING)
+        submission = await self._submitting(claimed, registration)
         if not submission:
             return
+        worker_input: WorkerInput = {**self._input(submission, route), **registration.secrets}
         try:
             request_id = await self._runpod.submit(route, worker_input, self._callback(submission))
         except OutcomeUnknown as error:
@@ -210,7 +206,7 @@ class Applier:
         except BridgeError as error:
             is_new = await self._refused(runpod_key(route.endpoint, error), endpoint_key(route.endpoint), error)
             await self._to(submission, State.RELEASED, detail=str(error))
-            await self._unregister(submission)
+            await self._unregister(submission.pool.target, runner_id)
             if is_new:
                 raise
             return
@@ -219,9 +215,29 @@ class Applier:
         if submitted:
             self.submitted.append(submitted)
 
-    async def _unregister(self, submission: Submission) -> None:
-        if submission.runner_id is not None:
-            await self._github.delete_runner(submission.pool.target, submission.runner_id)
+    async def _submitting(self, claimed: Submission, registration: "_Registration") -> Submission | None:
+        """Record that the runner is registered and that its request is sent next.
+
+        These are two transitions in one commit, because nothing is called between them.
+        """
+        values: Changes = {"runner_id": registration.runner_id, "not_after": registration.not_after}
+        minted = replace(claimed, state=State.MINTED, **values)
+
+        def write(transaction: Transaction) -> bool:
+            return transaction.advance(claimed, minted.state, **values) and transaction.advance(
+                minted, State.SUBMITTING
+            )
+
+        if not await self._ledger.transact(write):
+            _log_taken_over(claimed)
+            return None
+        _log_transition(claimed, minted.state)
+        _log_transition(claimed, State.SUBMITTING)
+        return replace(minted, state=State.SUBMITTING)
+
+    async def _unregister(self, target: str, runner_id: int | None) -> None:
+        if runner_id is not None:
+            await self._github.delete_runner(target, runner_id)
 
     def _callback(self, submission: Submission) -> str | None:
         if not (self._scope.public_url and self._scope.callback_key):
@@ -302,17 +318,41 @@ class Applier:
         kept = await self._github.delete_runner(item.target, item.runner.id) is None
         log.info("runner kept: busy" if kept else "unused registration deleted", runner=item.runner.name)
 
-    async def _to(self, submission: Submission, to: State, **values: Any) -> Submission | None:
+    async def _to(self, submission: Submission, to: State, **values: Unpack[Changes]) -> Submission | None:
         """Record a transition; None if another dispatcher has changed the submission meanwhile."""
         if not await self._ledger.advance(submission, to, **values):
-            log.warning("submission taken over by another dispatcher", runner=submission.name)
+            _log_taken_over(submission)
             return None
-        shown = {k: v for k, v in values.items() if k in ("request_id", "reason", "detail")}
         if to is not submission.state:
-            log.info(f"submission {to}", runner=submission.name, submission=submission.id, **shown)
+            _log_transition(submission, to, **values)
         return replace(submission, state=to, **values)
 
 
-def _why(withdraw: Withdrawal) -> dict[str, Any]:
+class _Registration(NamedTuple):
+    """What a worker needs to register its runner.
+
+    Args:
+        runner_id: of the registration, None if the worker makes it.
+        not_after: Unix seconds; a worker that starts later starts nothing.
+        secrets: a part of the worker's input.
+    """
+
+    runner_id: int | None
+    not_after: float
+    secrets: WorkerInput
+
+
+def _log_taken_over(submission: Submission) -> None:
+    log.warning("submission taken over by another dispatcher", runner=submission.name)
+
+
+def _log_transition(submission: Submission, to: State, **values: Unpack[Changes]) -> None:
+    shown = {k: v for k, v in values.items() if k in ("request_id", "reason", "detail")}
+    log.info(f"submission {to}", runner=submission.name, submission=submission.id, **shown)
+
+
+def _why(withdraw: Withdrawal) -> Changes:
     """The columns that say why a request was withdrawn."""
-    return {"detail": withdraw.detail, **({"reason": withdraw.reason} if withdraw.reason else {})}
+    if withdraw.reason:
+        return {"detail": withdraw.detail, "reason": withdraw.reason}
+    return {"detail": withdraw.detail}

@@ -25,7 +25,7 @@ from bridge.errors import Problem
 T = TypeVar("T")
 
 MOST_AGAIN = 100
-"""Such look-ups at a time: they must leave most of what GitHub allows in a minute to registrations."""
+"""Such look-ups in one pass: most of the calls that GitHub allows in a minute are left for registrations."""
 
 
 class Observer:

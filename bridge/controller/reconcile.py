@@ -183,7 +183,7 @@ class Reconciler:
         began = self._timer()
         decision = self._decide(transaction, seen)
         now = self._clock()
-        claimed = tuple(transaction.claim(c, self._routes[c.pool.route], now) for c in decision.plan.claims)
+        claimed = transaction.claim([(each, self._routes[each.pool.route]) for each in decision.plan.claims], now)
         return replace(decision, claimed=claimed, seconds=self._timer() - began)
 
     def _decide(self, transaction: Transaction, seen: Observed) -> Decision:

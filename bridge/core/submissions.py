@@ -5,6 +5,7 @@ They are frozen and have no behaviour. Times are Unix seconds (UTC), durations a
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 from bridge.core.worker import Credentials, Reason
 
@@ -121,6 +122,19 @@ class Submission:
     result: str | None = None
     detail: str | None = None
     taken_at: float | None = None
+
+
+class Changes(TypedDict, total=False):
+    """Fields of a submission that a transition may change, besides its state. See `Submission`."""
+
+    since: float
+    not_after: float
+    runner_id: int | None
+    request_id: str
+    held_job_id: int
+    reason: Reason
+    result: str
+    detail: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

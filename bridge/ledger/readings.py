@@ -7,8 +7,6 @@ from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy.engine import Row
-
 from bridge.core.model import EndpointHealth, Runner
 from bridge.core.readings import Place, Readings, Timed
 from bridge.core.repositories import Names
@@ -43,7 +41,7 @@ Decoded = dict[tuple[str, str], tuple[str, Any]]
 """By kind and key, the JSON and what it says."""
 
 
-def decoded(rows: Iterable[Row[Any]], before: Decoded) -> tuple[Readings, Decoded]:
+def decoded(rows: Iterable[tuple[Any, ...]], before: Decoded) -> tuple[Readings, Decoded]:
     """The readings that rows of `kind`, `key`, `at` and `value` (JSON) hold.
 
     Args:
@@ -52,7 +50,7 @@ def decoded(rows: Iterable[Row[Any]], before: Decoded) -> tuple[Readings, Decode
     """
     now: Decoded = {}
     found: dict[str, dict[str, Timed[Any]]] = defaultdict(dict)
-    for kind, key, at, text in map(tuple, rows):
+    for kind, key, at, text in rows:
         known, codec = before.get((kind, key)), _CODECS[ReadingKind(kind)]
         now[kind, key] = known if known and known[0] == text else (text, codec.decode(json.loads(text)))
         found[codec.field][key] = Timed(at, now[kind, key][1])

@@ -18,7 +18,10 @@ _Waiting = tuple[Event, "asyncio.Future[None]"]
 
 
 class Intake:
-    """Stores deliveries and wakes the loop. Each commit takes all deliveries that wait.
+    """Writes deliveries to the ledger, all that wait at a time, and wakes the loop.
+
+    The ledger's writer joins commits, too. But one `hear` of all deliveries that wait takes a third of the processor
+    time that one `hear` for each of them takes: 0.05 s and 0.15 s for 600 deliveries, 64 at a time.
 
     Args:
         ledger: stores them.

@@ -1,23 +1,18 @@
 """Dispatchers for the modelled world: the real reconciler and the real ledger's transactions, in one thread.
 
-Every call of theirs, to the ledger as well, is a point where a history may let them wait, fail or die.
+At each of their calls, also to the ledger, a history may let them wait, fail or die.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from enum import StrEnum
 from itertools import count
-from types import SimpleNamespace
 from typing import Any, TypeVar
-from unittest.mock import patch
 
 import sqlalchemy as sa
+import structlog
 
-import bridge.controller.apply
-import bridge.controller.observe
-import bridge.controller.reconcile
-import bridge.ledger.transaction
 from bridge.controller.reconcile import Reconciler
 from bridge.controller.report import Report
 from bridge.core.model import (
@@ -49,7 +44,7 @@ T = TypeVar("T")
 
 
 class Mishap(StrEnum):
-    """What befalls one call of a dispatcher's."""
+    """What happens to one call of a dispatcher."""
 
     WAIT = "it takes until the history lets it go on"
     RACE = "just before it, workers start and take what jobs they can"
@@ -61,25 +56,29 @@ class Mishap(StrEnum):
 
 
 class Died(Exception):
-    """The dispatcher is no more."""
+    """The dispatcher has died."""
 
 
 class Store:
-    """A ledger in memory, and what must hold of it at any time."""
+    """A ledger in memory, with the rules that must hold at any time."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._generations: dict[int, int] = {}
         self._seen: set[str] = set()
+        self._ids = count()
         self._engine = connect("sqlite://")
         self._last_read = LastRead()
         with self._engine.begin() as connection:
             metadata.create_all(connection)
             connection.execute(sa.insert(meta).values(born=world.now))
 
+    def _new_id(self) -> str:
+        return f"{next(self._ids):032x}"
+
     def run(self, work: Callable[[Transaction], T], *, keep: bool = True) -> T:
         with self._engine.connect() as connection, connection.begin() as transaction:
-            result = work(Transaction(connection, self._last_read, self._world.time))
+            result = work(Transaction(connection, self._last_read, self._world.time, self._new_id))
             if not keep:
                 transaction.rollback()
         return result
@@ -155,7 +154,7 @@ class Process:
         self._passes: list[asyncio.Task[Report]] = []
         self.dead = False
         self.disturbed = False  # since the pass began
-        # With a delivery log a look scans the repositories only now and then.
+        # With a delivery log a resync scans the repositories only now and then.
         self.sees_all = not webhook
         self.truthful = False
         self.races = False  # before each deletion of a runner
@@ -174,15 +173,15 @@ class Process:
         """How many of its calls wait to go on."""
         return len(self._paused)
 
-    def look(self, script: Mapping[int, Mishap], *, races: bool = False) -> Report | None:
-        """A pass that looks; its report if it has ended."""
+    def resync(self, script: Mapping[int, Mishap], *, races: bool = False) -> Report | None:
+        """A resync; its report if it has ended."""
         self.truthful, self.races = self.sees_all, races
         return self._begin(self._reconciler.resync(), script)
 
-    def act(self, nudged: Collection[str], script: Mapping[int, Mishap]) -> Report | None:
-        """A pass on what events told."""
+    def event_pass(self, ended: Collection[str], script: Mapping[int, Mishap]) -> Report | None:
+        """A pass on events."""
         self.truthful = self.races = False
-        return self._begin(self._reconciler.event_pass(nudged), script)
+        return self._begin(self._reconciler.event_pass(ended), script)
 
     def explain(self) -> Any:
         """What it would do now."""
@@ -213,7 +212,7 @@ class Process:
         """Run until everything has ended or waits."""
 
         async def idle() -> None:
-            while self._loop._ready:  # type: ignore[attr-defined]  # noqa: ASYNC110 - nothing tells of it
+            while self._loop._ready:  # type: ignore[attr-defined]  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0)
 
         self._loop.run_until_complete(idle())
@@ -244,7 +243,7 @@ class Process:
         if self.dead:
             raise Died
         if mishap is Mishap.REFUSED or (kept and mishap is Mishap.NOT_DONE):
-            raise Unavailable("out of order")
+            raise Unavailable("it failed")
         if mishap is Mishap.NOT_DONE:
             raise lost("no answer")
         result = do()
@@ -257,7 +256,7 @@ class Process:
 
 
 class _Ledger:
-    """The ledger as the reconciler knows it, without threads."""
+    """The ledger as the reconciler uses it, without threads."""
 
     def __init__(self, process: Process) -> None:
         self._process, self._store = process, process.store
@@ -382,14 +381,20 @@ class _Log:
         return await self._call(lambda: self._world.log[delivery_id].job)
 
 
+class _Silent(structlog.BoundLoggerBase):
+    """A log that writes nothing."""
+
+    def info(self, event: str, **values: Any) -> None: ...
+
+    warning = info
+
+
 @contextmanager
-def modelled() -> Iterator[None]:
-    """The bridge's modules with ids that replay, and without their log."""
-    numbers = count()
-    ids = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{next(numbers):032x}"))
-    silence = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None)
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(bridge.ledger.transaction, "uuid", ids))
-        for module in (bridge.controller.apply, bridge.controller.reconcile):
-            stack.enter_context(patch.object(module, "log", silence))
+def unlogged() -> Iterator[None]:
+    """The bridge without its log."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=_Silent)
+    try:
         yield
+    finally:
+        structlog.configure(**before)

@@ -92,7 +92,7 @@ def _found(settings: ManagementConfig, existing: Sequence[Endpoint], name: str) 
 
 
 async def _open_submissions(settings: ManagementConfig) -> tuple[Submission, ...]:
-    ledger = Ledger.open_to_look(settings.database_url, time.time)
+    ledger = Ledger.open_existing(settings.database_url, time.time)
     try:
         return await ledger.read(lambda transaction: transaction.open_submissions())
     finally:

@@ -42,18 +42,18 @@ class Webhooks:
 
     Attributes:
         mishap: called once for each delivery, in order.
-        slots: limits the number of deliveries at a time; by default each waits for the answer to the one before it.
         log: of the deliveries.
+        slots: how many deliveries may be on their way. By default each waits for the answer to the one before it.
     """
 
     def __init__(self, state: GitHubState, app: App) -> None:
         self.payloads = Payloads(state, app)
         self.log = DeliveryLog(state.clock)
         self.mishap: Mishap = no_mishap
-        self.slots = asyncio.Semaphore(1)
         self._state = state
         self._app = app
         self._background = Background()
+        self.slots = asyncio.Semaphore(1)
 
     @property
     def pending(self) -> int:

@@ -1,4 +1,4 @@
-"""What a look asks GitHub for: between two scans the delivery log tells, and little else is asked."""
+"""What a resync reads: between two scans mostly the delivery log."""
 
 import asyncio
 from collections.abc import Collection
@@ -38,7 +38,7 @@ SCANNED = Readings(full_scan=Timed(NOW - 60, None))
 
 
 class GitHub:
-    """It knows one organisation without runners, and notes which jobs it was asked about."""
+    """It has one organisation without runners, and notes which jobs were looked up."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -72,7 +72,7 @@ class GitHub:
 
 
 class RunPod:
-    """An endpoint at rest that knows no request, and notes what it was asked."""
+    """An idle endpoint without requests. It notes what was read."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -107,7 +107,7 @@ async def _nothing_known(_guids: Collection[str]) -> Collection[str]:
 
 
 def asked(*jobs: tuple[WorkflowJob, float], log: "QuietLog | None" = None, **memory: Any) -> list[int]:
-    """The jobs that a look at NOW asks about, of those known with when they were seen."""
+    """The jobs that a resync at NOW looks up, of the known ones, each with when it was seen."""
     github = GitHub()
     remembered = Memory(
         jobs={job.id: (job, seen_at) for job, seen_at in jobs},
@@ -121,8 +121,8 @@ def asked(*jobs: tuple[WorkflowJob, float], log: "QuietLog | None" = None, **mem
     return sorted(github.asked)
 
 
-def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely() -> None:
-    """Each time when it is twice as old as at the last: seven times in its first hour, not two a minute."""
+def test_a_job_without_news_is_looked_up_less_and_less_often() -> None:
+    """Each time when it is twice as old as the last time: seven times in its first hour, not twice a minute."""
     new = a_job(1, created_at=NOW - SCOPE.timing.look_up_after - 1), NOW - SCOPE.timing.look_up_after - 1
     just_seen = a_job(2, created_at=NOW - 100), NOW - SCOPE.timing.look_up_after + 1
     seen_in_its_middle_age = a_job(3, created_at=NOW - 1000), NOW - 499
@@ -132,13 +132,13 @@ def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely() -> No
     assert asked(*jobs) == [1, 4, 5]
 
 
-def test_a_job_whose_runner_ended_is_asked_about_at_once() -> None:
-    """Before it gets another."""
+def test_a_job_whose_runner_ended_is_looked_up_at_once() -> None:
+    """Before it gets another runner."""
     ended = JobHistory(generation=1, attempts=0, last_claim=NOW - 60, last_end=NOW - 5)
     assert asked((a_job(1, created_at=NOW - 90), NOW - 10), history={1: ended}) == [1]
 
 
-def test_so_many_are_asked_about_at_a_time_those_first_that_were_longest_unseen() -> None:
+def test_a_limited_number_of_jobs_is_looked_up_at_a_time_longest_unseen_first() -> None:
     jobs = [(a_job(n, created_at=NOW - 1000), NOW - 600 - n) for n in range(1, MOST_AGAIN + 51)]
     assert asked(*jobs) == list(range(51, MOST_AGAIN + 51))
 
@@ -159,14 +159,14 @@ class Missed(QuietLog):
         return self._jobs[delivery_id]
 
 
-def test_a_job_in_progress_that_a_missed_event_tells_is_queued_is_asked_about_in_the_same_look() -> None:
+def test_a_job_in_progress_that_a_missed_event_says_is_queued_is_looked_up_in_the_same_pass() -> None:
     running = [(a_job(n, status=JobStatus.IN_PROGRESS, created_at=NOW - 60), NOW - 5) for n in (1, 2)]
     read = replace(SCANNED, place=Timed(NOW - 60, Place(until=NOW - 60)))
     log = Missed(a_job(1), a_job(3))
     assert asked(*running, log=log, readings=read) == [1, 3], "3 may have ended since, in a delivery not read"
 
 
-def test_what_two_passes_on_events_doubt_is_asked_about_once() -> None:
+def test_a_job_that_two_event_passes_doubt_is_looked_up_once() -> None:
     class Slow(GitHub):
         async def job(self, repository: str, job_id: int) -> WorkflowJob:
             await asyncio.sleep(0)
@@ -187,7 +187,7 @@ def test_what_two_passes_on_events_doubt_is_asked_about_once() -> None:
 # --- RunPod ---
 
 
-def looked(runpod: RunPod, *submissions: Submission, readings: Readings | None = None) -> Readings:
+def readings_of(runpod: RunPod, *submissions: Submission, readings: Readings | None = None) -> Readings:
     """What a resync at NOW reads."""
     remembered = Memory(
         jobs={},
@@ -201,20 +201,22 @@ def looked(runpod: RunPod, *submissions: Submission, readings: Readings | None =
     ).readings
 
 
-def test_since_when_runpod_does_not_know_a_request_is_kept_from_look_to_look() -> None:
+def test_the_time_since_which_runpod_does_not_know_a_request_is_kept() -> None:
     rows = [a_submission(n, request_id=request) for n, request in enumerate(("new", "again", "known", "unread"))]
     before = {row.id: NOW - 50 for row in rows[1:]} | {"ended": NOW - 50}
-    seen = looked(RunPod(), *rows, readings=replace(SCANNED, missing=Timed(NOW - 30, before)))
+    seen = readings_of(RunPod(), *rows, readings=replace(SCANNED, missing=Timed(NOW - 30, before)))
     assert seen.missing == Timed(NOW, {rows[0].id: NOW, rows[1].id: NOW - 50, rows[3].id: NOW - 50})
-    assert looked(RunPod(), rows[2]).missing is None, "nothing is written if no request is missing"
+    assert readings_of(RunPod(), rows[2]).missing is None, "nothing is written if no request is missing"
 
 
-def test_the_health_of_an_endpoint_is_read_before_its_requests_also_for_one_without_an_answer() -> None:
+def test_the_health_of_an_endpoint_is_read_before_its_requests() -> None:
     runpod = RunPod()
-    looked(runpod, a_submission(1, State.UNKNOWN, request_id=None), a_submission(2, State.STARTED, request_id="known"))
+    readings_of(
+        runpod, a_submission(1, State.UNKNOWN, request_id=None), a_submission(2, State.STARTED, request_id="known")
+    )
     assert runpod.calls == ["ep-1", "known"]
     quiet = RunPod()
-    looked(quiet, a_submission(2, State.STARTED, request_id="known"))
+    readings_of(quiet, a_submission(2, State.STARTED, request_id="known"))
     assert quiet.calls == ["known"], "nobody needs to know its health"
 
 
@@ -222,9 +224,7 @@ def test_the_health_of_an_endpoint_is_read_before_its_requests_also_for_one_with
     ("name", "online", "read"),
     [("runpod-1-1", False, {"ep-1"}), ("runpod-1-1", True, set()), ("builder", False, set())],
 )
-def test_health_is_read_where_a_runner_that_nothing_explains_is_offline(
-    name: str, online: bool, read: set[str]
-) -> None:
+def test_health_is_read_if_an_offline_runner_is_unexplained(name: str, online: bool, read: set[str]) -> None:
     """Without a ledger only the endpoint tells whether there is still a request for it."""
 
     class WithRunner(GitHub):
