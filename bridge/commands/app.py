@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.commands.inspection import jobs, retry, submissions
+from bridge.commands.setup.command import setup
 
 if TYPE_CHECKING:
     from bridge.emulator.cloud import Cloud
     from bridge.emulator.github import GitHubState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-for command in (jobs, submissions, retry):
+for command in (setup, jobs, submissions, retry):
     app.command()(command)
 
 STOPPED = 128 + signal.SIGINT

@@ -1,0 +1,99 @@
+"""What every step of `bridge setup` works with."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import httpx
+
+from bridge.commands.setup import progress as progress_file
+from bridge.commands.setup.folder import SECRET, Folder
+from bridge.commands.setup.inputs import Given
+from bridge.commands.setup.progress import Progress
+from bridge.commands.setup.terminal import Terminal
+from bridge.errors import BridgeError, ConfigError
+from bridge.github.auth import AppAuth, AppKey
+from bridge.github.manifest import NewApp
+
+
+class NotDone(BridgeError):
+    """The person has not done their part at GitHub, or has done it differently than needed."""
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One run.
+
+    Args:
+        given: options and environment.
+        terminal: the person.
+        folder: where the files go.
+        progress: how far this set-up has come.
+        http: for GitHub.
+        clock: Unix seconds.
+        sleep: waits so many seconds of that clock.
+    """
+
+    given: Given
+    terminal: Terminal
+    folder: Folder
+    progress: Progress
+    http: httpx.AsyncClient
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def save(self) -> None:
+        """Store the progress."""
+        progress_file.save(self.folder, self.progress)
+
+    def write(self, name: str, text: str, mode: int = SECRET) -> None:
+        """Write a file of this set-up; ask before another's text is replaced.
+
+        Raises:
+            ConfigError: the file exists and may not be replaced, or cannot be written.
+        """
+        there = self.folder.read(name)
+        if there != text and there is not None and not self.progress.wrote(name, there):
+            confirm_overwrite(self, [name])
+        self.progress.note(name, text)  # first: a run that ends in between must know the file as its own
+        self.save()
+        self.folder.write(name, text, mode)
+
+    @property
+    def app(self) -> NewApp:
+        """The App; the first step has it."""
+        if self.progress.app is None:
+            raise NotDone("there is no GitHub App yet")
+        return self.progress.app
+
+    def auth(self, app: NewApp) -> AppAuth:
+        """Signs for an App.
+
+        Raises:
+            ConfigError: its key cannot be used.
+        """
+        return AppAuth(
+            self.http,
+            api_url=self.progress.api_url,
+            issuer=app.client_id,
+            key=AppKey.load(app.pem),
+            owner=self.progress.owner,
+            clock=self.clock,
+        )
+
+
+def confirm_overwrite(context: Context, names: list[str]) -> None:
+    """Ask whether files may be replaced.
+
+    Raises:
+        ConfigError: they may not.
+    """
+    listed = ", ".join(names)
+    refused = f"{context.folder.path}: has {listed}, and nothing is overwritten; choose another folder with --dir"
+    if context.given.overwrite:
+        return
+    if not context.terminal.confirm(
+        f"{listed} in {context.folder.path} will be replaced. Continue?", f"{refused}, or give --overwrite"
+    ):
+        raise ConfigError(refused)
