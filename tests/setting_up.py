@@ -92,7 +92,7 @@ def variables(cloud: Cloud, **more: str) -> dict[str, str]:
 def options(**changed: Any) -> Options:
     """The command's options, for organisation acme."""
     defaults: dict[str, Any] = dict.fromkeys(("account", "webhook_url", "app_name", "code", "endpoint"))
-    return Options(**{**defaults, "org": "acme", "no_browser": False, "overwrite": False, "wait": 10.0, **changed})
+    return Options(**{**defaults, "org": "acme", "no_browser": False, "overwrite": False, "wait": 30.0, **changed})
 
 
 async def quick(_seconds: float) -> None:

@@ -1,10 +1,13 @@
 """`bridge setup` against the emulated GitHub and RunPod: from an empty folder to a configuration that works."""
 
+import contextlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,9 @@ from bridge.commands.setup.register import PAGE
 from bridge.commands.setup.steps import Unfinished
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.errors import BridgeError, ConfigError
+from tests.background import until
 from tests.cloud import API_KEY, ROOT, Cloud, cloud
+from tests.github import a_run
 from tests.setting_up import PastingPerson, Person, set_up, variables
 
 CONVERSION = r"/app-manifests/.+/conversions"
@@ -39,12 +44,17 @@ def names_of_apps(made: Cloud) -> set[str]:
 
 
 def dry_run(made: Cloud, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """What a pass would do."""
+    return dispatched(made, folder, "--dry-run")
+
+
+def dispatched(made: Cloud, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A pass with nothing but the files that were written."""
     secrets = dict(
         line.split("=", 1) for line in (folder / "secrets.env").read_text().splitlines() if not line.startswith("#")
     )
     return subprocess.run(
-        [sys.executable, "-m", "bridge.dispatch", "--config", str(folder / "bridge.toml"), "--dry-run", "--json"],
+        [sys.executable, "-m", "bridge.dispatch", "--config", str(folder / "bridge.toml"), "--json", *arguments],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "HOME": str(made.home), **secrets},
         capture_output=True,
@@ -146,6 +156,87 @@ def test_a_script_gives_the_app_and_the_keys_in_the_environment(services: Cloud,
     assert again.stderr.count("\n") == 1
 
 
+def test_from_an_empty_folder_to_a_green_job(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "new"
+    home.mkdir()
+    with cloud(home, instant={}) as made:
+        job = made.github.state.add_run("acme/web", a_run()).jobs["build"]
+        done = subprocess.run(
+            [sys.executable, "-m", "bridge", "setup", "--non-interactive", "--dir", str(folder)],
+            cwd=ROOT,
+            env=made.environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert dispatched(made, folder).returncode == 0
+        until(lambda: job.conclusion == "success")
+
+
+def terminal(made: Cloud, folder: Path) -> "tuple[subprocess.Popen[bytes], int]":
+    """The command on a terminal of its own, with the App in the environment; the process, and the terminal."""
+    ours, theirs = os.openpty()
+    given = {name: value for name, value in made.environment.items() if name != "RUNPOD_API_KEY"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "setup", "--dir", str(folder)],
+        cwd=ROOT,
+        env=given | {"TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    return process, ours
+
+
+def read_until(fd: int, text: bytes) -> bytes:
+    """What a terminal shows, until `text` or its end."""
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's end of a terminal
+        while text not in shown and (more := os.read(fd, 4096)):
+            shown += more
+    return shown
+
+
+def test_a_key_that_is_typed_is_not_shown(services: Cloud, tmp_path: Path) -> None:
+    services.github.app.installed = True
+    process, fd = terminal(services, tmp_path / "new")
+    try:
+        shown = read_until(fd, b"not shown")
+        until(lambda: not termios.tcgetattr(fd)[3] & termios.ECHO)
+        os.write(fd, f"{API_KEY}\n".encode())
+        shown += read_until(fd, b"--dry-run")
+        assert process.wait(60) == 0, shown
+    finally:
+        process.kill()
+        process.wait()
+        os.close(fd)
+    assert API_KEY.encode() not in shown
+    assert b"RunPod endpoint ep-1: ok" in shown
+    assert f"RUNPOD_API_KEY={API_KEY}" in (tmp_path / "new" / "secrets.env").read_text()
+
+
+def test_ctrl_c_at_a_question_ends_the_command_at_once(services: Cloud, tmp_path: Path) -> None:
+    services.github.app.installed = True
+    process, fd = terminal(services, tmp_path / "new")
+    try:
+        read_until(fd, b"not shown")
+        until(lambda: not termios.tcgetattr(fd)[3] & termios.ECHO)
+        process.send_signal(signal.SIGINT)
+        shown = read_until(fd, b"stopped")
+        assert process.wait(60) == 130
+        assert termios.tcgetattr(fd)[3] & termios.ECHO
+    finally:
+        process.kill()
+        process.wait()
+        os.close(fd)
+    assert b"interrupted; run the same command again" in shown
+    assert b"Traceback" not in shown
+
+
 def test_a_script_without_an_app_is_told_how_to_get_the_code(services: Cloud, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     script = Person(interactive=False)
@@ -224,12 +315,12 @@ def test_a_run_that_stopped_at_a_step_goes_on_there(services: Cloud, tmp_path: P
     person = Person(clicks=place == "no RunPod key", answers={"endpoint": "ep-1"})
     if place == "registered":
         person.clicks = True
-        services.github.faults.add(Fault(method="GET", path="/app$", kind=FaultKind.ERROR, status=503, times=9))
+        services.github.faults.add(Fault(method="GET", path="/app$", kind=FaultKind.ERROR, status=503, times=1000))
     if place == "not installed":
         person.open = lambda url: Person.open(person, url) if "installations" not in url else None  # type: ignore
         person.clicks = True
     with pytest.raises(BridgeError, match="continues where it stopped"):
-        set_up(services, folder, person, wait=1.0)
+        set_up(services, folder, person, wait=5.0)
     app = services.github.app.client_id
     services.github.faults.clear()
     set_up(services, folder, Person())
@@ -263,7 +354,7 @@ def test_a_file_that_was_changed_between_two_runs_is_not_replaced(services: Clou
     with pytest.raises(Unfinished):
         set_up(services, tmp_path, Person(answers={}))
     (tmp_path / "secrets.env").write_text("# mine\n")
-    with pytest.raises(Unfinished, match=r"secrets\.env, and nothing is overwritten"):
+    with pytest.raises(Unfinished, match=r"secrets\.env: was changed by somebody else; move it away"):
         set_up(services, tmp_path, Person())
     assert (tmp_path / "secrets.env").read_text() == "# mine\n"
 
@@ -274,19 +365,19 @@ HTML = "<html><body>A proxy that wants a login.</body></html>"
 KINDS = {
     "slow": {"kind": FaultKind.LATE, "seconds": 1.0},
     "doubled": {"kind": FaultKind.DUPLICATE},
-    "lost": {"kind": FaultKind.DROP, "times": 20},
-    "failed": {"kind": FaultKind.ERROR, "status": 502, "times": 20},
+    "lost": {"kind": FaultKind.DROP, "times": 1000},
+    "failed": {"kind": FaultKind.ERROR, "status": 502, "times": 1000},
     "done and lost": {"kind": FaultKind.ACCEPT_THEN_HANG, "seconds": 0.1},
     "HTML": {
         "kind": FaultKind.ERROR,
         "status": 200,
         "body": HTML,
         "headers": {"content-type": "text/html"},
-        "times": 20,
+        "times": 1000,
     },
-    "refused": {"kind": FaultKind.ERROR, "status": 403, "times": 20},
-    "limited": {"kind": FaultKind.ERROR, "status": 429, "headers": {"retry-after": "30"}, "times": 20},
-    "unknown": {"kind": FaultKind.ERROR, "status": 404, "times": 20},
+    "refused": {"kind": FaultKind.ERROR, "status": 403, "times": 1000},
+    "limited": {"kind": FaultKind.ERROR, "status": 429, "headers": {"retry-after": "30"}, "times": 1000},
+    "unknown": {"kind": FaultKind.ERROR, "status": 404, "times": 1000},
 }
 CALLS = {
     "conversion": ("POST", CONVERSION),
@@ -297,10 +388,10 @@ CALLS = {
     "health": ("GET", "/health$"),
 }
 OUTCOMES = {
-    ("conversion", "doubled"): "used already or has expired.*delete it: its key cannot be had again",
+    ("conversion", "doubled"): "used already or has expired.*delete it: GitHub does not show its key again",
     ("conversion", "lost"): "no answer",
     ("conversion", "failed"): "502, GitHub failed",
-    ("conversion", "done and lost"): "used already or has expired.*delete it: its key cannot be had again",
+    ("conversion", "done and lost"): "used already or has expired.*delete it: GitHub does not show its key again",
     ("conversion", "HTML"): r"200, unreadable \(text/html\)",
     ("conversion", "refused"): "403, not allowed; a policy",
     ("conversion", "limited"): "a rate limit; try again in 30 s",
@@ -316,7 +407,7 @@ OUTCOMES = {
     ("installation", "HTML"): r"unreadable \(text/html\)",
     ("installation", "refused"): "403.*not allowed",
     ("installation", "limited"): "rate limit",
-    ("installation", "unknown"): "not installed after 1 s; install it at http",
+    ("installation", "unknown"): "not installed after 5 s; install it at http",
     ("token", "lost"): "access_tokens",
     ("token", "failed"): "502",
     ("token", "HTML"): r"unreadable \(text/html\)",
@@ -349,11 +440,12 @@ def test_each_call_that_fails_has_one_clear_line_and_the_next_run_finishes(
     faults = services.runpod.faults if call == "health" else services.github.faults
     faults.add(Fault(method=method, path=path, **KINDS[kind]))  # type: ignore[arg-type]
     expected = OUTCOMES.get((call, kind))
+    wait = 5.0 if (call, kind) == ("installation", "unknown") else 30.0
     if expected is None:
-        set_up(services, folder, Person())
+        set_up(services, folder, Person(), wait=wait)
     else:
         with pytest.raises(Unfinished, match=f"(?s){expected}.*continues where it stopped") as told:
-            set_up(services, folder, Person(), wait=1.0)
+            set_up(services, folder, Person(), wait=wait)
         assert "\n" not in str(told.value)
         assert "proxy" not in str(told.value)
         faults.clear()

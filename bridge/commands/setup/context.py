@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -55,7 +55,8 @@ class Context:
         """
         there = self.folder.read(name)
         if there != text and there is not None and not self.progress.wrote(name, there):
-            confirm_overwrite(self, [name])
+            refused = f"{self.folder.path / name}: was changed by somebody else; move it away"
+            confirm_overwrite(self, [name], refused)
         self.progress.note(name, text)  # first: a run that ends in between must know the file as its own
         self.save()
         self.folder.write(name, text, mode)
@@ -83,17 +84,19 @@ class Context:
         )
 
 
-def confirm_overwrite(context: Context, names: list[str]) -> None:
+def confirm_overwrite(context: Context, names: Sequence[str], refused: str) -> None:
     """Ask whether files may be replaced.
+
+    Args:
+        context: of the run.
+        names: of the files.
+        refused: the error if they may not.
 
     Raises:
         ConfigError: they may not.
     """
-    listed = ", ".join(names)
-    refused = f"{context.folder.path}: has {listed}, and nothing is overwritten; choose another folder with --dir"
     if context.given.overwrite:
         return
-    if not context.terminal.confirm(
-        f"{listed} in {context.folder.path} will be replaced. Continue?", f"{refused}, or give --overwrite"
-    ):
+    question = f"{', '.join(names)} in {context.folder.path} will be replaced. Continue?"
+    if not context.terminal.confirm(question, f"{refused}, or give --overwrite"):
         raise ConfigError(refused)

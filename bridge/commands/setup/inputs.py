@@ -1,10 +1,12 @@
 """What `bridge setup` is given: options and environment, checked before anything is done."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
@@ -13,7 +15,6 @@ from bridge.errors import ConfigError
 from bridge.github.manifest import LONGEST_NAME
 
 GITHUB, RUNPOD = "https://api.github.com", "https://api.runpod.ai/v2"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def given(options: Options, environment: Mapping[str, str] = os.environ) -> Give
         browser=not options.no_browser,
         overwrite=options.overwrite,
         wait=options.wait,
-        app=_app(environment),
+        app=_app(environment, webhook=bool(options.webhook_url)),
         runpod_api_key=_secret(RunPodKey, environment, "RUNPOD_API_KEY"),
         runpod_url=checked(
             ServiceUrl, environment.get("RUNPOD_ENDPOINT_BASE_URL") or RUNPOD, "RUNPOD_ENDPOINT_BASE_URL"
@@ -136,9 +137,16 @@ def _webhook_url(url: str | None) -> str | None:
     if url is None:
         return None
     checked(ServiceUrl, url, "--webhook-url")
-    if not url.startswith("https://"):
-        raise ConfigError("--webhook-url: must begin with https://; GitHub refuses an address that is not public")
+    if not url.startswith("https://") or not _is_public(urlsplit(url).hostname or ""):
+        raise ConfigError("--webhook-url: must be https:// and a public address; GitHub refuses all others")
     return url
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:  # a name
+        return "." in host
 
 
 def _app_name(name: str | None) -> str | None:
@@ -155,18 +163,20 @@ def _endpoint(options: Options, environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def _app(environment: Mapping[str, str]) -> ExistingApp | None:
+def _app(environment: Mapping[str, str], *, webhook: bool) -> ExistingApp | None:
     issuer = checked(ClientId, environment.get("GITHUB_APP_CLIENT_ID"), "GITHUB_APP_CLIENT_ID")
     if not issuer and (number := environment.get("GITHUB_APP_ID")):
         issuer = checked(AppId, number, "GITHUB_APP_ID")
     key = environment.get("GITHUB_APP_PRIVATE_KEY") or _key_file(environment.get("GITHUB_APP_PRIVATE_KEY_FILE"))
     if bool(issuer) != bool(key):
-        absent, found = ("GITHUB_APP_PRIVATE_KEY", "GITHUB_APP_CLIENT_ID")
-        absent, found = (absent, found) if issuer else (found, absent)
+        names = ("GITHUB_APP_PRIVATE_KEY", "GITHUB_APP_CLIENT_ID")
+        absent, found = names if issuer else reversed(names)
         raise ConfigError(f"{absent}: missing, but {found} is set; set both to use an existing App, or neither")
     if not issuer or not key:
         return None
     secret = _secret(WebhookSecrets, environment, "GITHUB_WEBHOOK_SECRET")
+    if webhook and not secret:
+        raise ConfigError("GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret in the App's settings")
     return ExistingApp(issuer=issuer, private_key=key, webhook_secret=secret)
 
 

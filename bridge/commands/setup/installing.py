@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bridge.commands.setup.context import Context, NotDone
+from bridge.commands.setup.progress import FILE
 from bridge.core.model import Repository
 from bridge.errors import AuthError, RateLimited, Unavailable
 from bridge.github.api import GitHub
@@ -50,7 +51,11 @@ async def _known(context: Context, auth: AppAuth) -> None:
             await context.sleep(wait)
         else:
             return
-    await app_page(auth)
+    try:
+        await app_page(auth)
+    except AuthError as error:
+        again = f"if the App was deleted, delete {context.folder.path / FILE} to register a new one"
+        raise AuthError(f"{error}; {again}") from None
 
 
 async def _wait(context: Context, auth: AppAuth) -> Installation:
@@ -60,17 +65,17 @@ async def _wait(context: Context, auth: AppAuth) -> Installation:
     url = f"{context.app.html_url}/installations/new"
     context.terminal.say(f"Install the App on {progress.owner}:\n  {url}")
     context.terminal.open(url)
-    deadline, problem = context.clock() + context.given.wait, ""
-    with context.terminal.waiting("Waiting for the installation") as show:
-        while context.clock() < deadline:
+    what, deadline, problem = "Waiting for the installation", context.clock() + context.given.wait, ""
+    with context.terminal.waiting(what) as show:
+        while (left := deadline - context.clock()) > 0:
+            show(f"{what} ({left:.0f} s left){problem}")
             await context.sleep(LOOK_EVERY)
             try:
                 if found := await installation(auth, progress.owner, organisation=progress.organisation):
                     return found
                 problem = ""
             except (Unavailable, RateLimited) as error:
-                problem = f" ({error})"
-            show(f"Waiting for the installation{problem}")
+                problem = f"; {error}"
     raise NotDone(f"the App is not installed after {context.given.wait:g} s{problem}; install it at {url}")
 
 

@@ -41,7 +41,7 @@ def submitting_page(form_url: str, manifest: Mapping[str, Any], owner: str) -> s
 
 def same(given: str, expected: str) -> bool:
     """Whether two secrets are equal; the time that this takes tells nothing about them."""
-    return hmac.compare_digest(given.encode(), expected.encode())
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
 
 
 class LocalPage:

@@ -39,7 +39,7 @@ async def register(context: Context) -> None:
     if not context.progress.code and not context.given.code and context.given.app:
         context.progress.app = await _existing(context, context.given.app)
     else:
-        context.progress.code = context.progress.code or context.given.code or await _new_code(context)
+        context.progress.code = _given_code(context) or context.progress.code or await _new_code(context)
         context.save()
         context.progress.app = await _converted(context, context.progress.code)
     context.save()  # at once, and in one write: GitHub does not show the key again
@@ -58,9 +58,15 @@ async def _existing(context: Context, given: ExistingApp) -> NewApp:
 # --- a new App: the code ---
 
 
+def _given_code(context: Context) -> str | None:
+    code = context.given.code
+    return pasted_code(code, context.progress.state) if code else None
+
+
 async def _new_code(context: Context) -> str:
     # A new name each time: the last one belongs to an App if the last run ended before it stored the code.
     context.progress.name = context.given.app_name or app_name(context.progress.owner)
+    context.save()
     context.terminal.say(f"Registering the GitHub App {context.progress.name} for {context.progress.owner}.")
     if context.given.browser and context.terminal.interactive:
         return await _code_from_browser(context)
@@ -68,16 +74,24 @@ async def _new_code(context: Context) -> str:
 
 
 async def _code_from_browser(context: Context) -> str:
-    with LocalPage(lambda redirect: _page(context, redirect), context.progress.state) as page:
+    with _local_page(context) as page:
         context.terminal.say(f"Open this address in a browser on this machine (or use --no-browser):\n  {page.url}")
         context.terminal.open(page.url)
-        deadline = context.clock() + context.given.wait
-        with context.terminal.waiting("Waiting for the App to be created at GitHub"):
+        what, deadline = "Waiting for the App to be created at GitHub", context.clock() + context.given.wait
+        with context.terminal.waiting(what) as show:
             while page.code is None:
-                if context.clock() > deadline:
+                if (left := deadline - context.clock()) < 0:
                     raise NotDone(_no_code(context))
+                show(f"{what} ({left:.0f} s left)")
                 await context.sleep(LOOK_EVERY)
         return page.code
+
+
+def _local_page(context: Context) -> LocalPage:
+    try:
+        return LocalPage(lambda redirect: _page(context, redirect), context.progress.state)
+    except OSError as error:
+        raise NotDone(f"127.0.0.1: no page can be served ({error.strerror}); use --no-browser") from None
 
 
 def _code_from_paste(context: Context) -> str:
@@ -129,7 +143,8 @@ def _page(context: Context, redirect_url: str) -> str:
 def _no_code(context: Context) -> str:
     return (
         f"no App was created at GitHub within {context.given.wait:g} s. If GitHub showed 404, you are not signed in as "
-        f"an owner of {context.progress.owner}: sign in, or ask an owner to run this command"
+        f"an owner of {context.progress.owner}: sign in, or ask an owner to run this command. If GitHub refused the "
+        "configuration, correct the option that it names"
     )
 
 
@@ -140,12 +155,11 @@ async def _converted(context: Context, code: str) -> NewApp:
     try:
         app = await _convert(context, code)
     except CodeRefused as error:
-        name = context.progress.name
+        name = context.progress.name or "of this set-up"
         _forget(context)
-        raise Rejected(
-            f"{error}. If an App {name} exists at {_settings(context)}, delete it: its key cannot be had again",
-            status=error.status,
-        ) from None
+        lost = f"If an App {name} exists at {_settings(context)}, delete it: GitHub does not show its key again"
+        without = ". Leave out --code" if context.given.code else ""
+        raise Rejected(f"{error}. {lost}{without}", status=error.status) from None
     if app.owner.lower() != context.progress.owner.lower():
         _forget(context)
         raise NotDone(

@@ -7,7 +7,7 @@ management key, and `bridge.commands.setup.texts` the proposed tables instead of
 from bridge.commands.setup.context import Context
 from bridge.commands.setup.inputs import checked
 from bridge.config.types import EndpointId, RunPodKey
-from bridge.errors import AuthError, ConfigError, Rejected
+from bridge.errors import AuthError, BridgeError, ConfigError, Rejected
 
 TRIES = 3
 """How often a person may type a key or an endpoint."""
@@ -29,7 +29,7 @@ async def ask(context: Context) -> None:
                 await _check(context, key, endpoint)
             break
         except (AuthError, Rejected, ConfigError) as error:
-            if not left or not _can_be_asked(context):
+            if not left or not _can_be_asked(context, error):
                 raise
             context.terminal.say(f"{error}. Try again.")
     progress.runpod_api_key, progress.endpoint = key, endpoint
@@ -47,10 +47,11 @@ def _is_known(context: Context) -> bool:
     )
 
 
-def _can_be_asked(context: Context) -> bool:
-    """Whether another answer is possible."""
+def _can_be_asked(context: Context, error: BridgeError) -> bool:
+    """Whether a person can give another answer to what was wrong."""
     given = context.given
-    return context.terminal.interactive and not (given.runpod_api_key and given.endpoint)
+    fixed = given.runpod_api_key if isinstance(error, AuthError) else given.endpoint
+    return context.terminal.interactive and fixed is None
 
 
 def _key(context: Context) -> str:

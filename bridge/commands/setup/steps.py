@@ -1,6 +1,7 @@
 """The steps of `bridge setup`, in order. Each can be repeated: it does only what is not done yet."""
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -64,11 +65,13 @@ async def finish(context: Context) -> None:
     context.folder.remove(PAGE)
     say, path = context.terminal.say, context.folder.path
     say(f"Written to {path}: {KEY}, {SECRETS} (both secret), {CONFIG}")
+    if any((parent / ".git").exists() for parent in (path, *path.parents)):
+        say(f"{path} is in a git repository: do not commit {KEY} and {SECRETS}.")
     if not context.progress.endpoint:
         say(f"Create a RunPod endpoint (docs/image.md) and put its id into {CONFIG}.")
     say("Next:")
-    say(f"  set -a; . {path / SECRETS}; set +a")
-    say(f"  python -m bridge.dispatch --config {path / CONFIG} --dry-run")
+    say(f"  set -a; . {shlex.quote(str(path / SECRETS))}; set +a")
+    say(f"  python -m bridge.dispatch --config {shlex.quote(str(path / CONFIG))} --dry-run")
 
 
 STEPS: tuple[Step, ...] = (register, write_secrets, configure, finish)
@@ -94,17 +97,25 @@ async def run(
         given=given, terminal=terminal, folder=folder, progress=begin(given, folder), http=http, sleep=sleep
     )
     if progress_file.load(folder) is None:
-        there = [name for name in (KEY, SECRETS, CONFIG) if folder.read(name) is not None]
-        if there:
-            confirm_overwrite(context, there)
-            for name in there:  # the answer holds for the whole run
-                context.progress.note(name, folder.read(name) or "")
+        _claim(context)
         context.save()
     for step in STEPS:
         try:
             await step(context)
         except BridgeError as error:
             raise Unfinished(error) from None
+
+
+def _claim(context: Context) -> None:
+    """Ask once, before anything is done, whether the files that exist may be replaced."""
+    folder = context.folder
+    there = [name for name in (KEY, SECRETS, CONFIG) if folder.read(name) is not None]
+    if there:
+        listed = ", ".join(there)
+        refused = f"{folder.path}: has {listed}, and nothing is overwritten; choose another folder with --dir"
+        confirm_overwrite(context, there, refused)
+    for name in there:
+        context.progress.note(name, folder.read(name) or "")
 
 
 def begin(given: Given, folder: Folder) -> Progress:
