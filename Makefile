@@ -3,24 +3,32 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench faults image-check lint types contracts lock clean
+.PHONY: demo test check bench faults image-check lint lint-python lint-image lint-workflows types contracts lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m bridge demo
 
-# Most tests wait for processes and timers; WORKERS=0 runs them one after the other.
+# Most tests wait for processes and timers, so more workers than cores are faster. WORKERS=0 runs one test at a time.
 WORKERS ?= 4
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 check: lint types contracts test
 
-lint: $(VENV)/.dev
+# .pre-commit-config.yaml runs these, types and contracts.
+lint: lint-python lint-image lint-workflows
+
+lint-python: $(VENV)/.dev
 	$(BIN)/python -m pip check --disable-pip-version-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/size.py
+
+lint-image: $(VENV)/.dev
 	$(BIN)/hadolint runner_image/Dockerfile docs/examples/Dockerfile
 	$(BIN)/shellcheck runner_image/hooks/*.sh
+
+lint-workflows: $(VENV)/.dev
 	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
 	$(BIN)/zizmor --quiet --offline --pedantic --strict-collection .
 
@@ -31,14 +39,15 @@ types: $(VENV)/.dev
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-# SEED=n replays one seed.
+# Kills the bridge at every write and breaks everything else that can fail. SEED=n repeats the run with that seed.
+# One test may take an hour here, since it tries much more than in make test.
 faults: $(VENV)/.dev
-	FAULTS=full $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/controller/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
+	FAULTS=full $(BIN)/python -m pytest --timeout 3600 --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/controller/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
-# Builds the worker image for GPU and CPU and runs jobs in it; needs root, apt, buildah and debootstrap.
+# Builds the worker image for GPU and CPU and runs jobs in it. Needs root, apt, buildah and debootstrap.
 image-check: $(VENV)/.dev
 	$(BIN)/python -m tests.image
 
@@ -57,7 +66,7 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The locks are complete. Older pips (Python 3.11's) would resolve them again, and fall over what was released since.
+# --no-deps: the locks are complete, and older pips (of Python 3.11) would fail on newer releases of a dependency.
 $(VENV)/.demo: requirements.lock | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
 	touch $@

@@ -1,4 +1,4 @@
-"""`python -m bridge`."""
+"""`python -m bridge`, the same as `bridge`."""
 
 from bridge.commands.app import app
 

@@ -1,4 +1,4 @@
-"""The ledger's address, parsed in one place: settings and ledger agree on what it names, and what of it is secret."""
+"""The ledger's URL. Settings and ledger parse it here, so that they agree on its meaning and its secret parts."""
 
 from pathlib import PurePath
 from urllib.parse import unquote
@@ -12,19 +12,19 @@ FORMS = "give sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 
 
 def parse(url: str) -> URL:
-    """The parts of a database's URL.
+    """Parse a database URL.
 
     Raises:
-        ConfigError: it is none, or neither SQLite's nor PostgreSQL's.
+        ConfigError: it is not a URL, or neither for SQLite nor for PostgreSQL.
     """
     try:
         parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+    except (sa.exc.ArgumentError, ValueError):  # ValueError: the port is not a number
         parsed = None
     if not parsed or not unquote(url).isprintable():
         raise ConfigError(f"BRIDGE_DATABASE_URL: not a database URL; {FORMS}")
     if "@" in (parsed.host or ""):
-        raise ConfigError("BRIDGE_DATABASE_URL: one @ too many; write the password's own as %40")
+        raise ConfigError("BRIDGE_DATABASE_URL: more than one @; write an @ in the password as %40")
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
@@ -33,11 +33,11 @@ def parse(url: str) -> URL:
 
 
 def of_file(path: PurePath) -> str:
-    """The URL of an SQLite file, whatever its name."""
+    """The URL of an SQLite file; its name may have any characters."""
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def passwords(url: URL) -> tuple[str, ...]:
-    """What of it must never be shown, where a password belongs and among the options."""
+    """The secret parts of a URL: its password, and passwords among its options."""
     options = [value for key in ("password", "sslpassword") for value in url.normalized_query.get(key, ())]
     return tuple(filter(None, [url.password, *options]))

@@ -1,1 +1,1 @@
-"""The worker: one request of a RunPod endpoint, one GitHub Actions job."""
+"""The worker: runs one GitHub Actions job for one request of a RunPod endpoint."""

@@ -1,4 +1,4 @@
-"""Keeps the runner's own logs of a failure, masked, when the endpoint asks for them with RUNNER_DIAG_DIR."""
+"""Saves the runner's own logs of a failure, masked, if the endpoint sets RUNNER_DIAG_DIR."""
 
 import os
 from pathlib import Path
@@ -6,19 +6,21 @@ from pathlib import Path
 from runner_image.masking import Masker
 
 LONGEST = 20_000_000
-"""Bytes kept of one log, its end, from a whole line on: no mask would know half a secret."""
+"""Bytes saved of one log."""
 
 
-def keep(root: Path, directory: Path, masker: Masker) -> int:
-    """Copy the logs in `_diag`; they hold the job message, so only this process's user can read the copies.
+def save(root: Path, directory: Path, masker: Masker, longest: int = LONGEST) -> int:
+    """Copy the logs in `_diag`. They contain the job message, so only this process's user can read the copies.
 
     Args:
         root: the runner's directory.
-        directory: where the copies go, made if absent.
-        masker: masks them.
+        directory: where the copies go; created if it does not exist.
+        masker: masks the copies.
+        longest: bytes of each log that are copied. A longer log loses its beginning, up to a line break: half of a
+            secret would not be masked.
 
     Returns:
-        How many were kept.
+        The number of copies.
     """
     diagnostics = root / "_diag"
     if diagnostics.is_symlink() or not diagnostics.is_dir():
@@ -26,17 +28,17 @@ def keep(root: Path, directory: Path, masker: Masker) -> int:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     logs = [path for path in sorted(diagnostics.glob("*.log")) if path.is_file() and not path.is_symlink()]
     for path in logs:
-        _copy(path, directory / path.name, masker)
+        _copy(path, directory / path.name, masker, longest)
     return len(logs)
 
 
-def _copy(source: Path, target: Path, masker: Masker) -> None:
-    # A job may have put a link in the log's place, to a file that only the worker can read.
+def _copy(source: Path, target: Path, masker: Masker, longest: int) -> None:
+    # A job may have replaced the log by a link to a file that only the worker can read.
     with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123 - a descriptor
-        if (skipped := os.fstat(file.fileno()).st_size - LONGEST) > 0:
+        if (skipped := os.fstat(file.fileno()).st_size - longest) > 0:
             file.seek(skipped - 1)
             file.readline()
         text = file.read().decode(errors="replace")
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file_kept:  # noqa: PTH123 - a descriptor
-        file_kept.write(masker.mask(text))
+    with open(descriptor, "w", encoding="utf-8") as copy:  # noqa: PTH123 - a descriptor
+        copy.write(masker.mask(text))

@@ -1,9 +1,9 @@
-"""The environment of the runner and so of every step: an allowlist, because the worker's own holds secrets."""
+"""The environment of the runner and of every step: an allowlist, because the worker's own contains secrets."""
 
 import re
 from collections.abc import Mapping
 
-# Names that jobs rely on, and RunPod's facts about the machine. No webhook URL matches.
+# Names that jobs rely on, and what RunPod tells about the machine. No webhook URL matches.
 _ALLOWED = re.compile(
     r"""
       PATH | HOME | USER | LOGNAME | SHELL | LANG | LANGUAGE | LC_\w+ | TZ | TERM | TMPDIR | HOSTNAME
@@ -20,17 +20,17 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 def runner_environment(environment: Mapping[str, str], job_input: str) -> dict[str, str]:
-    """What the runner and its steps may know.
+    """The variables that the runner and its steps get.
 
     Args:
         environment: the worker's.
-        job_input: of the request, JSON; reaches the job as `JOB_INPUT`.
+        job_input: of the request, as JSON; jobs read it from `JOB_INPUT`.
     """
     allowed = {name: value for name, value in environment.items() if _passes(name)}
     return {
         **allowed,
         "JOB_INPUT": job_input,
-        # Tells a deprecated runner from one that cannot connect: code 7 instead of 1.
+        # A deprecated runner then exits with 7 instead of 1, the code of one that cannot connect.
         "ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE": "1",
     }
 

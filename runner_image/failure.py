@@ -1,4 +1,4 @@
-"""How a request ends without a job."""
+"""The error that ends a request."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ from bridge.core.worker import Reason
 
 
 class Failure(Exception):
-    """The request ends here.
+    """The request failed.
 
     Args:
-        reason: what the bridge reads.
-        detail: one line for a person; masked before it leaves the worker.
-        seconds: per phase, None when no runner was started.
+        reason: for the bridge.
+        detail: one line for people; masked before it leaves the worker.
+        seconds: by phase; None if no runner was started.
     """
 
     def __init__(self, reason: Reason, detail: str, seconds: Mapping[str, float] | None = None) -> None:

@@ -1,6 +1,7 @@
-"""What a worker must have before it takes a request; one that lacks it says so and is replaced by RunPod.
+"""Checks that a worker can run jobs, before it takes a request.
 
-Checks raise RuntimeError with one line; the SDK logs it, reports it and ends the worker.
+A check that fails raises RuntimeError with one line. The SDK logs it, reports it to RunPod and ends the worker, and
+RunPod starts another one.
 """
 
 import shutil
@@ -13,7 +14,7 @@ from runner_image.account import Account
 
 MIN_DISK_GB = 2.0
 LIMIT = 60.0
-"""s for a program to answer; a broken driver can hang."""
+"""s that a program may take; a broken driver can hang."""
 
 _CUDA = "import ctypes, sys; sys.exit(ctypes.CDLL('libcuda.so.1').cuInit(0))"
 
@@ -23,8 +24,8 @@ def checks(root: Path, environment: Mapping[str, str], account: Account | None) 
 
     Args:
         root: the runner's directory.
-        environment: the worker's: RUNNER_VERSION and RUNNER_BUILD_TYPE say what the image holds.
-        account: whom the runner runs as.
+        environment: the worker's; RUNNER_VERSION and RUNNER_BUILD_TYPE describe the image.
+        account: the user that the runner runs as.
     """
 
     def runner() -> None:
@@ -38,53 +39,54 @@ def checks(root: Path, environment: Mapping[str, str], account: Account | None) 
 
 
 def check_runner(root: Path, version: str | None, account: Account | None) -> None:
-    """The runner is there and, where the version is known, answers with it."""
+    """The runner is installed and, if the version is known, has that version."""
     listener = root / "bin" / "Runner.Listener"
     if not listener.is_file():
-        raise RuntimeError(f"{listener} is missing; is RUNNER_DIR right?")
+        raise RuntimeError(f"{listener} is missing; check RUNNER_DIR")
     if not version:
         return
-    # As the account that will run it: the runner writes a log wherever it is asked.
-    code, said = _run([str(listener), "--version"], account)
-    if code or said != version:
-        raise RuntimeError(f"the runner should be version {version} and says: {said or f'nothing, code {code}'}")
+    # As the user that will run it, because even `--version` writes a log.
+    code, output = _run([str(listener), "--version"], account)
+    if code or output != version:
+        found = output or f"nothing, and exited with code {code}"
+        raise RuntimeError(f"the image needs runner version {version}, but `--version` printed: {found}")
 
 
 def check_disk(directory: Path, least: float) -> None:
-    """There is room for a job.
+    """The disk has room for a job.
 
     Args:
-        directory: on the disk in question.
+        directory: on the disk to check.
         least: GB.
     """
     free = shutil.disk_usage(directory).free / 1e9
     if free < least:
-        raise RuntimeError(f"{free:.1f} GB of disk are free, less than {least:.1f} GB; raise containerDiskInGb")
+        fix = "use a larger container disk (containerDiskInGb)"
+        raise RuntimeError(f"{free:.1f} GB of disk space are free, but a job needs {least:.1f} GB; {fix}")
 
 
 def check_gpu() -> None:
-    """The driver answers and knows a GPU."""
-    code, said = _run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
-    if code or not said:
-        raise RuntimeError(
-            f"nvidia-smi answers {code}: {said[:200] or 'no GPU'}; on a machine without one use the cpu image"
-        )
+    """The driver works and finds a GPU."""
+    code, output = _run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
+    if code or not output:
+        found = f"{output[:200] or 'no GPU'}; on a machine without a GPU, use the cpu image"
+        raise RuntimeError(f"nvidia-smi exited with code {code}: {found}")
 
 
 def check_cuda() -> None:
-    """CUDA initialises; in a process of its own, because it can hang and must not outlive the check."""
-    code, said = _run([sys.executable, "-I", "-c", _CUDA])
+    """CUDA initialises. It runs in its own process, because it can hang and holds memory."""
+    code, output = _run([sys.executable, "-I", "-c", _CUDA])
     if code:
-        raise RuntimeError(f"cuInit answers {code}: {said[-200:]}")
+        raise RuntimeError(f"cuInit failed with code {code}: {output[-200:]}")
 
 
 def _run(argv: list[str], account: Account | None = None) -> tuple[int, str]:
-    """Exit code and output of a program; a code of -1 when it could not be started or did not end."""
-    whose = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
+    """Exit code and output of a program; -1 if it could not be started or took too long."""
+    user = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     try:
         done = subprocess.run(
             argv,
-            **whose,  # type: ignore[call-overload]  # no overload takes keywords from a dictionary
+            **user,  # type: ignore[call-overload]  # no overload takes keywords from a dictionary
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

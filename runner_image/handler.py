@@ -1,6 +1,6 @@
-"""RunPod's handler: one request, one GitHub Actions job, and out.
+"""RunPod's handler: runs one GitHub Actions job for one request, then exits.
 
-Started as the worker's program. A trial without RunPod: `python3 handler.py --test_input '{"input": {...}}'`.
+This is the worker's program. To try it without RunPod: `python3 handler.py --test_input '{"input": {...}}'`.
 """
 
 import asyncio
@@ -8,11 +8,12 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # as a program its own folder is on the path, but not the one that holds bridge
+if __name__ == "__main__":  # a program's own folder is on the path, but not the parent, which contains bridge
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bridge.core.worker import Reason, WorkerAnswer
@@ -20,6 +21,8 @@ from runner_image import fitness
 from runner_image.account import SUDOERS, refuse_exposed_keys, runner_account, shield
 from runner_image.events import Events
 from runner_image.failure import Failure
+from runner_image.installation import Installation, runner_root
+from runner_image.limits import LIMITS, Limits
 from runner_image.masking import Masker
 from runner_image.pace import Pace
 from runner_image.process import adopt_orphans, unbroken
@@ -27,37 +30,34 @@ from runner_image.progress import Reporter, Send
 from runner_image.request import names, parse
 from runner_image.session import Session
 
-ANSWER_LIMIT = 10.0
-"""s that the SDK has to deliver an answer after SIGTERM, before the process leaves."""
+Exit = Callable[[int], object]
+"""Ends this process at once with an exit code."""
 
 SECRETS = ("GITHUB_PAT", "GITHUB_APP_PRIVATE_KEY", "RUNPOD_AI_API_KEY", "RUNPOD_API_KEY")
 
 
-def runner_root(environment: Mapping[str, str]) -> Path:
-    """Where the runner is installed."""
-    return Path(environment.get("RUNNER_DIR") or "/actions-runner").resolve()
-
-
-async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
+async def handle(request: Mapping[str, Any], *, limits: Limits = LIMITS, leave: Exit = os._exit) -> dict[str, Any]:
     """Run one job.
 
     Args:
-        request: as RunPod hands it over: `id` and `input`.
+        request: from RunPod, with `id` and `input`.
+        limits: how long to wait.
+        leave: ends this process.
 
     Returns:
-        A bridge.core.model.WorkerAnswer; with the key `error`, `{reason}: {detail}`, when no job was run to its end.
+        A bridge.core.worker.WorkerAnswer. If no job ran to its end, it has the key `error`: `{reason}: {detail}`.
     """
     masker = Masker([*(os.environ.get(name) for name in SECRETS), *_secrets(request.get("input"))])
-    # Set by RunPod, and so absent in a local trial.
-    reporter = Reporter(_to_runpod(request)) if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT") else None
+    # RunPod sets the variable; a local trial does not.
+    reporter = Reporter(_to_runpod(request), limits.progress) if os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT") else None
     emit = Events(masker, reporter, request=request.get("id"), **names(request.get("input")))
     try:
-        return dict(masker.masked(await _served(request, masker, emit)))
+        return dict(masker.masked(await _served(request, masker, emit, limits, leave)))
     except Failure as failure:
         return _failed(failure, masker, emit)
     except asyncio.CancelledError:
-        # The SDK would send no answer, and take the next request in a worker that is to be fresh.
-        emit("stopped", detail="RunPod stopped the request")
+        # The SDK would not answer, and would take the next request in this worker.
+        emit("stopped", detail="RunPod cancelled the request")
         raise SystemExit(0) from None
     except Exception as error:
         return _failed(Failure(Reason.CRASHED, f"{type(error).__name__}: {error}"), masker, emit)
@@ -68,52 +68,61 @@ async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _failed(failure: Failure, masker: Masker, emit: Events) -> dict[str, Any]:
     emit("failed", reason=failure.reason, detail=failure.detail)
-    timed = {"seconds": dict(failure.seconds)} if failure.seconds else {}
-    return {"outcome": failure.reason.value, **timed, "error": masker.mask(str(failure))}
+    seconds = {"seconds": dict(failure.seconds)} if failure.seconds else {}
+    return {"outcome": failure.reason.value, **seconds, "error": masker.mask(str(failure))}
 
 
-async def _served(request: Mapping[str, Any], masker: Masker, emit: Events) -> WorkerAnswer:
-    """Run the session in a task of its own, so that SIGTERM can end it and still answer."""
+async def _served(
+    request: Mapping[str, Any], masker: Masker, emit: Events, limits: Limits, leave: Exit
+) -> WorkerAnswer:
+    """Parse the request and run its session."""
     parsed = parse(request.get("input"), os.environ)
     emit.bind(submission=parsed.submission, runner=parsed.name)
     emit("request taken", mode=parsed.mode)
-    refuse_exposed_keys(parsed.mode, os.environ, sudo=SUDOERS.exists())
-    session = Session(parsed, root=runner_root(os.environ), environment=os.environ, masker=masker, emit=emit)
+    refuse_exposed_keys(parsed.mode, os.environ, os.geteuid(), sudo=SUDOERS.exists())
+    account = runner_account(os.environ, os.geteuid())
+    runner = Installation(root=runner_root(os.environ), account=account, limits=limits)
+    session = Session(parsed, runner, environment=os.environ, masker=masker, emit=emit)
+    answer = await _until_sigterm(session, limits.answer, leave)
+    emit("done", **answer)
+    return answer
+
+
+async def _until_sigterm(session: Session, answer_limit: float, leave: Exit) -> WorkerAnswer:
+    """Run the session in its own task, so that SIGTERM can end it and the SDK can still send an answer."""
     running = asyncio.ensure_future(session.run())
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+    terminated = asyncio.Event()
 
     def terminate() -> None:
-        if not told.is_set():
-            told.set()
+        if not terminated.is_set():
+            terminated.set()
             running.cancel()
 
     sdk_handler = signal.getsignal(signal.SIGTERM)
     loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
-        answer = await running
+        return await running
     except asyncio.CancelledError:
-        if not told.is_set():
+        if not terminated.is_set():
             raise
-        raise Failure(Reason.STOPPED, "the worker was told to stop") from None
+        raise Failure(Reason.STOPPED, "RunPod stopped the worker (SIGTERM)") from None
     finally:
-        if told.is_set():
-            loop.call_later(ANSWER_LIMIT, _leave)
+        if terminated.is_set():
+            loop.call_later(answer_limit, _leave, leave)
         loop.remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, sdk_handler)
-    emit("done", **answer)
-    return answer
 
 
-def _leave() -> None:
-    """Leave at once: the SDK's open poll would hold the process for up to 90 s more, its ping process for ever."""
+def _leave(leave: Exit) -> None:
+    """End this process at once. The SDK's open poll would keep it for up to 90 s, its ping process forever."""
     for child in multiprocessing.active_children():
         child.kill()
-    os._exit(128 + signal.SIGTERM)
+    leave(128 + signal.SIGTERM)
 
 
 def _to_runpod(request: Mapping[str, Any]) -> Send:
-    """How the SDK's worker sends progress of `request`."""
+    """A function that sends progress of `request`, as the SDK's worker does."""
 
     async def send(message: Mapping[str, Any]) -> None:
         from runpod.http_client import AsyncClientSession
@@ -126,22 +135,23 @@ def _to_runpod(request: Mapping[str, Any]) -> Send:
 
 
 def _secrets(given: object) -> list[str]:
-    """The secrets of an input, valid or not."""
+    """The secrets in an input, whether it is valid or not."""
     keys = ("jit_config", "registration_token", "github_pat")
     return [v for k in keys if isinstance(v := given.get(k), str)] if isinstance(given, Mapping) else []
 
 
-def main() -> None:
+def main(limits: Limits = LIMITS) -> None:
     """Start the SDK's worker."""
-    # At the SDK's default it logs whole requests and answers.
+    # The SDK's default, DEBUG, logs whole requests and answers.
     os.environ.setdefault("RUNPOD_DEBUG_LEVEL", "INFO")
     import runpod
 
     adopt_orphans()
     shield(os.environ)
-    for check in fitness.checks(runner_root(os.environ), os.environ, runner_account(os.environ)):
+    for check in fitness.checks(runner_root(os.environ), os.environ, runner_account(os.environ, os.geteuid())):
         runpod.serverless.register_fitness_check(check)
-    runpod.serverless.start({"handler": handle, "refresh_worker": True, "concurrency_modifier": Pace()})
+    handler = partial(handle, limits=limits)
+    runpod.serverless.start({"handler": handler, "refresh_worker": True, "concurrency_modifier": Pace()})
 
 
 if __name__ == "__main__":

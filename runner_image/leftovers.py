@@ -1,8 +1,8 @@
-"""Nothing of one job is left for the next, even when RunPod keeps the container.
+"""Removes everything that a job leaves behind, in case RunPod keeps the container.
 
-Without an account of its own the runner's files cannot be told by their owner. Then its folder is put back as it was:
-config.sh leaves `.env`, `.path` and `svc.sh`, the runner `.service`, `.setup_info` and others, a job what it likes, and
-`.env` sets the environment of the next Listener.
+If the runner has no account of its own, its files cannot be recognised by their owner. Then the runner's folder is
+restored: config.sh leaves `.env`, `.path` and `svc.sh` there, the runner `.service`, `.setup_info` and others, and a
+job can leave anything. `.env` would set the environment of the next Listener.
 """
 
 import contextlib
@@ -17,36 +17,36 @@ import psutil
 
 from runner_image.account import Account
 
-OPEN_TO_ALL = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/opt/hostedtoolcache")))  # noqa: S108 - emptied
-"""Where any user may write."""
+OPEN_TO_ALL = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/opt/hostedtoolcache")))  # noqa: S108
+"""Directories that every user can write to."""
 
 _LEFT_BY_A_RUNNER = (".runner", ".credentials", ".credentials_rsaparams", "_work", "_diag")
 _SKELETON = Path("/etc/skel")
 _LARGEST = 1_000_000
-"""Bytes of a file whose content is remembered; the runner's scripts and settings have a few thousand."""
+"""Bytes of the largest file whose content is remembered; the runner's scripts and settings are much smaller."""
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """A file of the runner's folder as it was."""
+    """A file of the runner's folder before the job."""
 
     content: bytes
     mode: int
 
 
 Folder = dict[str, Remembered | None]
-"""The entries of a folder by name; None for one of which only the name is remembered."""
+"""The entries of a folder by name; None if only the name is remembered."""
 
 
 def remember(root: Path) -> Folder:
-    """What is in the runner's folder before a job, without what an earlier runner left."""
+    """The content of the runner's folder before a job, without the files of an earlier runner."""
     return {path.name: _remembered(path) for path in _entries(root) if path.name not in _LEFT_BY_A_RUNNER}
 
 
 def restore(root: Path, folder: Folder) -> None:
-    """Put the runner's folder back: new entries go, and files that were changed or removed are written again.
+    """Restore the runner's folder: remove new entries, and write changed or removed files again.
 
-    What lies deeper, in `bin` and `externals`, stays as it is.
+    Subfolders such as `bin` and `externals` are not restored.
     """
     _remove(path for path in _entries(root) if path.name not in folder)
     for name, file in folder.items():
@@ -70,12 +70,12 @@ def forget_job(root: Path, account: Account | None, open_to_all: Iterable[Path] 
 
     Args:
         root: the runner's directory.
-        account: whose processes and files are to go; None where they cannot be told from the worker's own,
-            and only what the runner is known to leave goes.
-        open_to_all: directories in which only that account's files are removed.
+        account: its processes and files are removed. None if they cannot be distinguished from the worker's own;
+            then only the files that every runner leaves are removed.
+        open_to_all: directories in which only files of that account are removed.
 
     Raises:
-        RuntimeError: some of its processes cannot be ended; they could undo all that follows.
+        RuntimeError: some processes of the account cannot be killed, and could undo the clean-up.
     """
     if account:
         _kill_all_of(account)
@@ -85,7 +85,7 @@ def forget_job(root: Path, account: Account | None, open_to_all: Iterable[Path] 
 
 
 def left_behind(root: Path, account: Account | None, open_to_all: Iterable[Path]) -> list[Path]:
-    """What is to go; arguments as for `forget_job`."""
+    """The paths to remove; arguments as for `forget_job`."""
     left = [root / name for name in _LEFT_BY_A_RUNNER]
     if account is None:
         return left
@@ -113,7 +113,7 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _refill(account: Account) -> None:
-    """A home as useradd made it."""
+    """Fill the home as useradd does."""
     if _SKELETON.is_dir():
         shutil.copytree(_SKELETON, account.home, symlinks=True, dirs_exist_ok=True)
     for path in (account.home, *account.home.rglob("*")):
@@ -122,16 +122,16 @@ def _refill(account: Account) -> None:
 
 
 def _kill_all_of(account: Account) -> None:
-    """Until there is none, for a process may start another meanwhile; but not for ever."""
+    """Kill until none is left, because a process may start another one meanwhile. Give up after 20 attempts."""
     for _ in range(20):
-        theirs = [p for p in psutil.process_iter() if _belongs(p, account.uid)]
-        if not theirs:
+        found = [p for p in psutil.process_iter() if _belongs(p, account.uid)]
+        if not found:
             return
-        for process in theirs:
+        for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(theirs, timeout=0.5)
-    raise RuntimeError(f"processes of {account.name} cannot be ended")
+        psutil.wait_procs(found, timeout=0.5)
+    raise RuntimeError(f"processes of the user {account.name} cannot be killed")
 
 
 def _belongs(process: psutil.Process, uid: int) -> bool:

@@ -1,6 +1,6 @@
-"""What the runner's Listener says, line by line, and what its end means. Pure.
+"""Reads the output of the runner's Listener line by line, and explains its exit. Pure.
 
-Exit codes alone prove nothing: the Listener exits 0 after a job, and as well when its registration is gone.
+Exit codes alone prove nothing: the Listener exits with 0 after a job, and also when its registration is gone.
 Strings and codes are those of https://github.com/actions/runner, src/Runner.Listener.
 """
 
@@ -11,10 +11,10 @@ from enum import StrEnum
 from bridge.core.worker import Reason
 
 RESTARTABLE = frozenset({2, 3, 4})
-"""Codes after which run.sh starts the Listener again, without limit: an unhandled exception, an update."""
+"""Codes after which run.sh restarts the Listener, without limit: an unhandled exception, an update."""
 
 LONGEST_SAID = 500
-"""Characters of the runner's own words that a reason repeats."""
+"""Characters of the runner's own error message that a detail repeats."""
 
 _TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: "
 _VERSION = re.compile(r"Current runner version: '(?P<version>[^']+)'")
@@ -46,26 +46,26 @@ _TROUBLE = (
 
 
 class Phase(StrEnum):
-    """What the Listener does; each phase has a limit of its own, and its seconds are in the answer."""
+    """What the Listener is doing. Each phase has its own limit, and its seconds are in the answer."""
 
-    CONNECT = "connect"  # it has no session with GitHub, not yet or no more
-    LISTEN = "listen"  # it waits for a job
+    CONNECT = "connect"  # no session with GitHub, not yet or no longer
+    LISTEN = "listen"  # waiting for a job
     JOB = "job"
-    LEAVE = "leave"  # its job has ended
+    LEAVE = "leave"  # the job has ended, the Listener has not exited yet
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What the Listener has said so far.
+    """What the Listener has printed so far.
 
     Args:
         version: the runner's.
-        listening: it waits for a job, or has waited.
-        lost: it has no connection to GitHub, and tries again.
+        listening: it is waiting for a job, or was.
+        lost: it has lost its connection to GitHub, and retries.
         job: the display name of the job that it took.
-        result: how the job ended, the runner's word.
-        trouble: what it complained of.
-        said: its last complaint, in its own words.
+        result: of the job, in the runner's terms.
+        trouble: the reason behind its last known error.
+        said: its last error message.
     """
 
     version: str | None = None
@@ -77,7 +77,7 @@ class Progress:
     said: str | None = None
 
     def after(self, line: str) -> "Progress":
-        """What is known after one more line."""
+        """The progress after one more line."""
         if found := _RUNNING.match(line):
             return replace(self, listening=True, lost=False, job=found["name"])
         if (found := _COMPLETED.match(line)) and self.job is not None:
@@ -98,7 +98,7 @@ class Progress:
 
     @property
     def phase(self) -> Phase:
-        """What it does now."""
+        """The current phase."""
         if self.result:
             return Phase.LEAVE
         if self.job is not None:
@@ -107,79 +107,79 @@ class Progress:
 
     @property
     def hopeless(self) -> bool:
-        """Whether waiting on is in vain: its registration is gone, and it may retry for ever."""
+        """Whether it can never get a job: its registration is gone, and it may retry forever."""
         return self.trouble is Reason.REGISTRATION_LOST and self.job is None
 
 
 def conclude(progress: Progress, code: int) -> tuple[Reason, str]:
-    """What it means that the Listener left by itself.
+    """Why the Listener exited by itself.
 
     Args:
-        progress: all that it said.
+        progress: everything that it printed.
         code: its exit code, negative for a signal.
 
     Returns:
-        The reason, and one line for a person. `no_job` only of a runner that was connected to GitHub to the end.
+        The reason, and one line for people. `no_job` only for a runner that was connected to GitHub to the end.
     """
     if progress.result:
         return Reason.COMPLETED, f"the job ended: {progress.result}"
     if progress.job is not None:
-        return Reason.CRASHED, _told(progress, f"the runner ended with code {code} during its job")
+        return Reason.CRASHED, _with_error(progress, f"the runner exited with code {code} during its job")
     if progress.trouble:
-        return progress.trouble, _told(progress, f"the runner ended with code {code}")
+        return progress.trouble, _with_error(progress, f"the runner exited with code {code}")
     match code:
         case 0 if progress.phase is Phase.LISTEN:
-            return Reason.NO_JOB, "the runner left without a job"
+            return Reason.NO_JOB, "the runner exited without a job"
         case 0 if progress.lost:
-            return Reason.GITHUB_UNREACHABLE, _told(progress, "the runner left without a connection to GitHub")
+            return Reason.GITHUB_UNREACHABLE, _with_error(progress, "the runner exited without a connection to GitHub")
         case 0:
-            return Reason.REGISTRATION_LOST, "the runner left before it listened"
+            return Reason.REGISTRATION_LOST, "the runner exited before it listened for jobs"
         case 1:
-            return Reason.CONFIGURATION_FAILED, _told(progress, "the runner could not start a session")
+            return Reason.CONFIGURATION_FAILED, _with_error(progress, "the runner could not start a session")
         case 5:
-            return Reason.SESSION_CONFLICT, "another runner holds this registration's session"
+            return Reason.SESSION_CONFLICT, "another process holds this registration's session"
         case 7:
-            return Reason.VERSION_DEPRECATED, _told(progress, "GitHub no longer accepts this runner's version")
+            return Reason.VERSION_DEPRECATED, _with_error(progress, "GitHub no longer accepts this runner's version")
         case _:
-            return Reason.CRASHED, _told(progress, f"the runner ended with code {code}")
+            return Reason.CRASHED, _with_error(progress, f"the runner exited with code {code}")
 
 
 def conclude_stopped(before: Progress, after: Progress, job_timeout: float) -> tuple[Reason, str]:
-    """What it means that the worker ended the Listener at a limit.
+    """Why the worker stopped the Listener at a limit.
 
     Args:
-        before: all that it had said at the limit.
-        after: all that it said until its end. A job that came in between was cancelled by the interrupt.
+        before: everything that it had printed at the limit.
+        after: everything that it printed until its exit. The interrupt cancelled a job that arrived in between.
         job_timeout: s, the limit of a job.
 
     Returns:
-        The reason, and one line for a person. `no_job` only of a runner that listened and said nothing of a job.
+        The reason, and one line for people. `no_job` only for a runner that listened and mentioned no job.
     """
     if before.result:
-        return Reason.COMPLETED, "the runner did not leave after its job"
+        return Reason.COMPLETED, "the runner did not exit after its job"
     if before.job is not None and not ended_by_itself(before, after):
-        return Reason.TIMED_OUT, f"the job took over {job_timeout:.0f} s"
+        return Reason.TIMED_OUT, f"the job ran for longer than {job_timeout:.0f} s"
     if after.result:
-        return Reason.COMPLETED, f"the job ended while the runner was stopped: {after.result}"
+        return Reason.COMPLETED, f"the job ended while the runner was being stopped: {after.result}"
     if after.job is not None:
-        return Reason.STOPPED, "a job came while the idle runner was stopped, and did not end by itself"
+        return Reason.STOPPED, "GitHub assigned a job while the idle runner was being stopped; its result is unknown"
     if before.trouble:
-        return before.trouble, _told(before, "the runner did not recover")
+        return before.trouble, _with_error(before, "the runner did not recover")
     if before.phase is Phase.LISTEN:
-        return Reason.NO_JOB, "no job came"
+        return Reason.NO_JOB, "GitHub assigned no job"
     what = "lost its connection to GitHub" if before.listening else "did not reach GitHub"
-    return Reason.GITHUB_UNREACHABLE, _told(before, f"the runner {what}")
+    return Reason.GITHUB_UNREACHABLE, _with_error(before, f"the runner {what}")
 
 
 def ended_by_itself(before: Progress, after: Progress) -> bool:
-    """Whether the job of a runner that was interrupted ended, and not because of that.
+    """Whether the job of an interrupted runner ended for another reason than the interrupt.
 
     Args:
-        before: what the Listener had said before the interrupt; its last lines may not have been read.
-        after: all that it said.
+        before: what the Listener had printed before the interrupt; its last lines may have been read later.
+        after: everything that it printed.
     """
     return before.result is not None or after.result not in (None, "Canceled")
 
 
-def _told(progress: Progress, detail: str) -> str:
+def _with_error(progress: Progress, detail: str) -> str:
     return f"{detail}: {progress.said}" if progress.said else detail

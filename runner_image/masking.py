@@ -1,4 +1,4 @@
-"""Secrets never leave in a log line or an answer."""
+"""Keeps secrets out of log lines and answers."""
 
 import base64
 import contextlib
@@ -15,10 +15,10 @@ _SHORTEST = 6
 
 
 class Masker:
-    """Masks secrets in text; learns new ones as they are made.
+    """Masks secrets in text. New secrets can be added.
 
     Args:
-        secrets: exact values.
+        secrets: their values; None and empty ones are ignored.
     """
 
     def __init__(self, secrets: Iterable[str | None]) -> None:
@@ -27,7 +27,7 @@ class Masker:
             self.learn(secret)
 
     def learn(self, secret: str | None) -> None:
-        """Mask `secret` from now on: whole, its lines, its base64, the lines of a key and the files of a JIT config."""
+        """Mask `secret` from now on: also its lines, its base64, the lines of a key, and the files of a JIT config."""
         if not secret:
             return
         encoded = base64.b64encode(secret.encode(errors="surrogatepass")).decode()
@@ -41,7 +41,7 @@ class Masker:
         return _TOKENS.sub(MASK, text)
 
     def masked(self, value: Any) -> Any:
-        """A JSON value with every text in it masked: before it is written, for an escape of JSON hides a secret."""
+        """A JSON value with every string in it masked. Mask before encoding: JSON escapes would hide a secret."""
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, Mapping):
@@ -56,7 +56,7 @@ def _lines(text: str) -> Iterable[str]:
 
 
 def _key(secret: str) -> str:
-    """The PEM that this is the base64 of; empty for any other secret."""
+    """The PEM, if the secret is the base64 of one; else the empty string."""
     with contextlib.suppress(ValueError):
         text = base64.b64decode(secret).decode()
         return text if text.startswith("-----BEGIN") else ""
@@ -64,7 +64,7 @@ def _key(secret: str) -> str:
 
 
 def _files(secret: str) -> Iterable[str]:
-    """The base64 of each file within a JIT config; nothing for any other secret."""
+    """The base64 of each file, if the secret is a JIT config; else nothing."""
     with contextlib.suppress(ValueError, RecursionError):
         files = json.loads(base64.b64decode(secret, validate=True))
         return [value for value in files.values() if isinstance(value, str)] if isinstance(files, dict) else []

@@ -1,4 +1,4 @@
-"""Runs the runner's programs: output line by line, and an end that leaves no process behind."""
+"""Runs the runner's programs: reads their output line by line, and leaves no process behind."""
 
 import asyncio
 import contextlib
@@ -6,24 +6,15 @@ import ctypes
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import psutil
 
-from runner_image.account import Account
-
-GROUP_GRACE = 5.0
-"""s between the interrupt and the kill of a program and all that it started."""
-
-DRAIN = 2.0
-"""s to wait for the end of output when a step has left a process that holds it open."""
-
-REAP_EVERY = 1.0
-"""s between two looks for orphans that have ended: each keeps its process id until then."""
+from runner_image.installation import Installation
+from runner_image.limits import Limits
 
 LONGEST_LINE = 64 * 1024
-"""Bytes."""
+"""Bytes of a line of output that are kept."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -32,12 +23,12 @@ T = TypeVar("T")
 
 
 def adopt_orphans() -> None:
-    """Make the kernel give orphaned descendants to this process, so that it can find and end them."""
+    """Make this process the parent of its orphaned descendants, so that it can find and kill them."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 async def unbroken(work: Awaitable[T]) -> T:
-    """Wait for `work` to its end, however often this task is cancelled meanwhile."""
+    """Wait until `work` is done, even if this task is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
@@ -46,87 +37,88 @@ async def unbroken(work: Awaitable[T]) -> T:
 
 
 class Process:
-    """A program in a process group of its own. Made by `start`."""
+    """A program in its own process group. Created by `start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, reading: "asyncio.Task[None]", before: set[int]) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, reading: "asyncio.Task[None]", before: set[int], limits: Limits
+    ) -> None:
         self._process = process
         self._before = before
+        self._limits = limits
         self._reading = reading
-        self._reaping = asyncio.ensure_future(_reap({*before, process.pid}))
+        self._reaping = asyncio.ensure_future(_reap({*before, process.pid}, limits.reap_every))
 
     @classmethod
     async def start(
         cls,
         argv: Sequence[str],
+        runner: Installation,
         *,
-        cwd: Path,
         environment: Mapping[str, str],
         on_line: Callable[[str], None],
-        account: Account | None = None,
     ) -> Self:
-        """Start a program.
+        """Start a program in the runner's directory, as the runner's user.
 
         Args:
-            argv: program and arguments; nothing secret, since any process can read them.
-            cwd: its working directory.
-            environment: all of its environment.
-            on_line: called with each line of its output, stderr included.
-            account: whom it runs as; None for this process's user.
+            argv: program and arguments, without secrets: every process can read them.
+            runner: the installed runner.
+            environment: its complete environment.
+            on_line: called with each line of stdout and stderr.
         """
-        whose: dict[str, Any] = {}
-        if account:
-            whose = {"user": account.uid, "group": account.gid, "extra_groups": []}
+        user: dict[str, Any] = {}
+        if account := runner.account:
+            user = {"user": account.uid, "group": account.gid, "extra_groups": []}
         before = {child.pid for child in psutil.Process().children()}
-        # A pipe of our own: with asyncio's, before Python 3.12.5, an exit is only heard of when a step that the
-        # program left behind has closed it too. https://github.com/python/cpython/issues/119710
+        # Not asyncio's pipe: before Python 3.12.5 asyncio reports the exit only when every process that the program
+        # left behind has closed the pipe, too. https://github.com/python/cpython/issues/119710
         reader, writer = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
-                cwd=cwd,
+                cwd=runner.root,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=writer,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                **whose,
+                **user,
             )
         except BaseException:
             os.close(reader)
             raise
         finally:
             os.close(writer)
-        return cls(process, asyncio.ensure_future(_read(reader, on_line)), before)
+        return cls(process, asyncio.ensure_future(_read(reader, on_line)), before, runner.limits)
 
     @property
     def pid(self) -> int:
-        """Its process id, and its group's."""
+        """The id of the process and of its group."""
         return self._process.pid
 
     async def wait(self) -> int:
-        """Wait for its end and its output.
+        """Wait for its exit and the end of its output.
 
         Returns:
             The exit code, negative for a signal.
         """
         code = await self._process.wait()
-        await asyncio.wait([self._reading], timeout=DRAIN)
+        await asyncio.wait([self._reading], timeout=self._limits.drain)
         return code
 
     async def stop(self, *, alone: float = 0.0) -> None:
-        """End it and everything that it started: an interrupt, a grace, a kill.
+        """Interrupt it and everything that it started; kill what is left.
 
         Args:
-            alone: s for which the program alone is interrupted, before its whole group is.
+            alone: s to wait after interrupting only the program, before its whole group is interrupted.
         """
         if alone:
             await self._interrupt(os.kill, alone)
-        await self._interrupt(os.killpg, GROUP_GRACE)
+        await self._interrupt(os.killpg, self._limits.group_interrupt)
         self._signal(os.killpg, signal.SIGKILL)
         self._reaping.cancel()
-        await self._process.wait()  # before the rest: what it leaves becomes this process's own only by its end
+        await self._process.wait()  # first: only then do its children become children of this process
         await asyncio.to_thread(_kill_descendants, self._before)
-        await asyncio.wait([self._reading], timeout=DRAIN)  # its last words may be of a job that it was just given
+        await asyncio.wait([self._reading], timeout=self._limits.drain)  # its last lines may name a job
         self._reading.cancel()
         await asyncio.wait([self._reading, self._reaping])
 
@@ -141,16 +133,16 @@ class Process:
             kill(self._process.pid, number)
 
 
-async def _reap(spared: set[int]) -> None:
+async def _reap(spared: set[int], every: float) -> None:
     while True:
-        await asyncio.sleep(REAP_EVERY)
+        await asyncio.sleep(every)
         _reap_once(spared)
 
 
 def _reap_once(spared: set[int]) -> None:
-    """Reap orphans that have ended. asyncio and the SDK wait for the spared children, whose codes must not be taken."""
+    """Reap orphans that have exited, but not the spared children: asyncio and the SDK wait for their exit codes."""
     with contextlib.suppress(ChildProcessError):
-        if os.waitid(os.P_ALL, 0, _ENDED):  # asking costs less than the search
+        if os.waitid(os.P_ALL, 0, _ENDED):  # cheaper than the search
             for child in psutil.Process().children():
                 if child.pid not in spared:
                     os.waitpid(child.pid, os.WNOHANG)
@@ -172,14 +164,14 @@ async def _read(pipe: int, on_line: Callable[[str], None]) -> None:
 
 
 def _text(line: bytes) -> str:
-    """A line as text; an over-long one up to a blank, for no mask would know half a secret."""
+    """A line as text. One that is too long is cut at a space: half of a secret would not be masked."""
     if len(line) > LONGEST_LINE:
         line = line[: line.rfind(b" ", 0, LONGEST_LINE) + 1]
     return line.decode(errors="replace").rstrip("\r")
 
 
 def _kill_descendants(spared: set[int]) -> None:
-    """Kill what steps left behind, wherever it has hidden: orphans are children of this process by now."""
+    """Kill everything that steps left behind. Orphans are children of this process by now."""
     for _ in range(10):
         children = [child for child in psutil.Process().children() if child.pid not in spared]
         doomed = [each for child in children for each in (child, *_below(child))]

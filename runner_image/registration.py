@@ -1,4 +1,4 @@
-"""Registers a runner with config.sh, in the modes that hand over a token or a key."""
+"""Registers a runner with config.sh, in the modes whose credential is a token or a key."""
 
 import asyncio
 import contextlib
@@ -19,12 +19,9 @@ from runner_image.request import API, RunnerRequest
 if TYPE_CHECKING:
     from bridge.github.api import GitHub
 
-CONNECT_LIMIT = 50.0
-"""s for GitHub to answer at all, be it to this worker or to its runner, which tries every 30 s."""
-
 _NAME_TAKEN = re.compile(r"A runner exists with the same name")
 _TOKEN_REFUSED = re.compile(r"Http response code: (?:Unauthorized|NotFound)|Invalid registration token")
-# .NET's words for a host that cannot be reached, which name it, and GitHub's own failures.
+# .NET's messages for a host that cannot be reached end with the host and port; the others are GitHub's own failures.
 _UNREACHABLE = re.compile(
     r"\(\S+:\d+\)\s*$|The SSL connection could not be established"
     r"|Http response code: (?:InternalServerError|BadGateway|ServiceUnavailable|GatewayTimeout)",
@@ -33,15 +30,15 @@ _UNREACHABLE = re.compile(
 
 
 class Deletion(Enum):
-    """GitHub's word on the deletion of a runner."""
+    """GitHub's answer to the deletion of a runner."""
 
-    AGREED = auto()  # the runner is gone, and can be given no job
-    BUSY = auto()  # refused: it has a job
-    UNKNOWN = auto()  # there is no answer, or no permission
+    AGREED = auto()  # the runner is gone, and can get no job
+    BUSY = auto()  # refused: the runner has a job
+    UNKNOWN = auto()  # no answer, or no permission
 
 
 def config_arguments(request: RunnerRequest) -> list[str]:
-    """config.sh's arguments; its token goes through the environment, since any process can read these."""
+    """Arguments for config.sh, without the token: every process can read them, so it goes through the environment."""
     group = ["--runnergroup", request.group] if request.group and request.target.startswith("orgs/") else []
     return [
         *("--unattended", "--ephemeral", "--disableupdate"),
@@ -51,50 +48,59 @@ def config_arguments(request: RunnerRequest) -> list[str]:
 
 
 def config_failure(lines: Sequence[str], code: int) -> Failure:
-    """Why config.sh failed, from what it printed."""
+    """Why config.sh failed, from its output."""
     said = "\n".join(lines)
     if _NAME_TAKEN.search(said):
-        return Failure(Reason.NAME_TAKEN, "GitHub knows a runner of this name already")
+        return Failure(Reason.NAME_TAKEN, "a runner of this name is already registered at GitHub")
     if _TOKEN_REFUSED.search(said):
-        return Failure(Reason.CREDENTIAL_EXPIRED, "GitHub refused the registration token")
+        return Failure(Reason.CREDENTIAL_EXPIRED, "GitHub rejected the registration token")
     last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
     reason = Reason.GITHUB_UNREACHABLE if _UNREACHABLE.search(said) else Reason.CONFIGURATION_FAILED
-    return Failure(reason, f"config.sh ended with code {code}: {last.strip()}")
+    return Failure(reason, f"config.sh exited with code {code}: {last.strip()}")
 
 
 def registered_id(root: Path) -> int | None:
-    """The id of the runner configured in `root`; the file's keys differ in case between versions."""
+    """The id of the runner configured in `root`. The case of the file's keys differs between versions."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         settings = json.loads((root / ".runner").read_text(encoding="utf-8-sig"))
         return next((int(value) for key, value in settings.items() if key.lower() == "agentid"), None)
     return None
 
 
-async def registration_token(request: RunnerRequest, environment: Mapping[str, str]) -> str:
-    """The token that config.sh needs: given, or asked for with the PAT or the App's key."""
+async def registration_token(request: RunnerRequest, environment: Mapping[str, str], limit: float) -> str:
+    """The token that config.sh needs: from the request, or from GitHub with the PAT or the App's key.
+
+    Args:
+        request: in any mode but jit.
+        environment: the worker's.
+        limit: s for GitHub's answer.
+
+    Raises:
+        Failure: github_unreachable, or configuration_failed if GitHub refuses.
+    """
     if request.mode is Credentials.REGISTRATION:
         return request.secret or ""
     try:
-        async with asyncio.timeout(CONNECT_LIMIT), _github(request, environment) as github:
+        async with asyncio.timeout(limit), _github(request, environment) as github:
             return (await github.registration_token(request.target)).token
     except TimeoutError:
-        detail = f"no registration token: GitHub did not answer within {CONNECT_LIMIT:.0f} s"
+        detail = f"cannot get a registration token: GitHub did not answer within {limit:.0f} s"
         raise Failure(Reason.GITHUB_UNREACHABLE, detail) from None
     except (AuthError, ConfigError) as error:
         raise Failure(Reason.CONFIGURATION_FAILED, str(error)) from None
     except (Unavailable, RateLimited, OutcomeUnknown) as error:
-        raise Failure(Reason.GITHUB_UNREACHABLE, f"no registration token: {error}") from None
+        raise Failure(Reason.GITHUB_UNREACHABLE, f"cannot get a registration token: {error}") from None
     except BridgeError as error:
-        raise Failure(Reason.CONFIGURATION_FAILED, f"no registration token: {error}") from None
+        raise Failure(Reason.CONFIGURATION_FAILED, f"cannot get a registration token: {error}") from None
 
 
 async def delete_registration(
     request: RunnerRequest, environment: Mapping[str, str], runner_id: int, *, limit: float
 ) -> Deletion:
-    """Delete the runner that this request registered. What cannot be deleted, the bridge's next pass deletes.
+    """Delete the runner that this request registered. If that fails, the bridge deletes it in its next pass.
 
     Args:
-        request: in a mode whose credential may do so: app or pat.
+        request: in a mode whose credential allows it: app or pat.
         environment: the worker's.
         runner_id: GitHub's id of the runner.
         limit: s for the answer.
@@ -108,7 +114,7 @@ async def delete_registration(
 
 @asynccontextmanager
 async def _github(request: RunnerRequest, environment: Mapping[str, str]) -> "AsyncIterator[GitHub]":
-    """GitHub's client; imported here because jit and registration modes start faster without it."""
+    """A GitHub client. Imported here, because the modes jit and registration start faster without it."""
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth, AppKey, PatAuth
     from bridge.github.transport import http_client
@@ -133,4 +139,4 @@ def _installation(given: str | None) -> int | None:
     try:
         return int(given) if given else None
     except ValueError:
-        raise ConfigError("GITHUB_APP_INSTALLATION_ID: must be a number; without it it is looked up") from None
+        raise ConfigError("GITHUB_APP_INSTALLATION_ID: must be a number; unset it to have it looked up") from None

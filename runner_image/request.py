@@ -1,4 +1,4 @@
-"""The input of a request -> what to run. Whatever cannot work is refused in one line before anything starts."""
+"""Parses the input of a request. Invalid input is rejected with one line before anything starts."""
 
 import base64
 import contextlib
@@ -14,18 +14,18 @@ from bridge.core.worker import Credentials, Reason, WorkerInput
 from runner_image.failure import Failure
 
 JOB_TIMEOUT = 21_600.0
-"""s a job may run when the request does not say; GitHub's own default."""
+"""s that a job may run if the request does not say; GitHub's own default."""
 
 IDLE_TIMEOUT = 300.0
-"""s a runner may wait when the request does not say."""
+"""s that a runner may wait for a job if the request does not say."""
 
 MAX_NAME, MAX_LABEL, MAX_LABELS = 64, 256, 100
 
 MAX_VARIABLE = 131_071
-"""Bytes of one environment variable with its name: Linux's MAX_ARG_STRLEN without the NUL, linux/binfmts.h."""
+"""Bytes of an environment variable with its name: Linux's MAX_ARG_STRLEN without the NUL, linux/binfmts.h."""
 
 JIT_FILES = frozenset({".runner", ".credentials", ".credentials_rsaparams"})
-"""The files of a JIT configuration. The runner writes whatever file one names, `../../x` included."""
+"""The files of a JIT configuration. The runner would write any file that it names, even `../../x`."""
 
 _WORD = re.compile(r"[!-~]+")
 API = "https://api.github.com"
@@ -43,14 +43,14 @@ class RunnerRequest:
         mode: what the runner registers with.
         secret: the JIT config, registration token or PAT; None in app mode.
         url: where it registers, such as `https://github.com/ORG`; None in jit mode.
-        name: the runner's.
-        labels: the runner's, beside GitHub's defaults.
-        group: the runner group's name, None for the default.
-        job_timeout: s.
-        idle_timeout: s.
-        not_after: Unix seconds, None for no limit.
-        submission: the bridge's id.
-        job_input: every other key of the input, for the job, as JSON.
+        name: of the runner.
+        labels: of the runner, in addition to GitHub's defaults.
+        group: name of the runner group; None for the default.
+        job_timeout: s that the job may run.
+        idle_timeout: s that the bridge lets the runner wait for a job.
+        not_after: Unix seconds after which nothing is started; None for no limit.
+        submission: the bridge's id of the request.
+        job_input: all other keys of the input, for the job, as JSON.
     """
 
     mode: Credentials
@@ -67,16 +67,16 @@ class RunnerRequest:
 
     @property
     def target(self) -> str:
-        """Where it registers, as an API path: orgs/ORG or repos/OWNER/NAME."""
+        """Where the runner registers, as an API path: orgs/ORG or repos/OWNER/NAME."""
         path = urlsplit(self.url or "").path.strip("/")
         return f"repos/{path}" if "/" in path else f"orgs/{path}"
 
 
 def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
-    """Read a request's input; what it leaves out comes from the environment, as far as it may.
+    """Parse a request's input. The environment provides defaults.
 
     Raises:
-        Failure: bad_input, or configuration_failed of the endpoint's own variables; with the field's name and the fix.
+        Failure: bad_input, or configuration_failed for the endpoint's variables; names the field and the fix.
     """
     if not isinstance(raw, Mapping):
         raise _bad("input", f"must be a JSON object, not {type(raw).__name__}")
@@ -84,7 +84,7 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
     mode = _mode(given, environment)
     name = _argument(given, "runner_name", MAX_NAME) or environment.get("RUNPOD_POD_ID") or "serverless-runpod-runner"
     if "," in name and "runner_labels" not in given:
-        raise _bad("runner_name", "is the runner's label too, and so without commas; or send runner_labels")
+        raise _bad("runner_name", "must not contain commas, because it is also a label; or send runner_labels")
     return RunnerRequest(
         mode=mode,
         secret=_secret(mode, given, environment),
@@ -101,7 +101,7 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
 
 
 def names(raw: object) -> dict[str, str]:
-    """Under which names the log is to show an input, valid or not."""
+    """The names that identify an input in the log, whether it is valid or not."""
     given = raw if isinstance(raw, Mapping) else {}
     known = {"submission": given.get("submission"), "runner": given.get("runner_name")}
     return {name: value for name, value in known.items() if isinstance(value, str) and len(value) <= MAX_LABEL}
@@ -116,22 +116,22 @@ def _text(given: Mapping[str, Any], key: str, longest: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value or not value.isprintable():
-        raise _bad(key, "must be a text of one line")
+        raise _bad(key, "must be a string of one line")
     if len(value) > longest:
-        raise _bad(key, f"is {len(value)} characters long; at most {longest}")
+        raise _bad(key, f"has {len(value)} characters; the limit is {longest}")
     return value
 
 
 def _argument(given: Mapping[str, Any], key: str, longest: int) -> str | None:
     value = _text(given, key, longest)
     if value and value.startswith("-"):
-        raise _bad(key, "must not start with -, which config.sh takes for an option")
+        raise _bad(key, "must not start with -, because config.sh would read it as an option")
     return value
 
 
 def _seconds(given: Mapping[str, Any], key: str, default: float) -> float:
     value = given.get(key, default)
-    with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+    with contextlib.suppress(OverflowError):  # an integer with hundreds of digits
         if not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value) and value >= 0:
             return float(value)
     raise _bad(key, "must be a number of seconds")
@@ -142,11 +142,11 @@ def _labels(value: Any) -> tuple[str, ...]:
         raise _bad("runner_labels", f"must be a list of 1 to {MAX_LABELS} labels")
     for label in value:
         if not isinstance(label, str) or not label or not label.isprintable() or "," in label:
-            raise _bad("runner_labels", "each must be a text of one line without commas")
+            raise _bad("runner_labels", "each label must be a string of one line without commas")
         if label.startswith("-"):
-            raise _bad("runner_labels", "none may start with -, which config.sh takes for an option")
+            raise _bad("runner_labels", "no label may start with -, because config.sh would read it as an option")
         if len(label) > MAX_LABEL:
-            raise _bad("runner_labels", f"one is {len(label)} characters long; at most {MAX_LABEL}")
+            raise _bad("runner_labels", f"a label has {len(label)} characters; the limit is {MAX_LABEL}")
     return tuple(value)
 
 
@@ -183,12 +183,12 @@ def _secret(mode: Credentials, given: Mapping[str, Any], environment: Mapping[st
 
 
 def _token(value: object, key: str, reason: Reason = Reason.BAD_INPUT) -> str:
-    """A secret without the blanks around it, which come with copying."""
+    """A secret without surrounding whitespace, which is easily copied with it."""
     token = value.strip() if isinstance(value, str) else ""
     if not token:
-        raise Failure(reason, f"{key}: missing, or not a text")
+        raise Failure(reason, f"{key}: missing, or not a string")
     if not _WORD.fullmatch(token):
-        raise Failure(reason, f"{key}: holds what no credential of GitHub's does; copy it again")
+        raise Failure(reason, f"{key}: contains characters that are in no GitHub credential; copy it again")
     _refuse_long(key, "ACTIONS_RUNNER_INPUT_JITCONFIG", token)
     return token
 
@@ -205,7 +205,7 @@ def _job_input(raw: Mapping[str, Any]) -> str:
 def _refuse_long(key: str, variable: str, value: str) -> None:
     room = MAX_VARIABLE - len(f"{variable}=")
     if len(value) > room:
-        raise _bad(key, f"is {len(value)} bytes long; at most {room} fit into {variable}")
+        raise _bad(key, f"has {len(value)} bytes; {variable} has room for {room}")
 
 
 def _jit_config(value: str) -> str:
@@ -214,10 +214,10 @@ def _jit_config(value: str) -> str:
     except (ValueError, RecursionError):
         files = None
     if not isinstance(files, dict):
-        raise _bad("jit_config", "is not the base64 of a JSON object; send encoded_jit_config as GitHub gave it")
+        raise _bad("jit_config", "is not a JSON object in base64; send encoded_jit_config as GitHub returned it")
     if not files.keys() <= JIT_FILES or not all(map(_is_base64, files.values())):
         known = ", ".join(sorted(JIT_FILES))
-        raise _bad("jit_config", f"may hold only the files {known}, each in base64; send it as GitHub gave it")
+        raise _bad("jit_config", f"may contain only the files {known}, each in base64; send it as GitHub returned it")
     return value
 
 
@@ -235,12 +235,12 @@ def _url(given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
         raise _bad("runner_url", "must be https://HOST/ORGANISATION or https://HOST/OWNER/REPOSITORY")
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise _bad("runner_url", "must start with https://")
-    _refuse_stranger(parts.netloc, environment)
+    _refuse_other_host(parts.netloc, environment)
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL with a host and no name or password, its host in lower case; None for any other."""
+    """The parts of a URL, its host in lower case; None without a host, or with a user name or password."""
     try:
         parts = urlsplit(url)
         usable = parts.hostname and parts.port != 0 and "@" not in parts.netloc
@@ -249,11 +249,12 @@ def _split(url: str) -> SplitResult | None:
     return parts._replace(netloc=parts.netloc.lower()) if usable else None
 
 
-def _refuse_stranger(host: str, environment: Mapping[str, str]) -> None:
-    """Credentials and jobs' code go to the host that the endpoint names, not to one that a request names."""
+def _refuse_other_host(host: str, environment: Mapping[str, str]) -> None:
+    """Send credentials only to the host that the endpoint names, not to one that a request names."""
     api = _api(environment).netloc
     if host not in (api, api.removeprefix("api.")):
-        raise _bad("runner_url", f"{host} is not this endpoint's GitHub; set GITHUB_API_URL on the endpoint for it")
+        fix = "to use it, set GITHUB_API_URL on the endpoint"
+        raise _bad("runner_url", f"{host} is not this endpoint's GitHub host; {fix}")
 
 
 def _api(environment: Mapping[str, str]) -> SplitResult:
@@ -266,11 +267,11 @@ def _api(environment: Mapping[str, str]) -> SplitResult:
 def _url_of_organisation(given: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     organisation = _text(given, "github_org", MAX_NAME)
     if organisation and not _OWNER.fullmatch(organisation):
-        raise _bad("github_org", "must be an organisation's name alone; send runner_url for a repository")
+        raise _bad("github_org", "must be only the name of an organisation; for a repository, send runner_url")
     organisation = organisation or environment.get("GITHUB_ORG")
     if not organisation:
         raise _bad("runner_url", "missing; send it, or github_org")
     if not _OWNER.fullmatch(organisation):
-        raise Failure(Reason.CONFIGURATION_FAILED, "GITHUB_ORG: must be an organisation's name alone")
+        raise Failure(Reason.CONFIGURATION_FAILED, "GITHUB_ORG: must be only the name of an organisation")
     api = _api(environment)
     return f"{api.scheme}://{api.netloc.removeprefix('api.')}/{organisation}"

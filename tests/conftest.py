@@ -1,43 +1,61 @@
-"""What every test stands on: nothing outside this machine can be reached."""
+"""For all tests: no connection leaves this machine, no test hangs, and the report says how much was tried."""
 
 import signal
 import socket
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from tests.postgres import Postgres, postgres
+from tests.support.effort import tried
+from tests.support.postgres import Postgres, new_ledger, postgres
 
 _connect = socket.socket.connect
 _connect_ex = socket.socket.connect_ex
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
-# A shell has its background jobs ignore SIGINT, and every program that a test starts would inherit that.
+# A shell makes background jobs ignore SIGINT, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-tried: Counter[str] = Counter()
-"""How much was tried, for the end of the report."""
+
+class TimedOut(BaseException):
+    """A test took longer than its timeout. Hypothesis would catch pytest's own error and repeat the hanging example."""
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_timeout_set_timer() -> Generator[None, Any, Any]:
+    """Raise `TimedOut` in place of pytest-timeout's error."""
+    handled = yield
+    ring = signal.getsignal(signal.SIGALRM)
+
+    def end_test(number: int, frame: Any) -> None:
+        try:
+            if callable(ring):
+                ring(number, frame)
+        except pytest.fail.Exception as error:
+            raise TimedOut(str(error)) from None
+
+    signal.signal(signal.SIGALRM, end_test)
+    return handled
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand over what this process tried, if it is one of several."""
+    """Send the counts of an xdist worker to the main process."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["tried"] = dict(tried)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Add up what several processes tried."""
+    """Add up the counts of the xdist workers."""
     tried.update(getattr(node, "workeroutput", {}).get("tried", {}))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how much was tried."""
+    """Print how much was tried."""
     for what, count in sorted(tried.items()):
         terminalreporter.write_line(f"{what}: {count}")
 
@@ -66,27 +84,19 @@ def _only_loopback() -> Any:
 
 @pytest.fixture(autouse=True)
 def _own_log() -> Iterator[None]:
-    """A command that ran in this process has sent the log to a stream of its own, which is closed by now."""
+    """Reset the log after each test: a command may have directed it to a stream that is closed by now."""
     yield
     structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
 def a_postgres() -> Iterator[Postgres]:
-    """A real PostgreSQL, shared by the session."""
+    """A PostgreSQL server that all tests of the session share."""
     with postgres() as server:
         yield server
 
 
-def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a new ledger on the database that `request.param` names."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state/ledger.sqlite3"
-    server: Postgres = request.getfixturevalue("a_postgres")
-    return server.database()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new ledger's URL, on each of the two databases."""
+    """The URL of a new ledger, once on SQLite and once on PostgreSQL."""
     return new_ledger(request, tmp_path)

@@ -1,1 +1,1 @@
-"""The commands of `python -m bridge`, and the composition of the parts."""
+"""The commands of `bridge`, one module for each, and the composition root that builds a bridge from its parts."""

@@ -1,40 +1,39 @@
-"""The composition root: settings -> the parts, put together.
+"""The composition root: builds a bridge from its configuration.
 
-Imports stay within the functions that need them: RunPod's SDK alone takes seconds.
+Heavy imports stay within the functions that need them: RunPod's SDK alone takes seconds.
 """
 
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import httpx
 
-    from bridge.config.settings import App, Config
+    from bridge.config.settings import Config
     from bridge.controller.reconcile import Reconciler
-    from bridge.core.scope import Route, Scope
+    from bridge.core.scope import Route
     from bridge.github.api import GitHub
-    from bridge.github.auth import AppAuth, AppKey, PatAuth
+    from bridge.github.auth import AppAuth, PatAuth
+    from bridge.github.timing import GitHubTiming
     from bridge.ledger import Ledger
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bridge:
-    """The parts put together.
+    """The parts of a running bridge.
 
     Args:
-        scope: what is served.
-        ledger: opened.
-        reconciler: over it.
-        calls: by service, how often what was called.
-        prepare: loads what the first request would wait for.
-        clock: Unix seconds by GitHub's clock, as far as it has answered.
-        learn_time: has GitHub answer, before anything is compared with its times; done unless it is a dry run.
+        ledger: open.
+        reconciler: uses that ledger.
+        calls: the number of calls made so far, by service and kind of call.
+        prepare: loads what the first request to RunPod would otherwise wait for.
+        clock: Unix seconds by GitHub's clock, once GitHub has answered; before that, by this machine's.
+        learn_time: reads GitHub's clock before any of GitHub's times is compared; already done unless in a dry run.
     """
 
-    scope: "Scope"
     ledger: "Ledger"
     reconciler: "Reconciler"
     calls: Callable[[], "dict[str, Counter[str]]"]
@@ -44,12 +43,15 @@ class Bridge:
 
 
 @contextlib.asynccontextmanager
-async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridge]":
+async def composed(
+    settings: "Config", *, dry_run: bool, github_timing: "GitHubTiming | None" = None
+) -> "AsyncIterator[Bridge]":
     """Put the parts together, and take them apart in the end.
 
     Args:
         settings: what the bridge was told to do.
         dry_run: make no ledger where there is none.
+        github_timing: how long GitHub's client waits; its clock is replaced by GitHub's. None for the defaults.
     """
     import structlog
 
@@ -59,6 +61,7 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
     from bridge.github.auth import AppAuth
     from bridge.github.clock import GitHubClock
     from bridge.github.deliveries import DeliveryLog
+    from bridge.github.timing import DEFAULT_TIMING
     from bridge.github.transport import http_client
     from bridge.ledger import Ledger
     from bridge.runpod.requests import RunPod
@@ -66,25 +69,24 @@ async def composed(settings: "Config", *, dry_run: bool) -> "AsyncIterator[Bridg
 
     configure_logging(settings.secrets())
     clock = GitHubClock()
+    timing = replace(github_timing or DEFAULT_TIMING, clock=clock)
     async with http_client(clock) as http:
-        auth = _auth(settings, http, clock)
-        github = GitHub(http, auth, api_url=settings.github_api_url, clock=clock)
+        auth = _auth(settings, http, timing)
+        github = GitHub(http, auth, api_url=settings.github_api_url, timing=timing)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
         if not dry_run:
-            await _learn_time(github)  # a new ledger notes when it was made
-        opened = Ledger.open_to_look if dry_run else Ledger.open
-        ledger = opened(settings.database_url, clock)
+            await _learn_time(github)  # a new ledger stores when it was created
+        opened = Ledger.open_existing if dry_run else Ledger.open
+        ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
         structlog.get_logger().info("ledger opened", url=ledger.url)
-        _warn_of_shared_labels(settings.routes)
+        _warn_of_shared_labels(settings.scope.routes)
         try:
-            scope = _scope(settings)
             yield Bridge(
-                scope=scope,
                 ledger=ledger,
-                reconciler=Reconciler(scope, github, runpod, ledger, log, clock=clock),
+                reconciler=Reconciler(settings.scope, github, runpod, ledger, log, clock=clock),
                 calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
-                prepare=lambda: each({route.endpoint for route in scope.routes}, runpod.prepare),
+                prepare=lambda: each({route.endpoint for route in settings.scope.routes}, runpod.prepare),
                 clock=clock,
                 learn_time=lambda: _learn_time(github),
             )
@@ -106,56 +108,26 @@ def _warn_of_shared_labels(routes: "Iterable[Route]") -> None:
 
 
 async def _learn_time(github: "GitHub") -> None:
-    """Ask GitHub; what is wrong with its answer, the first pass tells."""
+    """Ask GitHub. An error is ignored here: the first pass reports it."""
     from bridge.errors import BridgeError
 
     with contextlib.suppress(BridgeError):
         await github.learn_time()
 
 
-def _scope(settings: "Config") -> "Scope":
-    from bridge.core.scope import Scope
-    from bridge.github.api import web_url_of
+def _auth(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
+    from bridge.config.credentials import Pat
+    from bridge.github.auth import AppAuth, AppKey, PatAuth
 
-    return Scope(
-        owner=settings.owner,
-        organisation=settings.organisation,
-        repositories=settings.repositories,
-        routes=settings.routes,
-        prefix=settings.prefix,
-        web_url=web_url_of(settings.github_api_url),
-        public_url=settings.public_url,
-        callback_key=settings.callback_key,
-        full_scan_every=settings.full_scan_every,
-        retention=settings.retention,
-        interval=settings.interval,
-    )
-
-
-def _auth(settings: "Config", http: "httpx.AsyncClient", clock: Callable[[], float]) -> "AppAuth | PatAuth":
-    from bridge.config.settings import Pat
-    from bridge.github.auth import AppAuth, PatAuth
-
-    if isinstance(settings.github, Pat):
-        return PatAuth(settings.github.token)
+    app = settings.github
+    if isinstance(app, Pat):
+        return PatAuth(app.token)
     return AppAuth(
         http,
         api_url=settings.github_api_url,
-        issuer=settings.github.issuer,
-        key=_key(settings.github),
-        owner=settings.owner,
-        installation_id=settings.github.installation_id,
-        clock=clock,
+        issuer=app.issuer,
+        key=AppKey.load(app.private_key, app.private_key_setting),
+        owner=settings.scope.owner,
+        installation_id=app.installation_id,
+        timing=timing,
     )
-
-
-def _key(app: "App") -> "AppKey":
-    """The App's key; what is wrong with it is said of the setting that it came from."""
-    from bridge.errors import ConfigError
-    from bridge.github.auth import AppKey
-
-    try:
-        return AppKey.load(app.private_key)
-    except ConfigError as error:
-        _, _, why = str(error).partition(": ")
-        raise ConfigError(f"{app.private_key_setting}: {why}") from None

@@ -1,15 +1,13 @@
-"""`python -m bridge.dispatch`: one pass, one every so many seconds, or a service.
+"""`bridge dispatch`, also `python -m bridge.dispatch`: one pass, repeated passes, or a service.
 
-Imports stay within the functions that need them: `--help` and `--version` answer at once.
+Heavy imports stay within the functions that need them: `--help` and `--version` answer at once.
 """
 
-import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge import __version__
+from bridge.commands.options import ConfigPath, Version
 from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
@@ -19,35 +17,28 @@ if TYPE_CHECKING:
     from bridge.config.settings import Config
 
 ADDRESS = "127.0.0.1:8080"
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"runpod-actions-bridge {__version__}")
-        raise typer.Exit
+"""Where `--serve` listens by default."""
 
 
-@app.command()
 def dispatch(  # noqa: PLR0913, PLR0917 - each is an option of its own
-    address: Annotated[str | None, typer.Argument(metavar="HOST:PORT", help=f"Of --serve. Default: {ADDRESS}.")] = None,
-    serve: Annotated[bool, typer.Option("--serve", help="Take webhooks, and run until SIGINT or SIGTERM.")] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="bridge.toml. Default: BRIDGE_CONFIG, else the environment alone.")
+    address: Annotated[
+        str | None, typer.Argument(metavar="HOST:PORT", help=f"Where --serve listens. Default: {ADDRESS}.")
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Run as a service: receive webhooks, until SIGINT or SIGTERM.")
+    ] = False,
+    config: ConfigPath = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; change nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document per pass.")] = False,
     watch: Annotated[
-        float | None, typer.Option(min=1, metavar="SECONDS", help="Repeat until SIGINT or SIGTERM.")
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="Repeat the pass every SECONDS, until SIGINT or SIGTERM."),
     ] = None,
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+    _version: Version = False,
 ) -> None:
-    """Find queued jobs and ask RunPod for their runners.
+    """Find queued jobs, and request a RunPod worker for each.
 
-    Exit status: 0 done, 1 something could not be done (each is named), 2 the configuration cannot work.
+    Exit status: 0 done, 1 something failed (each problem is printed), 2 the configuration is wrong.
     """
     import asyncio
 
@@ -70,9 +61,9 @@ def dispatch(  # noqa: PLR0913, PLR0917 - each is an option of its own
 
 def _refuse_together(address: str | None, *, serve: bool, others: bool) -> None:
     if address and not serve:
-        raise typer.BadParameter("only --serve takes an address", param_hint="HOST:PORT")
+        raise typer.BadParameter("needs --serve", param_hint="HOST:PORT")
     if serve and others:
-        raise typer.BadParameter("is not for --dry-run, --json or --watch", param_hint="--serve")
+        raise typer.BadParameter("cannot be used with --dry-run, --json or --watch", param_hint="--serve")
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -83,19 +74,15 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float | None) -> int:
-    """Run one pass, or one every `watch` seconds until a signal; the exit status is the last one's."""
-    import asyncio
-    import signal
+    """Run one pass, or one every `watch` seconds until a signal; the exit status of the last pass."""
     from collections import Counter
-    from dataclasses import replace
 
     from bridge.commands.composition import composed
+    from bridge.commands.signals import is_set_within, stop_event
 
-    settings = settings if watch is None else replace(settings, interval=watch)
-    stop = asyncio.Event()
+    stop = None if watch is None else stop_event()
     if watch is not None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        settings = settings.with_interval(watch)
     async with composed(settings, dry_run=dry_run) as bridge:
         before: dict[str, Counter[str]] = {service: Counter() for service in bridge.calls()}
         if dry_run:
@@ -103,16 +90,12 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
         while True:
             status = await _pass(bridge, before, dry_run=dry_run, as_json=as_json)
             before = bridge.calls()
-            if watch is None or stop.is_set():
-                return status
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), watch)
-            if stop.is_set():
+            if watch is None or stop is None or await is_set_within(watch, stop):
                 return status
 
 
 async def _pass(bridge: "Bridge", before: "dict[str, Counter[str]]", *, dry_run: bool, as_json: bool) -> int:
-    """Run and print one pass; `before` are the calls that were made until the last one ended."""
+    """Run and print one pass; `before` counts the calls of the earlier passes."""
     import json
 
     from bridge.commands.report import document, show
@@ -120,7 +103,7 @@ async def _pass(bridge: "Bridge", before: "dict[str, Counter[str]]", *, dry_run:
 
     try:
         report = await (bridge.reconciler.preview() if dry_run else bridge.reconciler.resync())
-    except BridgeError as error:  # the ledger; what lies outside is a problem in the report
+    except BridgeError as error:  # of the ledger; an error of GitHub or RunPod is a problem in the report
         typer.echo(mask(f"bridge: {error}"), err=True)
         return 1
     if as_json:

@@ -1,21 +1,25 @@
-"""A pass for its reader: one JSON document, or a table."""
+"""What the commands print: passes and lists, as JSON for programs or as tables for people."""
 
-from collections.abc import Iterator, Mapping
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bridge.controller.reconcile import Decision, Report
+import typer
+
+from bridge.controller.report import Decision, Report
 from bridge.core.actions import Plan
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.telemetry import mask
 
 
 def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """The pass as a JSON object.
+    """A pass as a JSON document.
 
     Args:
         report: of the pass.
-        dry_run: whether nothing was changed.
-        calls: `github` and `runpod`, what was called how often.
+        dry_run: whether it was a dry run, which changes nothing.
+        calls: the number of calls in this pass, by service (`github`, `runpod`) and kind of call.
     """
     plan = report.decision.plan
     jobs = list(queued_jobs(report.decision))
@@ -39,7 +43,7 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
             "claims": len(plan.claims),
             "submitted": len(report.submitted),
         },
-        "problems": list(report.problems),
+        "problems": list(map(str, report.problems)),
         "github_calls": calls["github"],
         "runpod_calls": calls["runpod"],
         "seconds": round(report.seconds, 3),
@@ -47,7 +51,7 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
 
 
 def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
-    """Every queued job with its route, and what happens to it now or why nothing does."""
+    """Every queued job, oldest first, with its route, and its new runner or the reason why it gets none now."""
     plan = decision.plan
     claims = {claim.job_id: claim for claim in plan.claims}
     skips = {skip.job_id: skip for skip in plan.skips}
@@ -66,13 +70,28 @@ def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
         }
 
 
+def started_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
+    """Every open job that is no longer queued, and the runner that it runs on."""
+    for job in decision.jobs:
+        if job.status is not JobStatus.QUEUED:
+            yield {
+                "id": job.id,
+                "repository": job.repository,
+                "name": job.name,
+                "labels": list(job.labels),
+                "status": job.status,
+                "route": None,
+                "why": f"runs on {job.runner_name}" if job.runner_name else f"its status on GitHub is {job.status}",
+            }
+
+
 def _queued(decision: Decision) -> list[WorkflowJob]:
     queued = [job for job in decision.jobs if job.status is JobStatus.QUEUED]
     return sorted(queued, key=lambda job: (job.created_at, job.id))
 
 
 def show(report: Report, *, dry_run: bool) -> None:
-    """Print the pass for a person."""
+    """Print a pass for a person."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -87,7 +106,7 @@ def show(report: Report, *, dry_run: bool) -> None:
             job["route"],
             job["why"],
         )
-        table.add_row(*(Text(plain(cell or "-")) for cell in cells))  # Text: a job's name is no markup
+        table.add_row(*(Text(plain(cell or "-")) for cell in cells))  # Text: a job's name is not markup
     if table.row_count:
         console.print(table)
     console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
@@ -96,11 +115,37 @@ def show(report: Report, *, dry_run: bool) -> None:
 
 
 def plain(value: object) -> str:
-    """As text that holds no secret and cannot steer a terminal."""
+    """The value as text without secrets and without characters that control a terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in mask(str(value)))
 
 
 def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
-    asked = f"would submit {len(plan.claims)}" if dry_run else f"submitted {len(report.submitted)}"
-    given = f"{len(plan.withdrawals)} withdrawn, {len(plan.garbage)} unused registrations deleted"
-    return f"{len(_queued(report.decision))} queued jobs, {asked}, {given}, {report.seconds:.1f} s"
+    submitted = f"would submit {len(plan.claims)}" if dry_run else f"submitted {len(report.submitted)}"
+    removed = f"{len(plan.withdrawals)} withdrawn, {len(plan.garbage)} unused registrations deleted"
+    return f"{len(_queued(report.decision))} queued jobs, {submitted}, {removed}, {report.seconds:.1f} s"
+
+
+def print_rows(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:
+    """Print rows: as JSON, or as a table of the columns in `shown`."""
+    if as_json:
+        typer.echo(json.dumps(mask(list(rows))))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        typer.echo("none")
+        return
+    table = Table()
+    for name in shown:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(_cell(name, row[name]))) for name in shown))
+    Console().print(table)
+
+
+def _cell(key: str, value: Any) -> str:
+    if key == "since":
+        return f"{time.time() - value:.0f} s ago"
+    return "-" if value is None else str(value)

@@ -1,26 +1,35 @@
-"""`--serve`: the service put together, and run until a signal."""
+"""`bridge dispatch --serve`: builds the service, and runs it until a signal."""
 
 import asyncio
-import signal
 import socket
 
 from bridge.commands.composition import Bridge, composed
+from bridge.commands.signals import stop_event
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
+from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 from bridge.github.webhook import Webhook
-from bridge.service.connections import raise_file_limit
 from bridge.service.http import Dependencies
 from bridge.service.intake import Intake
-from bridge.service.loop import Service
+from bridge.service.loop import LoopTiming, Service
 from bridge.service.metrics import Metrics
+from bridge.service.open_files import raise_file_limit
 from bridge.service.run import listening, run
 
 
 def run_service(settings: Config, host: str, port: int) -> int:
-    """Serve until SIGINT or SIGTERM, then finish what was accepted; the exit status.
+    """Serve until SIGINT or SIGTERM, then finish what was accepted.
+
+    Args:
+        settings: the configuration.
+        host: the IP address or host name to listen on.
+        port: the TCP port.
+
+    Returns:
+        The exit status.
 
     Raises:
-        ConfigError: a setting that a service needs is missing, or its address is not available.
+        ConfigError: a setting that the service needs is missing, or its address is not available.
     """
     if not settings.webhook_secrets:
         raise ConfigError("GITHUB_WEBHOOK_SECRET: missing; set it to the webhook secret of the App")
@@ -33,24 +42,24 @@ def run_service(settings: Config, host: str, port: int) -> int:
 
 
 async def _serve_until_signal(settings: Config, listener: socket.socket) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(settings, listener, stop)
+    await serve(settings, listener, stop_event())
 
 
-async def serve(settings: Config, listener: socket.socket, stop: asyncio.Event) -> None:
+async def serve(
+    settings: Config, listener: socket.socket, stop: asyncio.Event, *, github_timing: GitHubTiming = DEFAULT_TIMING
+) -> None:
     """Serve until `stop` is set, then finish: deliveries first, then passes."""
-    async with composed(settings, dry_run=False) as bridge:
+    async with composed(settings, dry_run=False, github_timing=github_timing) as bridge:
         await bridge.prepare()
         metrics = Metrics()
-        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.interval, clock=bridge.clock)
+        timing = LoopTiming(clock=bridge.clock)
+        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, timing=timing)
         await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
 
 
 def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Dependencies:
     return Dependencies(
-        scope=bridge.scope,
+        scope=settings.scope,
         is_served=bridge.reconciler.serves,
         webhook=Webhook(settings.webhook_secrets),
         intake=Intake(bridge.ledger, service.wake, bridge.clock),

@@ -1,1 +1,1 @@
-"""Settings from bridge.toml and the environment."""
+"""The configuration: bridge.toml and environment variables, validated and combined into one `Config`."""

@@ -1,4 +1,4 @@
-"""What a setting's text may be. What it may not be is refused in words, and never shown: it may be a secret."""
+"""The types of the settings' values. An error says what a value must be, and never shows it: it may be a secret."""
 
 import ipaddress
 import re
@@ -14,9 +14,8 @@ from bridge import database_url
 MAX_POLICY = 7 * 86_400.0
 """s; RunPod's limit on executionTimeout and ttl."""
 
-
 SHORTEST_KEY = 16
-"""Characters of a secret that proves who sends a request."""
+"""Characters that a secret must have at least if it proves who sends a request."""
 
 _KEYS = {
     "a RunPod API key": re.compile(r"rpa_\w{8}"),
@@ -26,7 +25,7 @@ _KEYS = {
 
 
 def _key_in(value: str) -> str | None:
-    """Which service's key stands in a value, where it can be told by its shape."""
+    """Which kind of key the value contains, if its shape shows it."""
     return next((kind for kind, pattern in _KEYS.items() if pattern.search(value)), None)
 
 
@@ -35,7 +34,7 @@ def _listed(value: object) -> object:
 
 
 def _like(pattern: str, wanted: str) -> AfterValidator:
-    """Refuses in words what is not wholly of a pattern."""
+    """Accept only a value that matches `pattern` as a whole; the error says `wanted` instead of the pattern."""
 
     def check(value: str) -> str:
         if key := _key_in(value):
@@ -48,11 +47,11 @@ def _like(pattern: str, wanted: str) -> AfterValidator:
 
 
 def _refuses(*others: str) -> BeforeValidator:
-    """Refuse a secret that is of one of these kinds."""
+    """Refuse a secret of one of these kinds: it belongs to another setting."""
 
     def check(value: object) -> object:
         if isinstance(value, str) and (key := _key_in(value)) in others:
-            raise ValueError(f"is {key}; settings are swapped")
+            raise ValueError(f"contains {key}; check that settings are not swapped")
         return value
 
     return BeforeValidator(check)
@@ -61,19 +60,19 @@ def _refuses(*others: str) -> BeforeValidator:
 def _address(value: str) -> str:
     try:
         host = httpx.URL(value).host
-        host.encode("idna")  # as the resolver will
-        fine = host and urlsplit(value).port != 0 and re.fullmatch(r"https?://[^/\s@]+(/\S*)?", value)
+        host.encode("idna")  # as the resolver does
+        valid = host and urlsplit(value).port != 0 and re.fullmatch(r"https?://[^/\s@]+(/\S*)?", value)
     except (ValueError, httpx.InvalidURL):  # ValueError: half an IPv6 address, a port out of range, a host of dots
-        fine = None
-    if not fine:
-        raise ValueError("must be an address such as https://HOST/PATH")
+        valid = None
+    if not valid:
+        raise ValueError("must be a URL such as https://HOST/PATH")
     return value
 
 
 def _encrypted(value: str) -> str:
-    """An address that a key is sent to."""
+    """A URL that a key is sent to."""
     if value.startswith("http:") and not _is_loopback(httpx.URL(value).host):
-        raise ValueError("must begin with https://; a key would be sent in the clear")
+        raise ValueError("must begin with https://; otherwise a key would be sent unencrypted")
     return value
 
 
@@ -85,12 +84,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _stripped(value: object) -> object:
-    """Without what surrounds it, such as the newline of the file that it was kept in; nothing is None."""
+    """Without surrounding whitespace, such as the newline at the end of a file; an empty text becomes None."""
     return value.strip() or None if isinstance(value, str) else value
 
 
 def _unquoted(value: object) -> object:
-    """Without the quotes that `docker run --env-file` keeps; no key begins and ends with one."""
+    """Without the quotes that `docker run --env-file` keeps; no key begins and ends with a quote."""
     value = _stripped(value)
     return value[1:-1] if isinstance(value, str) and _is_quoted(value) else value
 
@@ -101,30 +100,30 @@ def _is_quoted(value: str) -> bool:
 
 def _webhook_secrets(value: object) -> object:
     value = _printable(value)
-    if isinstance(value, str) and _is_quoted(value):  # they may be part of what GitHub was given
-        raise ValueError("is in quotes, which `docker run --env-file` keeps; remove them")
+    if isinstance(value, str) and _is_quoted(value):  # quotes may be part of the secret that GitHub has
+        raise ValueError("is in quotes, and `docker run --env-file` keeps them; remove the quotes")
     if isinstance(value, str) and any(0 < len(part.strip()) < SHORTEST_KEY for part in value.split(",")):
-        raise ValueError(f"shorter than {SHORTEST_KEY} characters; `openssl rand -hex 32` makes one")
+        raise ValueError(f"shorter than {SHORTEST_KEY} characters; create one with `openssl rand -hex 32`")
     return value
 
 
 def _printable(value: object) -> object:
     value = _stripped(value)
     if isinstance(value, str) and not value.isprintable():
-        raise ValueError("must be printable characters; copy it anew")
+        raise ValueError("must contain only printable characters; copy it again")
     return value
 
 
 def _ascii(value: object) -> object:
     value = _printable(_unquoted(value))
     if isinstance(value, str) and not value.isascii():
-        raise ValueError("must be printable ASCII characters; copy it anew")
+        raise ValueError("must contain only printable ASCII characters; copy it again")
     return value
 
 
 def _without_password(url: str) -> str:
     if database_url.passwords(database_url.parse(url)):
-        raise ValueError("must hold no password; set BRIDGE_DATABASE_URL, or leave it to PGPASSWORD or ~/.pgpass")
+        raise ValueError("must not contain a password; use BRIDGE_DATABASE_URL, PGPASSWORD or ~/.pgpass")
     return url
 
 
@@ -134,13 +133,16 @@ RepositoryName = Annotated[str, _like(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", "owner/n
 Labels = Annotated[list[Label], NoDecode, BeforeValidator(_listed)]
 Repositories = Annotated[list[RepositoryName], NoDecode, BeforeValidator(_listed)]
 Seconds = Annotated[float, Field(ge=5, le=MAX_POLICY, allow_inf_nan=False)]
-EndpointId = Annotated[str, _like(r"[A-Za-z0-9-]{1,32}", "an endpoint's id of at most 32 letters, digits and -")]
+EndpointId = Annotated[str, _like(r"[A-Za-z0-9-]{1,32}", "an endpoint id: at most 32 letters, digits and -")]
 AppId = Annotated[str, _like(r"[0-9]+", "a number")]
 Prefix = Annotated[
     str,
-    _like(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?", "at most 24 of a-z, 0-9 and -, with no - at either end"),
+    _like(
+        r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?",
+        "at most 24 characters: a-z, 0-9 and -, with no - at the start or the end",
+    ),
 ]
-RouteName = Annotated[str, _like(r"[A-Za-z0-9_.-]+", "of letters, digits, dots, - and _")]
+RouteName = Annotated[str, _like(r"[A-Za-z0-9_.-]+", "a name of letters, digits, dots, - and _")]
 RunnerGroup = Annotated[str, _like(r".+", "the name of a runner group")]
 Url = Annotated[str, AfterValidator(_address)]
 ServiceUrl = Annotated[Url, AfterValidator(_encrypted)]

@@ -1,77 +1,59 @@
-"""Carry a plan out: each arrow is written down before the call that follows it."""
+"""Carry out a plan. Each transition is committed before the call that follows it."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import NamedTuple, Unpack
 
 import structlog
 
+from bridge.controller.ports import GitHubWriter, Ledger, RunPodWriter, Transaction
 from bridge.controller.refused import github_key, refused, runpod_key
 from bridge.core import callback
 from bridge.core.actions import Garbage, Withdrawal
-from bridge.core.model import Absent, Cancellation, Deleted, JitConfig, RegistrationToken
+from bridge.core.model import Absent, Cancellation, Deleted, JitConfig
 from bridge.core.naming import holding_labels, runner_labels
+from bridge.core.readings import Readings, Timed
 from bridge.core.refusals import endpoint_key, keys, target_key
 from bridge.core.scope import Route, Scope
-from bridge.core.snapshot import Reading, ReadingKind, Refusal
-from bridge.core.submissions import State, Submission
+from bridge.core.snapshot import Refusal
+from bridge.core.submissions import Changes, State, Submission
 from bridge.core.worker import Credentials, Reason, WorkerInput
-from bridge.errors import BridgeError, NameTaken, OutcomeUnknown
+from bridge.errors import BridgeError, NameTaken, OutcomeUnknown, Problem
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
 TOKEN_MARGIN = 180.0
-"""s that a registration token must last beyond the latest start of its worker: config.sh has 120, clocks differ."""
+"""s that a registration token must last after the latest start of its worker: config.sh may take 120 s, and clocks
+differ."""
 
 TOGETHER = 40
-"""Claims that are served at once; the others' leases run only from their turn."""
-
-
-class GitHubWriter(Protocol):
-    """What is changed on GitHub."""
-
-    async def runner_group_id(self, target: str, name: str) -> int: ...
-    async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig: ...
-    async def registration_token(self, target: str) -> RegistrationToken: ...
-    async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None: ...
-
-
-class RunPodWriter(Protocol):
-    """What is changed on RunPod."""
-
-    async def prepare(self, endpoint: str) -> None: ...
-    async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str: ...
-    async def cancel(self, cancellation: Cancellation) -> None: ...
-
-
-class Records(Protocol):
-    """Where arrows are written down."""
-
-    async def advance(self, submission: Submission, to: State, **values: Any) -> bool: ...
-    async def transact(self, work: Callable[[Any], T]) -> T: ...
+"""Claims that are carried out at once; the lease of each other claim begins when it starts."""
 
 
 class Applier:
     """Carries out one plan.
 
     Args:
-        github: to mint and delete.
-        runpod: to submit and cancel.
+        github: to register and delete runners.
+        runpod: to submit and cancel requests.
         ledger: to write to.
         scope: what the bridge serves.
-        refusals: the plan's, by a key of bridge.core.refusals.
+        refusals: those that the plan knew, by a key of bridge.core.refusals.
         clock: Unix seconds.
+
+    Attributes:
+        problems: what could not be done.
+        submitted: submissions whose requests RunPod accepted.
     """
 
     def __init__(  # noqa: PLR0913 - its ports
         self,
         github: GitHubWriter,
         runpod: RunPodWriter,
-        ledger: Records,
+        ledger: Ledger,
         scope: Scope,
         *,
         refusals: Mapping[str, Refusal],
@@ -84,8 +66,8 @@ class Applier:
         self._clock = clock
         self._slots = asyncio.Semaphore(TOGETHER)
         self._known_refusals = dict(refusals)
-        self._refusals: dict[str, BridgeError] = {}  # met in this pass
-        self.problems: list[str] = []
+        self._refusals: dict[str, BridgeError] = {}  # of this pass
+        self.problems: list[Problem] = []
         self.submitted: list[Submission] = []
 
     async def apply(
@@ -94,7 +76,7 @@ class Applier:
         withdrawals: Iterable[Withdrawal],
         garbage: Iterable[Garbage],
     ) -> None:
-        """Do it all; what could not be done is in `problems`, what was submitted in `submitted`."""
+        """Carry out all actions. A failure of one does not stop the others."""
         work: list[Awaitable[None]] = [self._serve(submission, route) for submission, route in claimed]
         work += [self._withdraw(withdraw) for withdraw in withdrawals]
         work += [self._collect_garbage(item) for item in garbage]
@@ -104,68 +86,72 @@ class Applier:
         try:
             await work
         except BridgeError as error:
-            self.problems.append(str(error))
+            self.problems.append(Problem.of(error))
 
     async def _serve(self, claimed: Submission, route: Route) -> None:
-        """From a claimed name to a submitted request."""
+        """Take one claim from its name to a submitted request."""
         async with self._slots:
             if await self._released(claimed, route):
                 return
             submission = await self._kept(claimed)
-            worker_input = await self._mint(submission, route) if submission else None
-            if worker_input:
+            registration = await self._register(submission, route) if submission else None
+            if submission and registration:
                 await self._runpod.prepare(route.endpoint)
-                await self._submit(*worker_input, route)
+                await self._submit(submission, registration, route)
 
-    async def _released(self, submission: Submission, route: Route) -> bool:
-        """Give a claim up, without a call, if what it needs has been refused in this pass."""
+    async def _released(self, submission: Submission, route: Route, **values: Unpack[Changes]) -> bool:
+        """Release a claim without a call if this pass has met a refusal of something that it needs."""
         needed = keys(submission.pool.target, route)
         refusal = next((self._refusals[key] for key in needed if key in self._refusals), None)
         if refusal is None:
             return False
-        await self._to(submission, State.RELEASED, detail=str(refusal))
+        values["detail"] = str(refusal)
+        await self._to(submission, State.RELEASED, **values)
         return True
 
     async def _refused(self, key: str | None, otherwise: str, error: BridgeError) -> bool:
-        """Write down that `key` refuses, so that it is left alone; whether this pass had not met that before.
+        """Record a refusal, so that nothing more is asked of `key` for a while.
 
         Args:
-            key: None if `error` is no refusal; then `otherwise` is left alone by this pass only.
-            otherwise: what could not be reached.
+            key: None if `error` is not a refusal; then only this pass asks nothing more of `otherwise`.
+            otherwise: what failed.
             error: the answer.
+
+        Returns:
+            Whether it is new to this pass.
         """
         is_new = (key or otherwise) not in self._refusals
         self._refusals.setdefault(key or otherwise, error)
         if key and is_new:
             now = self._clock()
-            await self._note(key, now, asdict(refused(self._known_refusals.get(key), error, now)))
+            await self._note(key, now, refused(self._known_refusals.get(key), error, self._scope.timing, now))
         return is_new
 
     async def _accepted(self, *granted: str) -> None:
-        """Forget refusals of what has just been granted."""
+        """Lift the refusals of what has just been granted."""
         for key in granted:
             if key in self._known_refusals and key not in self._refusals:
                 del self._known_refusals[key]
                 await self._note(key, self._clock(), None)
 
-    async def _note(self, key: str, at: float, value: Mapping[str, Any] | None) -> None:
-        reading = Reading(kind=ReadingKind.REFUSAL, key=key, at=at, value=value)
-        await self._ledger.transact(lambda transaction: transaction.note([reading]))
+    async def _note(self, key: str, at: float, refusal: Refusal | None) -> None:
+        read = Readings(refusals={key: Timed(at, refusal)})
+        await self._ledger.transact(lambda transaction: transaction.note(read))
 
     async def _kept(self, claimed: Submission) -> Submission | None:
-        """The claim with its lease begun anew if its turn came late; None if another has meanwhile released it."""
+        """The claim, with a new lease if it had to wait long; None if another dispatcher has released it meanwhile."""
         late = self._clock() > claimed.since + (claimed.lease_until - claimed.since) / 10
         return await self._to(claimed, State.CLAIMED) if late else claimed
 
-    async def _mint(self, submission: Submission, route: Route) -> tuple[Submission, WorkerInput] | None:
-        """Register the runner, or get what its worker registers it with; None if another took over."""
+    async def _register(self, submission: Submission, route: Route) -> "_Registration | None":
+        """Register the runner, or get the token that its worker registers it with; None if that was refused."""
         try:
-            runner_id, expires_at, secrets = await self._credential(submission, route)
+            registration = await self._credential(submission, route)
         except NameTaken as error:
             await self._to(submission, State.FAILED, reason=Reason.NAME_TAKEN, detail=str(error))
             raise
         except OutcomeUnknown:
-            raise  # it stays claimed until its lease ends; then its runner is looked for and deleted
+            raise  # it stays claimed until its lease ends; then its registration is found and deleted
         except BridgeError as error:
             target = submission.pool.target
             is_new = await self._refused(github_key(target, route, error), target_key(target), error)
@@ -175,23 +161,20 @@ class Applier:
             return None
         if route.credentials in (Credentials.JIT, Credentials.REGISTRATION):
             await self._accepted(*keys(submission.pool.target, route)[:-1])
-        not_after = min(submission.not_after, expires_at)
-        minted = await self._to(submission, State.MINTED, runner_id=runner_id, not_after=not_after)
-        if not minted:
-            return None
-        return minted, {**self._input(minted, route), **secrets}
+        return registration
 
-    async def _credential(self, submission: Submission, route: Route) -> tuple[int | None, float, WorkerInput]:
+    async def _credential(self, submission: Submission, route: Route) -> "_Registration":
         target = submission.pool.target
         if route.credentials is Credentials.JIT:
             labels = runner_labels(route, self._scope.prefix, submission.created_at)
             group = await self._github.runner_group_id(target, route.runner_group)
             jit = await self._github.generate_jit_config(target, name=submission.name, labels=labels, group_id=group)
-            return jit.runner_id, submission.not_after, {"jit_config": jit.encoded}
+            return _Registration(jit.runner_id, submission.not_after, {"jit_config": jit.encoded})
         if route.credentials is Credentials.REGISTRATION:
             token = await self._github.registration_token(target)
-            return None, token.expires_at - TOKEN_MARGIN, {"registration_token": token.token}
-        return None, submission.not_after, {}
+            not_after = min(submission.not_after, token.expires_at - TOKEN_MARGIN)
+            return _Registration(None, not_after, {"registration_token": token.token})
+        return _Registration(None, submission.not_after, {})
 
     def _input(self, submission: Submission, route: Route) -> WorkerInput:
         return {
@@ -206,13 +189,15 @@ class Applier:
             "submission": submission.id,
         }
 
-    async def _submit(self, minted: Submission, worker_input: WorkerInput, route: Route) -> None:
-        if await self._released(minted, route):
-            await self._unregister(minted)
+    async def _submit(self, claimed: Submission, registration: "_Registration", route: Route) -> None:
+        runner_id = registration.runner_id
+        if await self._released(claimed, route, runner_id=runner_id):
+            await self._unregister(claimed.pool.target, runner_id)
             return
-        submission = await self._to(minted, State.SUBMITTING)
+        submission = await self._submitting(claimed, registration)
         if not submission:
             return
+        worker_input: WorkerInput = {**self._input(submission, route), **registration.secrets}
         try:
             request_id = await self._runpod.submit(route, worker_input, self._callback(submission))
         except OutcomeUnknown as error:
@@ -221,7 +206,7 @@ class Applier:
         except BridgeError as error:
             is_new = await self._refused(runpod_key(route.endpoint, error), endpoint_key(route.endpoint), error)
             await self._to(submission, State.RELEASED, detail=str(error))
-            await self._unregister(submission)
+            await self._unregister(submission.pool.target, runner_id)
             if is_new:
                 raise
             return
@@ -230,9 +215,29 @@ class Applier:
         if submitted:
             self.submitted.append(submitted)
 
-    async def _unregister(self, submission: Submission) -> None:
-        if submission.runner_id is not None:
-            await self._github.delete_runner(submission.pool.target, submission.runner_id)
+    async def _submitting(self, claimed: Submission, registration: "_Registration") -> Submission | None:
+        """Record that the runner is registered and that its request is sent next.
+
+        These are two transitions in one commit, because nothing is called between them.
+        """
+        values: Changes = {"runner_id": registration.runner_id, "not_after": registration.not_after}
+        minted = replace(claimed, state=State.MINTED, **values)
+
+        def write(transaction: Transaction) -> bool:
+            return transaction.advance(claimed, minted.state, **values) and transaction.advance(
+                minted, State.SUBMITTING
+            )
+
+        if not await self._ledger.transact(write):
+            _log_taken_over(claimed)
+            return None
+        _log_transition(claimed, minted.state)
+        _log_transition(claimed, State.SUBMITTING)
+        return replace(minted, state=State.SUBMITTING)
+
+    async def _unregister(self, target: str, runner_id: int | None) -> None:
+        if runner_id is not None:
+            await self._github.delete_runner(target, runner_id)
 
     def _callback(self, submission: Submission) -> str | None:
         if not (self._scope.public_url and self._scope.callback_key):
@@ -240,12 +245,12 @@ class Applier:
         return self._scope.public_url + callback.path(submission.id, self._scope.callback_key)
 
     async def _withdraw(self, withdraw: Withdrawal) -> None:
-        """Delete the registration, then cancel the request. Without GitHub's agreement it goes on as it is."""
+        """Delete the registration, then cancel the request. If GitHub refuses, nothing is cancelled."""
         submission = withdraw.submission
         if submission.state is State.WITHDRAWN:
             await self._cancel_again(withdraw)
             return
-        # A registration of the same name but another id is another request's.
+        # A registration of the same name but another id belongs to another request.
         runner_id = withdraw.runner_id if submission.runner_id is None else submission.runner_id
         proof: Deleted | Absent | None = None
         if runner_id is not None:
@@ -265,14 +270,14 @@ class Applier:
         await self._to(submission, withdraw.to, **_why(withdraw))
 
     async def _cancel(self, submission: Submission, request_id: str, proof: Deleted, withdraw: Withdrawal) -> None:
-        """Write down that GitHub agreed, then cancel: should that fail, GitHub cannot be asked a second time."""
+        """Record that GitHub agreed, then cancel: if that fails, GitHub cannot be asked a second time."""
         withdrawn = await self._to(submission, State.WITHDRAWN, runner_id=proof.runner_id)
         if withdrawn:
             await self._runpod.cancel(Cancellation(endpoint=submission.endpoint, request_id=request_id, proof=proof))
             await self._to(withdrawn, withdraw.to, **_why(withdraw))
 
     async def _cancel_again(self, withdraw: Withdrawal) -> None:
-        """Cancel a request whose registration GitHub had agreed to delete, as its state says."""
+        """Cancel a request whose registration was deleted earlier, as its state says."""
         submission = withdraw.submission
         if submission.request_id and submission.runner_id is not None:
             proof = Deleted(target=submission.pool.target, runner_id=submission.runner_id)
@@ -282,10 +287,13 @@ class Applier:
         await self._to(submission, withdraw.to, **_why(withdraw))
 
     async def _cancel_unregistered(self, submission: Submission, request_id: str, withdraw: Withdrawal) -> None:
-        """Cancel a request whose worker registers its runner itself, and has not: while we hold its name, it cannot."""
+        """Cancel a request whose worker registers its runner itself and has not done so yet.
+
+        While the bridge holds the runner's name, the worker cannot register it.
+        """
         try:
             held = await self._hold_name(submission)
-        except NameTaken:  # its worker has registered meanwhile: the next look sees it
+        except NameTaken:  # its worker has registered meanwhile: the next resync sees it
             log.info("request kept: its runner has registered", runner=submission.name)
             return
         try:
@@ -295,10 +303,10 @@ class Applier:
         await self._to(submission, withdraw.to, **_why(withdraw))
 
     async def _hold_name(self, submission: Submission) -> JitConfig:
-        """Register a runner's name ourselves: GitHub refuses if it has one, and refuses its worker from then on.
+        """Register a runner's name for the bridge; from then on GitHub refuses to register it for the worker.
 
         Raises:
-            NameTaken: it has one.
+            NameTaken: the worker has registered it.
         """
         target = submission.pool.target
         groups = {route.name: route.runner_group for route in self._scope.routes}
@@ -308,19 +316,43 @@ class Applier:
 
     async def _collect_garbage(self, item: Garbage) -> None:
         kept = await self._github.delete_runner(item.target, item.runner.id) is None
-        log.info("runner kept: busy" if kept else "runner swept", runner=item.runner.name)
+        log.info("runner kept: busy" if kept else "unused registration deleted", runner=item.runner.name)
 
-    async def _to(self, submission: Submission, to: State, **values: Any) -> Submission | None:
-        """Write an arrow down; None if another dispatcher has moved the submission meanwhile."""
+    async def _to(self, submission: Submission, to: State, **values: Unpack[Changes]) -> Submission | None:
+        """Record a transition; None if another dispatcher has changed the submission meanwhile."""
         if not await self._ledger.advance(submission, to, **values):
-            log.warning("submission taken over by another dispatcher", runner=submission.name)
+            _log_taken_over(submission)
             return None
-        shown = {k: v for k, v in values.items() if k in ("request_id", "reason", "detail")}
         if to is not submission.state:
-            log.info(f"submission {to}", runner=submission.name, submission=submission.id, **shown)
+            _log_transition(submission, to, **values)
         return replace(submission, state=to, **values)
 
 
-def _why(withdraw: Withdrawal) -> dict[str, Any]:
-    """The columns that tell why a request was taken back."""
-    return {"detail": withdraw.detail, **({"reason": withdraw.reason} if withdraw.reason else {})}
+class _Registration(NamedTuple):
+    """What a worker needs to register its runner.
+
+    Args:
+        runner_id: of the registration, None if the worker makes it.
+        not_after: Unix seconds; a worker that starts later starts nothing.
+        secrets: a part of the worker's input.
+    """
+
+    runner_id: int | None
+    not_after: float
+    secrets: WorkerInput
+
+
+def _log_taken_over(submission: Submission) -> None:
+    log.warning("submission taken over by another dispatcher", runner=submission.name)
+
+
+def _log_transition(submission: Submission, to: State, **values: Unpack[Changes]) -> None:
+    shown = {k: v for k, v in values.items() if k in ("request_id", "reason", "detail")}
+    log.info(f"submission {to}", runner=submission.name, submission=submission.id, **shown)
+
+
+def _why(withdraw: Withdrawal) -> Changes:
+    """The columns that say why a request was withdrawn."""
+    if withdraw.reason:
+        return {"detail": withdraw.detail, "reason": withdraw.reason}
+    return {"detail": withdraw.detail}

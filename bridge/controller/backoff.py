@@ -1,15 +1,10 @@
-"""When something that cannot be read is tried again: each by itself, so that one failure delays nothing else."""
+"""When a read that failed is tried again. Each key has its own pause, so that one failure delays nothing else."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from bridge.core.timing import Timing
 from bridge.errors import AuthError, BridgeError, RateLimited, Rejected
-
-REFUSED_FIRST, REFUSED_LONGEST = 60.0, 300.0
-"""s between tries of what is refused: a person must change something first."""
-
-AWAY_FIRST, AWAY_LONGEST = 10.0, 120.0
-"""s between tries of what cannot be reached."""
 
 
 @dataclass(kw_only=True)
@@ -24,17 +19,19 @@ class Backoff:
 
     Args:
         clock: Unix seconds.
+        timing: the pauses.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], timing: Timing) -> None:
         self._clock = clock
+        self._timing = timing
         self._failures: dict[Hashable, _Failure] = {}
 
     def check(self, key: Hashable) -> None:
         """Return if `key` may be tried.
 
         Raises:
-            BridgeError: the last error of `key`, which is to be left alone for a while.
+            BridgeError: the last error of `key`, whose pause is not over yet.
         """
         failure = self._failures.get(key)
         if failure and self._clock() < failure.until:
@@ -45,17 +42,13 @@ class Backoff:
         self._failures.pop(key, None)
 
     def failed(self, key: Hashable, error: BridgeError) -> None:
-        """Leave `key` alone for a while, each time longer. What is rate limited says itself when it may go on."""
+        """Pause `key`, each time for longer. A rate limit says itself when it ends."""
         before, now = self._failures.get(key), self._clock()
         if isinstance(error, RateLimited) or (before and now < before.until):
             return
         count = before.count + 1 if before and type(before.error) is type(error) else 1
-        self._failures[key] = _Failure(error=error, count=count, until=now + _pause(error, count))
+        self._failures[key] = _Failure(error=error, count=count, until=now + self._pause(error, count))
 
-
-def _pause(error: BridgeError, count: int) -> float:
-    if isinstance(error, AuthError | Rejected):
-        first, longest = REFUSED_FIRST, REFUSED_LONGEST
-    else:
-        first, longest = AWAY_FIRST, AWAY_LONGEST
-    return min(first * 2.0 ** min(count - 1, 16), longest)
+    def _pause(self, error: BridgeError, count: int) -> float:
+        refused = isinstance(error, AuthError | Rejected)
+        return (self._timing.rejected_read if refused else self._timing.failed_read).pause(count)

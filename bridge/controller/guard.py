@@ -1,68 +1,68 @@
-"""Stands between a look and the services: each target that fails is left alone by itself, and a scan has a time limit.
+"""Wraps the readers of GitHub and RunPod: what fails is not asked again for a while, and a scan has a time limit.
 
-A scan that meets its time limit goes on with the next look: repositories that it has read are not read again before
-the others.
+A scan that reaches its time limit continues in the next pass. That pass reads the repositories that are left before
+it reads any repository again.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Hashable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bridge.controller.backoff import Backoff
-from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
+from bridge.controller.ports import GitHubReader, RunPodReader
+from bridge.core.model import EndpointHealth, Repository, Request, Runner, WaitingRun, WorkflowJob
+from bridge.core.timing import Timing
 from bridge.errors import AuthError, BridgeError, Paced
 
 SHORTEST_SCAN, LONGEST_SCAN = 60.0, 600.0
-"""s that the scan of one look may take: the interval, within these limits."""
+"""s that the scan of one pass may take: the interval, within these limits."""
 
 T = TypeVar("T")
 
 
-class _Guard:
-    def __init__(self, reader: Any, clock: Callable[[], float]) -> None:
-        self._reader = reader
-        self._clock = clock
-        self._backoff = Backoff(clock)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
-
-    async def _tried(self, key: Hashable, read: Awaitable[T]) -> T:
-        try:
-            found = await read
-        except BridgeError as error:
-            self._backoff.failed(key, error)
-            raise
-        self._backoff.worked(key)
-        return found
+async def _tried(backoff: Backoff, key: Hashable, read: Awaitable[T]) -> T:
+    try:
+        found = await read
+    except BridgeError as error:
+        backoff.failed(key, error)
+        raise
+    backoff.worked(key)
+    return found
 
 
-class GitHubGuard(_Guard):
-    """A reader of GitHub that spares what fails. What it does not name is passed on.
+class GitHubGuard(GitHubReader):
+    """A reader of GitHub that backs off from what fails.
 
     Args:
         reader: of GitHub.
-        interval: s between two looks.
+        interval: s between two resyncs.
         clock: Unix seconds.
+        timing: the pauses.
     """
 
-    def __init__(self, reader: Any, interval: float, clock: Callable[[], float]) -> None:
-        super().__init__(reader, clock)
+    def __init__(self, reader: GitHubReader, interval: float, clock: Callable[[], float], timing: Timing) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._backoff = Backoff(clock, timing)
         self._interval = interval
         self._needed: frozenset[str] | None = None
         self._ends_at = 0.0
         self._read: set[str] = set()  # in this scan
         self._left: set[str] = set()
 
-    async def repositories(self, owner: str) -> Any:
-        """See bridge.controller.observe.GitHubView."""
+    async def repositories(self, owner: str) -> tuple[Repository, ...]:
+        """See GitHubReader."""
         self._backoff.check("repositories")
-        return await self._tried("repositories", self._reader.repositories(owner))
+        return await _tried(self._backoff, "repositories", self._reader.repositories(owner))
+
+    async def repository(self, name: str) -> Repository | None:
+        """See GitHubReader."""
+        return await self._reader.repository(name)
 
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
-        """See bridge.controller.observe.GitHubView.
+        """See GitHubReader.
 
         Raises:
-            Paced: not in this look: the repository has been read in this scan, or there is no time left.
+            Paced: not in this pass: this scan has read the repository already, or its time is over.
         """
         key = repository.lower()
         self._backoff.check(("jobs", key))
@@ -70,31 +70,51 @@ class GitHubGuard(_Guard):
             self._left.add(key)
             raise Paced(self._too_slow(), retry_at=self._ends_at)
         try:
-            found: tuple[WorkflowJob, ...] = await self._tried(("jobs", key), self._reader.open_jobs(repository))
+            found = await _tried(self._backoff, ("jobs", key), self._reader.open_jobs(repository))
         except Paced as error:
             self._left.add(key)
             raise Paced(self._too_slow(), retry_at=error.retry_at) from None
         self._read.add(key)
         return found
 
+    async def waiting_runs(self, repository: str) -> tuple[WaitingRun, ...]:
+        """See GitHubReader."""
+        return await self._reader.waiting_runs(repository)
+
+    async def run_jobs(self, run: WaitingRun) -> tuple[WorkflowJob, ...]:
+        """See GitHubReader."""
+        return await self._reader.run_jobs(run)
+
+    async def job(self, repository: str, job_id: int) -> WorkflowJob | None:
+        """See GitHubReader."""
+        return await self._reader.job(repository, job_id)
+
+    async def is_fork(self, repository: str, run_id: int) -> bool:
+        """See GitHubReader."""
+        return await self._reader.is_fork(repository, run_id)
+
     async def runners(self, target: str) -> tuple[Runner, ...]:
-        """See bridge.controller.observe.GitHubView; where no registration waits for it, it is read as a scan is."""
+        """See GitHubReader. A target at which nothing may be registered is read at the pace of a scan."""
         self._backoff.check(("runners", target))
         if self._needed is None or target in self._needed:
-            return await self._tried(("runners", target), self._reader.runners(target))
+            return await _tried(self._backoff, ("runners", target), self._reader.runners(target))
+        return await self.spare_runners(target)
+
+    async def spare_runners(self, target: str) -> tuple[Runner, ...]:
+        """See GitHubReader.
+
+        Raises:
+            Paced: the time of this scan is over.
+        """
         if self._clock() > self._ends_at:
             raise Paced(self._too_slow(), retry_at=self._ends_at)
         try:
-            return await self._tried(("runners", target), self._spare_runners(target))
+            return await _tried(self._backoff, ("runners", target), self._reader.spare_runners(target))
         except Paced as error:
             raise Paced(self._too_slow(), retry_at=error.retry_at) from None
 
-    def _spare_runners(self, target: str) -> Awaitable[tuple[Runner, ...]]:
-        found: Awaitable[tuple[Runner, ...]] = self._reader.spare_runners(target)
-        return found
-
     def begin(self, needed: Collection[str] | None) -> None:
-        """A look begins; the last one's scan goes on if it left repositories that could be read.
+        """Begin a pass. It continues the last scan if that left repositories that could be read.
 
         Args:
             needed: targets at which something may be registered; None for all.
@@ -105,32 +125,37 @@ class GitHubGuard(_Guard):
         self._left.clear()
         self._ends_at = self._clock() + min(max(self._interval, SHORTEST_SCAN), LONGEST_SCAN)
 
-    def has_ended(self) -> bool:
-        """Whether the scan that this look began or continued has read every repository that can be read."""
-        return not self._left - self._read
-
     def _too_slow(self) -> str:
         return (
-            f"GitHub: repositories are looked at less often than every {self._interval:.0f} s: each look needs 2 calls "
-            "per repository and 1 per open run, and looks may use 600 calls a minute and 80% of the hourly rate limit; "
+            f"GitHub: repositories are read less often than every {self._interval:.0f} s: a scan needs 2 calls per "
+            "repository and 1 per open run, and scans may use 600 calls a minute and 80% of the hourly rate limit; "
             "use a webhook or the App's delivery log, fewer repositories (GITHUB_REPOSITORIES), or a longer interval"
         )
 
 
-class RunPodGuard(_Guard):
-    """A reader of RunPod that spares endpoints that fail."""
+class RunPodGuard(RunPodReader):
+    """A reader of RunPod that backs off from endpoints that fail.
+
+    Args:
+        reader: of RunPod.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, reader: RunPodReader, clock: Callable[[], float], timing: Timing) -> None:
+        self._reader = reader
+        self._backoff = Backoff(clock, timing)
 
     async def health(self, endpoint: str) -> EndpointHealth:
-        """See bridge.controller.observe.RunPodView."""
+        """See RunPodReader."""
         self._backoff.check(endpoint)
-        return await self._tried(endpoint, self._reader.health(endpoint))
+        return await _tried(self._backoff, endpoint, self._reader.health(endpoint))
 
     async def status(self, endpoint: str, request_id: str) -> Request:
-        """See `RunPodReader`. A rejected key concerns the whole endpoint, any other failure one request."""
+        """See RunPodReader. A rejected key concerns the whole endpoint, any other failure one request."""
         key = ("status", endpoint)
         self._backoff.check(key)
         try:
-            found: Request = await self._reader.status(endpoint, request_id)
+            found = await self._reader.status(endpoint, request_id)
         except AuthError as error:
             self._backoff.failed(key, error)
             raise

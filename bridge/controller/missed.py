@@ -1,86 +1,64 @@
-"""Read the App's delivery log: what no webhook told us, for as few calls as possible.
+"""Read deliveries that did not reach the bridge from the App's delivery log, with as few calls as possible.
 
-The log lists all deliveries of the App, a call per hundred, and the payload of each costs a call of its own. The list
-tells the event, its action and its repository. So most payloads are never read: `waiting` says nothing that matters,
-`in_progress` and `completed` matter where a job of ours is open, and there a look at these jobs may be cheaper. Where
-many jobs of one repository were queued, a scan of that repository is cheaper.
+The log lists all deliveries of the App: one call lists 100 of them, and reading a payload takes one call more. The
+list gives the event, its action and its repository, so most payloads need not be read: `waiting` does not matter,
+and `in_progress` and `completed` matter only where a job of ours is open. There, looking up those jobs may take fewer
+calls. Where many jobs of one repository were queued, a scan of that repository takes fewer calls.
 """
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
 
 from bridge.concurrency import each
+from bridge.controller.ports import DeliveryLog
 from bridge.core.model import Event, JobStatus, Sent, WorkflowJob
-from bridge.errors import BridgeError, RateLimited, TooManyDeliveries
+from bridge.core.readings import Place
+from bridge.errors import BridgeError, Problem, RateLimited, TooManyDeliveries
 
 OVERLAP = 120.0
-"""s by which two looks at the delivery log overlap: GitHub lists a delivery some time after it was sent."""
+"""s by which two readings of the delivery log overlap: GitHub lists a delivery some time after it was sent."""
 
 CLOCKS = 900.0
 """s by which our clock may differ from GitHub's. The place in the log is kept in GitHub's time."""
 
 SCAN_ABOVE = 10
-"""Payloads of one repository that cost more than a scan of it."""
+"""Payloads of one repository above which a scan of it takes fewer calls."""
 
 MOST_READ = 100
-"""Payloads read in one look. Repositories are scanned instead until no more are left."""
+"""Payloads read in one pass. If there are more, repositories with many of them are scanned instead."""
 
 MOST_TRIES = 3
-"""Looks that try to read a payload. After them it is skipped; the next full scan finds its job."""
+"""Passes that try to read a payload. After them it is skipped; the next full scan finds its job."""
 
 ENDS = frozenset({"in_progress", "completed"})
 """Actions that matter for known jobs only."""
 
 
 NameOf = Callable[[int | None], str | None]
-"""By a repository's id its name; None where no route serves it, empty where it is unknown."""
+"""The name of a repository by its id: None if no route serves it, empty if it is unknown."""
 
 
-class DeliveryLogReader(Protocol):
-    """What is read of the App's delivery log."""
-
-    async def is_kept(self) -> bool: ...
-    async def since(self, at: float) -> tuple[Sent, ...]: ...
-    async def job(self, delivery_id: int) -> WorkflowJob | None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """How far the log has been read.
+def first_place(scanned_at: float) -> Place:
+    """Where to begin if the log has not been read before.
 
     Args:
-        until: Unix seconds of GitHub's clock; every delivery that was sent earlier has been read or skipped.
-        tries: by id of each later delivery that could not be read, how many looks have tried.
+        scanned_at: Unix seconds of our clock, when all repositories were last scanned.
     """
-
-    until: float
-    tries: Mapping[int, int] = field(default_factory=dict)
-
-    @classmethod
-    def of_value(cls, value: Any, at: float) -> "Place":
-        """From a look's JSON; if there was none, from `at` (Unix seconds), when all repositories were scanned."""
-        if not value:
-            return cls(until=at - CLOCKS)
-        return cls(until=value["until"], tries={int(key): tries for key, tries in value["tries"].items()})
-
-    def value(self) -> dict[str, Any]:
-        """As JSON, for a look."""
-        return {"until": self.until, "tries": {str(key): tries for key, tries in self.tries.items()}}
+    return Place(until=scanned_at - CLOCKS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Missed:
-    """What the log told, and what is left to look at.
+    """What the log says, and what must be read besides.
 
     Args:
-        events: deliveries that need no further look, each with its job if it told of one.
-        scan: repositories in which so much has happened that a scan of them is cheaper.
-        jobs: known jobs to look up.
-        place: how far the log has been read now; None for no further than before.
-        everything: the log did not tell; all repositories must be scanned, and only then `place` is reached.
-        problems: what could not be read, a line each.
+        events: deliveries that need nothing more, each with its job if it is about one.
+        scan: repositories to scan, because that takes fewer calls than their payloads.
+        jobs: ids of known jobs to look up.
+        place: how far the log has been read now; None if no further than before.
+        everything: the log could not be read; all repositories must be scanned, and only then `place` is reached.
+        problems: what could not be read.
     """
 
     events: tuple[Event, ...] = ()
@@ -88,18 +66,18 @@ class Missed:
     jobs: frozenset[int] = frozenset()
     place: Place | None = None
     everything: bool = False
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the ledger and GitHub's lists say of the log's deliveries.
+    """What is known before the log is read.
 
     Args:
-        place: reached by the last look.
+        place: how far the log has been read.
         jobs: the open ones.
-        deliveries: which of some guids have reached the ledger.
-        name_of: asks for the names of repositories; None if they cannot be known now.
+        deliveries: asks the ledger which of some guids it knows.
+        name_of: reads the names of repositories; gives None if they cannot be read now.
     """
 
     place: Place
@@ -108,8 +86,8 @@ class Known:
     name_of: Callable[[], Awaitable[NameOf | None]]
 
 
-async def read(log: DeliveryLogReader, known: Known, now: float) -> Missed:
-    """Read what the log has since the last look.
+async def read(log: DeliveryLog, known: Known, now: float) -> Missed:
+    """Read what is new in the log.
 
     Args:
         log: the App's.
@@ -122,12 +100,12 @@ async def read(log: DeliveryLogReader, known: Known, now: float) -> Missed:
         sent = await log.since(known.place.until - OVERLAP)
     except TooManyDeliveries as error:
         return Missed(everything=True, place=Place(until=error.newest))
-    except RateLimited as error:  # more calls would not help; the next look goes on from the same place
-        return Missed(problems=(str(error),))
+    except RateLimited as error:  # other calls would fail, too; the next pass continues at the same place
+        return Missed(problems=(Problem.of(error),))
     except BridgeError as error:
-        return Missed(everything=True, problems=(str(error),))
-    told = await known.deliveries({delivery.guid for delivery in sent})
-    unknown = {delivery.guid: delivery for delivery in reversed(sent) if delivery.guid not in told}
+        return Missed(everything=True, problems=(Problem.of(error),))
+    old = await known.deliveries({delivery.guid for delivery in sent})
+    unknown = {delivery.guid: delivery for delivery in reversed(sent) if delivery.guid not in old}
     reached = replace(known.place, until=max((d.at for d in sent), default=known.place.until))
     if not unknown:
         return Missed(place=reached)
@@ -142,10 +120,10 @@ class Choice:
     """What to do about deliveries.
 
     Args:
-        read: their payloads are read, oldest first.
-        skip: their payloads cannot matter, or another look tells the same.
+        read: deliveries whose payloads are read, oldest first.
+        skip: deliveries whose payloads do not matter, or whose jobs are looked up or scanned instead.
         scan: repositories to scan.
-        jobs: known jobs to look up.
+        jobs: ids of known jobs to look up.
     """
 
     read: tuple[Sent, ...]
@@ -155,32 +133,32 @@ class Choice:
 
 
 def choose(deliveries: Iterable[Sent], jobs: Iterable[WorkflowJob], name_of: NameOf) -> Choice:
-    """Choose the cheapest way to learn what deliveries tell. Pure.
+    """Choose the way that takes the fewest calls to learn what deliveries say. Pure.
 
     Args:
         deliveries: of `workflow_job`, not known yet, oldest first.
         jobs: the open ones that are known.
-        name_of: of repositories.
+        name_of: names repositories.
     """
     open_in: dict[str, set[int]] = defaultdict(set)
     for job in jobs:
         if job.status is not JobStatus.COMPLETED:
             open_in[job.repository.lower()].add(job.id)
-    told: dict[str, list[Sent]] = defaultdict(list)
-    all_of_them = tuple(deliveries)
-    for delivery in all_of_them:
+    sent_of: dict[str, list[Sent]] = defaultdict(list)
+    all_deliveries = tuple(deliveries)
+    for delivery in all_deliveries:
         name = name_of(delivery.repository_id)
         if name is not None and delivery.action != "waiting":
-            told[name].append(delivery)
-    ask = {name: open_in[name.lower()] for name in told if len(open_in[name.lower()]) <= len(_ends(told[name]))}
-    wanted = {name: [d for d in of_it if name not in ask or d.action not in ENDS] for name, of_it in told.items()}
+            sent_of[name].append(delivery)
+    ask = {name: open_in[name.lower()] for name in sent_of if len(open_in[name.lower()]) <= len(_ends(sent_of[name]))}
+    wanted = {name: [d for d in sent if name not in ask or d.action not in ENDS] for name, sent in sent_of.items()}
     scan = _to_scan(wanted)
-    chosen = {delivery.id for name, of_it in wanted.items() if name not in scan for delivery in of_it}
+    chosen = {delivery.id for name, sent in wanted.items() if name not in scan for delivery in sent}
     return Choice(
-        read=tuple(delivery for delivery in all_of_them if delivery.id in chosen),
-        skip=tuple(delivery for delivery in all_of_them if delivery.id not in chosen),
+        read=tuple(delivery for delivery in all_deliveries if delivery.id in chosen),
+        skip=tuple(delivery for delivery in all_deliveries if delivery.id not in chosen),
         scan=frozenset(scan),
-        jobs=frozenset(job_id for name, of_it in ask.items() if _ends(told[name]) for job_id in of_it),
+        jobs=frozenset(job_id for name, ids in ask.items() if _ends(sent_of[name]) for job_id in ids),
     )
 
 
@@ -189,17 +167,17 @@ def _ends(deliveries: Iterable[Sent]) -> list[Sent]:
 
 
 def _to_scan(wanted: Mapping[str, Collection[Sent]]) -> set[str]:
-    """Repositories to scan; those of unknown name cannot be."""
+    """Repositories to scan, those with the most deliveries first. One without a known name cannot be scanned."""
     scan, left = set(), sum(map(len, wanted.values()))
-    for name, of_it in sorted(wanted.items(), key=lambda item: (-len(item[1]), item[0])):
-        if name and (len(of_it) > SCAN_ABOVE or left > MOST_READ):
+    for name, sent in sorted(wanted.items(), key=lambda item: (-len(item[1]), item[0])):
+        if name and (len(sent) > SCAN_ABOVE or left > MOST_READ):
             scan.add(name)
-            left -= len(of_it)
+            left -= len(sent)
     return scan
 
 
-async def _read(log: DeliveryLogReader, choice: Choice, place: Place, now: float) -> Missed:
-    """Read payloads, to reach `place`; one that cannot be read is tried again by the next looks, up to MOST_TRIES."""
+async def _read(log: DeliveryLog, choice: Choice, place: Place, now: float) -> Missed:
+    """Read payloads, to reach `place`. The next passes retry what fails, MOST_TRIES times in all."""
     jobs: dict[int, WorkflowJob | None] = {}
     failed: dict[int, BridgeError] = {}
 
@@ -211,7 +189,7 @@ async def _read(log: DeliveryLogReader, choice: Choice, place: Place, now: float
 
     reading = choice.read[:MOST_READ]
     await each(reading, tried)
-    # A limit says nothing of the delivery that met it.
+    # A rate limit is no failure of the delivery itself.
     tries = {key: place.tries.get(key, 0) + (not isinstance(error, RateLimited)) for key, error in failed.items()}
     given_up = {key for key, count in tries.items() if count >= MOST_TRIES}
     unread = [delivery for delivery in choice.read if delivery.id not in jobs and delivery.id not in given_up]
@@ -225,7 +203,11 @@ async def _read(log: DeliveryLogReader, choice: Choice, place: Place, now: float
             tries={key: count for key, count in tries.items() if key not in given_up},
         ),
         problems=(
-            *(f"{failed[key]}; it is skipped after {MOST_TRIES} tries" for key in sorted(given_up)),
-            *dict.fromkeys(str(error) for key, error in failed.items() if key not in given_up),
+            *(_skipped(failed[key]) for key in sorted(given_up)),
+            *dict.fromkeys(Problem.of(error) for key, error in failed.items() if key not in given_up),
         ),
     )
+
+
+def _skipped(error: BridgeError) -> Problem:
+    return Problem(f"{error.message}; this delivery is skipped after {MOST_TRIES} tries", error.request_id)

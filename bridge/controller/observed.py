@@ -1,63 +1,51 @@
-"""What a look needs and what it gives: the readers of both services, the ledger's memory, and the observation."""
+"""What an observation starts from (`Memory`), and what it gives (`Observed`)."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
-from bridge.controller.scan import ScanReader
-from bridge.core.model import EndpointHealth, Event, JobStatus, Repository, Request, Runner, WorkflowJob
+from bridge.core.model import Event, JobStatus, Request, WorkflowJob
+from bridge.core.readings import Readings
 from bridge.core.repositories import Names
-from bridge.core.snapshot import Reading, ReadingKind
 from bridge.core.submissions import JobHistory, Submission
-
-
-class GitHubReader(ScanReader, Protocol):
-    """What is read of GitHub."""
-
-    async def repositories(self, owner: str) -> tuple[Repository, ...]: ...
-    async def repository(self, name: str) -> Repository | None: ...
-    async def job(self, repository: str, job_id: int) -> WorkflowJob | None: ...
-    async def is_fork(self, repository: str, run_id: int) -> bool: ...
-    async def runners(self, target: str) -> tuple[Runner, ...]: ...
-    async def spare_runners(self, target: str) -> tuple[Runner, ...]: ...
-
-
-class RunPodReader(Protocol):
-    """What is read of RunPod."""
-
-    async def status(self, endpoint: str, request_id: str) -> Request: ...
-    async def health(self, endpoint: str) -> EndpointHealth: ...
+from bridge.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What the ledger holds before a look.
+    """What the ledger holds before an observation.
 
     Args:
-        jobs: not completed, or of an open submission's runner, with when they were seen (Unix seconds).
+        jobs: those not completed, and those of open submissions' runners, each with when it was seen (Unix seconds).
         submissions: the open ones.
-        looks: the last ones.
-        history: by job id, what came of earlier submissions.
-        known_deliveries: which of some deliveries' guids have reached the ledger.
+        readings: the last ones.
+        history: by job id, what became of earlier submissions.
+        known_deliveries: asks the ledger which of some deliveries, by guid, it knows.
     """
 
     jobs: Mapping[int, tuple[WorkflowJob, float]]
     submissions: Collection[Submission]
-    readings: Collection[Reading]
+    readings: Readings
     history: Mapping[int, JobHistory]
     known_deliveries: Callable[[Collection[str]], Awaitable[Collection[str]]]
 
+    @property
+    def names(self) -> Names:
+        """The names of repositories, as far as they are known."""
+        return self.readings.names.value if self.readings.names else Names()
+
+    @property
+    def missing(self) -> Mapping[str, float]:
+        """By submission id, Unix seconds since when RunPod does not know its request."""
+        return self.readings.missing.value if self.readings.missing else {}
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Repositories that the last scan could not read."""
+        return self.readings.unread.value if self.readings.unread else frozenset()
+
     def ended_since(self, job_id: int, at: float) -> bool:
-        """Whether a runner asked for a job ended after `at` (Unix seconds)."""
+        """Whether a runner asked for on a job's behalf ended after `at` (Unix seconds)."""
         return job_id in self.history and self.history[job_id].last_end > at
-
-    def looked_at(self, kind: ReadingKind) -> float:
-        """Unix seconds of the last look of a kind, 0 for none."""
-        return max((reading.at for reading in self.readings if reading.kind is kind), default=0.0)
-
-    def last(self, kind: ReadingKind) -> Any:
-        """The JSON of the last look of a kind that has no key, None for none."""
-        return next((reading.value for reading in self.readings if reading.kind is kind), None)
 
     def under(self, names: Names) -> "Memory":
         """With the current names of repositories."""
@@ -66,21 +54,21 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """What was seen outside.
+    """What GitHub and RunPod answered.
 
     Args:
-        began: Unix seconds, when the look began.
-        at: Unix seconds, when the look-up of jobs began, the last of all: what was seen to have left its job or
-            taken one is then no longer beside that job as queued.
-        jobs: as listed or looked up; those of others may be among them.
-        events: deliveries that had not reached us.
-        names: of repositories, as far as they are known; None if this was no look at them.
-        renamed: by an earlier name in lower case, the current one of each repository whose new name was learned.
-        not_ours: known jobs that no route serves any more.
+        began: Unix seconds, when the observation began.
+        at: Unix seconds, when the look-up of jobs began, the last step. A job that is seen as queued in it is not at
+            the same time held by a runner that an earlier step saw.
+        jobs: as listed or looked up; jobs that the bridge does not serve may be among them.
+        events: deliveries that had not reached the bridge.
+        names: of repositories, as far as they are known; None if they were not read.
+        renamed: by an earlier name in lower case, the current name of each repository that was found renamed.
+        not_ours: ids of known jobs that no route serves any more.
         forks: by run id, whether the run comes from a fork.
-        looks: for all dispatchers: runners by target, health by endpoint, and what else was looked at.
+        readings: what is kept for all dispatchers.
         requests: by submission id.
-        problems: what could not be read, a line each.
+        problems: what could not be read.
     """
 
     began: float
@@ -91,22 +79,22 @@ class Observed:
     renamed: Mapping[str, str] = field(default_factory=dict)
     not_ours: frozenset[int] = frozenset()
     forks: Mapping[int, bool] = field(default_factory=dict)
-    readings: tuple[Reading, ...] = ()
+    readings: Readings = field(default_factory=Readings)
     requests: Mapping[str, Request] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def unsure(events: Iterable[Event], memory: Memory, seen: Iterable[WorkflowJob]) -> list[WorkflowJob]:
-    """Jobs that an event of the delivery log tells are queued, and that nothing else was seen of.
+    """Jobs that the delivery log says are queued, and that nothing else was seen of.
 
-    The ledger may hold them in progress; and of a job that it does not know, a later delivery that tells its end may
-    have been skipped.
+    The ledger may have them as in progress. And a job that the ledger does not know may have ended in a later
+    delivery that was skipped.
     """
-    looked_at = {job.id for job in seen}
+    seen_ids = {job.id for job in seen}
     queued = {e.job.id: e.job for e in events if e.job and e.job.status is JobStatus.QUEUED}
     known = {job.id: job for job, _ in memory.jobs.values()}
     return [
         known.get(job_id, job)
         for job_id, job in sorted(queued.items())
-        if job_id not in looked_at and (job_id not in known or known[job_id].status is JobStatus.IN_PROGRESS)
+        if job_id not in seen_ids and (job_id not in known or known[job_id].status is JobStatus.IN_PROGRESS)
     ]

@@ -1,24 +1,19 @@
-"""Scans: the open jobs that repositories list, and those of runs that wait for a review."""
+"""Scans: the open jobs that repositories list, and the jobs of runs that wait for a deployment review."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from bridge.concurrency import each
-from bridge.core import reviews as waiting
-from bridge.core.model import WaitingRun, WorkflowJob
-from bridge.errors import BridgeError, Rejected
+from bridge.controller.ports import GitHubReader
+from bridge.core import reviews
+from bridge.core.model import WorkflowJob
+from bridge.core.reviews import RunRead, WaitingRuns
+from bridge.core.timing import Timing
+from bridge.errors import BridgeError, Problem, Rejected
 
 T = TypeVar("T")
 K = TypeVar("K")
-
-
-class ScanReader(Protocol):
-    """What a scan reads of GitHub."""
-
-    async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]: ...
-    async def waiting_runs(self, repository: str) -> tuple[WaitingRun, ...]: ...
-    async def run_jobs(self, run: WaitingRun) -> tuple[WorkflowJob, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +21,13 @@ class Scan:
     """What repositories list.
 
     Args:
-        full: all of them were asked.
+        full: all repositories that are served were asked.
         repositories: those that answered.
         failed: those that did not.
-        gone: those of which GitHub knows nothing.
+        gone: those that GitHub does not know.
         jobs: by id.
-        waits: runs that wait for a review: they are read more rarely.
-        waiting: JSON, for the look at these runs; None if there was none.
+        waits: ids of runs that wait for a review: they are read less often.
+        waiting: what is now known of these runs; None if they were not listed.
     """
 
     full: bool
@@ -41,21 +36,21 @@ class Scan:
     gone: frozenset[str]
     jobs: Mapping[int, WorkflowJob]
     waits: frozenset[int] = frozenset()
-    waiting: Mapping[str, Any] | None = None
+    waiting: WaitingRuns | None = None
 
     def should_list(self, job: WorkflowJob) -> bool:
-        """Whether it should list an open job."""
+        """Whether the scan lists this job if it is still open."""
         asked = job.repository in self.repositories or (self.full and job.repository not in self.failed)
         return asked and job.run_id not in self.waits
 
 
-async def scanned(github: ScanReader, repositories: Iterable[str], problems: list[str], *, full: bool) -> Scan:
+async def scanned(github: GitHubReader, repositories: Iterable[str], problems: list[Problem], *, full: bool) -> Scan:
     """Read the open jobs of repositories.
 
     Args:
         github: to read.
         repositories: owner/name.
-        problems: gets a line for each that cannot be read.
+        problems: gets one for each repository that cannot be read.
         full: these are all that are served.
     """
     gone: set[str] = set()
@@ -76,47 +71,48 @@ async def scanned(github: ScanReader, repositories: Iterable[str], problems: lis
         repositories=frozenset(found) - gone,
         failed=frozenset(asked) - found.keys(),
         gone=frozenset(gone),
-        jobs={job.id: job for of_it in found.values() for job in of_it},
+        jobs={job.id: job for jobs in found.values() for job in jobs},
     )
 
 
-async def with_waiting(github: ScanReader, scan: Scan, last: Any, at: float, problems: list[str]) -> Scan:
-    """A full scan with the jobs of runs that wait for a review, where it is time to read them.
+async def with_waiting(  # noqa: PLR0913, PLR0917
+    github: GitHubReader, scan: Scan, last: WaitingRuns, at: float, problems: list[Problem], timing: Timing
+) -> Scan:
+    """Add the jobs of runs that wait for a review to a full scan, if it is time to read them.
 
     Args:
         github: to read.
         scan: of all repositories.
-        last: JSON of the last such look, None if there was none.
+        last: what was known of these runs before.
         at: Unix seconds.
-        problems: gets a line for each that cannot be read.
+        problems: gets one for each call that fails.
+        timing: how rarely these runs are read.
     """
-    state = last or {"next": 0.0, "runs": {}}
-    readings = waiting.of_value(state["runs"])
-    if at < state["next"]:
-        return replace(scan, waits=frozenset(readings))
+    if at < last.next_at:
+        return replace(scan, waits=frozenset(last.read))
     listed = await attempt(sorted(scan.repositories), github.waiting_runs, problems)
-    runs = {run.id: run for of_it in listed.values() for run in of_it}
-    reading = {run.id: run for run in waiting.due(runs.values(), readings, at)}
-    found = await attempt(reading, lambda run_id: github.run_jobs(reading[run_id]), problems)
-    now = {run_id: waiting.RunRead(at=at, updated_at=runs[run_id].updated_at) for run_id in found}
-    kept = {run_id: last_read for run_id, last_read in readings.items() if run_id in runs}
-    more = len(reading) == waiting.MOST_READ
+    runs = {run.id: run for waiting in listed.values() for run in waiting}
+    due = {run.id: run for run in reviews.due(runs.values(), last.read, timing, at)}
+    found = await attempt(due, lambda run_id: github.run_jobs(due[run_id]), problems)
+    now = {run_id: RunRead(at=at, updated_at=runs[run_id].updated_at) for run_id in found}
+    kept = {run_id: read for run_id, read in last.read.items() if run_id in runs}
+    more = len(due) == reviews.MOST_READ
     return replace(
         scan,
-        jobs={**{job.id: job for of_it in found.values() for job in of_it}, **scan.jobs},
+        jobs={**{job.id: job for jobs in found.values() for job in jobs}, **scan.jobs},
         waits=frozenset(runs),
-        waiting={"next": at + waiting.LIST_EVERY * (not more), "runs": waiting.value_of({**kept, **now})},
+        waiting=WaitingRuns(next_at=at + timing.reviews_every * (not more), read={**kept, **now}),
     )
 
 
-async def attempt(keys: Iterable[K], look: Callable[[K], Awaitable[T]], problems: list[str]) -> dict[K, T]:
-    """Look at each of `keys`; what cannot be read is left out, and a line of `problems`."""
+async def attempt(keys: Iterable[K], call: Callable[[K], Awaitable[T]], problems: list[Problem]) -> dict[K, T]:
+    """Call for each of `keys`. The result leaves out calls that fail; each of them is added to `problems`."""
 
     async def tried(key: K) -> tuple[T] | None:
         try:
-            return (await look(key),)
+            return (await call(key),)
         except BridgeError as error:
-            problems.append(str(error))
+            problems.append(Problem.of(error))
             return None
 
     return {key: found[0] for key, found in (await each(keys, tried)).items() if found}

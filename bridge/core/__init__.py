@@ -1,1 +1,1 @@
-"""Values and decisions: pure, no clock, no I/O."""
+"""Values and decisions. Pure: no clock, no I/O."""

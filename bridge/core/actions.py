@@ -1,4 +1,4 @@
-"""What a plan says: the actions to take, and why each other job waits."""
+"""What a plan contains: the actions to take, and why each other job waits."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from bridge.core.worker import Reason
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """Ask for one runner: claim its name, mint its credential, submit its request."""
+    """Request one runner: claim its name, create its credential, submit its request."""
 
     pool: Pool
     job_id: int
@@ -19,7 +19,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transition:
-    """Record what was seen of a submission; nothing is called."""
+    """Record what was seen of a submission. No service is called."""
 
     submission: Submission
     to: State
@@ -31,10 +31,10 @@ class Transition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Withdrawal:
-    """Delete a submission's registration and, only if GitHub agrees, cancel its request.
+    """Delete a submission's registration. Only if GitHub agrees, cancel its request.
 
     Args:
-        to: the state when GitHub agreed; when it refused the runner holds a job, and the state is busy.
+        to: the state if GitHub agrees. If it refuses, the runner holds a job and the state is busy.
         runner_id: the registration, None if there is none to delete.
         reason: of that state, None for none.
     """
@@ -48,7 +48,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Garbage:
-    """Delete a registration of ours that no open submission needs, if GitHub agrees."""
+    """Delete a registration of ours that no open submission needs. GitHub refuses if the runner is busy."""
 
     target: str
     runner: Runner
@@ -61,7 +61,7 @@ class Skip:
     Args:
         why: one line for a person.
         route: the route it matches, if any.
-        nearest: the route that came nearest, for a job that matches none.
+        nearest: for a job that matches no route, the one that lacks the fewest of its labels.
     """
 
     job_id: int
@@ -72,11 +72,11 @@ class Skip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to do now, and for every queued job that is left alone, why.
+    """What to do now, and the reason for every queued job that gets nothing.
 
     Args:
         given_up: ids of jobs that get no more runners until they are retried by hand.
-        warnings: what a person should change, a line each.
+        warnings: what a person should change, one line each.
     """
 
     claims: tuple[Claim, ...] = ()

@@ -1,26 +1,23 @@
-"""Whether an endpoint whose workers break down gets another request. Pure."""
+"""Circuit breaker: whether an endpoint whose workers fail gets another request. Pure."""
 
 from collections.abc import Mapping, Sequence
 
 from bridge.core.submissions import Streak
+from bridge.core.timing import Timing
 
 OPENS_AT = 3
-"""Breakdowns in a row."""
-
-SHORTEST, LONGEST = 60.0, 1800.0
-"""s from a breakdown to the next probe."""
-
+"""Failures in a row that open the breaker."""
 
 NO_ANSWER = "RunPod did not answer"
-"""The reason of a streak whose last failure was a request without an answer."""
+"""The reason of a streak whose last failure was a request that was not answered."""
 
 
 def with_unanswered(streaks: Mapping[str, Streak], unanswered: Mapping[str, Sequence[float]]) -> dict[str, Streak]:
-    """Count requests without an answer as breakdowns, from the second one in a row on.
+    """Count requests without an answer as failures, from the second one in a row on.
 
     Args:
-        streaks: by endpoint id, its workers' breakdowns.
-        unanswered: by endpoint id, Unix seconds of the requests whose answer did not come, since one last came.
+        streaks: by endpoint id, the failures of its workers.
+        unanswered: by endpoint id, Unix seconds of the requests without an answer since the last answer.
     """
     found = dict(streaks)
     for endpoint, times in unanswered.items():
@@ -36,16 +33,17 @@ def with_unanswered(streaks: Mapping[str, Streak], unanswered: Mapping[str, Sequ
     return found
 
 
-def probe_at(streak: Streak | None) -> float | None:
-    """When an endpoint may be probed with one request.
+def probe_at(streak: Streak | None, timing: Timing) -> float | None:
+    """When an endpoint with an open breaker may get one request as a try.
 
     Args:
-        streak: of its workers' breakdowns, None for none.
+        streak: its failures, None for none.
+        timing: the shortest and the longest wait.
 
     Returns:
-        Unix seconds, None while it may have all the requests that there are. The wait is as long as the trouble
-        has lasted, so it doubles from probe to probe.
+        Unix seconds; None while the breaker is closed. The wait is as long as the failures have lasted, so it doubles
+        from try to try.
     """
     if streak is None or streak.failures < OPENS_AT:
         return None
-    return streak.last + min(max(streak.last - streak.first, SHORTEST), LONGEST)
+    return streak.last + min(max(streak.last - streak.first, timing.breaker_shortest), timing.breaker_longest)

@@ -1,6 +1,6 @@
 """The address that RunPod posts to when a request has ended. Pure.
 
-RunPod signs nothing, so the path itself proves that it was we who gave it.
+RunPod does not sign its calls, so the path contains a signature of the bridge.
 """
 
 import hashlib
@@ -8,7 +8,7 @@ import hmac
 
 
 def path(submission: str, key: str) -> str:
-    """The path for a submission's request.
+    """Make the path for a submission's request.
 
     Args:
         submission: the ledger's id.
@@ -18,7 +18,7 @@ def path(submission: str, key: str) -> str:
 
 
 def is_ours(submission: str, signature: str, key: str) -> bool:
-    """Whether `signature` was made with `key`, compared in constant time."""
+    """Whether `signature` was made with `key`. The comparison takes constant time."""
     return hmac.compare_digest(_signature(submission, key).encode(), signature.encode(errors="replace"))
 
 

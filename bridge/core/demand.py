@@ -1,4 +1,4 @@
-"""Which queued jobs are to get a runner now, and why the others wait. Pure."""
+"""Which queued jobs should get a runner now, and why the others wait. Pure."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,12 @@ from bridge.core.refusals import ENDED_UNSEEN
 from bridge.core.routing import Unmatched, match
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
-from bridge.core.submissions import JobHistory, Pool
+from bridge.core.submissions import Pool
 from bridge.core.supply import Count, Waiting
-
-_NO_HISTORY = JobHistory(generation=0, attempts=0, last_claim=0.0, last_end=0.0)
 
 
 def sort_into_pools(snapshot: Snapshot, counts: dict[Pool, Count]) -> list[Skip]:
-    """Put each queued job into its pool, or say why its route does not serve it now."""
+    """Add each queued job to its pool's `Count.queued`; return the reasons for jobs that no pool takes now."""
     skips = []
     for job in sorted(snapshot.jobs, key=lambda j: (j.created_at, j.id)):
         if job.status is not JobStatus.QUEUED:
@@ -24,7 +22,7 @@ def sort_into_pools(snapshot: Snapshot, counts: dict[Pool, Count]) -> list[Skip]
         route = match(job.labels, job.repository, snapshot.routes)
         if isinstance(route, Unmatched):
             skips.append(Skip(job_id=job.id, why=route.reason, nearest=route.nearest))
-        elif why := _refused(job, route) or _unreadable(snapshot, job):
+        elif why := _not_allowed(job, route) or _runners_unknown(snapshot, job):
             skips.append(Skip(job_id=job.id, why=why, route=route.name))
         else:
             counts[Pool(route.name, snapshot.target_of(job))].queued.append(job)
@@ -32,7 +30,10 @@ def sort_into_pools(snapshot: Snapshot, counts: dict[Pool, Count]) -> list[Skip]
 
 
 def demand_of(snapshot: Snapshot, counts: Mapping[Pool, Count], waiting: Waiting, evidence: Evidence) -> list[Skip]:
-    """The jobs that are to get a runner now, and why others wait. One whose runner waits already stays demand."""
+    """Add the jobs that should get a runner now to `Count.demand`; return why the others wait.
+
+    A job stays demand while the runner that was requested for it waits.
+    """
     skips = []
     for pool, count in counts.items():
         for job in count.queued:
@@ -44,24 +45,27 @@ def demand_of(snapshot: Snapshot, counts: Mapping[Pool, Count], waiting: Waiting
     return skips
 
 
-def _refused(job: WorkflowJob, route: Route) -> str | None:
-    """Cost guard: refuse jobs of public repositories and forks. Who may take an idle runner, GitHub's group decides."""
+def _not_allowed(job: WorkflowJob, route: Route) -> str | None:
+    """Cost guard: refuse jobs of public repositories and forks.
+
+    It does not control access: GitHub's runner group decides which jobs may take an idle runner.
+    """
     if job.public and not route.allow_public_repositories:
-        return f"its repository is public, and route {route.name} has no allow_public_repositories"
+        return f"its repository is public, and route {route.name} does not set allow_public_repositories"
     if route.allow_forks or job.fork is False:
         return None
     if job.fork is None:
-        return "whether its run comes from a fork is not known yet"
-    return f"its run comes from a fork, and route {route.name} has no allow_forks"
+        return "it is not known yet whether its run comes from a fork"
+    return f"its run comes from a fork, and route {route.name} does not set allow_forks"
 
 
-def _unreadable(snapshot: Snapshot, job: WorkflowJob) -> str | None:
+def _runners_unknown(snapshot: Snapshot, job: WorkflowJob) -> str | None:
     target = snapshot.target_of(job)
-    return None if target in snapshot.runners else f"GitHub's runners of {target} have not been read lately"
+    return None if target in snapshot.runners else f"the runners of {target} have not been read from GitHub recently"
 
 
 def _just_ended(snapshot: Snapshot, job: WorkflowJob) -> str | None:
-    history = snapshot.history.get(job.id, _NO_HISTORY)
-    if history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
+    history = snapshot.history.get(job.id)
+    if history and history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
         return ENDED_UNSEEN
     return None

@@ -1,20 +1,27 @@
-"""Which runners to withdraw before their idle timeout: they cost money, and GitHub gives them nothing. Pure."""
+"""Which idle runners to withdraw before their idle timeout: GitHub gives them no jobs, and they cost money. Pure."""
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from bridge.core.actions import Withdrawal
-from bridge.core.evidence import LISTENED, Evidence, known_since
+from bridge.core.evidence import Evidence, queued_since
 from bridge.core.model import Runner, WorkflowJob
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import Pool, State, Submission
+from bridge.core.timing import Timing
 
-QUIET = 90.0
-"""s in which several runners of a pool listen beside queued jobs and none gets one, until only one is kept."""
 
-PROBE = 120.0
-"""s that a runner of a pool may listen whose last runner was idle beside a queued job."""
+class _Idle(NamedTuple):
+    """A runner that listens.
+
+    Args:
+        seconds: since when neither this runner nor another of its pool took a job.
+    """
+
+    seconds: float
+    submission: Submission
 
 
 def idle_withdrawals(  # noqa: PLR0913, PLR0917 - the parts of one decision
@@ -25,33 +32,29 @@ def idle_withdrawals(  # noqa: PLR0913, PLR0917 - the parts of one decision
     blocked: Collection[tuple[Pool, WorkflowJob]],
     now: float,
 ) -> list[Withdrawal]:
-    """Choose idle runners to withdraw. GitHub refuses it for a runner that has just got a job.
+    """Choose idle runners to withdraw. GitHub refuses to delete a runner that has just got a job.
 
     Args:
         snapshot: what was seen.
         queued: by pool, the queued jobs that its route serves.
-        submissions: as they will be.
+        submissions: as they will be after this plan's transitions.
         evidence: what earlier idle runners tell.
-        blocked: jobs for which only their route's max_workers leaves no room.
+        blocked: jobs that wait only because their route has reached max_workers.
         now: Unix seconds.
     """
     listed = {(target, runner.name): runner for target, found in snapshot.runners.items() for runner in found}
     listening = {s.id: runner for s in submissions if (runner := _listening(s, listed))}
-    quiet = _quiet(snapshot, [s for s in submissions if s.id in listening], now)
+    idle = _idle(snapshot, [s for s in submissions if s.id in listening], now)
     chosen: dict[str, Submission] = {}
-    for pool, runners in quiet.items():
-        since = [known_since(snapshot, job) for job in queued.get(pool, ())]
+    for pool, runners in idle.items():
+        since = [queued_since(snapshot, job) for job in queued.get(pool, ())]
         if since:
-            chosen |= {s.id: s for s in _pointless(runners, since, pool in evidence.suspect, now)}
-    chosen |= {s.id: s for s in _in_the_way(quiet, blocked, evidence)}
+            suspect = pool in evidence.suspect
+            chosen |= {s.id: s for s in _beside_queued_jobs(runners, since, suspect, snapshot.timing, now)}
+    chosen |= {s.id: s for s in _for_blocked_jobs(idle, blocked, evidence, snapshot.timing)}
+    detail = "it listened, and GitHub gave it no job"
     return [
-        Withdrawal(
-            submission=s,
-            to=State.NO_JOB,
-            runner_id=listening[s.id].id,
-            detail="it listened, and GitHub gave it no job",
-        )
-        for s in chosen.values()
+        Withdrawal(submission=s, to=State.NO_JOB, runner_id=listening[s.id].id, detail=detail) for s in chosen.values()
     ]
 
 
@@ -62,44 +65,52 @@ def _listening(submission: Submission, listed: Mapping[tuple[str, str], Runner])
     return runner if runner.online and not runner.busy else None
 
 
-def _quiet(
-    snapshot: Snapshot, listening: Iterable[Submission], now: float
-) -> dict[Pool, list[tuple[float, Submission]]]:
-    """By pool, for how many s nothing was taken in it while a runner listened, the longest first."""
-    found: dict[Pool, list[tuple[float, Submission]]] = defaultdict(list)
+def _idle(snapshot: Snapshot, listening: Iterable[Submission], now: float) -> dict[Pool, list[_Idle]]:
+    """The listening runners by pool, those that have been idle longest first."""
+    found: dict[Pool, list[_Idle]] = defaultdict(list)
     for s in listening:
-        found[s.pool].append((now - max(s.since, snapshot.last_taken.get(s.pool, 0.0)), s))
-    return {pool: sorted(each, key=lambda e: (-e[0], e[1].id)) for pool, each in found.items()}
+        found[s.pool].append(_Idle(now - max(s.since, snapshot.last_taken.get(s.pool, 0.0)), s))
+    return {pool: _longest_first(each) for pool, each in found.items()}
 
 
-def _pointless(
-    runners: Sequence[tuple[float, Submission]], queued_since: Collection[float], suspect: bool, now: float
+def _longest_first(idle: Iterable[_Idle]) -> list[_Idle]:
+    return sorted(idle, key=lambda each: (-each.seconds, each.submission.id))
+
+
+def _beside_queued_jobs(
+    runners: Sequence[_Idle], queued: Collection[float], suspect: bool, timing: Timing, now: float
 ) -> list[Submission]:
-    """All but one of several that GitHub gives nothing; that one too where the last one was idle already.
+    """All but one of the runners of a pool that get no job although jobs are queued.
 
-    Jobs that were queued just now may still get one.
+    The last one is withdrawn too if the pool's runner before was idle as well. A job that was queued just now may
+    still go to one of them, so each such job keeps a runner.
+
+    Args:
+        runners: of the pool, those that have been idle longest first.
+        queued: Unix seconds since when each of its jobs is queued.
+        suspect: see `Evidence.suspect`.
     """
-    age = now - min(queued_since)
-    fresh = sum(now - since < LISTENED for since in queued_since)
-    silent = [(seconds, s) for seconds, s in runners if min(seconds, age) >= QUIET]
-    if silent and min(silent[-1][0], age) < (PROBE if suspect else math.inf):
-        silent.pop()
-    return [s for _, s in silent[: max(0, len(runners) - fresh)]]
+    age = now - min(queued)
+    fresh = sum(now - since < timing.min_listening for since in queued)
+    idle = [each for each in runners if min(each.seconds, age) >= timing.quiet]
+    if idle and min(idle[-1].seconds, age) < (timing.probe if suspect else math.inf):
+        idle.pop()
+    return [each.submission for each in idle[: max(0, len(runners) - fresh)]]
 
 
-def _in_the_way(
-    quiet: Mapping[Pool, Sequence[tuple[float, Submission]]],
+def _for_blocked_jobs(
+    idle: Mapping[Pool, Sequence[_Idle]],
     blocked: Collection[tuple[Pool, WorkflowJob]],
     evidence: Evidence,
+    timing: Timing,
 ) -> list[Submission]:
-    """Idle runners of a route's other pools, whose place a job without evidence needs."""
-    listening = {pool: [each for each in found if each[0] >= LISTENED] for pool, found in quiet.items()}
+    """Idle runners of a full route whose place a job of another pool needs, if nothing is held against that job."""
+    listening = {pool: [r for r in runners if r.seconds >= timing.min_listening] for pool, runners in idle.items()}
     needed = Counter(
         pool.route for pool, job in blocked if not (evidence.of(job).rounds or listening.get(pool))
-    )  # a pool's own idle runner would get the job
+    )  # an idle runner of its own pool would get the job
     chosen: list[Submission] = []
     for route, places in needed.items():
-        of_route = [each for pool, found in listening.items() if pool.route == route for each in found]
-        longest_first = sorted(of_route, key=lambda each: (-each[0], each[1].id))
-        chosen += [s for _, s in longest_first[:places]]
+        of_route = (each for pool, found in listening.items() if pool.route == route for each in found)
+        chosen += [each.submission for each in _longest_first(of_route)[:places]]
     return chosen

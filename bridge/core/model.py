@@ -1,6 +1,6 @@
-"""The world outside, and what the bridge is told to serve, as values. Frozen, without behaviour beyond themselves.
+"""GitHub's and RunPod's objects as values: frozen, and without behaviour.
 
-Times are Unix seconds (UTC), durations seconds.
+Times are Unix seconds (UTC), durations are seconds.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 LONGEST_NAME = 256
-"""Characters of a runner's name or a delivery's guid, which the ledger indexes; GitHub's are shorter."""
+"""Characters in a runner's name or a delivery's guid, which the ledger indexes. GitHub's are shorter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,17 +17,17 @@ class Repository:
 
     full_name: str  # owner/name
     public: bool
-    id: int = 0  # stays when the repository is renamed; 0 if unknown
+    id: int = 0  # does not change when the repository is renamed; 0 if unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WaitingRun:
-    """A workflow run that waits for a deployment review; other jobs of it may be queued.
+    """A workflow run that waits for a deployment review. Some of its jobs may be queued.
 
     Args:
         created_at: Unix seconds.
         updated_at: Unix seconds.
-        details: what its jobs do not say themselves, as `GitHub.run_jobs` needs it.
+        details: of the run, which `GitHub.run_jobs` needs and its jobs do not contain.
     """
 
     id: int
@@ -50,7 +50,7 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkflowJob:
-    """GitHub's unit of work, as one look-up or event saw it."""
+    """GitHub's unit of work, as a look-up or an event shows it."""
 
     id: int
     run_id: int
@@ -69,17 +69,17 @@ class WorkflowJob:
     head_branch: str | None = None
     html_url: str | None = None
     public: bool = False  # the repository is public
-    fork: bool | None = None  # the run comes from a fork; None: nobody has asked
+    fork: bool | None = None  # the run comes from a fork; None: not looked up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """What a delivery tells.
+    """The content of a delivery.
 
     Args:
-        event: as GitHub names it.
-        owner: of the repository or installation that it is about, as far as it tells.
-        job: of a `workflow_job`.
+        event: GitHub's name of it.
+        owner: of the repository or installation that it is about; None if it has none.
+        job: of a `workflow_job` event.
     """
 
     event: str
@@ -89,12 +89,12 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """A delivery of GitHub's that the bridge understands.
+    """A delivery from GitHub that the bridge understands.
 
     Args:
         guid: of the delivery; a redelivery has the same.
         at: Unix seconds, when it was received.
-        job: what it tells of a job, None if it tells of something else.
+        job: that it is about; None if it is about something else.
     """
 
     guid: str
@@ -104,7 +104,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """A delivery as GitHub's log lists it.
+    """A delivery as GitHub's delivery log lists it.
 
     Args:
         id: in the log.
@@ -135,9 +135,9 @@ class Runner:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deleted:
-    """GitHub's agreement to end a runner: it deleted this registration, which it refuses while the runner has a job.
+    """The proof that a runner can be ended: GitHub deleted its registration, and refuses that if the runner has a job.
 
-    So the runner holds no job and can be given none. Only GitHub's client makes one, from the answer 204.
+    So the runner holds no job and can get none. Only the GitHub client makes this value, from the answer 204.
     """
 
     target: str
@@ -146,8 +146,8 @@ class Deleted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Absent:
-    """GitHub knows no registration of this id (404). It proves nothing about a job: that of an ephemeral runner is gone
-    when its job ends, and the same name may be registered under another id.
+    """GitHub has no registration with this id (404). That proves nothing about a job: the registration of an ephemeral
+    runner is gone when its job ends, and the same name may be registered under another id.
     """
 
     target: str
@@ -156,7 +156,7 @@ class Absent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JitConfig:
-    """A just-in-time runner: registered, and its configuration a secret until a worker used it."""
+    """A just-in-time runner: it is registered, and its configuration is secret until a worker has used it."""
 
     runner_id: int
     encoded: str = field(repr=False)  # base64
@@ -164,13 +164,13 @@ class JitConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cancellation:
-    """Which request may be cancelled, and why it can hold no job.
+    """A request that may be cancelled, and the proof that it holds no job.
 
     Args:
         endpoint: RunPod's id.
         request_id: RunPod's id.
-        proof: the deletion of the registration that its worker uses; or, where the worker makes that itself, a
-            registration of the bridge's own under the same name, which GitHub refuses while there is another.
+        proof: the deletion of the registration that its worker uses. If the worker registers itself: a registration
+            that the bridge made under the same name, which GitHub refuses while there is another.
     """
 
     endpoint: str
@@ -180,14 +180,14 @@ class Cancellation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistrationToken:
-    """A token that registers any number of runners until it expires."""
+    """A token that can register any number of runners until it expires."""
 
     token: str = field(repr=False)
     expires_at: float  # Unix seconds
 
 
 class RequestStatus(StrEnum):
-    """RunPod's states of a request, and MISSING for a 404: expired, deleted by ttl, or never there."""
+    """RunPod's states of a request. MISSING is a 404: it has expired, its ttl has ended, or it never existed."""
 
     IN_QUEUE = "IN_QUEUE"
     IN_PROGRESS = "IN_PROGRESS"
@@ -210,7 +210,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndpointHealth:
-    """What `/health` of a RunPod endpoint counts; keys that it left out are 0."""
+    """The counts in `/health` of a RunPod endpoint. Keys that are missing there are 0."""
 
     in_queue: int = 0
     in_progress: int = 0

@@ -1,4 +1,4 @@
-"""How our runners are called and labelled, and how a name or label of ours is recognised."""
+"""The names and labels of our runners: how they are made, and how they are recognised."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -7,12 +7,12 @@ from bridge.core.scope import Route
 
 
 def runner_name(prefix: str, job_id: int, generation: int) -> str:
-    """The name of the runner asked for `job_id`; unique for ever, at most 64 characters."""
+    """The name of a runner that is requested for `job_id`. It is used once, and has at most 64 characters."""
     return f"{prefix}-{job_id}-{generation}"
 
 
 def parse_name(prefix: str, name: str) -> tuple[int, int] | None:
-    """The job id and generation in a name of ours, None in another's."""
+    """The job id and generation in a name of ours; None for any other name."""
     head, _, generation = name.rpartition("-")
     start, _, job_id = head.rpartition("-")
     if start != prefix or not (job_id.isdecimal() and generation.isdecimal()):
@@ -21,38 +21,39 @@ def parse_name(prefix: str, name: str) -> tuple[int, int] | None:
 
 
 def runner_labels(route: Route, prefix: str, at: float) -> list[str]:
-    """Every label that a runner of `route` registers, so that it can serve every job of its pool.
+    """Every label that a runner of `route` registers with, so that it can serve every job of its pool.
 
     Args:
         route: the runner's.
         prefix: of this deployment.
-        at: Unix seconds, when it was asked for; tells a dispatcher without a ledger how old it is.
+        at: Unix seconds, when it was requested. A dispatcher without a ledger reads the runner's age from it.
     """
     return [*sorted(route.label_set), f"{prefix}-at-{int(at)}", f"{prefix}-route-{route_identity(route)}"]
 
 
 def route_identity(route: Route) -> str:
-    """Whose runner it is: the same for all copies of a deployment, with or without a ledger; 12 hex digits.
+    """12 hex digits that identify a route: the same for all copies of a deployment, with or without a ledger.
 
-    It changes when the route is renamed or gets other labels or another endpoint, not with its limits or other routes.
+    They change when the route gets another name, other labels or another endpoint. Its limits and other routes do not
+    matter.
     """
     parts = [route.name, route.endpoint, *sorted(route.labels)]
     return sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def identity_of(prefix: str, labels: Iterable[str]) -> str | None:
-    """Which route a runner with these labels was asked for; None for one that an older bridge asked for."""
+    """The `route_identity` in a runner's labels; None if an older version requested it."""
     start = f"{prefix}-route-"
     return next((label.removeprefix(start) for label in labels if label.startswith(start)), None)
 
 
 def holding_labels(prefix: str, at: float) -> list[str]:
-    """Labels of a registration that only holds its name: no job asks for them. Arguments as of `runner_labels`."""
+    """Labels of a registration that only reserves its name: no job asks for them. Arguments as for `runner_labels`."""
     return [f"{prefix}-at-{int(at)}"]
 
 
-def asked_at(prefix: str, labels: Iterable[str]) -> float | None:
-    """Unix seconds when a runner with these labels was asked for, None if it is not ours."""
+def requested_at(prefix: str, labels: Iterable[str]) -> float | None:
+    """Unix seconds when a runner with these labels was requested; None if it is not ours."""
     start = f"{prefix}-at-"
     stamps = (label.removeprefix(start) for label in labels if label.startswith(start))
     return next((float(stamp) for stamp in stamps if stamp.isdecimal()), None)

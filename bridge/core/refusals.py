@@ -1,109 +1,108 @@
-"""What GitHub or RunPod refuses by configuration: who is asked again, and when. Pure.
+"""What GitHub or RunPod refuses, and when it is tried again. Pure.
 
-A refusal concerns a registration target, a runner group of it, or an endpoint. While it stands, one claim at a time
-probes; all other jobs that need what was refused wait, with the refusal as their reason.
+A refusal concerns a registration target, a runner group of it, or an endpoint. While it lasts, one claim at a time
+tries again. All other jobs that need what was refused wait, with the refusal as their reason.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bridge.core.actions import Skip
 from bridge.core.model import WorkflowJob
+from bridge.core.readings import Timed
 from bridge.core.scope import Route
-from bridge.core.snapshot import Reading, ReadingKind, Refusal, Snapshot
+from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.submissions import Pool, State, Submission
+from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
 
-SHORTEST, LONGEST = 60.0, 1800.0
-"""s from a refusal to the next probe; the wait doubles from probe to probe."""
-
-KEPT = 86_400.0
-"""s after which a refusal that nothing has confirmed is forgotten."""
-
-ENDED_UNSEEN = "its last runner ended after GitHub was last asked about it"
-"""Why a job waits that GitHub must be asked about first; where a refusal ended its runner, that is the reason."""
+ENDED_UNSEEN = "its last runner ended, and GitHub has not been asked about the job since"
+"""Why a job waits until GitHub is asked about it. If a refusal ended its runner, the refusal is shown instead."""
 
 _PROBING = frozenset({State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN})
 
 
 def target_key(target: str) -> str:
-    """The key of what a registration target refuses."""
+    """The key of a refusal by a registration target."""
     return target
 
 
 def group_key(target: str, route: Route) -> str:
-    """The key of what a route's runner group refuses."""
+    """The key of a refusal by a route's runner group."""
     return f"{target}, runner group {route.runner_group}"
 
 
 def endpoint_key(endpoint: str) -> str:
-    """The key of what an endpoint refuses."""
+    """The key of a refusal by an endpoint."""
     return f"endpoint {endpoint}"
 
 
 def keys(target: str, route: Route) -> tuple[str, ...]:
-    """All that a request of a route at a target depends on; worker-side registrations ask GitHub for nothing here."""
+    """The keys that a request of a route at a target depends on.
+
+    Where the worker registers itself, the bridge asks GitHub for nothing.
+    """
     if route.credentials in (Credentials.APP, Credentials.PAT):
         return (endpoint_key(route.endpoint),)
     return target_key(target), group_key(target, route), endpoint_key(route.endpoint)
 
 
-def refusals_in(noted: Iterable[Reading], now: float) -> dict[str, Refusal]:
-    """The refusals that the ledger holds, by key; one that was lifted has no value.
+def standing(refusals: Mapping[str, Timed[Refusal | None]], timing: Timing, now: float) -> dict[str, Refusal]:
+    """The refusals that were not lifted and are not forgotten yet, by key.
 
     Args:
-        noted: what the last looks showed.
+        refusals: the last readings, by key.
+        timing: for how long a refusal is kept.
         now: Unix seconds.
     """
-    found = (reading for reading in noted if reading.kind is ReadingKind.REFUSAL and reading.value)
-    return {reading.key: Refusal(**reading.value) for reading in found if reading.at > now - KEPT}
+    return {key: read.value for key, read in refusals.items() if read.value and read.at > now - timing.refusal_kept}
 
 
 class Gate:
-    """Lets through the claims that no refusal holds back, and one probe of each refusal that is due.
+    """Lets claims through that no refusal concerns, and one try for each refusal whose pause has ended.
 
     Args:
-        snapshot: what is known.
+        snapshot: with the refusals, and the submissions among which are the tries under way.
         now: Unix seconds.
     """
 
     def __init__(self, snapshot: Snapshot, now: float) -> None:
-        self._standing = {k: r for k, r in snapshot.refusals.items() if now < r.until or r.count}
+        self._current = {k: r for k, r in snapshot.refusals.items() if now < r.until or r.count}
         self._routes = {route.name: route for route in snapshot.routes}
         self._now = now
-        self._probes = Counter(self._under_way(snapshot.submissions) if self._standing else ())
+        self._tries = Counter(self._tries_under_way(snapshot.submissions) if self._current else ())
 
-    def _under_way(self, submissions: Iterable[Submission]) -> Iterable[str]:
-        """The keys of claims that were made after the refusals: they are the probes."""
+    def _tries_under_way(self, submissions: Iterable[Submission]) -> Iterable[str]:
+        """The keys of claims that were made after a refusal: they are its tries."""
         for s in submissions:
             route = self._routes.get(s.pool.route)
             if route and s.state in _PROBING:
-                yield from (k for k in self._held_by(s.pool, route) if s.created_at > self._standing[k].at)
+                yield from (k for k in self._refused_keys(s.pool, route) if s.created_at > self._current[k].at)
 
-    def _held_by(self, pool: Pool, route: Route) -> list[str]:
-        return [key for key in keys(pool.target, route) if key in self._standing]
+    def _refused_keys(self, pool: Pool, route: Route) -> list[str]:
+        return [key for key in keys(pool.target, route) if key in self._current]
 
     def admit(self, pool: Pool, missing: Sequence[WorkflowJob], free: int) -> tuple[list[WorkflowJob], list[Skip]]:
-        """Which of a pool's jobs may be asked for, the first ones; for the others the refusal is the reason.
+        """Which of a pool's jobs may get a request: the first of them. The refusal is the reason for the others.
 
         Args:
             pool: a route at a target.
             missing: the pool's jobs without a runner, in the order in which they are served.
-            free: places that are left to them. Without one, the probe is another pool's to make.
+            free: places that are left for them. Without one, another pool makes the try.
         """
-        held = self._held_by(pool, self._routes[pool.route])
-        if not held or not missing:
+        refused = self._refused_keys(pool, self._routes[pool.route])
+        if not refused or not missing:
             return list(missing), []
-        may_probe = free > 0 and all(self._now >= self._standing[k].until and not self._probes[k] for k in held)
-        self._probes.update(held if may_probe else ())
-        room = int(may_probe)
-        why = self._why(self._longest(held))
+        may_try = free > 0 and all(self._now >= self._current[k].until and not self._tries[k] for k in refused)
+        self._tries.update(refused if may_try else ())
+        room = int(may_try)
+        why = self._why(self._longest(refused))
         return list(missing[:room]), [Skip(job_id=job.id, why=why, route=pool.route) for job in missing[room:]]
 
     def explain(self, skips: Iterable[Skip], snapshot: Snapshot) -> list[Skip]:
-        """The skips, with the refusal as the reason where it is what ended a job's last runner."""
-        if not self._standing:
+        """Return the skips with the refusal as the reason where it ended a job's last runner."""
+        if not self._current:
             return list(skips)
         targets = {job.id: snapshot.target_of(job) for job in snapshot.jobs}
         return [self._explained(skip, targets.get(skip.job_id, "")) for skip in skips]
@@ -111,15 +110,15 @@ class Gate:
     def _explained(self, skip: Skip, target: str) -> Skip:
         if skip.why != ENDED_UNSEEN or skip.route not in self._routes:
             return skip
-        held = self._held_by(Pool(skip.route, target), self._routes[skip.route])
-        return replace(skip, why=self._why(self._longest(held))) if held else skip
+        refused = self._refused_keys(Pool(skip.route, target), self._routes[skip.route])
+        return replace(skip, why=self._why(self._longest(refused))) if refused else skip
 
-    def _longest(self, held: Iterable[str]) -> str:
-        return max(held, key=lambda key: (self._standing[key].until, key))
+    def _longest(self, refused: Iterable[str]) -> str:
+        return max(refused, key=lambda key: (self._current[key].until, key))
 
     def _why(self, key: str) -> str:
-        refusal = self._standing[key]
+        refusal = self._current[key]
         left = refusal.until - self._now
-        next_try = f"next try in {left:.0f} s" if left > 0 else "one request is tried now"
-        what = "was refused" if refusal.count else "is at a rate limit"
+        next_try = f"next try in {left:.0f} s" if left > 0 else "one request is being tried"
+        what = "was refused" if refusal.count else "has reached a rate limit"
         return f"{key} {what}: {refusal.why}; {next_try}"

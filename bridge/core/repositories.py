@@ -1,26 +1,21 @@
-"""Which repositories are served, under the names that they have now, and which jobs of theirs. Pure."""
+"""Which repositories are served, under their current names. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bridge.core.model import Repository, WorkflowJob
-from bridge.core.routing import match
 from bridge.core.scope import Route, Scope
-
-NAMES_EVERY = 300.0
-"""s between two looks at the names of the configured repositories: a call each, not counted while nothing changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """Which names belong to one repository: GitHub redirects from the earlier ones.
+    """The earlier and current names of repositories. GitHub redirects from the earlier ones.
 
     Args:
-        ids: by any name in lower case, GitHub's id.
-        current: by id, owner/name as GitHub spells it now.
-        gone: names in lower case of which GitHub knows nothing.
-        asked_at: Unix seconds, when GitHub was last asked for all configured ones.
+        ids: by earlier or current name in lower case, GitHub's id of the repository.
+        current: by id, owner/name as GitHub spells it.
+        gone: names in lower case that GitHub does not know.
+        asked_at: Unix seconds, when all configured names were last looked up.
     """
 
     ids: Mapping[str, int] = field(default_factory=dict)
@@ -28,21 +23,8 @@ class Names:
     gone: frozenset[str] = frozenset()
     asked_at: float = 0.0
 
-    @classmethod
-    def of_value(cls, value: Any) -> "Names":
-        """From a look's JSON, None for nothing known."""
-        if not value:
-            return cls()
-        current = {int(key): name for key, name in value["current"].items()}
-        return cls(ids=value["ids"], current=current, gone=frozenset(value["gone"]), asked_at=value["asked_at"])
-
-    def value(self) -> dict[str, Any]:
-        """As JSON, for a look."""
-        current = {str(key): name for key, name in self.current.items()}
-        return {"ids": dict(self.ids), "current": current, "gone": sorted(self.gone), "asked_at": self.asked_at}
-
     def learn(self, found: Mapping[str, Repository | None]) -> "Names":
-        """With what GitHub answered when asked for some names, None where it knows no such repository."""
+        """Add GitHub's answers by the name that was looked up; None for a name that it does not know."""
         there = {name.lower(): repository for name, repository in found.items() if repository}
         absent = {name.lower() for name, repository in found.items() if not repository}
         known = {name: repository for name, repository in there.items() if repository.id}
@@ -56,29 +38,29 @@ class Names:
         )
 
     def now(self, name: str) -> str:
-        """The current name of a repository, `name` itself if no other is known."""
+        """The current name of a repository; `name` itself if no other is known."""
         current = self.current.get(self.ids.get(name.lower(), 0), name)
         return name if current.lower() == name.lower() else current
 
     def of_job(self, job: WorkflowJob) -> WorkflowJob:
-        """A job under the current name of its repository."""
+        """Return the job with the current name of its repository."""
         now = self.now(job.repository)
         return job if now == job.repository else replace(job, repository=now)
 
     def renamed_since(self, before: "Names") -> dict[str, str]:
-        """By an earlier name in lower case, the current one, where it differs from that known `before`."""
+        """By earlier name in lower case, the current name of each repository whose name has changed since `before`."""
         now = {old: self.now(old) for old in self.ids}
         return {old: new for old, new in now.items() if new not in (old, before.now(old))}
 
 
 def configured(scope: Scope) -> tuple[str, ...]:
-    """The repositories that the configuration names, owner/name."""
+    """The repositories that the configuration lists, owner/name."""
     named = [*scope.repositories, *(name for route in scope.routes for name in sorted(route.repositories))]
     return tuple({name.lower(): name for name in named if name.partition("/")[0].lower() == scope.owner.lower()})
 
 
 def following(scope: Scope, names: Names) -> Scope:
-    """What is served, with the current name of each repository that was renamed."""
+    """Return the scope with the current names of repositories."""
     return replace(
         scope,
         repositories=tuple(dict.fromkeys(map(names.now, scope.repositories))),
@@ -91,21 +73,11 @@ def _following(route: Route, names: Names) -> Route:
     return route if renamed == route.repositories else replace(route, repositories=renamed)
 
 
-def is_served(job: WorkflowJob, scope: Scope) -> bool:
-    """Whether a job may be for a runner of ours, or has one. Jobs of every source are kept by this rule alone."""
-    if job.repository.partition("/")[0].lower() != scope.owner.lower():
-        return False
-    if scope.repositories and job.repository.lower() not in {name.lower() for name in scope.repositories}:
-        return False
-    ours = (job.runner_name or "").startswith(f"{scope.prefix}-")
-    return ours or isinstance(match(job.labels, job.repository, scope.routes), Route)
-
-
 def is_routed(repository: str, scope: Scope) -> bool:
     """Whether some route serves jobs of a repository."""
     return any(not route.repositories or repository.lower() in route.repositories for route in scope.routes)
 
 
 def routed(repositories: Iterable[str], scope: Scope) -> tuple[str, ...]:
-    """Those of some repositories of which a route serves jobs."""
+    """The repositories whose jobs some route serves."""
     return tuple(name for name in repositories if is_routed(name, scope))

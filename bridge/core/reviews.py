@@ -1,27 +1,20 @@
-"""Which of the runs that wait for a deployment review are read, and how rarely. Pure.
+"""How often the jobs of runs that wait for a deployment review are read. Pure.
 
-A run's status is that of its least advanced job, so a run that waits for a review may hold queued jobs. It may wait for
+A run has the status of its least advanced job, so a run that waits for a review can have queued jobs. It can wait for
 days. Reading it costs a call, which the hourly limit does not count while nothing has changed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from bridge.core.model import WaitingRun
-
-LIST_EVERY = 300.0
-"""s between two looks at which runs wait: a call for each repository."""
-
-READ_WITHIN = 900.0
-"""s after which a run that waits is read again, at the latest; a new run, or one that GitHub has updated, at the next
-look, and a run of less than 50 min at each look."""
+from bridge.core.timing import Timing
 
 SHARE = 0.1
-"""Of a run's age, that passes between two readings."""
+"""The part of a run's age that passes between two readings."""
 
 MOST_READ = 100
-"""Runs read in one look."""
+"""Runs that are read in one resync."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,36 +23,40 @@ class RunRead:
 
     Args:
         at: Unix seconds.
-        updated_at: GitHub's, as it was then, in Unix seconds.
+        updated_at: Unix seconds, GitHub's value at that time.
     """
 
     at: float
     updated_at: float
 
 
-def of_value(value: Any) -> dict[int, RunRead]:
-    """The readings by run id, from a look's JSON."""
-    return {int(key): RunRead(at=at, updated_at=updated_at) for key, (at, updated_at) in (value or {}).items()}
+@dataclass(frozen=True, kw_only=True)
+class WaitingRuns:
+    """What is known of the runs that wait for a review.
+
+    Args:
+        next_at: Unix seconds, when they are listed again.
+        read: by run id.
+    """
+
+    next_at: float = 0.0
+    read: Mapping[int, RunRead] = field(default_factory=dict)
 
 
-def value_of(readings: Mapping[int, RunRead]) -> dict[str, list[float]]:
-    """The readings as JSON, for a look."""
-    return {str(run_id): [reading.at, reading.updated_at] for run_id, reading in readings.items()}
-
-
-def due(runs: Iterable[WaitingRun], readings: Mapping[int, RunRead], now: float) -> list[WaitingRun]:
-    """The runs to read now, those first that were not read for the longest time.
+def due(runs: Iterable[WaitingRun], readings: Mapping[int, RunRead], timing: Timing, now: float) -> list[WaitingRun]:
+    """Choose the runs to read now, those first that were read longest ago.
 
     Args:
         runs: that wait, as GitHub lists them.
-        readings: by run id.
+        readings: by run id, when it was last read.
+        timing: how rarely a run is read.
         now: Unix seconds.
     """
-    wanted = [(_due_at(run, readings.get(run.id)), run.id, run) for run in runs]
+    wanted = [(_due_at(run, readings.get(run.id), timing), run.id, run) for run in runs]
     return [run for at, _, run in sorted(wanted, key=lambda each: each[:2]) if at <= now][:MOST_READ]
 
 
-def _due_at(run: WaitingRun, last: RunRead | None) -> float:
+def _due_at(run: WaitingRun, last: RunRead | None, timing: Timing) -> float:
     if last is None or run.updated_at != last.updated_at:
         return 0.0
-    return last.at + min(max((last.at - run.created_at) * SHARE, LIST_EVERY), READ_WITHIN)
+    return last.at + min(max((last.at - run.created_at) * SHARE, timing.reviews_every), timing.review_reread)

@@ -1,18 +1,19 @@
-"""Which route serves a job, if any, and why not."""
+"""Which route serves a job, or why none does. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bridge.core.scope import IMPLIED_LABELS, Route
+from bridge.core.model import WorkflowJob
+from bridge.core.scope import IMPLIED_LABELS, Route, Scope
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unmatched:
-    """No route serves the job.
+    """Why no route serves a job.
 
     Args:
         reason: one line for a person.
-        nearest: the route that lacks the fewest of its labels, None if none shares any.
+        nearest: the route that lacks the fewest of its labels; None if no route has any of them.
     """
 
     reason: str
@@ -25,61 +26,75 @@ def match(labels: Iterable[str], repository: str, routes: Sequence[Route]) -> Ro
     Args:
         labels: the job's `runs-on`.
         repository: owner/name.
-        routes: in order of preference among the equally specific.
+        routes: of several that are equally specific, the first is chosen.
 
-    A runner is eligible when it holds all labels of the job, compared without case:
+    A runner is eligible if it has all labels of the job, in upper or lower case:
     https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/use-in-a-workflow
     """
     wanted = frozenset(label.lower() for label in labels)
-    open_to_it = [r for r in routes if not r.repositories or repository.lower() in r.repositories]
-    if not open_to_it:
+    allowed = [r for r in routes if not r.repositories or repository.lower() in r.repositories]
+    if not allowed:
         return Unmatched(reason=f"no route serves the repository {repository}")
     if not wanted:
-        return next((r for r in open_to_it if r.unlabelled), _no_labels())
-    serving = [r for r in open_to_it if wanted <= r.label_set and (r.generic_jobs or wanted & r.labels)]
+        return next((r for r in allowed if r.unlabelled), _no_labels())
+    serving = [r for r in allowed if wanted <= r.label_set and (r.generic_jobs or wanted & r.labels)]
     if not serving and wanted <= frozenset(IMPLIED_LABELS):
-        return _generic(open_to_it)
+        return _generic(allowed)
     if serving:
         return min(serving, key=lambda r: len(r.labels))
-    return _nearest(wanted, open_to_it)
+    return _nearest(wanted, allowed)
 
 
 def contained(routes: Sequence[Route]) -> list[tuple[Route, Route]]:
-    """Pairs of routes of which the second has all labels of the first, and more.
+    """Find pairs of routes where the second has all labels of the first, and more.
 
-    GitHub may give the first route's jobs to the second one's runners, which may be more expensive.
+    GitHub may give jobs of the first route to runners of the second, which may be more expensive.
     """
     return [(small, large) for small in routes for large in routes if small.labels < large.labels]
 
 
+def is_served(job: WorkflowJob, scope: Scope) -> bool:
+    """Whether a job may be for a runner of ours, or runs on one.
+
+    Jobs from every source (webhooks, the delivery log, scans) are kept by this rule alone.
+    """
+    if job.repository.partition("/")[0].lower() != scope.owner.lower():
+        return False
+    if scope.repositories and job.repository.lower() not in {name.lower() for name in scope.repositories}:
+        return False
+    ours = (job.runner_name or "").startswith(f"{scope.prefix}-")
+    return ours or isinstance(match(job.labels, job.repository, scope.routes), Route)
+
+
 def _generic(routes: Sequence[Route]) -> Unmatched:
-    """Any self-hosted runner may serve such a job, and most organisations have others that cost less."""
+    """Any self-hosted runner may serve such a job, and most organizations have cheaper ones."""
     nearest = min(routes, key=lambda r: len(r.labels))
-    own = _listed(nearest.labels)
+    own = _quoted(nearest.labels)
     return Unmatched(
-        reason=f"it asks for no label of a route's own, such as {own}; `generic_jobs = true` on a route allows that",
+        reason="it asks only for labels that every runner has; "
+        f"add a label of a route, such as {own}, or set `generic_jobs = true` on a route",
         nearest=nearest.name,
     )
 
 
 def _no_labels() -> Unmatched:
-    return Unmatched(reason="the job names a runner group and no labels; no route sets `unlabelled = true`")
+    return Unmatched(reason="it names a runner group and no labels, and no route sets `unlabelled = true`")
 
 
 def _nearest(wanted: frozenset[str], routes: Sequence[Route]) -> Unmatched:
     nearest = min(routes, key=lambda r: (len(wanted - r.label_set), len(r.labels)))
     missing = wanted - nearest.label_set
     if missing == wanted - frozenset(IMPLIED_LABELS) and not wanted & nearest.labels:
-        return Unmatched(reason=f"no route has any of the labels {_listed(missing)}")
-    return Unmatched(reason=f"route {nearest.name} lacks {_listed(missing)}", nearest=nearest.name)
+        return Unmatched(reason=f"no route has any of the labels {_quoted(missing)}")
+    return Unmatched(reason=f"route {nearest.name} lacks {_quoted(missing)}", nearest=nearest.name)
 
 
-def _listed(labels: Iterable[str]) -> str:
-    """Labels in quotes, and why one with a comma is not several: `runs-on: "gpu, linux"` is one label."""
+def _quoted(labels: Iterable[str]) -> str:
+    """Quote labels, and explain a label with a comma: `runs-on: "gpu, linux"` is one label, not two."""
     named = sorted(labels)
-    listed = ", ".join(f'"{label}"' for label in named)
+    quoted = ", ".join(f'"{label}"' for label in named)
     with_comma = next((label for label in named if "," in label), None)
     if not with_comma:
-        return listed
+        return quoted
     several = ", ".join(part.strip() for part in with_comma.split(",") if part.strip())
-    return f'{listed}; "{with_comma}" is one label with a comma in it: write runs-on: [{several}]'
+    return f'{quoted}; "{with_comma}" is one label with a comma in it: write runs-on: [{several}]'

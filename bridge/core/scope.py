@@ -1,27 +1,25 @@
-"""What the bridge serves: its owner, its repositories and its routes.
-
-Durations are seconds.
-"""
+"""What the bridge serves: an owner, repositories and routes. Durations are seconds."""
 
 from dataclasses import dataclass, field
 
+from bridge.core.timing import Timing
 from bridge.core.worker import BOOT_ALLOWANCE, WORKER_GRACE, Credentials
 
 IMPLIED_LABELS = ("self-hosted", "linux", "x64")
-"""Labels that every runner of ours carries, beside its route's."""
+"""Labels that each runner of the bridge has in addition to its route's labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Which jobs go to which endpoint, and within what limits.
+    """Which jobs go to which endpoint, and the limits.
 
     Args:
         name: unique among the routes.
-        labels: in lower case, without the implied ones.
+        labels: in lower case, without IMPLIED_LABELS.
         endpoint: RunPod's endpoint id.
-        max_workers: open submissions at a time, over all pools of this route.
-        credentials: what the worker is given to register with.
-        runner_group: GitHub's runner group, by name.
+        max_workers: the most open submissions, over all pools of this route.
+        credentials: what the worker gets to register its runner with.
+        runner_group: name of GitHub's runner group.
         job_timeout: s, from the job's start.
         queue_timeout: s that a request may wait for a worker.
         idle_timeout: s that a started runner may wait for a job.
@@ -49,41 +47,42 @@ class Route:
 
     @property
     def label_set(self) -> frozenset[str]:
-        """Every label that a runner of this route carries."""
+        """All labels of a runner of this route."""
         return self.labels | frozenset(IMPLIED_LABELS)
 
     @property
     def execution_timeout(self) -> float:
-        """Seconds after which RunPod ends a running request, whatever it does."""
+        """RunPod ends a running request after this many seconds."""
         return self.idle_timeout + WORKER_GRACE + self.job_timeout + BOOT_ALLOWANCE
 
     @property
     def ttl(self) -> float:
-        """Seconds after which RunPod forgets a request, counted from its submission."""
+        """RunPod deletes a request this many seconds after it was submitted."""
         return self.queue_timeout + self.execution_timeout
 
     @property
     def lease(self) -> float:
-        """Seconds after which a runner asked for must have met its job, or serves nothing."""
+        """Seconds after its request until a runner must have a job. After that it gets none."""
         return self.queue_timeout + BOOT_ALLOWANCE + self.idle_timeout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What the bridge serves, and where it is.
+    """What the bridge serves, and its addresses.
 
     Args:
         owner: of all repositories.
-        organisation: where runners register; None means at each repository.
+        organisation: where runners register; None to register them at each repository.
         repositories: owner/name; empty means all that the credentials can see.
         routes: in the order of the configuration.
         prefix: of our runners' names.
         web_url: GitHub's, such as `https://github.com`.
-        public_url: ours, such as `https://bridge.example.org`; None if RunPod cannot reach us.
+        public_url: the bridge's, such as `https://bridge.example.org`; None if RunPod cannot reach it.
         callback_key: signs the addresses that RunPod posts to.
-        full_scan_every: s between two looks at all repositories, where the App's delivery log tells of their jobs.
-        retention: s that what has ended is kept.
-        interval: s between two looks.
+        full_scan_every: s between two scans of all repositories, if the App's delivery log shows their jobs meanwhile.
+        retention: s for which the ledger keeps what has ended.
+        interval: s between two resyncs.
+        timing: the other durations.
     """
 
     owner: str
@@ -97,3 +96,4 @@ class Scope:
     full_scan_every: float = 600.0
     retention: float = 14 * 86_400.0
     interval: float = 30.0
+    timing: Timing = Timing()

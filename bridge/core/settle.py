@@ -1,4 +1,4 @@
-"""What became of one submission: the next arrow of its life, from what was seen of it. Pure."""
+"""The next transition of one submission, from what was seen of it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,10 +7,8 @@ from bridge.core.actions import Transition, Withdrawal
 from bridge.core.model import JobStatus, Request, RequestStatus, Runner, WorkflowJob
 from bridge.core.scope import Route
 from bridge.core.submissions import State, Submission
-from bridge.core.worker import BOOT_ALLOWANCE, JIT_LIFETIME, Credentials, Reason
-
-MISSING_LASTS = 180.0
-"""s for which RunPod must answer 404 until a request counts as gone: it has done so for two minutes of running ones."""
+from bridge.core.timing import Timing
+from bridge.core.worker import JIT_LIFETIME, Credentials, Reason
 
 CONCLUSIONS = {
     "Succeeded": "success",
@@ -19,12 +17,12 @@ CONCLUSIONS = {
     "Skipped": "skipped",
     "Abandoned": "failure",
 }
-"""The runner's word for a job's result -> GitHub's conclusion."""
+"""The runner's result of a job -> GitHub's conclusion."""
 
-_RUNS = frozenset({RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS})
+_OPEN = frozenset({RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS})
 
 _SECOND_DELIVERY = frozenset({Reason.SESSION_CONFLICT, Reason.NAME_TAKEN})
-"""What a second worker of one request answers while the first one's runner listens or works."""
+"""What a second worker of the same request answers while the runner of the first one listens or works."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +32,13 @@ class Observation:
     Args:
         job: the job whose `runner_name` is the submission's.
         runner: its registration.
-        runners_known: the runners of its target were listed in this very look, and after its state began: if
-            `runner` is None there is none, else it is as it was listed.
-        request: RunPod's answer, None if it was not asked or did not answer.
-        route: the submission's route, None if the configuration no longer has it.
-        unexplained: how many requests its endpoint had beyond those that the ledger explains, None if that was not
-            read in this very look.
-        missing_since: Unix seconds since when RunPod does not know the request.
+        runners_known: the runners of its target were listed in this very pass, and after its state began. Then
+            `runner` is up to date, and None means that there is none.
+        request: RunPod's answer; None if it was not asked or did not answer.
+        route: the submission's route; None if it is no longer configured.
+        unexplained: how many requests of its endpoint the ledger does not explain; None if that was not read in this
+            very pass.
+        missing_since: Unix seconds since when RunPod has answered 404.
     """
 
     job: WorkflowJob | None
@@ -53,25 +51,28 @@ class Observation:
 
     @property
     def unregistered(self) -> bool:
-        """Whether the request waits for a worker and no runner has its name."""
+        """Whether the request waits for a worker and no runner has the submission's name."""
         waits = self.request is not None and self.request.status is RequestStatus.IN_QUEUE
         return waits and self.runners_known and self.runner is None
 
 
-def settle(submission: Submission, observation: Observation, now: float) -> Transition | Withdrawal | None:
+def settle(
+    submission: Submission, observation: Observation, timing: Timing, now: float
+) -> Transition | Withdrawal | None:
     """Decide the next step of an open submission.
 
     Args:
         submission: in one of OPEN_STATES.
-        sight: what was seen of it.
+        observation: what was seen of it.
+        timing: how long an answer or a worker is waited for.
         now: Unix seconds.
 
     Returns:
-        None to leave it as it is. GitHub's word on the runner comes before RunPod's on the request.
+        None for no change. What GitHub says about the runner has precedence over what RunPod says about the request.
     """
     if submission.state in (State.CLAIMED, State.MINTED, State.SUBMITTING):
         return _abandoned(submission, observation, now)
-    observation = _credible(observation, now)
+    observation = _credible(observation, timing, now)
     if observation.job:
         held = _held(submission, observation.job, observation, now)
         if held or observation.job.status is JobStatus.IN_PROGRESS:
@@ -81,28 +82,28 @@ def settle(submission: Submission, observation: Observation, now: float) -> Tran
     if submission.state is State.WITHDRAWN:
         return _withdrawn(submission, observation.request)
     if observation.request and observation.request.status is RequestStatus.MISSING:
-        return _forgotten(submission, observation, now)
-    if observation.request and observation.request.status not in _RUNS:
+        return _missing(submission, observation, now)
+    if observation.request and observation.request.status not in _OPEN:
         return _ended(submission, observation.request)
-    return _waiting(submission, observation, now)
+    return _waiting(submission, observation, timing, now)
 
 
-def _credible(observation: Observation, now: float) -> Observation:
-    """What was seen, without an end of the request that RunPod alone tells and that may be wrong.
+def _credible(observation: Observation, timing: Timing, now: float) -> Observation:
+    """Drop an end of the request that RunPod reports and that may be wrong.
 
-    A 404 must last. Any end that is not the worker's own answer is contradicted by a runner that is online.
+    A 404 must last. A runner that is online contradicts any end that is not the worker's own answer.
     """
     request = observation.request
-    if request is None or request.status in _RUNS or _is_answer(request):
+    if request is None or request.status in _OPEN or _is_answer(request):
         return observation
     since = now if observation.missing_since is None else observation.missing_since
-    lasts = request.status is not RequestStatus.MISSING or now >= since + MISSING_LASTS
+    lasts = request.status is not RequestStatus.MISSING or now >= since + timing.gone_after
     contradicted = observation.runner is not None and observation.runner.online
     return observation if lasts and not contradicted else replace(observation, request=None)
 
 
 def _is_answer(request: Request) -> bool:
-    """Whether the worker that has the runner told how the request ended."""
+    """Whether the worker that started the runner reported the end itself."""
     if request.status is RequestStatus.COMPLETED:
         return (request.output or {}).get("outcome") in set(Reason)
     word = (request.error or "").partition(": ")[0]
@@ -110,10 +111,10 @@ def _is_answer(request: Request) -> bool:
 
 
 def outcome(request: Request) -> tuple[State, Reason, str | None, str | None]:
-    """Read a terminal answer of RunPod.
+    """Read the final answer of RunPod.
 
     Returns:
-        The state it stands for, its reason, the job's conclusion if it tells one, and a line for a person.
+        The state, its reason, the job's conclusion if it is known, and one line for a person.
     """
     if request.status is RequestStatus.COMPLETED:
         return _answer(request.output or {})
@@ -132,34 +133,34 @@ def _answer(output: Mapping[str, object]) -> tuple[State, Reason, str | None, st
         case Reason.COMPLETED:
             return State.FINISHED, Reason.COMPLETED, CONCLUSIONS.get(str(output.get("result"))), None
         case Reason.NO_JOB:
-            return State.NO_JOB, Reason.NO_JOB, None, "the runner met no job"
+            return State.NO_JOB, Reason.NO_JOB, None, "the runner got no job"
         case Reason.EXPIRED:
             return State.EXPIRED, Reason.EXPIRED, None, "the worker started too late to start a runner"
         case _:
-            return State.FAILED, Reason.CRASHED, None, "the worker's answer names no outcome"
+            return State.FAILED, Reason.CRASHED, None, "the worker's answer has no outcome"
 
 
 def _abandoned(submission: Submission, observation: Observation, now: float) -> Transition | Withdrawal | None:
-    """Clear up behind a dispatcher that died between two records."""
+    """Clean up after a dispatcher that died between two records."""
     if now < submission.lease_until:
         return None
     if submission.state is State.SUBMITTING:
         return Transition(
             submission=submission,
             to=State.UNKNOWN,
-            detail="the dispatcher ended before RunPod's answer was recorded",
+            detail="the bridge stopped before it recorded RunPod's answer",
         )
     if not observation.runners_known:
-        if not _outlived(submission, observation, now):
+        if not _is_long_over(submission, observation, now):
             return None
-        detail = "the dispatcher ended before it submitted a request, and its target is read no more"
+        detail = "the bridge stopped before it submitted a request, and no longer reads the runners of its target"
         return Transition(submission=submission, to=State.RELEASED, detail=detail)
     runner_id = submission.runner_id or (observation.runner.id if observation.runner else None)
     return Withdrawal(
         submission=submission,
         to=State.RELEASED,
         runner_id=runner_id,
-        detail="the dispatcher ended before it submitted a request",
+        detail="the bridge stopped before it submitted a request",
     )
 
 
@@ -175,28 +176,34 @@ def _held(submission: Submission, job: WorkflowJob, observation: Observation, no
         )
     if job.status is not JobStatus.IN_PROGRESS:
         return None
-    # While GitHub lists the runner as busy or online, the job runs, whatever RunPod tells of the request.
-    away = _is_away(observation) or _outlived(submission, observation, now)
-    if observation.request and observation.request.status not in _RUNS and away:
+    # While GitHub lists the runner as busy or online, the job runs, whatever RunPod says about the request.
+    away = _is_away(observation) or _is_long_over(submission, observation, now)
+    if observation.request and observation.request.status not in _OPEN and away:
         if observation.request.status is RequestStatus.MISSING:
             return replace(_vanished(submission), held_job_id=job.id)
         state, reason, _, detail = outcome(observation.request)
         if state is not State.FINISHED and reason not in _SECOND_DELIVERY:
-            return Transition(submission=submission, to=_left(state), reason=reason, held_job_id=job.id, detail=detail)
+            return Transition(
+                submission=submission, to=_end_with_job(state), reason=reason, held_job_id=job.id, detail=detail
+            )
     if submission.state is State.BUSY and submission.held_job_id == job.id:
         return None
     return Transition(submission=submission, to=State.BUSY, held_job_id=job.id)
 
 
 def _is_away(observation: Observation) -> bool:
-    """Whether GitHub no longer lists the runner as one that works or listens."""
+    """Whether GitHub no longer lists the runner as busy or online."""
     return observation.runners_known and not (
         observation.runner and (observation.runner.busy or observation.runner.online)
     )
 
 
-def _left(state: State) -> State:
-    """What a runner that vanished from under its job counts as."""
+def _end_with_job(state: State) -> State:
+    """The end of a submission whose runner had a job: a worker that saw no job has failed.
+
+    That happens when GitHub assigns a job just as the runner leaves, or when RunPod delivers a request a second time
+    after its first worker has died.
+    """
     return State.FAILED if state in (State.NO_JOB, State.EXPIRED) else state
 
 
@@ -205,27 +212,29 @@ def _ended(submission: Submission, request: Request) -> Transition:
     return Transition(submission=submission, to=state, reason=reason, result=result, detail=detail)
 
 
-def _forgotten(submission: Submission, observation: Observation, now: float) -> Transition | Withdrawal | None:
+def _missing(submission: Submission, observation: Observation, now: float) -> Transition | Withdrawal | None:
     detail = "RunPod no longer knows the request"
-    outlived = _outlived(submission, observation, now)
-    if submission.state is State.BUSY and (_is_away(observation) or outlived):
+    long_over = _is_long_over(submission, observation, now)
+    if submission.state is State.BUSY and (_is_away(observation) or long_over):
         return _vanished(submission)
-    if outlived:
+    if long_over:
         return Transition(submission=submission, to=State.EXPIRED, detail=detail)
     if _provably_idle(submission, observation):
         return _withdraw(submission, observation, State.EXPIRED, detail)
-    # In a token mode its worker may have registered since the runners were last listed.
+    # In token modes its worker may have registered since the runners were last listed.
     return Transition(submission=submission, to=State.EXPIRED, detail=detail) if observation.runners_known else None
 
 
-def _waiting(submission: Submission, observation: Observation, now: float) -> Transition | Withdrawal | None:
-    """Follow a submission whose runner holds no job that anyone has seen."""
+def _waiting(
+    submission: Submission, observation: Observation, timing: Timing, now: float
+) -> Transition | Withdrawal | None:
+    """Follow a submission whose runner is not known to hold a job."""
     state, runner = submission.state, observation.runner
     online = runner is not None and runner.online
     if state in (State.STARTED, State.BUSY) and _gone(submission, observation, now):
         return _vanished(submission)
     if state is State.BUSY:
-        # An idle runner that is offline has died; where no request can be asked about it, only GitHub's list tells.
+        # A runner that is offline and idle has died. If no request id is known, only GitHub's list shows it.
         back = observation.runners_known and (online or (runner is not None and submission.request_id is None))
         return Transition(submission=submission, to=State.STARTED, detail="GitHub took its job back") if back else None
     if state is State.STARTED:
@@ -233,12 +242,12 @@ def _waiting(submission: Submission, observation: Observation, now: float) -> Tr
     if online or (observation.request and observation.request.status is RequestStatus.IN_PROGRESS):
         return Transition(submission=submission, to=State.STARTED)
     if state is State.UNKNOWN:
-        return _unseen(submission, observation, now)
+        return _unanswered(submission, observation, timing, now)
     return _expired(submission, observation, now)
 
 
 def _expired(submission: Submission, observation: Observation, now: float) -> Withdrawal | None:
-    """Take back a request that no worker may start any more: it would cost a start, and others wait behind it."""
+    """Withdraw a request that no worker may start any more: a start costs, and other requests wait behind it."""
     if now <= submission.not_after:
         return None
     never_started = submission.state is State.SUBMITTED and _provably_idle(submission, observation)
@@ -249,15 +258,15 @@ def _expired(submission: Submission, observation: Observation, now: float) -> Wi
 
 
 def _gone(submission: Submission, observation: Observation, now: float) -> bool:
-    """Whether a runner that was seen is seen no more, and no request can be asked about it."""
+    """Whether a runner has disappeared and no request id is known to look up."""
     gone = observation.runners_known and observation.runner is None
-    return submission.request_id is None and (gone or _outlived(submission, observation, now))
+    return submission.request_id is None and (gone or _is_long_over(submission, observation, now))
 
 
-def _outlived(submission: Submission, observation: Observation, now: float) -> bool:
-    """Whether nothing can be left of a submission whose target is read no more, such as a repository that is gone.
+def _is_long_over(submission: Submission, observation: Observation, now: float) -> bool:
+    """Whether nothing can be left of a submission whose target is no longer read, such as a deleted repository.
 
-    Its worker has ended, and GitHub has removed a registration that it did not use.
+    By then its worker has ended, and GitHub has removed a registration that was not used.
     """
     works = observation.route.execution_timeout if observation.route else JIT_LIFETIME
     return not observation.runners_known and now >= submission.not_after + works + JIT_LIFETIME
@@ -272,27 +281,27 @@ def _vanished(submission: Submission) -> Transition:
             detail="its runner left after a job",
         )
     return Transition(
-        submission=submission, to=State.LOST, detail="its runner is gone, and its request was never known"
+        submission=submission, to=State.LOST, detail="its runner is gone, and RunPod never returned a request id"
     )
 
 
 def _withdrawn(submission: Submission, request: Request | None) -> Transition | Withdrawal | None:
-    """Cancel again what GitHub has agreed to; whoever did may have died before RunPod was told."""
-    detail = "its registration had been deleted before"
+    """Cancel a request whose registration was deleted: the dispatcher may have died before it could."""
+    detail = "its registration was already deleted"
     if request is None:
         return None
-    if request.status in _RUNS:
+    if request.status in _OPEN:
         return Withdrawal(submission=submission, to=State.CANCELLED, runner_id=None, detail=detail)
     if request.status in (RequestStatus.MISSING, RequestStatus.CANCELLED):
         return Transition(submission=submission, to=State.CANCELLED, reason=Reason.STOPPED, detail=detail)
     return _ended(submission, request)
 
 
-def _unseen(submission: Submission, observation: Observation, now: float) -> Withdrawal | None:
-    """End the wait for an answer that did not come: the request does not exist, or no worker may start it any more."""
-    if observation.unexplained != 0 and now < submission.not_after + BOOT_ALLOWANCE:
+def _unanswered(submission: Submission, observation: Observation, timing: Timing, now: float) -> Withdrawal | None:
+    """Give up a request without an answer if it does not exist, or if no worker may start it any more."""
+    if observation.unexplained != 0 and now < submission.not_after + timing.boot_allowance:
         return None
-    return _withdraw(submission, observation, State.LOST, "RunPod's answer did not come, and no worker showed itself")
+    return _withdraw(submission, observation, State.LOST, "RunPod did not answer, and no worker appeared")
 
 
 def _idle(submission: Submission, observation: Observation, now: float) -> Withdrawal | None:
@@ -300,20 +309,17 @@ def _idle(submission: Submission, observation: Observation, now: float) -> Withd
         return None
     if now < submission.since + observation.route.idle_timeout:
         return None
-    if (
-        observation.runner and not observation.runner.online
-    ):  # it did not listen: that tells of its endpoint, not of the job
-        lost = _withdraw(
-            submission, observation, State.FAILED, "its runner was not online at the end of its idle_timeout"
-        )
-        return replace(lost, reason=Reason.GITHUB_UNREACHABLE)
-    return _withdraw(submission, observation, State.NO_JOB, "the runner met no job within its idle_timeout")
+    if observation.runner and not observation.runner.online:
+        # It did not listen: that is evidence against its endpoint, not against the job.
+        detail = "its runner was not online at the end of its idle_timeout"
+        return replace(_withdraw(submission, observation, State.FAILED, detail), reason=Reason.GITHUB_UNREACHABLE)
+    return _withdraw(submission, observation, State.NO_JOB, "the runner got no job within its idle_timeout")
 
 
 def _provably_idle(submission: Submission, observation: Observation) -> bool:
-    """Whether its registration is there to be deleted: GitHub's agreement to that proves that it holds no job.
+    """Whether its registration can be deleted: if GitHub agrees, the runner holds no job.
 
-    One that is gone proves nothing: RunPod tells how its request ends.
+    A registration that is gone proves nothing. RunPod shows how its request ends.
     """
     may_be_there = submission.runner_id is not None and not observation.runners_known
     return observation.runner is not None or may_be_there

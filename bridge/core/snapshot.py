@@ -1,53 +1,20 @@
-"""What a plan is made from: jobs, submissions, and what was read from GitHub and RunPod.
+"""The input of a plan: jobs, submissions, and what was read from GitHub and RunPod.
 
-Times are Unix seconds (UTC), durations seconds.
+Times are Unix seconds (UTC), durations are seconds.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
 
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.scope import Route
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, Streak, Submission, target_of_repository
-
-
-class ReadingKind(StrEnum):
-    """What a look outside was at."""
-
-    RUNNERS = "runners"  # key: a target
-    HEALTH = "health"  # key: an endpoint
-    SCAN = "scan"  # of all repositories
-    DELIVERIES = "deliveries"  # of the App's delivery log; value: see bridge.controller.missed
-    RESCAN = "rescan"  # value: repositories that the last scan could not read
-    WAITING = "waiting"  # of runs that wait for a review; value: see bridge.core.reviews
-    NAMES = "names"  # of configured repositories; value: see bridge.core.repositories
-    REFUSAL = "refusal"  # key: of bridge.core.refusals
-    MISSING = "missing"  # requests that RunPod does not know: since when (Unix seconds), by submission id
-    RESUMED = "resumed"  # at anything, the first after a gap
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """What a look outside showed, for the dispatchers that did not look.
-
-    Args:
-        kind: at what.
-        key: at which of them, or empty.
-        at: Unix seconds, when it began.
-        value: JSON.
-    """
-
-    kind: ReadingKind
-    key: str
-    at: float
-    value: Any
+from bridge.core.timing import Timing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """What a target, a runner group or an endpoint has refused, and until when it is left alone.
+    """A refusal by a target, a runner group or an endpoint, and the time of the next try.
 
     Args:
         at: Unix seconds, of the last refusal.
@@ -64,32 +31,35 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """All that a plan is made from.
+    """The input of a plan.
 
     Args:
-        began: Unix seconds, when the observation began that this is made from.
+        began: Unix seconds, when this pass began to read.
         at: Unix seconds, when its last part began, the look-up of jobs.
-        looked_at: Unix seconds, when the last look at GitHub's runners began, this one or one before.
-        ledger_born: Unix seconds, when the ledger was made, or went on after a gap: it may have been restored.
+        looked_at: Unix seconds, when GitHub's runners were last read, in this pass or an earlier one.
+        ledger_born: Unix seconds, when the ledger was created.
+        knows_since: Unix seconds, when the ledger was created or was last used again after a gap. After a gap it may
+            be a restored copy.
         prefix: of our runners' names.
-        organisation: where runners register; None means at each repository.
+        organisation: where runners register; None if they register at each repository.
         routes: in the order of the configuration.
-        jobs: those not completed, and those that an open submission's runner took.
-        seen_at: by job id, Unix seconds of the look-up or event that told its state.
+        jobs: those that are not completed, and those of the runners of open submissions.
+        seen_at: by job id, Unix seconds of the look-up or event that showed its state.
         submissions: the open ones, those that ended after `looked_at`, and those whose runner is listed.
         history: by job id.
-        runners: by target; a target that was not read lately is absent.
-        runners_at: by target, Unix seconds, when the look at its runners began.
-        requests: by submission id, for those that RunPod answered for.
-        health: by endpoint id, where it was asked for.
-        health_at: by endpoint id, Unix seconds, when the look began that read it.
-        missing_since: by submission id, Unix seconds since when RunPod does not know its request.
-        streaks: by endpoint id, the breakdowns of its workers in a row.
-        queued_since: by job id, Unix seconds since when it is queued, or was retried by hand, by the bridge's clock.
-        idle: runners that ended without a job lately.
+        runners: by target; a target that was not read recently is absent.
+        runners_at: by target, Unix seconds, when its runners were read.
+        requests: by submission id, RunPod's answers.
+        health: by endpoint id, if it was read.
+        health_at: by endpoint id, Unix seconds, when it was read.
+        missing_since: by submission id, Unix seconds since when RunPod answers 404 for its request.
+        streaks: by endpoint id, the failures of its workers in a row.
+        queued_since: by job id, Unix seconds by the bridge's clock since it was queued or was retried by hand.
+        idle: runners that recently ended without a job.
         last_taken: by pool, Unix seconds when one of its runners last took a job.
-        uses: of the runs whose jobs were queued beside an idle runner.
+        uses: of the runs whose jobs were queued while a runner was idle.
         refusals: by a key of bridge.core.refusals.
+        timing: the durations.
     """
 
     began: float
@@ -116,6 +86,7 @@ class Snapshot:
     last_taken: Mapping[Pool, float] = field(default_factory=dict)
     uses: tuple[RunnerUse, ...] = ()
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    timing: Timing = Timing()
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""

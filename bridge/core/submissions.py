@@ -1,29 +1,30 @@
-"""The values of the ledger and of the decision: submissions, what a plan is made from, and what it says.
+"""The values of the ledger and of the decision: submissions, their states, and what became of runners.
 
-Frozen, without behaviour beyond themselves. Times are Unix seconds (UTC), durations seconds.
+They are frozen and have no behaviour. Times are Unix seconds (UTC), durations are seconds.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 from bridge.core.worker import Credentials, Reason
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Pool:
-    """A route at one registration target: its runners can serve each other's jobs."""
+    """A route at one registration target. Each runner of a pool can serve each of its jobs."""
 
     route: str
     target: str  # orgs/ORG or repos/owner/name
 
 
 def target_of_repository(repository: str) -> str:
-    """Where a runner for a repository's own jobs registers; GitHub takes its name in any case."""
+    """Where a runner for a single repository registers. Upper and lower case mean the same to GitHub."""
     return f"repos/{repository.lower()}"
 
 
 class State(StrEnum):
-    """Where a submission stands. See docs/architecture.md for the arrows."""
+    """The state of a submission. docs/architecture.md shows the transitions."""
 
     CLAIMED = "claimed"
     MINTED = "minted"
@@ -45,7 +46,7 @@ class State(StrEnum):
 WAITING_STATES = frozenset(
     {State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.STARTED}
 )
-"""States of a submission that holds no job yet: it is supply."""
+"""States of a submission that holds no job yet: it counts as supply."""
 
 
 OPEN_STATES = WAITING_STATES | {State.BUSY, State.WITHDRAWN}
@@ -53,29 +54,29 @@ OPEN_STATES = WAITING_STATES | {State.BUSY, State.WITHDRAWN}
 
 
 LEASED_STATES = frozenset({State.CLAIMED, State.MINTED, State.SUBMITTING})
-"""States in which a dispatcher is at work, unless it has died."""
+"""States in which a dispatcher is working on a submission, unless it has died."""
 
 
 FAILURE_STATES = frozenset({State.FAILED, State.LOST})
-"""Ends that count as a failed attempt, unless their reason is in FREE_REASONS or the runner was idle."""
+"""End states that count as a failed attempt, unless the reason is in FREE_REASONS or the runner was idle."""
 
 
 FREE_REASONS = frozenset({Reason.NAME_TAKEN, Reason.CREDENTIAL_EXPIRED})
-"""Ends that say nothing about the job or its endpoint, and so do not count as an attempt."""
+"""Reasons that say nothing about the job or its endpoint, and do not count as an attempt."""
 
 
 IDLE_STATES = frozenset({State.NO_JOB, State.LOST, State.EXPIRED, State.FAILED})
-"""States in which a runner that listened and took no job may have ended."""
+"""End states of a runner that listened and got no job."""
 
 
 IDLE_REASONS = frozenset({Reason.NO_JOB, Reason.REGISTRATION_LOST})
-"""Reasons with which such a runner may have ended. GitHub removes registrations that are idle for minutes."""
+"""Reasons for the end of such a runner. GitHub removes registrations that are idle for minutes."""
 
 
 BREAKER_REASONS = frozenset(
     {Reason.VERSION_DEPRECATED, Reason.CONFIGURATION_FAILED, Reason.GITHUB_UNREACHABLE, Reason.CRASHED}
 )
-"""Ends that say that an endpoint's workers are broken."""
+"""Reasons that count as a failure of an endpoint's workers."""
 
 
 PROOF_STATES = frozenset({State.BUSY, State.FINISHED, State.NO_JOB})
@@ -84,18 +85,18 @@ PROOF_STATES = frozenset({State.BUSY, State.FINISHED, State.NO_JOB})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """One runner asked for, under one name: a row of the ledger.
+    """One runner that was requested, under one name: a row of the ledger.
 
     Args:
         id: the ledger's own, 32 hex digits.
-        name: the runner's name, never used again.
-        job_id: the job it was asked for; it may come to hold another.
-        generation: counts the names of that job, from 1.
+        name: the runner's name, which is never used again.
+        job_id: the job that it was requested for. Its runner may get another one.
+        generation: number of the name among that job's names, from 1.
         since: Unix seconds, when `state` began.
         created_at: Unix seconds.
-        lease_until: Unix seconds; until then the dispatcher that wrote `state` is taken to be at work.
-        not_after: Unix seconds; a worker that starts later starts nothing.
-        held_job_id: the job that GitHub says its runner took.
+        lease_until: Unix seconds; until then the dispatcher that wrote `state` is assumed to be working.
+        not_after: Unix seconds; a worker that starts later starts no runner.
+        held_job_id: the job that its runner took, as GitHub shows it.
         result: how that job ended.
         detail: one line for a person.
         taken_at: Unix seconds, when the bridge first saw that its runner had a job.
@@ -123,13 +124,26 @@ class Submission:
     taken_at: float | None = None
 
 
+class Changes(TypedDict, total=False):
+    """Fields of a submission that a transition may change, besides its state. See `Submission`."""
+
+    since: float
+    not_after: float
+    runner_id: int | None
+    request_id: str
+    held_job_id: int
+    reason: Reason
+    result: str
+    detail: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobHistory:
-    """What the ledger knows of earlier submissions for one job.
+    """What the ledger knows about earlier submissions for one job.
 
     Args:
-        generation: the highest used.
-        attempts: submissions that failed; runners that were idle are not among them.
+        generation: the highest that was used.
+        attempts: submissions that failed, without runners that were idle.
         first_claim: Unix seconds of the first submission since the job was last retried by hand, 0 for none.
         last_claim: Unix seconds of the newest submission.
         last_end: Unix seconds when one last ended, 0 if none has.
@@ -149,7 +163,7 @@ class IdleRunner:
     Args:
         began: Unix seconds, when it began to listen.
         ended: Unix seconds.
-        refuted: a job that was queued while it listened ran later, so it proves nothing about other jobs.
+        refuted: a job that was queued while it listened has run later, so it is no evidence against other jobs.
     """
 
     pool: Pool
@@ -175,7 +189,7 @@ class RunnerUse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Streak:
-    """Workers of an endpoint that broke down in a row, none of them doing its work in between.
+    """Failures of an endpoint's workers in a row, with no success in between.
 
     Args:
         failures: how many.

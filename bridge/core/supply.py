@@ -1,26 +1,33 @@
-"""Where each pool stands: its runners that hold no job yet, and those that count against the cap. Pure."""
+"""Each pool's runners: those that can still take a job, and those that count against max_workers. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.core.model import WorkflowJob
+from bridge.core.ownership import UnexplainedRunner, requests_beyond_rows, with_worker
 from bridge.core.snapshot import Snapshot
-from bridge.core.strangers import Stranger, alive, requests_beyond
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, Pool, State, Submission
 from bridge.core.unknown import doubtful
-from bridge.core.worker import BOOT_ALLOWANCE, Credentials
+from bridge.core.worker import Credentials
 
-MAY_HAVE_TAKEN = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANCELLED})
-"""States of a submission whose runner may have taken a job that nobody has named."""
+MAY_HAVE_TAKEN_A_JOB = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANCELLED})
+"""States of a submission whose runner may have taken a job that is not known yet."""
 
 Waiting = Mapping[tuple[Pool, int], Submission]
-"""By pool and job, the newest runner asked for on the job's behalf that holds none yet."""
+"""By pool and job, the newest runner that was requested for the job and holds none yet."""
 
 
 @dataclass
 class Count:
-    """Where a pool stands; `queued` are all jobs that its route serves, `demand` those that are to get a runner now."""
+    """The figures of a pool.
+
+    Args:
+        supply: runners that can still take a job.
+        live: runners that count against the route's max_workers.
+        queued: all jobs that the route serves.
+        demand: those of them that should get a runner now.
+    """
 
     supply: int = 0
     live: int = 0
@@ -29,34 +36,34 @@ class Count:
 
 
 def waiting_runners(submissions: Iterable[Submission]) -> Waiting:
-    """The newest runner asked for on a job's behalf that holds none yet."""
+    """By pool and job, the newest runner that was requested for the job and holds none yet."""
     waiting = sorted((s for s in submissions if s.state in WAITING_STATES), key=lambda s: (s.generation, s.id))
     return {(s.pool, s.job_id): s for s in waiting}
 
 
 def supply_of(
-    snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[Stranger], now: float
+    snapshot: Snapshot, submissions: Sequence[Submission], unexplained: Sequence[UnexplainedRunner], now: float
 ) -> dict[Pool, Count]:
-    """Count, by pool, the runners that can still take a job and those that count against `max_workers`."""
+    """Count, by pool, the runners that can still take a job and those that count against max_workers."""
     counts: dict[Pool, Count] = defaultdict(Count)
     doubted = doubtful(snapshot, submissions)
     for s in submissions:
         counts[s.pool].supply += s.state in WAITING_STATES and s.id not in doubted
         counts[s.pool].live += s.state in OPEN_STATES
-    living = alive(snapshot, submissions, strangers, now)
-    for stranger in living:
-        counts[stranger.pool].supply += not stranger.runner.busy
-        counts[stranger.pool].live += 1
-    for pool in _outliving(snapshot, submissions):
+    alive = with_worker(snapshot, submissions, unexplained, now)
+    for each in alive:
+        counts[each.pool].supply += not each.runner.busy
+        counts[each.pool].live += 1
+    for pool in _busy_after_end(snapshot, submissions):
         counts[pool].live += 1
-    for pool, requests in _unseen_requests(snapshot, submissions, living, now):
+    for pool, requests in _unregistered_requests(snapshot, submissions, alive, now):
         counts[pool].supply += requests
         counts[pool].live += requests
     return counts
 
 
-def _outliving(snapshot: Snapshot, submissions: Iterable[Submission]) -> Iterator[Pool]:
-    """Pools of runners that GitHub lists as busy after their submission has ended: RunPod told its end too early."""
+def _busy_after_end(snapshot: Snapshot, submissions: Iterable[Submission]) -> Iterator[Pool]:
+    """Pools of runners that GitHub lists as busy after their submission has ended: RunPod reported the end early."""
     busy = {(target, r.name) for target, runners in snapshot.runners.items() for r in runners if r.busy}
     for s in submissions:
         listed_since = snapshot.runners_at.get(s.pool.target, 0.0) > s.since
@@ -64,35 +71,34 @@ def _outliving(snapshot: Snapshot, submissions: Iterable[Submission]) -> Iterato
             yield s.pool
 
 
-def _unseen_requests(
-    snapshot: Snapshot, submissions: Sequence[Submission], strangers: Sequence[Stranger], now: float
+def _unregistered_requests(
+    snapshot: Snapshot, submissions: Sequence[Submission], alive: Sequence[UnexplainedRunner], now: float
 ) -> Iterator[tuple[Pool, int]]:
-    """Requests of token modes that a lost ledger may have left: GitHub shows nothing of them until they register.
+    """Requests of token modes that a lost ledger may have left. GitHub does not show them until they register.
 
-    What has not registered when that takes no longer is another system's.
+    A request that has not registered after the time that takes belongs to another system.
     """
-    left = requests_beyond(snapshot, submissions)
-    strange = Counter(stranger.pool.route for stranger in strangers)
+    left = requests_beyond_rows(snapshot, submissions)
+    registered = Counter(each.pool.route for each in alive)
     for route in snapshot.routes:
-        late = now > snapshot.knows_since + BOOT_ALLOWANCE
+        late = now > snapshot.knows_since + snapshot.timing.boot_allowance
         if route.credentials is Credentials.JIT or route.endpoint not in left or late:
             continue
-        unseen = left[route.endpoint] - strange[route.name]
-        # Which target they are for cannot be seen, so each is held to have them.
+        # Their target is unknown, so they count at each target.
         for target in {snapshot.target_of(j) for j in snapshot.jobs}:
-            yield Pool(route.name, target), max(0, unseen)
+            yield Pool(route.name, target), max(0, left[route.endpoint] - registered[route.name])
 
 
-def taken_unseen(snapshot: Snapshot, submissions: Iterable[Submission], demand: Iterable[WorkflowJob]) -> int:
-    """How many jobs may only look queued: a runner that left after they were last seen may have taken them."""
-    queued = sorted(snapshot.seen_at.get(job.id, snapshot.looked_at) for job in demand)
+def possibly_taken(snapshot: Snapshot, submissions: Iterable[Submission], demand: Iterable[WorkflowJob]) -> int:
+    """How many jobs may no longer be queued: a runner that left after they were last seen may have taken them."""
+    seen = sorted(snapshot.seen_at.get(job.id, snapshot.looked_at) for job in demand)
     open_jobs = {job.id for job in demand}
     left = sorted(
         s.since
         for s in submissions
-        if s.state in MAY_HAVE_TAKEN and (s.held_job_id is None or s.held_job_id in open_jobs)
+        if s.state in MAY_HAVE_TAKEN_A_JOB and (s.held_job_id is None or s.held_job_id in open_jobs)
     )
     taken = 0
     for since in left:
-        taken += taken < len(queued) and queued[taken] < since
+        taken += taken < len(seen) and seen[taken] < since
     return taken

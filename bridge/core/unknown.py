@@ -1,7 +1,7 @@
-"""Requests whose `run` was not answered: what an endpoint's health tells of whether they exist. Pure.
+"""Requests whose `run` was not answered: what the endpoint's health tells about them. Pure.
 
-RunPod lists no requests, but counts them. What it counts beyond the requests that the ledger explains is one of
-those, or another system's.
+RunPod cannot list requests, but it counts them. A request that it counts and the ledger does not explain is one of
+these, or belongs to another system.
 """
 
 from collections import defaultdict
@@ -11,14 +11,10 @@ from typing import NamedTuple
 from bridge.core.model import RequestStatus
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import State, Submission
-from bridge.core.worker import BOOT_ALLOWANCE
-
-UNKNOWN_LEASE = 30.0
-"""s from a `run` whose answer did not come until the endpoint's health tells whether RunPod accepted it."""
 
 
 class Unexplained(NamedTuple):
-    """Requests of an endpoint that the ledger does not explain.
+    """How many requests of an endpoint the ledger does not explain.
 
     Args:
         queued: that wait for a worker.
@@ -29,11 +25,11 @@ class Unexplained(NamedTuple):
     total: int
 
 
-def unexplained(snapshot: Snapshot) -> dict[str, Unexplained]:
-    """By endpoint, what its health counts beyond the ledger's requests; only what this very look has read.
+def unexplained_requests(snapshot: Snapshot) -> dict[str, Unexplained]:
+    """By endpoint whose health this very pass has read, the requests that the ledger does not explain.
 
-    The health is read before the requests and the runners, so what is open there was open in it. What ended in
-    between counts as unexplained until the next look: too many may be held to exist, never too few.
+    The health is read before the requests and the runners, so a request that is open there was counted. One that
+    ended in between counts as unexplained until the next pass: the result may be too high, never too low.
     """
     explained: dict[str, list[RequestStatus]] = defaultdict(list)
     online = {(target, r.name) for target, runners in snapshot.runners.items() for r in runners if r.online}
@@ -56,26 +52,29 @@ def _beyond(snapshot: Snapshot, endpoint: str, explained: list[RequestStatus]) -
     )
 
 
-def told(submission: Submission, snapshot: Snapshot, beyond: Mapping[str, Unexplained]) -> Unexplained | None:
-    """What the health of its endpoint tells of a submission; None if it was read too early to count its request."""
-    return beyond.get(submission.endpoint) if snapshot.began >= submission.since + UNKNOWN_LEASE else None
+def unexplained_at(
+    submission: Submission, snapshot: Snapshot, unexplained: Mapping[str, Unexplained]
+) -> Unexplained | None:
+    """The unexplained requests at a submission's endpoint; None if that was read too early to count its request."""
+    counts_it = snapshot.began >= submission.since + snapshot.timing.unknown_lease
+    return unexplained.get(submission.endpoint) if counts_it else None
 
 
 def doubtful(snapshot: Snapshot, submissions: Iterable[Submission]) -> frozenset[str]:
-    """Ids of unanswered submissions that count as no supply: their endpoint has too few requests for all of them.
+    """Ids of unanswered submissions that do not count as supply: their endpoint has too few requests for all of them.
 
-    Which of them exist cannot be seen, so none is given up. Nor does one count, after the time that a worker takes
-    to start, that can only be among the running requests: its runner would be online.
+    It is not known which of them exist, so none is given up. Nor does a submission count, after the time that a
+    worker takes to start, that can only be among the running requests: its runner would be online.
     """
-    beyond = unexplained(snapshot)
+    unexplained = unexplained_requests(snapshot)
     waiting: dict[str, list[Submission]] = defaultdict(list)
     for s in sorted(submissions, key=lambda s: (s.created_at, s.id)):
-        if s.state is State.UNKNOWN and told(s, snapshot, beyond):
+        if s.state is State.UNKNOWN and unexplained_at(s, snapshot, unexplained):
             waiting[s.endpoint].append(s)
     doubted: set[str] = set()
     for endpoint, rows in waiting.items():
-        queued, total = beyond[endpoint]
-        late = [s for s in rows if snapshot.began >= s.since + BOOT_ALLOWANCE]
+        queued, total = unexplained[endpoint]
+        late = [s for s in rows if snapshot.began >= s.since + snapshot.timing.boot_allowance]
         held = [s for s in rows if s not in late[queued:]][:total]
         doubted |= {s.id for s in rows if s not in held} if total else set()
     return frozenset(doubted)

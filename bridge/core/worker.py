@@ -1,6 +1,6 @@
-"""The contract between the bridge and the worker: what a request asks for, and how the worker answers.
+"""The contract between the bridge and the worker: the input of a request, and the worker's answer.
 
-Times are Unix seconds (UTC), durations seconds.
+Times are Unix seconds (UTC), durations are seconds.
 """
 
 from enum import StrEnum
@@ -8,7 +8,7 @@ from typing import TypedDict
 
 
 class Reason(StrEnum):
-    """How a request ended, in the words that the worker and the bridge share."""
+    """How a request ended. The worker and the bridge both use these words."""
 
     COMPLETED = "completed"
     NO_JOB = "no_job"
@@ -27,7 +27,7 @@ class Reason(StrEnum):
 
 
 class Credentials(StrEnum):
-    """What a worker is given to register its runner with."""
+    """What a worker gets to register its runner with."""
 
     JIT = "jit"
     REGISTRATION = "registration"
@@ -36,9 +36,9 @@ class Credentials(StrEnum):
 
 
 class WorkerInput(TypedDict, total=False):
-    """The keys of a request's `input` that the worker reads; all others reach the job as `JOB_INPUT`."""
+    """The keys of a request's `input` that the worker reads. The job gets all other keys as `JOB_INPUT`."""
 
-    mode: str  # one of Credentials; without it, what the other keys and the environment allow
+    mode: str  # one of Credentials; if it is missing, the other keys and the environment decide
     jit_config: str  # base64, secret until used
     registration_token: str  # secret, one hour
     github_pat: str  # secret; discouraged
@@ -49,20 +49,20 @@ class WorkerInput(TypedDict, total=False):
     runner_group: str  # the group's name
     job_timeout: float  # s, from the job's start
     idle_timeout: float  # s that the bridge lets a runner wait; the worker itself waits 120 s longer
-    not_after: float  # Unix seconds; a worker that starts later starts nothing
+    not_after: float  # Unix seconds; a worker that starts later starts no runner
     submission: str  # the ledger's id, for the log
 
 
 class WorkerAnswer(TypedDict, total=False):
     """A request's `output`.
 
-    A failure has `outcome` and, once the runner was started, `seconds`, and beside the output the string `error`:
+    A failure has `outcome`, and `seconds` if the runner was started. Beside the output it has the string `error`:
     `{reason}: {detail}`.
     """
 
     outcome: str  # Reason.COMPLETED, NO_JOB (the runner listened) or EXPIRED (nothing was started), or a failure's
     job: str | None  # the job's display name
-    result: str | None  # Succeeded | Failed | Canceled | Skipped | Abandoned, the runner's word
+    result: str | None  # the runner's result: Succeeded | Failed | Canceled | Skipped | Abandoned
     runner_name: str
     runner_version: str | None
     exit_code: int | None  # the Listener's
@@ -70,7 +70,7 @@ class WorkerAnswer(TypedDict, total=False):
 
 
 JIT_LIFETIME = 86_400.0
-"""s; GitHub removes an ephemeral registration that never connected after a day."""
+"""s; GitHub removes an ephemeral registration that has not connected for a day."""
 
 
 WORKER_GRACE = 120.0
@@ -78,4 +78,4 @@ WORKER_GRACE = 120.0
 
 
 BOOT_ALLOWANCE = 300.0
-"""s granted to a worker for its cold start and clean-up, beyond the job's own time."""
+"""s that a worker has for its cold start and clean-up, in addition to the job's time."""

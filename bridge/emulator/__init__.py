@@ -1,1 +1,1 @@
-"""Stateful stand-ins for GitHub and RunPod over loopback HTTP, for tests and the demo."""
+"""Emulated GitHub and RunPod over loopback HTTP, with state, for tests and the demo."""

@@ -1,4 +1,4 @@
-"""Work that an emulator does beside answering: started from any thread, done on its own loop, over when it ends."""
+"""Background work of an emulator: started from any thread, run in the emulator's loop, cancelled when it ends."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,34 +8,34 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Background:
-    """An asynchronous context manager; what is started outside of it is never done."""
+    """An asynchronous context manager. Work that is started outside of it never runs."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._begun: dict[object, asyncio.Task[None] | None] = {}
+        self._started: dict[object, asyncio.Task[None] | None] = {}
         self._failed: list[BaseException] = []
 
     @property
     def pending(self) -> int:
-        """Pieces of work that are not done."""
-        return len(self._begun)
+        """Number of pieces of work that are not done."""
+        return len(self._started)
 
     def start(self, work: Work) -> None:
-        """Do `work` after what was started before has begun."""
+        """Run `work`. Work begins in the order in which it was started."""
         if self._loop is None:
             return
         ticket = object()
-        self._begun[ticket] = None
+        self._started[ticket] = None
         self._loop.call_soon_threadsafe(self._begin, ticket, work)
 
     def _begin(self, ticket: object, work: Work) -> None:
         if self._loop is not None:
             task = self._loop.create_task(work())
             task.add_done_callback(lambda done: self._end(ticket, done))
-            self._begun[ticket] = task
+            self._started[ticket] = task
 
     def _end(self, ticket: object, done: "asyncio.Task[None]") -> None:
-        del self._begun[ticket]
+        del self._started[ticket]
         if not done.cancelled() and (error := done.exception()):
             self._failed.append(error)
 
@@ -45,7 +45,7 @@ class Background:
 
     async def __aexit__(self, *_: object) -> None:
         self._loop = None
-        tasks = [task for task in self._begun.values() if task]
+        tasks = [task for task in self._started.values() if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""GitHub and RunPod together, with real workers, and the settings that point the bridge at them."""
+"""Both emulators together, with real workers, and the settings that connect the bridge to them."""
 
 import base64
 import contextlib
@@ -24,14 +24,14 @@ OWNER, ENDPOINT = "acme", "emulated"
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """Both, while they are served.
+    """Both emulators, while they are served.
 
     Args:
         github: GitHub.
         runpod: RunPod, with one endpoint.
-        folder: for what goes with them, such as a ledger.
-        api_key: RunPod's.
-        callback_key: the bridge's own, that it tells RunPod's callbacks by.
+        folder: for files that belong to them, such as a ledger.
+        api_key: of RunPod.
+        callback_key: with which the bridge authenticates RunPod's callbacks.
     """
 
     github: GitHubEmulator
@@ -68,10 +68,10 @@ class Cloud:
 
 
 def worker_image(github_api_url: str) -> WorkerImage:
-    """The worker of this repository, with the runner's stand-in in place of the runner."""
+    """The worker of this repository, with the runner stand-in instead of the runner."""
     package = find_spec("runner_image")
     if package is None or package.origin is None:
-        raise FileNotFoundError("runner_image is not installed beside bridge")
+        raise FileNotFoundError("the package runner_image is not installed")
     handler = Path(package.origin).with_name("handler.py")
 
     def prepare(folder: Path) -> Mapping[str, str]:
@@ -96,14 +96,14 @@ async def cloud(
     runpod_port: int = 0,
     webhook_url: str | None = None,
 ) -> AsyncIterator[Cloud]:
-    """Serve both until the block ends; then everything they started has ended too.
+    """Serve both until the block ends. Then everything that they started has ended, too.
 
     Args:
-        state: GitHub's.
+        state: of GitHub.
         config: of the endpoint.
         github_port: 0 takes a free one.
         runpod_port: 0 takes a free one.
-        webhook_url: where GitHub sends its events; None for nowhere.
+        webhook_url: where GitHub sends its events; None for no webhook.
     """
     api_key = f"rpa_{secrets.token_hex(16)}"
     endpoints = RunPodState({ENDPOINT: config})
@@ -116,20 +116,20 @@ async def cloud(
 
 
 def github_state() -> GitHubState:
-    """A GitHub with one organisation, that fails a dead runner's job within half a minute instead of ten."""
+    """A GitHub with one organisation. It fails the job of a dead runner after 30 s instead of 10 min."""
     state = GitHubState(limits=Limits(pickup=60.0, heartbeat=30.0, renewal=30.0))
     state.add_organisation(OWNER)
     return state
 
 
 def repository_name(path: Path) -> str:
-    """The owner/name that a local repository goes by."""
+    """The owner/name of a local repository."""
     return f"{OWNER}/{re.sub(r'[^A-Za-z0-9._-]', '-', path.resolve().name) or 'repository'}"
 
 
 @contextlib.contextmanager
 def sample_repository() -> Iterator[Path]:
-    """A git repository with the sample workflow, for as long as the block lasts."""
+    """A git repository with the sample workflow, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="bridge-sample-") as folder:
         path = Path(folder) / "sample"
         workflows = path / ".github" / "workflows"

@@ -1,4 +1,4 @@
-"""Workflow expressions, evaluated by act in generated jobs that only print what they see.
+"""Evaluates workflow expressions with act, in generated jobs that only print values.
 
 https://docs.github.com/en/actions/reference/workflows-and-actions/expressions
 """
@@ -20,30 +20,30 @@ from bridge.emulator.runner.program import act
 from bridge.emulator.runner.program.assignment import Assignment
 
 TIMEOUT = 60.0
-"""s for one evaluation; it takes a tenth of one."""
+"""s for one evaluation. Normally it takes 0.1 s."""
 
 _HOST = "self-hosted"
 _PROBE = "probe"
 _PRINT = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('PROBE_')}))"
 _WHOLE = re.compile(r"\s*\$\{\{((?:(?!\$\{\{).)*)\}\}\s*", re.DOTALL)
-"""A text that is one expression and nothing else: its value need not be a string."""
+"""A string that is exactly one expression. Its value need not be a string."""
 
 
 class Unevaluable(Exception):
-    """act could not evaluate an expression; the message is act's."""
+    """act could not evaluate an expression. The message is act's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the `github` context says of a run.
+    """The `github` context of a run.
 
     Args:
-        event: what triggered it.
+        event: that triggered it.
         ref: such as refs/heads/main.
         sha: 40 hex digits.
         repository: owner/name.
         workflow: the workflow's name.
-        inputs: what its `on.workflow_dispatch` declares, for that event.
+        inputs: that `on.workflow_dispatch` declares, if that is the event.
     """
 
     event: str
@@ -55,13 +55,13 @@ class Context:
 
     @property
     def on(self) -> object:
-        """What a generated workflow is triggered by."""
+        """The `on` of a generated workflow."""
         return {self.event: {"inputs": self.inputs}} if self.inputs else self.event
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A job that ended, and the jobs that it needed."""
+    """The result of a job, and the jobs that it needed."""
 
     result: JobResult
     needs: tuple[str, ...] = ()
@@ -69,12 +69,12 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A job with one combination of its matrix.
+    """A job for one combination of its matrix.
 
     Args:
         name: its `name`, evaluated.
         settings: such as `runs-on`, evaluated.
-        matrix: empty without one.
+        matrix: the combination; empty without a matrix.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Variant:
 
 
 def literal(value: object) -> object:
-    """A JSON value whose strings, as part of a workflow, evaluate to themselves."""
+    """Escape the strings of a JSON value, so that they evaluate to themselves in a workflow."""
     if isinstance(value, str):
         return value.replace("${{", "${{ '${{' }}")
     if isinstance(value, Mapping):
@@ -94,15 +94,15 @@ def literal(value: object) -> object:
 
 
 def variants(name: str, settings: Mapping[str, object], strategy: object, context: Context) -> tuple[Variant, ...]:
-    """A job's variants, in the order of its matrix.
+    """The variants of a job, in the order of its matrix.
 
     Args:
-        name: may hold expressions.
-        settings: JSON values by name, such as `runs-on`; may hold expressions.
+        name: may contain expressions.
+        settings: JSON values by name, such as `runs-on`; may contain expressions.
         strategy: as in the workflow, None without one.
 
     Raises:
-        Unevaluable: one of them is wrong.
+        Unevaluable: an expression is invalid.
     """
     leaves = list(_leaves(settings))
     probes = {f"PROBE_{index}": _as_json(leaf) for index, leaf in enumerate(leaves)}
@@ -126,10 +126,10 @@ def holds(condition: object, needs: Sequence[str], before: Mapping[str, Ended], 
     Args:
         condition: as in the workflow.
         needs: keys of the jobs that it needs.
-        before: how they ended, and all that they needed in turn, by key.
+        before: the results of these jobs, and of all jobs that they needed, by key.
 
     Raises:
-        Unevaluable: it is wrong.
+        Unevaluable: the condition is invalid.
     """
     decision = {"runs-on": _HOST, "needs": list(needs), "if": condition, "steps": [{"run": ":"}]}
     key = "_" + max(before, key=len, default="")
@@ -142,9 +142,9 @@ def holds(condition: object, needs: Sequence[str], before: Mapping[str, Ended], 
 
 
 def stubs(before: Mapping[str, Ended]) -> dict[str, object]:
-    """Jobs that end as these did, with the same outputs.
+    """Jobs that end with the same results and outputs as these.
 
-    act knows no cancelled one: it is told as skipped, for which `success()` and `failure()` are false, too.
+    act has no cancelled jobs. They become skipped jobs, for which `success()` and `failure()` are false, too.
     """
     return {key: _stub(ended.result, ended.needs) for key, ended in before.items()}
 
@@ -160,7 +160,7 @@ def _stub(result: JobResult, needs: Sequence[str]) -> dict[str, object]:
 
 
 def _run(jobs: object, job: str, context: Context) -> list[str]:
-    """Run one generated job; act's log."""
+    """Run one generated job; returns act's log."""
     with tempfile.TemporaryDirectory() as directory:
         assignment = Assignment(
             runner_name=_PROBE,
@@ -193,12 +193,12 @@ def _logged(command: Sequence[str], directory: str) -> list[str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Unevaluable(f"it takes longer than {TIMEOUT:g} s") from None
+        raise Unevaluable(f"act did not finish within {TIMEOUT:g} s") from None
     return done.stdout.splitlines()
 
 
 def _printed(lines: Sequence[str]) -> list[str]:
-    """What the probe printed, once per combination, in the order of act's numbers for them."""
+    """The output of the probe for each combination, in the order of act's numbers."""
     log = act.Log("", "")
     errors = "".join(log.read(line) for line in lines)
     if errors:
@@ -208,7 +208,7 @@ def _printed(lines: Sequence[str]) -> list[str]:
 
 
 def _number(act_name: str) -> int:
-    """`workflow/probe-2` is the second combination; a single one has no number."""
+    """The number in act's name for a job: `workflow/probe-2` is the second combination. A single one has no number."""
     found = re.search(r"-([0-9]+)\s*$", act_name)
     return int(found[1]) if found else 0
 
@@ -243,7 +243,7 @@ def _leaves(value: object) -> Iterator[str]:
 
 
 def _replaced(value: object, strings: Iterator[object]) -> object:
-    """The same value, its strings replaced in the order of `_leaves`."""
+    """The same value with its strings replaced, in the order of `_leaves`."""
     if isinstance(value, str):
         return next(strings)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Faults that the emulators inject on request."""
+"""Faults that tests inject into the emulators."""
 
 import re
 from collections.abc import Mapping
@@ -7,28 +7,28 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """What happens to a call that a fault meets."""
+    """What happens to a call that matches a fault."""
 
-    ERROR = "error"  # answered with `status` and `body`; nothing is done
-    DELAY = "delay"  # done after `seconds`
-    DROP = "drop"  # the connection ends without an answer; nothing is done
-    HANG = "hang"  # the connection ends without an answer after `seconds`; nothing is done
-    ACCEPT_THEN_ERROR = "accept_then_error"  # done, but answered with `status` and `body`
-    ACCEPT_THEN_HANG = "accept_then_hang"  # done, and the connection ends without an answer after `seconds`
-    LATE = "late"  # done, and answered after `seconds`
-    DUPLICATE = "duplicate"  # done twice
+    ERROR = "error"  # answered with `status` and `body`; not executed
+    DELAY = "delay"  # executed after `seconds`
+    DROP = "drop"  # the connection closes without an answer; not executed
+    HANG = "hang"  # the connection closes without an answer after `seconds`; not executed
+    ACCEPT_THEN_ERROR = "accept_then_error"  # executed, but answered with `status` and `body`
+    ACCEPT_THEN_HANG = "accept_then_hang"  # executed; the connection closes without an answer after `seconds`
+    LATE = "late"  # executed, and answered after `seconds`
+    DUPLICATE = "duplicate"  # executed twice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One fault, for the next `times` calls that match.
+    """A fault for the next `times` calls that match.
 
     Args:
         method: HTTP method.
         path: regular expression, searched in the path.
         kind: what happens.
-        times: calls it meets before it is spent.
-        skip: matching calls it lets pass first.
+        times: number of calls that it affects.
+        skip: number of matching calls that pass first.
         status: HTTP status for the error kinds.
         body: raw body for the error kinds.
         headers: headers for the error kinds.
@@ -54,21 +54,21 @@ class _Armed:
 
 
 class Faults:
-    """The faults that wait to be met."""
+    """The faults that are waiting for a call."""
 
     def __init__(self) -> None:
         self._armed: list[_Armed] = []
 
     def add(self, fault: Fault) -> None:
-        """Arm `fault` behind those already armed."""
+        """Add a fault after the existing ones."""
         self._armed.append(_Armed(fault, fault.skip, fault.times))
 
     def clear(self) -> None:
-        """Disarm all."""
+        """Remove all faults."""
         self._armed.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Spend and return the first armed fault that meets this call."""
+        """The first fault that matches this call, which counts as used once more."""
         for armed in self._armed:
             if armed.fault.method != method or not re.search(armed.fault.path, path):
                 continue

@@ -1,4 +1,4 @@
-"""Meets calls with the faults that are armed, below any framework: a dropped connection really ends."""
+"""Injects faults into HTTP calls, below any framework: a dropped connection is really closed."""
 
 import asyncio
 from typing import Any
@@ -9,11 +9,11 @@ from bridge.emulator.faults import Fault, FaultKind, Faults
 
 
 class FaultLayer:
-    """An ASGI application before another.
+    """An ASGI application in front of another.
 
     Args:
-        app: the one behind.
-        faults: those armed.
+        app: the application behind it.
+        faults: to inject.
     """
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
@@ -68,7 +68,7 @@ def _replay(body: bytes) -> Receive:
 
 
 def _later(send: Send, seconds: float) -> Send:
-    """Send, beginning after so long."""
+    """Send, starting after a delay."""
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -90,7 +90,7 @@ async def _answer(fault: Fault, send: Send) -> None:
 
 
 async def _drop(receive: Receive, send: Send) -> None:
-    """Cut the connection. ASGI has no word for it, so uvicorn's transport is taken from behind its `send`."""
+    """Close the connection. ASGI has no message for it, so this uses uvicorn's transport behind `send`."""
     connection: Any = send
     connection.__self__.transport.abort()
     while (await receive())["type"] != "http.disconnect":

@@ -1,4 +1,4 @@
-"""What the GitHub emulator is told to run, and what it learns of it. Knows neither workflows nor HTTP."""
+"""The jobs that the emulated GitHub runs, and their results. Knows neither workflows nor HTTP."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from enum import StrEnum
 
 
 class Gate(StrEnum):
-    """What holds a job back that GitHub has announced."""
+    """Why a job that GitHub has announced is not given to a runner."""
 
     REVIEW = "review"  # a deployment review: the job's status is `waiting`
-    MAX_PARALLEL = "max-parallel"  # the job's status is `queued`, and yet no runner is given it
+    MAX_PARALLEL = "max-parallel"  # the job's status is `queued`, but no runner gets it
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """How a job ended, as its dependants see it.
+    """The result of a job, for the jobs that need it.
 
     Args:
         conclusion: success, failure, cancelled or skipped.
@@ -27,11 +27,11 @@ class JobResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """What the jobs of one matrix have in common.
+    """The settings that the jobs of one matrix share.
 
     Args:
-        job_id: of the job in the workflow that they are variants of.
-        max_parallel: how many of them may run at a time; None for all.
+        job_id: of the job in the workflow.
+        max_parallel: number of jobs that may run at a time; None for all.
         fail_fast: whether the others are cancelled when one fails.
     """
 
@@ -45,18 +45,18 @@ class JobSpec:
     """A job of a run, before it is queued.
 
     Args:
-        key: unique in its run; what `needs` of other jobs name.
+        key: unique in its run; `needs` of other jobs contains it.
         name: the display name, matrix values included.
         labels: its `runs-on`.
-        group: the runner group that it asks for; None for any.
+        group: the runner group that it requires; None for any.
         needs: keys of the jobs that must end before this one is queued.
-        message: given the results of all that ended before by key, what the runner is sent: a JSON object, or None
-            when the job's condition skips it.
-        gate: what holds it back until it is released.
+        message: returns the message for the runner, a JSON object, from the results of the ended jobs by key; None if
+            the job's condition skips it.
+        gate: why it waits until it is released.
         strategy: of its matrix; None without one.
-        timeout: minutes that it may run; None for as many as the runner allows.
+        timeout: minutes that it may run; None for the runner's default.
         tolerated: whether its failure counts as success for the run and for the jobs that need it.
-        unsupported: why this job cannot run here, if it cannot; it is then never queued.
+        unsupported: why this job cannot run here, so that it is never queued; None if it can.
     """
 
     key: str
@@ -78,12 +78,12 @@ class RunSpec:
 
     Args:
         workflow: the workflow's name.
-        path: its file within the repository.
-        event: what triggered it.
+        path: of its file in the repository.
+        event: that triggered it.
         sha: the commit, 40 hex digits.
-        branch: the branch of that commit.
-        jobs: in the order of the file, matrix expanded.
-        fork: the commit is a stranger's, of a pull request from a fork.
+        branch: of the commit.
+        jobs: in the order of the file, each matrix expanded.
+        fork: the commit is from a pull request of a fork.
         concurrency: its concurrency group; None without one.
     """
 

@@ -1,4 +1,4 @@
-"""Serves an ASGI application on loopback, inside this process."""
+"""Serves an ASGI application on loopback, in this process."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
 
     Args:
         app: any ASGI application.
-        port: 0 takes a free one.
+        port: 0 for a free one.
 
     Yields:
         The base URL, such as `http://127.0.0.1:40123`.
@@ -30,7 +30,7 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
             app, log_config=None, access_log=False, lifespan="off", date_header=False, timeout_graceful_shutdown=1
         )
         server = uvicorn.Server(config)
-        task = asyncio.create_task(server._serve([listener]))  # serve() would take over this process's signals
+        task = asyncio.create_task(server._serve([listener]))  # serve() would handle this process's signals
         try:
             yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         finally:
@@ -39,7 +39,7 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
 
 
 def _listener(port: int) -> socket.socket:
-    """A listening socket. asyncio turns Nagle's delay, 40 ms an answer, off only where the protocol is named."""
+    """A listening socket. The protocol is named because asyncio then disables Nagle's delay of 40 ms an answer."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,4 +57,4 @@ async def _refuse(request: Request) -> Response:
 
 
 NOT_EMULATED = Route("/{path:path}", _refuse, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-"""The last route of an emulator: what the product never calls."""
+"""The last route of an emulator: answers 501 to calls that the bridge never makes."""

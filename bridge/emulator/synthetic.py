@@ -1,4 +1,4 @@
-"""Any number of repositories and trivial jobs, for measuring."""
+"""Any number of repositories and trivial jobs, for measurements."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ LABELS = ("self-hosted", "runpod", "gpu")
 
 
 def fill(state: GitHubState, repositories: int, jobs: int) -> None:
-    """Add repositories to the first organisation, and queue jobs in them, turn by turn, each in a run of its own."""
+    """Add repositories to the first organisation, and queue jobs in them in turn, each in its own run."""
     owner = next(iter(state.organisations))
     names = [f"{owner}/synthetic-{number:04}" for number in range(repositories)]
     for name in names:

@@ -1,4 +1,7 @@
-"""The jobs of one workflow as the GitHub emulator takes them."""
+"""Turns the jobs of one workflow into jobs for the emulated GitHub.
+
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobs
+"""
 
 import graphlib
 import json
@@ -12,16 +15,16 @@ from bridge.emulator.expressions import Context, Ended, Unevaluable, Variant, ho
 from bridge.emulator.jobs import JobResult, JobSpec, Strategy
 
 MAX_NAME = 100
-"""Characters that GitHub leaves of a name with matrix values."""
+"""Characters after which GitHub cuts a name with matrix values."""
 
 MAX_MATRIX = 256
-"""Jobs that GitHub makes of a matrix."""
+"""Jobs in a matrix: https://docs.github.com/en/actions/reference/limits"""
 
 _MESSAGE_KEYS = frozenset({"env", "outputs", "steps"})
-"""Keys of a job that its runner is told; the others were dealt with before it was queued."""
+"""Keys of a job that its runner gets. GitHub itself handles the others."""
 
 _EVALUATED = ("runs-on", "timeout-minutes", "continue-on-error")
-"""Keys of a job that may hold expressions, beside its name."""
+"""Keys of a job, besides its name, that may contain expressions."""
 
 _FOREIGN_CHECKOUT = frozenset({"repository", "ref", "ssh-key"})
 _NEEDS = re.compile(r"\$\{\{[^}]*\bneeds\b")
@@ -30,22 +33,22 @@ _UNKNOWN_CONTEXTS = re.compile(
 )
 
 Job = Mapping[str, Any]
-"""A job as the workflow has it."""
+"""A job as in the workflow file."""
 
 
 class WorkflowError(Exception):
-    """A workflow that GitHub would refuse."""
+    """GitHub would reject this workflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Planned:
-    """A variant of a job, with all that its message is made from."""
+    """A variant of a job, with everything that its message consists of."""
 
     key: str
     id: str
     job: Job
     variant: Variant
-    before: Mapping[str, "_Earlier"]  # by job id, what it needs and what that needs in turn
+    before: Mapping[str, "_Earlier"]  # by job id: the jobs that it needs, directly or not
     condition: "_Condition"
     workflow: Mapping[str, Any]
     context: Context
@@ -54,18 +57,18 @@ class _Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class _Earlier:
-    """A job that another comes after."""
+    """A job that another job needs."""
 
     keys: tuple[str, ...]  # of its variants
     needs: tuple[str, ...]
 
     def ended(self, results: Mapping[str, JobResult]) -> Ended:
-        """How all its variants ended."""
+        """The combined result of all its variants."""
         return Ended(result=_combined([results[key] for key in self.keys]), needs=self.needs)
 
 
 class _Condition:
-    """The `if` of a job. Its variants share it, so that act evaluates it but once for them all."""
+    """The `if` of a job. All its variants share it, so that act evaluates it only once."""
 
     def __init__(self, job: Job, context: Context) -> None:
         self._job = job
@@ -74,7 +77,7 @@ class _Condition:
         self._answer: bool | None = None
 
     def holds(self, before: Mapping[str, Ended]) -> bool | None:
-        """Whether the job is to run after these; None if that cannot be evaluated."""
+        """Whether the job runs after these results; None if the condition cannot be evaluated."""
         if self._before != before:
             self._before, self._answer = before, self._evaluate(before)
         return self._answer
@@ -89,10 +92,10 @@ class _Condition:
 
 
 def job_specs(workflow: Mapping[str, Any], context: Context) -> tuple[JobSpec, ...]:
-    """A workflow's jobs in the order of its file, each matrix expanded.
+    """The jobs of a workflow in the order of the file, each matrix expanded.
 
     Raises:
-        WorkflowError: its jobs' needs are no order.
+        WorkflowError: a needed job does not exist, or jobs need each other.
     """
     jobs: Mapping[str, Job] = workflow["jobs"]
     planned: dict[str, tuple[_Planned, ...]] = {}
@@ -104,11 +107,11 @@ def job_specs(workflow: Mapping[str, Any], context: Context) -> tuple[JobSpec, .
 def _in_order_of_need(jobs: Mapping[str, Job]) -> Iterable[str]:
     unknown = {need for job in jobs.values() for need in _needs(job)} - jobs.keys()
     if unknown:
-        raise WorkflowError(f"a job needs '{min(unknown)}', which does not exist")
+        raise WorkflowError(f"a job needs '{min(unknown)}', but there is no such job")
     try:
         return tuple(graphlib.TopologicalSorter({key: _needs(jobs[key]) for key in jobs}).static_order())
     except graphlib.CycleError as error:
-        raise WorkflowError(f"its jobs need each other: {' -> '.join(error.args[1])}") from error
+        raise WorkflowError(f"jobs need each other: {' -> '.join(error.args[1])}") from error
 
 
 def _plan(
@@ -121,10 +124,10 @@ def _plan(
         try:
             found = _variants(job_id, job, context)
         except Unevaluable as error:
-            unsupported = f"it cannot be evaluated: {error}"
+            unsupported = f"an expression cannot be evaluated: {error}"
     condition = _Condition(job, context)
     if not unsupported and not _needs(job):
-        condition.holds({})  # now, rather than while the emulator serves
+        condition.holds({})  # now, because act would delay the emulator later
     for number, variant in enumerate(found, 1):
         yield _Planned(
             key=f"{job_id}/{number}" if len(found) > 1 else job_id,
@@ -140,7 +143,7 @@ def _plan(
 
 
 def _before(job: Job, planned: Mapping[str, tuple[_Planned, ...]]) -> Mapping[str, _Earlier]:
-    """All that a job comes after, whatever is needed by others first."""
+    """All jobs that a job needs, directly or not; each after the jobs that it needs."""
     found: dict[str, _Earlier] = {}
     for need in _needs(job):
         variants_of = planned[need]
@@ -154,7 +157,7 @@ def _spec(planned: _Planned) -> JobSpec:
     needs = _needs(planned.job)
     return JobSpec(
         key=planned.key,
-        name=re.sub(r"[\r\n]+", " ", planned.variant.name),  # runners print it in one line
+        name=re.sub(r"[\r\n]+", " ", planned.variant.name),  # the runner prints it on one line
         labels=_labels(settings.get("runs-on")),
         group=_group(settings.get("runs-on")),
         needs=tuple(key for need in needs for key in planned.before[need].keys),
@@ -181,7 +184,7 @@ def _message(planned: _Planned, results: Mapping[str, JobResult]) -> Mapping[str
     holds = planned.condition.holds(before)
     if holds is False:
         return None
-    # One that cannot be evaluated is left to the runner, which fails the job and says why.
+    # The runner evaluates a condition that failed here again: it fails the job, and the job's log says why.
     condition: object = planned.job["if"] if holds is None else "${{ always() }}"
     needs = {need: Ended(result=before[need].result) for need in _needs(planned.job)}
     jobs = {**stubs(needs), planned.id: _only_job(planned) | {"if": condition}}
@@ -194,9 +197,9 @@ def _message(planned: _Planned, results: Mapping[str, JobResult]) -> Mapping[str
 
 
 def _only_job(planned: _Planned) -> dict[str, object]:
-    """The job as its runner gets it: decided, of one combination, on this machine.
+    """The job as its runner gets it: for one combination of the matrix, and for this machine.
 
-    What the workflow sets for all its jobs is set here, so that the stubs go without.
+    The workflow's own `env` and `defaults` are merged into the job, so that they do not apply to the stubs.
     """
     job, workflow, matrix = planned.job, planned.workflow, planned.variant.matrix
     return {
@@ -210,7 +213,7 @@ def _only_job(planned: _Planned) -> dict[str, object]:
 
 
 def _combined(results: Sequence[JobResult]) -> JobResult:
-    """How the variants of one job ended together; of outputs of one name the last stays."""
+    """The combined result of the variants of a job. Of outputs with the same name, the last one counts."""
     conclusions = {result.conclusion for result in results}
     worst = next(each for each in ("failure", "cancelled", "success", "skipped") if each in conclusions)
     outputs = {name: value for result in results for name, value in result.outputs.items()}
@@ -224,9 +227,9 @@ def _variants(job_id: str, job: Job, context: Context) -> tuple[Variant, ...]:
         return (Variant(name=name, settings=settings),)
     found = variants(name, settings, {"matrix": matrix} if matrix else None, context)
     if matrix is not None and not all(variant.matrix for variant in found):
-        raise Unevaluable("its matrix is empty")
+        raise Unevaluable("the matrix is empty")
     if len(found) > MAX_MATRIX:
-        raise WorkflowError(f"job {job_id}: its matrix makes {len(found)} jobs, more than {MAX_MATRIX}")
+        raise WorkflowError(f"job {job_id}: the matrix has {len(found)} jobs; the limit is {MAX_MATRIX}")
     for each in found:
         _minutes(each.settings)
     if matrix is None or "${{" in name:
@@ -239,7 +242,7 @@ def _minutes(settings: Mapping[str, Any]) -> float | None:
     try:
         return None if timeout is None else float(timeout)
     except (TypeError, ValueError):
-        raise Unevaluable(f"its timeout-minutes is no number: {timeout}") from None
+        raise Unevaluable(f"timeout-minutes is not a number: {timeout}") from None
 
 
 def _settings(job: Job) -> dict[str, Any]:
@@ -251,7 +254,7 @@ def _display_name(job_id: str, job: Job) -> str:
 
 
 def _with_values(name: str, values: Mapping[str, object], matrix: object) -> str:
-    """`build (a, b)`: the values in the order of the matrix, as GitHub shows them."""
+    """The name with the values in the order of the matrix, as GitHub shows it: `build (a, b)`."""
     order = _matrix_keys(matrix)
     keys = sorted(values, key=lambda key: (order.index(key) if key in order else len(order), key))
     full = f"{name} ({', '.join(text for key in keys for text in _texts(values[key]))})"
@@ -259,7 +262,7 @@ def _with_values(name: str, values: Mapping[str, object], matrix: object) -> str
 
 
 def _matrix_keys(matrix: object) -> list[str]:
-    """The keys in the order of the file; none of a matrix that is an expression."""
+    """The keys in the order of the file; empty if the matrix is an expression."""
     if not isinstance(matrix, Mapping):
         return []
     included = matrix.get("include", ())
@@ -269,7 +272,7 @@ def _matrix_keys(matrix: object) -> list[str]:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """The scalars within a matrix value, as GitHub writes them."""
+    """The scalars in a matrix value, as GitHub writes them."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list):
@@ -300,7 +303,7 @@ def _needs(job: Job) -> tuple[str, ...]:
 
 
 def _unsupported(job: Job) -> str | None:
-    """Why the stand-in cannot run a job, if it cannot."""
+    """Why the stand-in cannot run a job; None if it can."""
     if "uses" in job:
         return f"it calls the reusable workflow {job['uses']}"
     if "container" in job:
@@ -308,7 +311,7 @@ def _unsupported(job: Job) -> str | None:
     if "services" in job:
         return "it needs service containers"
     if "concurrency" in job:
-        return "it waits for its concurrency group"
+        return "it has a concurrency group"
     strategy = job.get("strategy") or {}
     if _NEEDS.search(f"{strategy.get('matrix')}{_settings(job)}{job.get('name')}"):
         return "its matrix, name, runs-on, timeout or continue-on-error depends on the outputs of another job"
@@ -324,9 +327,9 @@ def _unsupported_step(step: Job) -> str | None:
     if not uses:
         return None
     if not re.fullmatch(r"actions/checkout@.+", str(uses)):
-        return f"a step uses {uses}; only run: and actions/checkout work here"
+        return f"a step uses {uses}; the demo supports only run: and actions/checkout"
     if _FOREIGN_CHECKOUT & (step.get("with") or {}).keys():
-        return "a step checks out something else than the run's own commit"
+        return "a step checks out something other than the run's commit"
     return None
 
 

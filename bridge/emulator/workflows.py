@@ -1,4 +1,7 @@
-"""A local git repository's workflows as runs for the GitHub emulator. https://docs.github.com/en/actions/reference"""
+"""Reads the workflows of a local git repository as runs for the emulated GitHub.
+
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax
+"""
 
 import re
 import subprocess
@@ -9,22 +12,25 @@ from typing import Any
 
 import yaml
 
+from bridge.emulator.act import invalid
 from bridge.emulator.expressions import Context, Unevaluable, variants
 from bridge.emulator.jobs import RunSpec
-from bridge.emulator.workflow_checks import check
 from bridge.emulator.workflow_jobs import WorkflowError, job_specs
 
 FOLDER = ".github/workflows/"
 
 DETACHED = "detached"
-"""The branch that a commit is said to be of when none is checked out."""
+"""The branch of a commit if no branch is checked out."""
 
 _GLOB = {"**": ".*", "*": "[^/]*", ".": r"\."}
-"""GitHub's filter patterns as regular expressions; `?`, `+` and `[]` mean the same in both."""
+"""GitHub's filter patterns as regular expressions; `?`, `+` and `[]` mean the same in both.
+
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#filter-pattern-cheat-sheet
+"""
 
 
 def runs_of(repository: Path, event: str = "push", *, full_name: str | None = None) -> tuple[RunSpec, ...]:
-    """The runs that `event` triggers on the commit that is checked out.
+    """The runs that `event` triggers for the checked-out commit.
 
     Args:
         repository: a git repository.
@@ -32,10 +38,10 @@ def runs_of(repository: Path, event: str = "push", *, full_name: str | None = No
         full_name: owner/name, for the `github` context.
 
     Raises:
-        WorkflowError: there is no commit, or a workflow that GitHub would refuse.
+        WorkflowError: there is no commit, or GitHub would reject a workflow.
         FileNotFoundError: git or act is not installed.
     """
-    sha = _git(repository, "rev-parse", "--verify", "--quiet", "HEAD", silent="it has no commit").strip()
+    sha = _git(repository, "rev-parse", "--verify", "--quiet", "HEAD", silent="the repository has no commit").strip()
     branch = _branch(repository)
     context = Context(
         event=event,
@@ -50,10 +56,10 @@ def runs_of(repository: Path, event: str = "push", *, full_name: str | None = No
 
 
 def top_level(path: Path) -> Path:
-    """The repository that a folder is part of; a bare one is its own.
+    """The root of the repository that contains a folder; a bare repository is its own root.
 
     Raises:
-        WorkflowError: it is part of none.
+        WorkflowError: the folder is in no repository.
         FileNotFoundError: git is not installed.
     """
     if _git(path, "rev-parse", "--is-bare-repository").strip() == "true":
@@ -71,9 +77,9 @@ def _branch(repository: Path) -> str:
 def _run(path: str, text: str, context: Context, branch: str) -> RunSpec | None:
     try:
         workflow = _read(text)
-        check(workflow)
         if not triggers(workflow.get("on"), context.event, branch):
             return None
+        _check(text, workflow)
         context = replace(context, workflow=str(workflow.get("name", path)), inputs=_inputs(workflow["on"], context))
         jobs = job_specs(workflow, context)
         concurrency = _concurrency(workflow.get("concurrency"), context)
@@ -91,14 +97,14 @@ def _run(path: str, text: str, context: Context, branch: str) -> RunSpec | None:
 
 
 def _inputs(on: object, context: Context) -> Mapping[str, object]:
-    """What a workflow that is dispatched by hand declares; each input then has its default."""
+    """The inputs that a workflow declares for `workflow_dispatch`; here each has its default value."""
     if context.event != "workflow_dispatch" or not isinstance(on, Mapping):
         return {}
     return (on[context.event] or {}).get("inputs") or {}
 
 
 def _concurrency(given: object, context: Context) -> str | None:
-    """The group of a run, evaluated."""
+    """The concurrency group of a run, evaluated."""
     group = given.get("group") if isinstance(given, Mapping) else given
     if not isinstance(group, str) or "${{" not in group:
         return None if group is None else str(group)
@@ -114,12 +120,29 @@ def _read(text: str) -> Mapping[str, Any]:
         text.encode()
         workflow = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
     except UnicodeEncodeError:
-        raise WorkflowError("it is not UTF-8") from None
+        raise WorkflowError("the file is not UTF-8") from None
     except yaml.YAMLError as error:
         raise WorkflowError(_in_one_line(error)) from error
     if not isinstance(workflow, dict) or not isinstance(workflow.get("jobs"), dict) or not workflow["jobs"]:
-        raise WorkflowError("it has no jobs")
+        raise WorkflowError("the workflow has no jobs")
     return workflow
+
+
+def _check(text: str, workflow: Mapping[str, Any]) -> None:
+    """Reject a workflow as GitHub would: by its schema, and by three rules that act does not check.
+
+    Raises:
+        WorkflowError: with the position or the job.
+    """
+    if error := invalid(text):
+        raise WorkflowError(error)
+    for job_id, job in workflow["jobs"].items():
+        if "uses" not in job and not job.get("runs-on"):
+            raise WorkflowError(f"job {job_id}: runs-on is missing")
+        if "needs" in job and job["needs"] is None:
+            raise WorkflowError(f"job {job_id}: needs is empty")
+        if job.get("strategy", {}).get("max-parallel") == 0:
+            raise WorkflowError(f"job {job_id}: max-parallel must be at least 1")
 
 
 def _in_one_line(error: yaml.YAMLError) -> str:
@@ -129,43 +152,47 @@ def _in_one_line(error: yaml.YAMLError) -> str:
 
 
 def triggers(on: object, event: str, branch: str) -> bool:
-    """Whether a workflow's `on` answers to `event`; of its filters those for pushed branches count."""
+    """Whether a workflow's `on` includes `event`. Only the branch filters of `push` are supported."""
     if isinstance(on, str):
         return on == event
     if isinstance(on, Sequence):
         return event in on
     if not isinstance(on, Mapping) or event not in on:
         return False
-    return event != "push" or _admits(on[event] or {}, branch)
+    push = on[event] if event == "push" else None
+    return not isinstance(push, Mapping) or _admits(push, branch)
 
 
-def _admits(push: Mapping[str, Sequence[str]], branch: str) -> bool:
+def _admits(push: Mapping[str, object], branch: str) -> bool:
     if "branches" in push:
-        return _matches(_listed(push["branches"]), branch)
+        return _matches(_patterns(push["branches"]), branch)
     if "branches-ignore" in push:
-        return not _matches(_listed(push["branches-ignore"]), branch)
+        return not _matches(_patterns(push["branches-ignore"]), branch)
     return not push.keys() & {"tags", "tags-ignore"}
 
 
 def _matches(patterns: Sequence[str], branch: str) -> bool:
-    """Whether the last pattern that meets the branch is not one with `!`."""
-    met = [pattern for pattern in patterns if _expression(pattern.removeprefix("!")).fullmatch(branch)]
-    return bool(met) and not met[-1].startswith("!")
+    """Whether the last pattern that matches the branch does not start with `!`."""
+    matching = [pattern for pattern in patterns if _expression(pattern.removeprefix("!")).fullmatch(branch)]
+    return bool(matching) and not matching[-1].startswith("!")
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile("".join(_GLOB.get(part, part) for part in re.split(r"(\*\*|\*|\.)", pattern)))
     except re.error:
-        raise WorkflowError(f"'{pattern}' is no pattern") from None
+        raise WorkflowError(f"push: '{pattern}' is not a valid pattern") from None
 
 
-def _listed(value: str | Sequence[str]) -> Sequence[str]:
-    return (value,) if isinstance(value, str) else value
+def _patterns(value: object) -> Sequence[str]:
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
+        raise WorkflowError("push: branches must be a list of patterns")
+    return patterns
 
 
 def _git(repository: Path, *arguments: str, silent: str = "git failed") -> str:
-    """What git prints; an error is its own first line, or what it means that it says nothing."""
+    """The output of git. An error has the first line of git's message, or `silent` if git printed none."""
     command = ["git", "-C", str(repository), *arguments]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
     if done.returncode:
@@ -175,7 +202,7 @@ def _git(repository: Path, *arguments: str, silent: str = "git failed") -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core schema, as GitHub reads it: `on`, `yes` and dates are text."""
+    """The core schema of YAML 1.2, as GitHub uses it: `on`, `yes` and dates are strings."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # as PyYAML has it
 

@@ -1,1 +1,1 @@
-"""GitHub: who we are to it, and what we ask of it."""
+"""GitHub: authentication, REST API, webhooks and the App's delivery log."""

@@ -1,4 +1,4 @@
-"""A cache of values that expire, each made by one flight at a time."""
+"""A cache of values that expire. Concurrent requests for a missing value share one call that makes it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -12,11 +12,11 @@ V = TypeVar("V")
 
 
 class FlightCache(Generic[K, V]):
-    """Whoever asks for a missing value while it is being made waits for the same flight.
+    """A cache with one call in flight per key: all that need a missing value wait for the same call.
 
     Args:
         use_until: Unix seconds until which a value may be used.
-        clock: Unix seconds.
+        clock: returns Unix seconds.
     """
 
     def __init__(self, use_until: Callable[[V], float], clock: Callable[[], float]) -> None:
@@ -26,14 +26,14 @@ class FlightCache(Generic[K, V]):
         self._flights: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
-        """The value of `key`; made if there is none. A failed flight is not kept."""
-        with suppress(KeyError):  # not `in` first: it may end in between
+        """The value of `key`. `make` is called if there is none; a failure is not cached."""
+        with suppress(KeyError):  # no test with `in` first: the value may expire in between
             return self._values[key]
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.ensure_future(self._fly(key, make))
             self._flights[key] = flight
-        # Shielded: one that stops waiting must not take the flight from the others.
+        # Shielded: if one waiting task is cancelled, the others still get the value.
         return await asyncio.shield(flight)
 
     async def _fly(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
@@ -44,6 +44,6 @@ class FlightCache(Generic[K, V]):
         return value
 
     def evict(self, key: K, value: V) -> None:
-        """Forget `value`, unless a newer one has taken its place."""
+        """Remove `value`, unless a newer value has replaced it."""
         if self._values.get(key) == value:
             self._values.pop(key, None)

@@ -1,7 +1,7 @@
-"""The App's delivery log: what GitHub sent us, whether or not it arrived.
+"""The App's delivery log: every event that GitHub sent, whether or not it arrived.
 
-Its cost does not grow with the number of repositories: a call per 100 deliveries, and one for each payload that is
-read. Rate limits that these calls meet do not keep tokens from being minted.
+Its cost does not grow with the number of repositories: one call per 100 deliveries, and one for each payload that is
+read. If these calls reach a rate limit, new tokens can still be created.
 https://docs.github.com/rest/apps/webhooks
 """
 
@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from bridge.core.model import Sent, WorkflowJob
 from bridge.errors import Malformed, Rejected, TooManyDeliveries
-from bridge.github import webhook
+from bridge.github import payloads
+from bridge.github.answers import value_of
 from bridge.github.auth import AppAuth
 from bridge.github.parse import moment
-from bridge.github.transport import told
 
 PAGES = 10
-"""Of 100 deliveries, at most, in one look: who has missed more learns it cheaper from the repositories."""
+"""The most pages of 100 deliveries that are read at once. Beyond that, a scan of the repositories is cheaper."""
 
 T = TypeVar("T")
 
@@ -26,14 +26,16 @@ class DeliveryLog:
 
     Args:
         auth: the App.
+        pages: the most pages that `since` reads.
     """
 
-    def __init__(self, auth: AppAuth) -> None:
+    def __init__(self, auth: AppAuth, *, pages: int = PAGES) -> None:
         self._auth = auth
+        self._pages = pages
         self._kept: bool | None = None
 
     async def is_kept(self) -> bool:
-        """Whether the App has a webhook for the events of jobs, and so a log of them; asked once."""
+        """Whether the App has a webhook for job events, and so a log of them. GitHub is asked once."""
         if self._kept is None:
             self._kept = await self._subscribes() and await self._has_webhook()
         return self._kept
@@ -50,35 +52,37 @@ class DeliveryLog:
             return False
 
     async def since(self, at: float) -> tuple[Sent, ...]:
-        """Deliveries of `workflow_job`, newest first, of `at` (Unix seconds) or later.
+        """The `workflow_job` deliveries since `at` (Unix seconds), newest first.
 
         Raises:
-            TooManyDeliveries: there are more than PAGES pages of them.
+            TooManyDeliveries: they fill more than `pages` pages.
             AuthError, RateLimited, Unavailable, Rejected: see bridge.errors.
         """
         found: list[Sent] = []
         newest = at
         path = "/app/hook/deliveries?per_page=100"
-        for _ in range(PAGES):
-            response = await self._auth.look_as_app(path)
-            page = told(response, lambda raw: list(_sent(raw)))
+        for _ in range(self._pages):
+            response = await self._auth.read_as_app(path)
+            page = value_of(response, lambda raw: list(_sent(raw)))
             newest = max([newest, *(sent.at for sent in page)])
             found += [sent for sent in page if sent.at >= at and sent.event == "workflow_job"]
             path = response.links.get("next", {}).get("url", "")
             if not path or not page or page[-1].at < at:
                 return tuple(found)
-        raise TooManyDeliveries(f"GitHub: the delivery log has more than {PAGES * 100} new deliveries", newest=newest)
+        raise TooManyDeliveries(
+            f"GitHub: the delivery log has more than {self._pages * 100} new deliveries", newest=newest
+        )
 
     async def job(self, delivery_id: int) -> WorkflowJob | None:
-        """The job that a delivery told of; None if it cannot be read."""
+        """The job in a delivery's payload; None if it cannot be read."""
         raw = await self._get(f"/app/hook/deliveries/{delivery_id}", dict)
         try:
-            return webhook.of_payload("workflow_job", raw["request"]["payload"]).job
+            return payloads.delivery("workflow_job", raw["request"]["payload"]).job
         except (Malformed, KeyError, TypeError):
             return None
 
     async def _get(self, path: str, read: Callable[[Any], T]) -> T:
-        return told(await self._auth.look_as_app(path), read)
+        return value_of(await self._auth.read_as_app(path), read)
 
 
 def _sent(raw: Iterable[Mapping[str, Any]]) -> Iterator[Sent]:

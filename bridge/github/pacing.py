@@ -1,6 +1,6 @@
-"""When a call may be sent so that looks leave GitHub's limits to registrations. Pure.
+"""When a call may be sent, so that background calls leave GitHub's rate limits to registrations. Pure.
 
-GitHub allows 900 points a minute, 1 for a GET and 5 for a change, beside the hourly limit that its headers tell.
+GitHub allows 900 points a minute, 1 for a GET and 5 for a change, in addition to the hourly limit in its headers.
 https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 
@@ -14,31 +14,32 @@ HOUR = 3600.0
 """s over which the hourly limit is counted."""
 
 NO_TIME = 0.001
-"""s; a shorter wait may be too short to change a clock's time at all."""
+"""s; a shorter wait is no wait: it may be too short to change the clock at all."""
 
 SHARE = 0.8
-"""Of the hourly limit, that looks take at most."""
+"""Share of the hourly limit that background calls may use."""
 
 BURST = 0.2
-"""Of the hourly limit, that looks may take at once; the rest of their share comes evenly over the hour."""
+"""Share of the hourly limit that background calls may use at once. The rest of their share is spread over the hour."""
 
 RESERVE = 0.05
-"""Of the hourly limit, that is left to registrations alone."""
+"""Share of the hourly limit that is reserved for registrations."""
 
 
 class Priority(StrEnum):
-    """What a call is for. Registrations are not paced: a job waits for them."""
+    """What a call is for."""
 
-    JOB = "job"  # a look at one known job
-    LOOK = "look"  # everything else that can wait
+    REGISTRATION = "registration"  # never paced: a job waits for it
+    JOB = "job"  # reads one known job, or the list of repositories
+    BACKGROUND = "background"  # everything else; it can wait
 
 
-PER_MINUTE = {Priority.JOB: 750, Priority.LOOK: 600}
-"""Points in WINDOW, whatever they were spent on, above which no call of a priority is sent."""
+PER_MINUTE = {Priority.JOB: 750, Priority.BACKGROUND: 600}
+"""Points in WINDOW, spent on calls of all priorities, from which on calls of a priority wait."""
 
 
 class Pace:
-    """Counts what is sent, and says how long a call must wait. A server that tells no limit has none."""
+    """Counts calls and computes how long the next one must wait. If the server states no limit, no call waits."""
 
     def __init__(self) -> None:
         self._sent: deque[tuple[float, int]] = deque()
@@ -46,35 +47,35 @@ class Pace:
         self._limit: int | None = None
         self._remaining = 0
         self._reset = 0.0
-        self._spared = 0  # calls of this hour that are no looks
+        self._unpaced = 0  # registrations' calls in this hour
 
-    def sent(self, method: str, at: float, *, look: bool) -> None:
-        """Count a call; one that is answered 304 counts as well, since GitHub does not say that it does not.
+    def sent(self, method: str, at: float, priority: Priority) -> None:
+        """Count a call. A call answered with 304 counts, too: GitHub does not say that it costs no points.
 
         Args:
-            method: of HTTP.
+            method: the HTTP method.
             at: Unix seconds.
-            look: it was paced.
+            priority: of the call.
         """
         points = 1 if method in ("GET", "HEAD") else 5
         self._sent.append((at, points))
         self._points += points
-        self._spared += not look
+        self._unpaced += priority is Priority.REGISTRATION
 
-    def told(self, limit: int, remaining: int, reset: float) -> None:
-        """Take what an answer's headers say of the hourly limit; `reset` in Unix seconds."""
+    def learn(self, limit: int, remaining: int, reset: float) -> None:
+        """Note the hourly limit that an answer's headers state; `reset` in Unix seconds."""
         if abs(reset - self._reset) > WINDOW:
-            self._spared = 0
+            self._unpaced = 0
         self._limit, self._remaining, self._reset = limit, remaining, reset
 
     def wait(self, priority: Priority, now: float) -> float:
-        """Seconds until a call may be sent, 0 for now.
+        """Seconds until a call may be sent; 0 if it may be sent now.
 
         Args:
             priority: of the call.
             now: Unix seconds.
         """
-        if self._limit is None:
+        if self._limit is None or priority is Priority.REGISTRATION:
             return 0.0
         wait = max(self._minute(PER_MINUTE[priority], now), self._hour(self._limit, priority, now))
         return wait if wait > NO_TIME else 0.0
@@ -100,7 +101,7 @@ class Pace:
             return left
         if priority is Priority.JOB:
             return 0.0
-        used = limit - self._remaining - self._spared
+        used = limit - self._remaining - self._unpaced
         if used >= limit * SHARE:
             return left
         a_second = limit * (SHARE - BURST) / HOUR

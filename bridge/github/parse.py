@@ -1,4 +1,4 @@
-"""GitHub's JSON -> our values. Lenient: only what is needed must be there."""
+"""Converts GitHub's JSON to the bridge's values. Only the fields that are needed must be present."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ _STATUSES = frozenset(JobStatus)
 
 
 def _clean(text: Any) -> str:
-    """A text that any database can hold: PostgreSQL refuses NUL, and half a surrogate pair is no text."""
+    """A text that every database can store: PostgreSQL refuses NUL, and an unpaired surrogate is not valid text."""
     return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
@@ -20,23 +20,23 @@ def _text(value: Any) -> str | None:
 
 
 def moment(text: str | None) -> float | None:
-    """Unix seconds of a timestamp, with or without fractions, in any zone."""
+    """Unix seconds of a timestamp in ISO 8601, with or without fractions, in any time zone."""
     return datetime.fromisoformat(text).timestamp() if text else None
 
 
 def repositories(raw: Any) -> Iterable[Repository]:
-    """Of `/installation/repositories` or `/orgs/{org}/repos`; archived and disabled ones left out."""
+    """Repositories from `/installation/repositories` or `/orgs/{org}/repos`, without archived and disabled ones."""
     listed = raw["repositories"] if isinstance(raw, dict) else raw
     return [repository(each) for each in listed if not (each.get("archived") or each.get("disabled"))]
 
 
 def repository(raw: Raw) -> Repository:
-    """Of `/repos/{owner}/{repo}`, or of a listing."""
+    """A repository from `/repos/{owner}/{repo}` or from a listing."""
     return Repository(id=int(raw.get("id") or 0), full_name=str(raw["full_name"]), public=not raw.get("private", True))
 
 
 def runs(raw: Raw) -> Iterable[Raw]:
-    """Of `/actions/runs`: what its jobs do not say themselves."""
+    """Runs from `/actions/runs`: the fields that their jobs lack."""
     kept = ("name", "head_branch", "created_at", "updated_at")
     return [
         {
@@ -50,7 +50,7 @@ def runs(raw: Raw) -> Iterable[Raw]:
 
 
 def waiting_run(run: Raw, repository: str) -> WaitingRun:
-    """Of a run as `runs` gives it."""
+    """A waiting run, from a run as `runs` returns it."""
     created = moment(run["created_at"]) or 0.0
     return WaitingRun(
         id=run["id"],
@@ -62,23 +62,23 @@ def waiting_run(run: Raw, repository: str) -> WaitingRun:
 
 
 def fork(run: Raw) -> bool:
-    """Of a run: whether it comes from a fork. The head of a fork that has been deleted is null."""
+    """Whether a run comes from a fork. The head repository is null if the fork was deleted."""
     head, base = run.get("head_repository"), run.get("repository")
     return not (head and base) or head.get("full_name") != base.get("full_name")
 
 
 def jobs(raw: Raw, repository: str, run: Raw) -> Iterable[WorkflowJob]:
-    """Of `/actions/runs/{id}/jobs`. One whose status GitHub has since invented is not queued, and hides no other."""
+    """Jobs from `/actions/runs/{id}/jobs`. A job with a status that is not known, because it is new, is left out."""
     return [job(each, repository, run) for each in raw["jobs"] if each["status"] in _STATUSES]
 
 
 def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
-    """Of `/actions/jobs/{id}`, or of a run's listing or an event with the same shape.
+    """A job from `/actions/jobs/{id}`, or from a listing or an event with the same shape.
 
     Args:
         raw: the job.
         repository: owner/name.
-        run: as `runs` gives it, or empty.
+        run: as `runs` returns it, or empty.
     """
     created = moment(raw.get("created_at") or raw.get("started_at") or run.get("created_at"))
     return WorkflowJob(
@@ -104,7 +104,7 @@ def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
 
 
 def runners(raw: Raw) -> Iterable[Runner]:
-    """Of `/actions/runners`."""
+    """Runners from `/actions/runners`."""
     return [
         Runner(
             id=int(each["id"]),
@@ -118,15 +118,15 @@ def runners(raw: Raw) -> Iterable[Runner]:
 
 
 def groups(raw: Raw) -> Iterable[tuple[str, int]]:
-    """Of `/actions/runner-groups`: name in lower case, and id."""
+    """Runner groups from `/actions/runner-groups`: the name in lower case, and the id."""
     return [(str(each["name"]).lower(), int(each["id"])) for each in raw["runner_groups"]]
 
 
 def jit_config(raw: Raw) -> JitConfig:
-    """Of `generate-jitconfig`."""
+    """The answer of `generate-jitconfig`."""
     return JitConfig(runner_id=int(raw["runner"]["id"]), encoded=str(raw["encoded_jit_config"]))
 
 
 def registration_token(raw: Raw) -> RegistrationToken:
-    """Of `registration-token`."""
+    """The answer of `registration-token`."""
     return RegistrationToken(token=str(raw["token"]), expires_at=moment(raw["expires_at"]) or 0.0)

@@ -1,4 +1,4 @@
-"""Opens the database: SQLite or PostgreSQL, every write transaction after the other, the schema up to date."""
+"""Opens the database, SQLite or PostgreSQL: write transactions are serial, and the schema is current."""
 
 import contextlib
 from pathlib import Path
@@ -16,36 +16,36 @@ SCHEMA = "0004"
 
 WRITE_LOCK = 0x62726964  # any number, the same for all bridges of a database
 
-_MENDS = {
+_FIXES = {
     "postgresql": "install the bridge with its extra `postgres`",
-    "sqlite": "Python's sqlite3 is missing",
+    "sqlite": "install a Python that has the module sqlite3",
 }
 
 
 def connect(url: str, *, as_it_is: bool = False) -> Engine:
-    """An engine whose transactions are serialised by the database, unless they only read.
+    """An engine whose transactions the database serialises, unless they only read.
 
     Args:
         url: SQLAlchemy's, of SQLite or PostgreSQL.
-        as_it_is: leave SQLite's file and its directory as they are.
+        as_it_is: do not change SQLite's file and its directory.
 
     Raises:
-        ConfigError: it is neither, its driver is missing, or its file can have no directory.
+        ConfigError: it is another database, its driver is missing, or its directory cannot be created.
     """
     parsed = parse(url)
     try:
         return _sqlite(parsed, as_it_is) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
-    except (sa.exc.ArgumentError, ValueError):  # its options, too, are read only here
+    except (sa.exc.ArgumentError, ValueError):  # the URL's options are read only here
         raise ConfigError(f"BRIDGE_DATABASE_URL: not a database URL; {FORMS}") from None
-    except ImportError:  # psycopg's own, without the library that it needs, too
-        raise ConfigError(f"BRIDGE_DATABASE_URL: no driver; {_MENDS[parsed.get_backend_name()]}") from None
+    except ImportError:  # psycopg is missing, or the library that it needs
+        raise ConfigError(f"BRIDGE_DATABASE_URL: no driver; {_FIXES[parsed.get_backend_name()]}") from None
 
 
-def is_there(url: str) -> bool:
-    """Whether there is a database to look at; SQLite makes one where there is none.
+def exists(url: str) -> bool:
+    """Whether there is a database. (SQLite creates a missing file when it is opened.)
 
     Raises:
-        ConfigError: it is no database's URL, or its file cannot be looked for.
+        ConfigError: it is not the URL of a database, or its directory cannot be read.
     """
     parsed = parse(url)
     if parsed.get_backend_name() != "sqlite":
@@ -76,14 +76,14 @@ def _sqlite(url: URL, as_it_is: bool) -> Engine:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file, for its owner alone to read; SQLite gives the files beside it the same mode."""
+    """Create the file so that only its owner can read it; SQLite gives its other files the same mode."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             path.touch(mode=0o600)
         for each in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
-            with contextlib.suppress(FileNotFoundError, PermissionError):  # another's file, shared on purpose
-                if each.is_file():  # a mistyped path may be a directory that others need, such as /proc
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # another user's file, shared on purpose
+                if each.is_file():  # a mistyped path may be a directory that others need
                     each.chmod(0o600)
     except OSError as error:
         raise _no_place(str(path), error) from None
@@ -101,7 +101,7 @@ def _write_ahead(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A writer waits here, before it reads, so what it read stays true until it commits.
+    # A writer waits here, before it reads, so that what it reads stays true until it commits.
     only_reads = connection.get_execution_options().get("only_reads")
     connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
@@ -118,14 +118,14 @@ def _begin_postgresql(connection: Connection) -> None:
 
 
 def migrate(connection: Connection, now: float) -> None:
-    """Make or upgrade the schema, once however many start at the same time.
+    """Create or upgrade the schema, once even if several dispatchers start at the same time.
 
     Args:
         connection: to the database.
         now: Unix seconds.
 
     Raises:
-        ConfigError: it is of a newer bridge.
+        ConfigError: it belongs to a newer bridge.
     """
     found = _revision(connection)
     if found == SCHEMA:
@@ -150,10 +150,10 @@ def migrate(connection: Connection, now: float) -> None:
 
 
 def is_current(connection: Connection) -> bool:
-    """Whether there is a schema, which then is this bridge's; nothing is changed.
+    """Whether there is a schema, of the current revision. Nothing is changed.
 
     Raises:
-        ConfigError: it is of an older or a newer bridge.
+        ConfigError: it belongs to an older or a newer bridge.
     """
     found = _revision(connection)
     if found and found < SCHEMA:

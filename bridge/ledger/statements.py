@@ -1,4 +1,4 @@
-"""The statements of every pass and every delivery, built once: to build one costs more than to run it."""
+"""The statements of passes and deliveries, built once: building a statement costs more than running it."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.core.model import JobStatus, WorkflowJob
-from bridge.core.snapshot import ReadingKind
 from bridge.core.submissions import (
     BREAKER_REASONS,
     FAILURE_STATES,
@@ -21,43 +20,40 @@ from bridge.core.submissions import (
     PROOF_STATES,
     State,
 )
+from bridge.ledger.readings import ReadingKind
 from bridge.ledger.tables import deliveries, jobs, readings, submissions
 
 Condition = sa.ColumnElement[bool]
 
 INSERT: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-"""By dialect, the insert that may meet a row."""
+"""By dialect, the insert that may find a row of the same key."""
 
 IS_OPEN: Condition = submissions.c.state.in_(OPEN_STATES)
 
 _RANK = {JobStatus.QUEUED: 1, JobStatus.IN_PROGRESS: 2, JobStatus.COMPLETED: 3}
 ANSWERED_STATES = frozenset(State) - LEASED_STATES - {State.UNKNOWN, State.LOST, State.RELEASED}
-"""States of a submission whose request RunPod may have answered with an id."""
+"""States of a submission whose request may have an id from RunPod."""
 
 _NOT_COMPLETED: Condition = jobs.c.status != sa.literal_column(f"'{JobStatus.COMPLETED}'")
-"""In the words of the index `jobs_open`: SQLite does not use it for a parameter."""
-
-
-def _relevant(condition: Condition) -> sa.Select[Any]:
-    return sa.select(submissions).where(condition)
+"""As the index `jobs_open` has it: SQLite does not use the index if the value is a parameter."""
 
 
 def _may_have_taken() -> Condition:
-    """Changed after `since`, and may have taken a job that is not known to be completed."""
+    """Ended after `since`, and may have taken a job that is not known to be completed."""
     s = submissions.c
     over = sa.select(jobs.c.id).where(jobs.c.status == JobStatus.COMPLETED)
     known = over.where(jobs.c.id == s.held_job_id).exists() | over.where(jobs.c.runner_name == s.name).exists()
-    return (s.since > sa.bindparam("since")) & ~known
+    return ~IS_OPEN & (s.since > sa.bindparam("since")) & ~known
 
 
 def _held_by_name() -> sa.ScalarSelect[int]:
-    """The job that GitHub says a submission's runner took."""
+    """The job that a submission's runner took, as GitHub says."""
     taken = jobs.alias("taken")
     return sa.select(sa.func.max(taken.c.id)).where(taken.c.runner_name == submissions.c.name).scalar_subquery()
 
 
 def _was_idle() -> Condition:
-    """Its runner listened, and ended without a job; RunPod's or GitHub's word for that end does not matter."""
+    """Its runner listened, and ended without a job, whatever state and reason RunPod or GitHub gave for that end."""
     s = submissions.c
     without_a_job = s.taken_at.is_(None) & s.held_job_id.is_(None)
     for_that = s.reason.is_(None) | s.reason.in_(IDLE_REASONS)
@@ -66,7 +62,7 @@ def _was_idle() -> Condition:
 
 
 def _idle_runners() -> sa.Select[Any]:
-    """Those that ended after `since`."""
+    """Runners that ended without a job after `since`."""
     s = submissions.c
     began = sa.func.coalesce(s.started_at, s.since - sa.bindparam("listened"))
     return sa.select(s.route, s.target, began.label("began"), s.since.label("ended")).where(
@@ -75,7 +71,7 @@ def _idle_runners() -> sa.Select[Any]:
 
 
 def _taken_jobs() -> sa.Select[Any]:
-    """Jobs that runners took after `since`, the last ones first, with when they were queued."""
+    """Jobs that runners took after `since`, newest first, with the time at which they were queued."""
     s = submissions.c
     return (
         sa.select(s.route, s.target, s.taken_at, jobs.c.queued_since)
@@ -105,7 +101,7 @@ def _history() -> sa.Select[Any]:
     reason_free = sa.func.coalesce(s.reason, "").in_(FREE_REASONS)
     counts = s.state.in_(FAILURE_STATES) & ~reason_free & ~_was_idle() & (s.since > jobs.c.retried_at)
     claimed = sa.case((s.created_at > jobs.c.retried_at, s.created_at))
-    # A runner that took another job tells nothing of its own.
+    # The end of a runner that took another job does not matter for the job it was asked for.
     held = sa.func.coalesce(s.held_job_id, _held_by_name())
     ended = sa.case((IS_OPEN | (held != s.job_id), 0.0), else_=s.since)
     return (
@@ -124,7 +120,7 @@ def _history() -> sa.Select[Any]:
 
 
 def _streaks() -> sa.Select[Any]:
-    """Workers that broke down before they took a job: one that took a job has proved its endpoint, however it ended."""
+    """Workers that failed before they took a job. A worker that took one has proved that its endpoint works."""
     s, proof = submissions.c, submissions.alias("proof").c
     took_a_job = s.taken_at.is_not(None) | s.held_job_id.is_not(None) | _held_by_name().is_not(None)
     of_endpoint = sa.exists().where(proof.endpoint == s.endpoint)
@@ -146,12 +142,12 @@ def _streaks() -> sa.Select[Any]:
 
 
 def _unanswered() -> sa.Select[Any]:
-    """Requests whose answer did not come and that did not show up, since RunPod last answered one of their endpoint."""
+    """Requests without an answer and without a trace, since RunPod last answered one of the same endpoint."""
     s, later = submissions.c, submissions.alias("later").c
     answered = sa.exists().where(
         later.state.in_(ANSWERED_STATES),
         later.endpoint == s.endpoint,
-        later.since >= s.created_at,  # of what was created later it is so: this is for the index
+        later.since >= s.created_at,  # implied by the next condition; the index needs it
         later.created_at >= s.created_at,
         later.request_id.is_not(None),
     )
@@ -161,7 +157,7 @@ def _unanswered() -> sa.Select[Any]:
 
 JOB_FIELDS = tuple(f.name for f in fields(WorkflowJob))
 JOB = [sa.cast(jobs.c[name], sa.Text) if name == "labels" else jobs.c[name] for name in JOB_FIELDS]
-"""A job's columns, its labels as they are stored."""
+"""A job's columns, its labels as JSON text."""
 
 OPEN_JOBS = sa.select(jobs.c.seen_at, *JOB).where(_NOT_COMPLETED)
 HELD_JOBS = sa.select(jobs.c.seen_at, *JOB).where(jobs.c.runner_name.in_(sa.select(submissions.c.name).where(IS_OPEN)))
@@ -171,14 +167,16 @@ JOBS_OF_UNKNOWN_ORIGIN = sa.select(*JOB).where(
 REPOSITORIES_THAT_WAIT = (
     sa.select(jobs.c.repository).distinct().where(_NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED))
 )
+READINGS = sa.select(readings.c.kind, readings.c.key, readings.c.at, sa.cast(readings.c.value, sa.Text))
 RUNNERS_READ_AT = sa.select(readings.c.key, readings.c.at).where(readings.c.kind == ReadingKind.RUNNERS)
 LEARN_FORK = (
     sa.update(jobs).where((jobs.c.run_id == sa.bindparam("run")) & _NOT_COMPLETED).values(fork=sa.bindparam("is_fork"))
 )
-"""Of open jobs: of others it does not matter, and only these are found without a look at every row."""
-OPEN = _relevant(IS_OPEN)
-ENDED = _relevant(_may_have_taken())
-NAMED = _relevant(submissions.c.name.in_(sa.bindparam("names", expanding=True)))
+"""Of open jobs only: it does not matter for others, and an index finds these."""
+SUBMISSION_FIELDS = tuple(submissions.c.keys())
+OPEN = sa.select(submissions).where(IS_OPEN)
+ENDED = sa.select(submissions).where(_may_have_taken())
+NAMED = sa.select(submissions).where(submissions.c.name.in_(sa.bindparam("names", expanding=True)))
 HISTORY = _history()
 IDLE_RUNNERS = _idle_runners()
 TAKEN_JOBS = _taken_jobs()
@@ -190,7 +188,7 @@ QUEUED_SINCE = sa.select(
 ).where(_NOT_COMPLETED)
 STREAKS = _streaks()
 DOUBTED = 0.0
-"""`seen_at` of a job that must be looked up: what is known of it contradicts the last event."""
+"""`seen_at` of a job that must be looked up, because the last event contradicts what is known of it."""
 
 DOUBT_JOBS = (
     sa.update(jobs)
@@ -211,21 +209,21 @@ KNOWN_DELIVERIES = sa.select(deliveries.c.guid).where(deliveries.c.guid.in_(sa.b
 
 @cache
 def keep_deliveries(dialect: str) -> Any:
-    """Write deliveries, unless they are known; the guids of those that were not."""
+    """Write deliveries that are not known yet, and return their guids."""
     return INSERT[dialect](deliveries).on_conflict_do_nothing().returning(deliveries.c.guid)
 
 
 @cache
 def keep_jobs(dialect: str, *, forward_only: bool) -> Any:
-    """Write jobs over what is known: only later states, or whatever was seen later."""
+    """Write jobs over what is known: only later states, or all that was seen later."""
     insert = INSERT[dialect](jobs)
     new = insert.excluded
     replaced = [c.name for c in jobs.c if c.name not in ("id", "fork", "retried_at", "queued_since")]
     values = {name: new[name] for name in replaced}
-    # A job that waited, for an environment's approval perhaps, was not there for a runner to take.
+    # While a job waits, for example for an environment's approval, no runner can take it.
     is_queued = (new.status == JobStatus.QUEUED) & (jobs.c.status != JobStatus.QUEUED)
     values["queued_since"] = sa.case((is_queued, new.queued_since), else_=jobs.c.queued_since)
-    # An event does not tell of forks, and a look at a single job neither.
+    # Neither an event nor the look-up of a single job says whether its run comes from a fork.
     values["fork"] = sa.func.coalesce(new.fork, jobs.c.fork)
     where = _is_progress(new) if forward_only else jobs.c.seen_at <= new.seen_at
     return insert.on_conflict_do_update(index_elements=["id"], set_=values, where=where)
@@ -233,7 +231,7 @@ def keep_jobs(dialect: str, *, forward_only: bool) -> Any:
 
 @cache
 def advancing(names: tuple[str, ...]) -> sa.Update:
-    """Write these columns, each as `new_{name}`, of the submission `of` while its state is `was`."""
+    """Write these columns, given as `new_{name}`, of the submission `of` if its state is `was`."""
     values: dict[str, Any] = {name: sa.bindparam(f"new_{name}", type_=submissions.c[name].type) for name in names}
     if "started_at" in values:
         values["started_at"] = sa.func.coalesce(submissions.c.started_at, values["started_at"])
@@ -242,15 +240,15 @@ def advancing(names: tuple[str, ...]) -> sa.Update:
 
 
 def _is_progress(new: Any) -> Condition:
-    """Whether an event tells of a later state: events can be late, repeated or in the wrong order.
+    """Whether an event shows a later state: events can be late, repeated or in the wrong order.
 
-    A `queued` of a job in progress tells of none, but causes a look-up: see DOUBT_JOBS.
+    A `queued` of a job in progress does not, but causes a look-up: see DOUBT_JOBS.
     """
 
     def rank(status: Any) -> sa.ColumnElement[int]:
         return sa.case({str(s): r for s, r in _RANK.items()}, value=status, else_=0)
 
     forward = rank(new.status) > rank(jobs.c.status)
-    # GitHub queues a job again that its runner did not pick up; then another takes it.
+    # GitHub queues a job again if its runner did not pick it up; then another runner takes it.
     taken_anew = (new.status == JobStatus.IN_PROGRESS) & (jobs.c.status == JobStatus.IN_PROGRESS)
     return sa.or_(forward, sa.and_(taken_anew, new.started_at > jobs.c.started_at))

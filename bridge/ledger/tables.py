@@ -1,4 +1,4 @@
-"""The ledger's tables. migrations/ makes them; a test holds that the two agree."""
+"""The ledger's tables. migrations/ creates them; a test checks that the two agree."""
 
 import sqlalchemy as sa
 
@@ -82,14 +82,14 @@ deliveries = sa.Table(
     sa.Column("guid", sa.Text, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("deliveries_at", "at"),
-    sqlite_with_rowid=False,  # the guid is kept once, not in the table and again in an index
+    sqlite_with_rowid=False,  # so the guid is stored once, not in the table and in an index
 )
 
 readings = sa.Table(
     "readings",
     metadata,
-    sa.Column("kind", sa.Text, primary_key=True),  # one of bridge.core.snapshot.ReadingKind
-    sa.Column("key", sa.Text, primary_key=True),  # a target, an endpoint, or nothing
+    sa.Column("kind", sa.Text, primary_key=True),  # one of bridge.ledger.readings.ReadingKind
+    sa.Column("key", sa.Text, primary_key=True),  # see ReadingKind
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("value", sa.JSON, nullable=False),
 )

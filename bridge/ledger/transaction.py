@@ -1,22 +1,20 @@
-"""The ledger within one transaction: what is read, and what is written."""
+"""The ledger within one transaction."""
 
 import math
-import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bridge.core.actions import Claim, Transition
 from bridge.core.model import Event, JobStatus, WorkflowJob
+from bridge.core.readings import Readings
 from bridge.core.scope import Route
-from bridge.core.snapshot import Reading, ReadingKind
 from bridge.core.submissions import (
     LEASED_STATES,
+    Changes,
     IdleRunner,
     JobHistory,
     Pool,
@@ -26,18 +24,17 @@ from bridge.core.submissions import (
     Submission,
     target_of_repository,
 )
+from bridge.core.timing import Timing
 from bridge.ledger import statements as st
+from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import deliveries, jobs, leader_leases, meta, readings, submissions
 
-CLAIM_LEASE = 60.0
-"""s that a dispatcher may take from one record to the next, from a claim to its request."""
-
 CLOCK_AHEAD = 600.0
-"""s after the newest thing in the ledger, beyond which a command's own clock is not believed."""
+"""s by which a command's own clock may be ahead of the newest time in the ledger; a later time is cut to that."""
 
 DELIVERIES_KEPT = 4 * 86_400.0
-"""s; GitHub redelivers for three days."""
+"""s that guids of deliveries are kept; GitHub redelivers for three days."""
 
 
 class Transaction:
@@ -45,14 +42,25 @@ class Transaction:
 
     Args:
         connection: in a transaction.
-        last_read: what all transactions of this process share.
+        last_read: shared by all transactions of this process.
         clock: Unix seconds.
+        new_id: makes an id that no submission has, 32 hex digits.
+        claim_lease: s that a dispatcher has from one record of a submission to the next.
     """
 
-    def __init__(self, connection: Connection, last_read: LastRead, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        last_read: LastRead,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        claim_lease: float = Timing().claim_lease,
+    ) -> None:
         self._connection = connection
         self._last_read = last_read
         self._clock = clock
+        self._claim_lease = claim_lease
+        self._new_id = new_id
 
     def born(self) -> float:
         """Unix seconds when this ledger was made."""
@@ -61,31 +69,31 @@ class Transaction:
     # --- jobs ---
 
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None:
-        """Write what a look-up begun `at` (Unix seconds) told of jobs, unless something newer is known."""
+        """Write jobs as a reading that began `at` (Unix seconds) saw them, unless something newer is known."""
         rows = [row_of_job(job, at) for job in {job.id: job for job in seen}.values()]
         self._keep_jobs(rows, forward_only=False)
 
     def hear(self, events: Iterable[Event]) -> int:
-        """Write what deliveries told of jobs: forward only, and each delivery once.
+        """Write what deliveries say of jobs: each delivery once, and only later states of a job.
 
-        A `queued` of a job in progress is late, or GitHub has queued the job again: `doubted_jobs` has it then.
+        A `queued` of a job in progress is late, or GitHub has queued the job again: `doubted_jobs` lists it then.
 
         Returns:
             How many were new.
         """
-        told = {event.guid: event for event in events}
-        if not told:
+        by_guid = {event.guid: event for event in events}
+        if not by_guid:
             return 0
-        rows = [{"guid": event.guid, "at": event.at} for event in told.values()]
+        rows = [{"guid": event.guid, "at": event.at} for event in by_guid.values()]
         kept = set(self._connection.execute(st.keep_deliveries(self._connection.dialect.name), rows).scalars())
-        fresh = [event for guid, event in told.items() if guid in kept]
+        fresh = [event for guid, event in by_guid.items() if guid in kept]
         if queued := [e.job.id for e in fresh if e.job and e.job.status is JobStatus.QUEUED]:
             self._connection.execute(st.DOUBT_JOBS, {"ids": queued})
         self._keep_jobs([row_of_job(e.job, e.at) for e in fresh if e.job], forward_only=True)
         return len(fresh)
 
     def known_deliveries(self, guids: Collection[str]) -> frozenset[str]:
-        """Those of `guids` that were written before."""
+        """The deliveries among `guids` that were written before."""
         return frozenset(self._connection.execute(st.KNOWN_DELIVERIES, {"guids": list(guids)}).scalars())
 
     def _keep_jobs(self, rows: list[dict[str, Any]], *, forward_only: bool) -> None:
@@ -95,11 +103,11 @@ class Transaction:
     def learn_forks(self, forks: Mapping[int, bool]) -> None:
         """Write by run id whether a run comes from a fork."""
         if forks:
-            told = [{"run": run_id, "is_fork": fork} for run_id, fork in forks.items()]
-            self._connection.execute(st.LEARN_FORK, told)
+            rows = [{"run": run_id, "is_fork": fork} for run_id, fork in forks.items()]
+            self._connection.execute(st.LEARN_FORK, rows)
 
     def rename(self, repository: str, to: str) -> None:
-        """Give jobs, and runners asked for, the current name of their repository.
+        """Change the name of a repository in jobs and submissions.
 
         Args:
             repository: an earlier owner/name, in lower case.
@@ -114,22 +122,25 @@ class Transaction:
         )
 
     def forget_jobs(self, job_ids: Collection[int]) -> None:
-        """Forget jobs, except those that an open submission's runner has."""
+        """Forget jobs, except those that run on an open submission's runner."""
         if job_ids:
             self._connection.execute(st.FORGET_JOBS, {"ids": list(job_ids)})
 
     def jobs(self) -> dict[int, tuple[WorkflowJob, float]]:
-        """Jobs not completed and those whose runner is of an open submission, with when they were seen."""
-        # Two statements, as in `relevant`.
-        found = [self._connection.execute(query) for query in (st.OPEN_JOBS, st.HELD_JOBS)]
-        return self._last_read.jobs(row for rows in found for row in rows)
+        """Jobs that are not completed or run on an open submission's runner, each with when it was seen.
+
+        Returns:
+            By id, the job and Unix seconds.
+        """
+        # Two statements, for the reason given in `relevant`.
+        return self._last_read.jobs([*self._all(st.OPEN_JOBS), *self._all(st.HELD_JOBS)])
 
     def jobs_of_unknown_origin(self) -> tuple[WorkflowJob, ...]:
-        """Queued jobs of whose runs it is not known whether they come from forks."""
+        """Queued jobs for which it is unknown whether their runs come from forks."""
         return tuple(map(job_of, self._connection.execute(st.JOBS_OF_UNKNOWN_ORIGIN)))
 
     def doubted_jobs(self) -> tuple[WorkflowJob, ...]:
-        """Jobs in progress of which an event since has told that they are queued."""
+        """Jobs in progress that a later event says are queued."""
         return tuple(map(job_of, self._connection.execute(st.DOUBTED_JOBS)))
 
     def repositories_that_wait(self) -> frozenset[str]:
@@ -137,9 +148,17 @@ class Transaction:
         return frozenset(self._connection.execute(st.REPOSITORIES_THAT_WAIT).scalars())
 
     def retry(self, job_id: int, now: float) -> bool:
-        """Forget a job's failed attempts, and what was refused; whether the job is known and not completed."""
-        # This machine's clock may be behind the one by which the attempts were written down, or ahead: then no runner
-        # that listens for nothing would be remembered until that time has come.
+        """Forget a job's failed attempts, and all refusals.
+
+        Args:
+            job_id: of the job.
+            now: Unix seconds, by the clock of the command.
+
+        Returns:
+            Whether the job is known and not completed. If not, nothing is changed.
+        """
+        # This machine's clock may be behind the one that wrote the attempts. Or it may be ahead: then runners that
+        # end without a job would not count until that time has come.
         times = (submissions.c.since, readings.c.at, jobs.c.seen_at)
         newest = max(self._connection.execute(sa.select(sa.func.max(each))).scalar() or 0.0 for each in times)
         ends = sa.select(sa.func.max(submissions.c.since)).where(submissions.c.job_id == job_id)
@@ -156,45 +175,51 @@ class Transaction:
     def submissions(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]:
         """The open submissions, those that changed after `since` (Unix seconds), and those of these names."""
         wanted = st.IS_OPEN | (submissions.c.since > since) | submissions.c.name.in_(names)
-        return self._submissions(sa.select(submissions).where(wanted))
+        return tuple(map(submission_of, self._all(sa.select(submissions).where(wanted))))
 
     def relevant(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]:
-        """The open submissions, those of these names, and those that ended after `since` (Unix seconds).
+        """Submissions that matter for a plan.
 
-        Of the last, those that may have taken a job which is not known to be completed.
+        These are the open ones, those of these names, and those that ended after `since` (Unix seconds) and may have
+        taken a job that is not known to be completed.
         """
-        # One statement each: SQLite does not use its indexes for all parts of such an OR.
-        found = self._submissions(st.OPEN) + self._submissions(st.ENDED, since=since)
+        # One statement each: SQLite does not use its indexes for all parts of an OR.
+        rows = [*self._all(st.OPEN), *self._all(st.ENDED, since=since)]
         if names:
-            found += self._submissions(st.NAMED, names=list(names))
-        return tuple({row.id: row for row in found}.values())
+            rows += self._all(st.NAMED, names=list(names))
+        return tuple(self._last_read.submissions(rows).values())
 
     def open_submissions(self) -> tuple[Submission, ...]:
-        """Those that count against a route's max_workers."""
-        return self._submissions(st.OPEN)
+        """Submissions that count against a route's max_workers."""
+        return tuple(map(submission_of, self._all(st.OPEN)))
 
     def history(self) -> Mapping[int, JobHistory]:
-        """What came of earlier submissions for each job that is not completed."""
-        rows = self._connection.execute(st.HISTORY).mappings()
-        return {row["job_id"]: JobHistory(**{k: v for k, v in row.items() if k != "job_id"}) for row in rows}
+        """What became of earlier submissions for each job that is not completed."""
+        return {
+            job_id: JobHistory(
+                generation=generation, attempts=attempts, first_claim=first, last_claim=last, last_end=ended
+            )
+            for job_id, generation, attempts, first, last, ended in self._all(st.HISTORY)
+        }
 
     def idle_runners(self, since: float, listened: float) -> tuple[IdleRunner, ...]:
         """Runners that ended without a job.
 
         Args:
-            since: Unix seconds; those that ended later.
-            listened: s that a job must have been queued before such an end, to refute it by running later.
+            since: Unix seconds; only runners that ended later.
+            listened: s that a job must have been queued before a runner ended, so that the job refutes it by running
+                later.
         """
         rows = self._connection.execute(st.IDLE_RUNNERS, {"since": since, "listened": listened}).all()
         taken = self._connection.execute(st.TAKEN_JOBS, {"since": since}).all() if rows else ()
-        # Both from the last one back: a query that looks for each one's jobs would take their product.
+        # Both lists are read once, newest first: a query for the jobs of each runner would take their product.
         left, queued_first = deque(taken), dict[tuple[str, str], float]()
         found = []
         for row in sorted(rows, key=lambda row: row.ended, reverse=True):
             while left and left[0].taken_at > row.ended:
                 job = left.popleft()
-                of_it = (job.route, job.target)
-                queued_first[of_it] = min(job.queued_since, queued_first.get(of_it, math.inf))
+                pool = (job.route, job.target)
+                queued_first[pool] = min(job.queued_since, queued_first.get(pool, math.inf))
             refuted = queued_first.get((row.route, row.target), math.inf) <= row.ended - listened
             found.append(
                 IdleRunner(pool=Pool(row.route, row.target), began=row.began, ended=row.ended, refuted=refuted)
@@ -202,12 +227,12 @@ class Transaction:
         return tuple(found)
 
     def last_taken(self, since: float) -> Mapping[Pool, float]:
-        """By pool, when a runner last took a job, where that was after `since` (Unix seconds)."""
+        """By pool, Unix seconds when a runner last took a job, if that was after `since` (Unix seconds)."""
         rows = self._connection.execute(st.LAST_TAKEN, {"since": since})
         return {Pool(route, target): at for route, target, at in rows}
 
     def runner_uses(self, runs: Collection[int]) -> tuple[RunnerUse, ...]:
-        """The jobs of some runs that our runners took."""
+        """Jobs of these runs that our runners took."""
         rows = self._connection.execute(st.RUNNER_USES, {"runs": list(runs)})
         return tuple(
             RunnerUse(run_id=run_id, pool=Pool(route, target), began=began, ended=ended)
@@ -215,63 +240,76 @@ class Transaction:
         )
 
     def queued_since(self) -> Mapping[int, float]:
-        """By id of each job that is not completed, Unix seconds since when it is queued or was retried by hand."""
+        """By id of each job that is not completed, Unix seconds when it was queued or last retried by hand."""
         return {row.id: row.at for row in self._connection.execute(st.QUEUED_SINCE)}
 
     def streaks(self) -> Mapping[str, Streak]:
-        """By endpoint, the workers that broke down since one last did its work."""
-        rows = self._connection.execute(st.STREAKS).mappings()
-        return {row["endpoint"]: Streak(**{k: v for k, v in row.items() if k != "endpoint"}) for row in rows}
+        """By endpoint, the workers that failed since one last worked."""
+        return {
+            endpoint: Streak(failures=failures, first=first, last=last, reason=reason)
+            for endpoint, failures, first, last, reason in self._all(st.STREAKS)
+        }
 
     def unanswered(self) -> Mapping[str, tuple[float, ...]]:
-        """By endpoint, Unix seconds of the requests without an answer since RunPod last answered one."""
+        """By endpoint, Unix seconds of the requests that RunPod did not answer since it last answered one."""
         found: dict[str, tuple[float, ...]] = {}
         for endpoint, at in self._connection.execute(st.UNANSWERED):
             found[endpoint] = (*found.get(endpoint, ()), at)
         return found
 
-    def claim(self, claim: Claim, route: Route, now: float) -> Submission:
-        """Write a claim; its name can never be claimed again."""
-        submission = Submission(
-            id=uuid.uuid4().hex,
-            name=claim.name,
-            job_id=claim.job_id,
-            generation=claim.generation,
-            pool=claim.pool,
-            endpoint=route.endpoint,
-            credentials=route.credentials,
-            state=State.CLAIMED,
-            since=now,
-            created_at=now,
-            lease_until=now + CLAIM_LEASE,
-            not_after=now + route.queue_timeout,
+    def claim(self, claims: Iterable[tuple[Claim, Route]], now: float) -> tuple[Submission, ...]:
+        """Write claims; their names can never be claimed again.
+
+        Args:
+            claims: each with its route.
+            now: Unix seconds.
+        """
+        claimed = tuple(
+            Submission(
+                id=self._new_id(),
+                name=claim.name,
+                job_id=claim.job_id,
+                generation=claim.generation,
+                pool=claim.pool,
+                endpoint=route.endpoint,
+                credentials=route.credentials,
+                state=State.CLAIMED,
+                since=now,
+                created_at=now,
+                lease_until=now + self._claim_lease,
+                not_after=now + route.queue_timeout,
+            )
+            for claim, route in claims
         )
-        self._connection.execute(sa.insert(submissions), row_of_submission(submission))
-        return submission
+        if claimed:
+            self._connection.execute(sa.insert(submissions), list(map(row_of_submission, claimed)))
+        return claimed
 
     def record(self, transition: Transition, at: float) -> bool:
-        """Write what was seen of a submission at `at` (Unix seconds)."""
-        values = {
-            "reason": transition.reason,
-            "held_job_id": transition.held_job_id,
-            "result": transition.result,
-            "detail": transition.detail,
-        }
-        told = {k: v for k, v in values.items() if v is not None}
-        return self.advance(transition.submission, transition.to, since=at, **told)
+        """Write a transition that was seen at `at` (Unix seconds)."""
+        changes: Changes = {"since": at}
+        if transition.reason is not None:
+            changes["reason"] = transition.reason
+        if transition.held_job_id is not None:
+            changes["held_job_id"] = transition.held_job_id
+        if transition.result is not None:
+            changes["result"] = transition.result
+        if transition.detail is not None:
+            changes["detail"] = transition.detail
+        return self.advance(transition.submission, transition.to, **changes)
 
-    def advance(self, submission: Submission, to: State, **values: Any) -> bool:
+    def advance(self, submission: Submission, to: State, **changes: Unpack[Changes]) -> bool:
         """See `Ledger.advance`."""
-        values = {"since": self._clock(), **values, "state": to}
+        values: dict[str, Any] = {"since": self._clock(), **changes, "state": to}
         if to in LEASED_STATES:
-            values["lease_until"] = values["since"] + CLAIM_LEASE
+            values["lease_until"] = values["since"] + self._claim_lease
         if to is State.STARTED:
             values["started_at"] = values["since"]
         took_a_job = to in (State.BUSY, State.FINISHED) or values.get("held_job_id") is not None
         if took_a_job and submission.taken_at is None:
             values["taken_at"] = values["since"]
         if to is State.STARTED and submission.taken_at is not None:
-            # GitHub took its job back before the runner picked it up.
+            # GitHub withdrew its job before the runner picked it up.
             values |= {"taken_at": None, "held_job_id": None}
         given = {f"new_{name}": value for name, value in values.items()}
         parameters = {"of": submission.id, "was": submission.state, **given}
@@ -279,27 +317,35 @@ class Transaction:
 
     # --- what dispatchers share ---
 
-    def note(self, seen: Iterable[Reading]) -> None:
-        """Write what a look outside showed, in place of the one before."""
-        rows = [asdict(reading) for reading in seen]
-        if rows:
+    def note(self, read: Readings) -> None:
+        """Write what was read of GitHub and RunPod, in place of what was read before."""
+        if rows := list(rows_of(read)):
             insert = self._insert(readings)
             values = {"at": insert.excluded.at, "value": insert.excluded.value}
             newer = readings.c.at <= insert.excluded.at
             conflict = insert.on_conflict_do_update(index_elements=["kind", "key"], set_=values, where=newer)
             self._connection.execute(conflict, rows)
 
-    def readings(self) -> tuple[Reading, ...]:
-        """What the last looks outside showed."""
-        rows = self._connection.execute(sa.select(readings)).mappings()
-        return tuple(Reading(**{**row, "kind": ReadingKind(row["kind"])}) for row in rows)
+    def readings(self) -> Readings:
+        """What was last read of GitHub and RunPod."""
+        return self._last_read.readings(self._all(st.READINGS))
 
     def runners_read_at(self) -> dict[str, float]:
-        """By target, Unix seconds of the last look at its runners."""
+        """By target, Unix seconds when its runners were last read."""
         return {row.key: row.at for row in self._connection.execute(st.RUNNERS_READ_AT)}
 
     def take_leader_lease(self, name: str, holder: str, now: float, until: float) -> bool:
-        """Take or keep a turn that one dispatcher at a time has; whether it is `holder`'s until `until`."""
+        """Take or renew a lease that one dispatcher at a time holds.
+
+        Args:
+            name: of the lease.
+            holder: of the dispatcher.
+            now: Unix seconds.
+            until: Unix seconds, when the lease ends.
+
+        Returns:
+            Whether `holder` has it until `until`.
+        """
         insert = self._insert(leader_leases).values(name=name, holder=holder, until=until)
         free = (leader_leases.c.holder == holder) | (leader_leases.c.until < now)
         values = {"holder": insert.excluded.holder, "until": insert.excluded.until}
@@ -307,7 +353,7 @@ class Transaction:
         return self._connection.execute(taken.returning(leader_leases.c.holder)).first() is not None
 
     def prune(self, before: float, now: float) -> None:
-        """Forget what ended before `before` (Unix seconds); a job's names are kept as long as it is open."""
+        """Delete what ended before `before` (Unix seconds). Submissions are kept as long as their job is open."""
         open_jobs = sa.select(jobs.c.id).where(jobs.c.status != JobStatus.COMPLETED)
         ended = ~st.IS_OPEN & (submissions.c.since < before) & submissions.c.job_id.not_in(open_jobs)
         self._connection.execute(sa.delete(submissions).where(ended))
@@ -318,8 +364,9 @@ class Transaction:
         self._connection.execute(sa.delete(jobs).where(done & unheld))
         self._connection.execute(sa.delete(deliveries).where(deliveries.c.at < min(before, now - DELIVERIES_KEPT)))
 
-    def _submissions(self, query: sa.Select[Any], **parameters: Any) -> tuple[Submission, ...]:
-        return tuple(map(submission_of, self._connection.execute(query, parameters)))
+    def _all(self, query: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
+        """All rows of a query. Reading them at once takes half the time of reading them one by one."""
+        return self._connection.execute(query, parameters).all()
 
     def _insert(self, table: sa.Table) -> Any:
         return st.INSERT[self._connection.dialect.name](table)

@@ -1,4 +1,4 @@
-"""One thread that writes: all that waits while a commit is under way shares the next one."""
+"""One thread that writes. Work that arrives during a commit shares the next one."""
 
 import queue
 import threading
@@ -11,11 +11,11 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 T = TypeVar("T")
 
-MOST_TOGETHER = 256
-"""Pieces of work in one transaction."""
+LARGEST_BATCH = 256
+"""Pieces of work in one transaction, at most."""
 
-OUT_OF_ORDER = (OperationalError, InternalError, InterfaceError)
-"""Errors that are the database's, whatever it was asked. PostgreSQL's InternalError: it lets nobody write."""
+DATABASE_FAILED = (OperationalError, InternalError, InterfaceError)
+"""Errors of the database itself, whatever it was asked. PostgreSQL raises InternalError if nobody can write."""
 
 
 class _Waiting(NamedTuple):
@@ -24,7 +24,7 @@ class _Waiting(NamedTuple):
 
 
 class Writer:
-    """Runs work in write transactions, each piece whole or not at all.
+    """Runs pieces of work in write transactions. Each piece is written completely or not at all.
 
     Args:
         engine: made by `bridge.ledger.database.connect`.
@@ -37,39 +37,39 @@ class Writer:
         self._thread.start()
 
     def submit(self, work: Callable[[Connection], T]) -> "Future[T]":
-        """Run `work` in a transaction; done once it is durable."""
+        """Run `work` in a transaction. The future is done when the work is durable."""
         done: Future[T] = Future()
         self._waiting.put(_Waiting(work, done))
         return done
 
     def close(self) -> None:
-        """Finish what waits, and end the thread."""
+        """Finish the work that waits, and end the thread."""
         self._waiting.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         while (first := self._waiting.get()) is not None:
-            together = [first]
-            while len(together) < MOST_TOGETHER and not self._waiting.empty():
+            batch = [first]
+            while len(batch) < LARGEST_BATCH and not self._waiting.empty():
                 further = self._waiting.get()
                 if further is None:
                     self._waiting.put(None)
                     break
-                together.append(further)
-            self._commit([each for each in together if each.done.set_running_or_notify_cancel()])
+                batch.append(further)
+            self._commit([each for each in batch if each.done.set_running_or_notify_cancel()])
 
-    def _commit(self, together: Sequence[_Waiting]) -> None:
+    def _commit(self, batch: Sequence[_Waiting]) -> None:
         try:
             with self._engine.begin() as connection:
-                results = [each.work(connection) for each in together]
+                results = [each.work(connection) for each in batch]
         except Exception as error:
-            # What is wrong with one piece must not fail the others; a database that is out of order fails all.
-            if len(together) > 1 and not isinstance(error, OUT_OF_ORDER):
-                for each in together:
+            # An error of one piece must not fail the others; an error of the database fails all.
+            if len(batch) > 1 and not isinstance(error, DATABASE_FAILED):
+                for each in batch:
                     self._commit([each])
                 return
-            for each in together:
+            for each in batch:
                 each.done.set_exception(error)
         else:
-            for each, result in zip(together, results, strict=True):
+            for each, result in zip(batch, results, strict=True):
                 each.done.set_result(result)

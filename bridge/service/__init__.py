@@ -1,1 +1,1 @@
-"""The long-running service: HTTP, intake, loop and metrics."""
+"""The long-running service: HTTP server, intake of deliveries, loop of passes, and metrics."""

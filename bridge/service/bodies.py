@@ -1,23 +1,25 @@
-"""Reads the bodies of requests, within a limit of memory for all that are arriving."""
+"""Reads the bodies of requests, with one memory limit for all bodies that are arriving."""
 
 from starlette.requests import Request
 
 LARGEST = 25 * 1024 * 1024
-"""Bytes of a body; GitHub sends none that is larger. https://docs.github.com/webhooks/webhook-events-and-payloads"""
+"""The most bytes of a body. GitHub sends no larger ones:
+https://docs.github.com/webhooks/webhook-events-and-payloads
+"""
 
 MEMORY = 64 * 1024 * 1024
-"""Bytes of all bodies that are arriving."""
+"""The most bytes of all bodies that are arriving."""
 
 SMALL = 64 * 1024
-"""Bytes of a body that is never dropped to make room; nearly all events of jobs have less."""
+"""Bytes of a body up to which it is never dropped to make room. Nearly all job events are smaller."""
 
 
 class TooLarge(Exception):
-    """A body is larger than GitHub sends any."""
+    """The body is larger than any that GitHub sends."""
 
 
 class Dropped(Exception):
-    """A body was dropped while it arrived, because others needed the memory."""
+    """The body was dropped while it arrived, because others needed the memory."""
 
 
 class _Body:
@@ -28,26 +30,26 @@ class _Body:
 
 
 class Bodies:
-    """Reads bodies. Where they need too much memory, the one that has been arriving longest is dropped.
+    """Reads bodies. If they need too much memory, the one that has been arriving longest is dropped.
 
-    So bodies that never end cannot keep out one that arrives at once.
+    So bodies that never end cannot block those that arrive quickly.
 
     Args:
-        memory: bytes for all bodies that are arriving.
+        memory: the most bytes of all bodies that are arriving.
     """
 
     def __init__(self, memory: int = MEMORY) -> None:
         self._memory = memory
         self._held = 0
-        self._arriving: dict[_Body, None] = {}  # the oldest first
+        self._arriving: dict[_Body, None] = {}  # oldest first
 
     async def read(self, request: Request) -> bytes:
-        """A request's whole body.
+        """Read a request's whole body.
 
         Raises:
-            TooLarge: it is over LARGEST bytes; no more of it is read.
+            TooLarge: it has more than LARGEST bytes; the rest is not read.
             Dropped: others needed the memory.
-            ClientDisconnect: the client went away.
+            ClientDisconnect: the client closed the connection.
         """
         if int(request.headers.get("content-length") or 0) > LARGEST:
             raise TooLarge

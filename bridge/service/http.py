@@ -1,12 +1,11 @@
-"""HTTP: GitHub's deliveries and RunPod's callbacks come in, health and metrics go out.
+"""The HTTP application: GitHub's deliveries and RunPod's callbacks, health and metrics.
 
-Nothing is decided here: a delivery is written down and the loop is woken.
+It decides nothing: it stores a delivery and wakes the loop.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -18,19 +17,38 @@ from bridge.core.model import LONGEST_NAME, Delivery, WorkflowJob
 from bridge.core.scope import Scope
 from bridge.errors import BridgeError, Malformed
 from bridge.service.bodies import LARGEST, Bodies, Dropped, TooLarge
+from bridge.service.outcomes import DeliveryOutcome
 from bridge.telemetry import mask
 
-UNSIGNED = "refused: the signature in X-Hub-Signature-256 is missing or wrong"
+
+class _Answer(NamedTuple):
+    """What GitHub's log of deliveries shows: the HTTP status, what became of the delivery, and why."""
+
+    status: int
+    outcome: DeliveryOutcome
+    why: str = ""
+
+    @property
+    def response(self) -> JSONResponse:
+        shown = f"{self.outcome}: {self.why}" if self.why else self.outcome
+        return JSONResponse({"outcome": shown}, self.status)
+
+
+def _refused(status: int, why: str) -> _Answer:
+    return _Answer(status, DeliveryOutcome.REFUSED, why)
+
+
+_UNSIGNED = _refused(401, "the signature in X-Hub-Signature-256 is missing or wrong")
 
 
 class Intake(Protocol):
-    """Where deliveries go."""
+    """Stores deliveries."""
 
     async def take(self, guid: str, job: WorkflowJob | None) -> None: ...
 
 
 class Loop(Protocol):
-    """What is woken, and asked how it does."""
+    """Runs passes; see `bridge.service.loop`."""
 
     def request_ended(self, submission: str) -> None: ...
     def resync_now(self) -> None: ...
@@ -48,23 +66,23 @@ class Webhook(Protocol):
 
 
 class Recorder(Protocol):
-    """What counts."""
+    """Records metrics."""
 
-    def delivery(self, event: str, outcome: str) -> None: ...
+    def delivery(self, event: str, outcome: DeliveryOutcome) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dependencies:
-    """What the server stands before.
+    """What the application uses.
 
     Args:
         scope: what the bridge serves.
-        is_served: whether a job may be for a runner of ours.
+        is_served: whether a route may serve a job.
         webhook: reads deliveries.
-        intake: takes deliveries.
-        loop: is woken.
-        recorder: counts.
-        metrics: the page of metrics.
+        intake: stores deliveries.
+        loop: runs passes.
+        recorder: records metrics.
+        metrics: returns the page of metrics.
     """
 
     scope: Scope
@@ -97,79 +115,76 @@ class _Server:
 
     async def webhook(self, request: Request) -> Response:
         event = request.headers.get("x-github-event", "")
-        status, outcome = await self._received(request, event)
+        answer = await self._received(request, event)
         known = event if event in self._dependencies.webhook.events else "other"
-        self._dependencies.recorder.delivery(known, outcome.partition(":")[0])
-        return JSONResponse({"outcome": outcome}, status)
+        self._dependencies.recorder.delivery(known, answer.outcome)
+        return answer.response
 
-    async def _received(self, request: Request, event: str) -> tuple[int, str]:
-        """The status that GitHub's log shows for a delivery, and why."""
+    async def _received(self, request: Request, event: str) -> _Answer:
         signature = request.headers.get("x-hub-signature-256", "")
         if not self._dependencies.webhook.may_be_signature(signature):
-            return 401, UNSIGNED  # unread
+            return _UNSIGNED  # the body is not read
         try:
             body = await self._bodies.read(request)
         except TooLarge:
-            return 413, f"refused: over {LARGEST} bytes"
+            return _refused(413, f"the body is larger than {LARGEST} bytes")
         except Dropped:
-            return 429, "refused: too many large deliveries at a time; send it again"
+            return _refused(429, "too many large deliveries at the same time; send it again")
         except ClientDisconnect:
-            return 400, "refused: it broke off"
+            return _refused(400, "the connection was closed before the body was complete")
         if not self._dependencies.webhook.is_signed(body, signature):
-            return 401, UNSIGNED
+            return _UNSIGNED
         guid = request.headers.get("x-github-delivery", "")
         if not guid or not event:
-            return 400, "refused: X-GitHub-Delivery or X-GitHub-Event is missing"
+            return _refused(400, "the header X-GitHub-Delivery or X-GitHub-Event is missing")
         if len(guid) > LONGEST_NAME:
-            return 400, "refused: X-GitHub-Delivery is too long"
+            return _refused(400, "the header X-GitHub-Delivery is too long")
         try:
             delivery = self._dependencies.webhook.read(event, body, request.headers.get("content-type", ""))
         except Malformed as error:
-            return 400, f"refused: {error}"
+            return _refused(400, str(error))
         return await self._taken(guid, delivery)
 
-    async def _taken(self, guid: str, delivery: Delivery) -> tuple[int, str]:
+    async def _taken(self, guid: str, delivery: Delivery) -> _Answer:
         if delivery.event not in self._dependencies.webhook.events:
-            return 202, f"ignored: the event {delivery.event[:64]} is not one the bridge needs"
+            return _Answer(202, DeliveryOutcome.IGNORED, f"the bridge does not need the event {delivery.event[:64]}")
         if delivery.owner and delivery.owner.lower() != self._dependencies.scope.owner.lower():
-            return 202, f"ignored: {delivery.owner} is not the owner that this bridge serves"
+            return _Answer(202, DeliveryOutcome.IGNORED, f"this bridge does not serve the owner {delivery.owner}")
         if delivery.job:
             return await self._kept(guid, delivery.job)
         if delivery.event != "ping":
             self._dependencies.loop.resync_now()  # there may be other repositories
-        return 202, "taken"
+        return _Answer(202, DeliveryOutcome.TAKEN)
 
-    async def _kept(self, guid: str, job: WorkflowJob) -> tuple[int, str]:
+    async def _kept(self, guid: str, job: WorkflowJob) -> _Answer:
         served = self._dependencies.is_served(job)
         try:
             await self._dependencies.intake.take(guid, job if served else None)
         except BridgeError as error:
-            return 503, f"not kept: {mask(str(error))}"
-        return 202, "taken" if served else "ignored: no route takes this job"
+            return _Answer(503, DeliveryOutcome.NOT_KEPT, mask(str(error)))
+        if not served:
+            return _Answer(202, DeliveryOutcome.IGNORED, "no route serves this job")
+        return _Answer(202, DeliveryOutcome.TAKEN)
 
     async def runpod(self, request: Request) -> Response:
-        """A request has ended; which, the path says, and its body is not believed but looked up."""
+        """A request has ended. The signed path names it; the body is not trusted, the request is looked up instead."""
         submission, signature = request.path_params["submission"], request.path_params["signature"]
         key = self._dependencies.scope.callback_key
         if not key or not callback.is_ours(submission, signature, key):
-            self._dependencies.recorder.delivery("runpod", "refused")
-            return JSONResponse({"outcome": "refused: not an address that this bridge gave"}, 401)
-        self._dependencies.recorder.delivery("runpod", "taken")
+            self._dependencies.recorder.delivery("runpod", DeliveryOutcome.REFUSED)
+            return _refused(401, "this address was not made with this bridge's BRIDGE_CALLBACK_KEY").response
+        self._dependencies.recorder.delivery("runpod", DeliveryOutcome.TAKEN)
         self._dependencies.loop.request_ended(submission)
-        return JSONResponse({"outcome": "taken"})
+        return _Answer(200, DeliveryOutcome.TAKEN).response
 
     async def healthz(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, _request: Request) -> Response:
         checks = await self._dependencies.loop.ready()
-        troubles = {name: why for name, why in checks.items() if why}
-        shown: dict[str, Any] = {"status": "not ready" if troubles else "ok"}
-        return Response(
-            json.dumps(mask({**shown, "checks": {name: why or "ok" for name, why in checks.items()}})),
-            503 if troubles else 200,
-            media_type="application/json",
-        )
+        ok = not any(checks.values())
+        shown = {"status": "ok" if ok else "not ready", "checks": {name: why or "ok" for name, why in checks.items()}}
+        return JSONResponse(mask(shown), 200 if ok else 503)
 
     async def metrics(self, _request: Request) -> Response:
         return Response(self._dependencies.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

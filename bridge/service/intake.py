@@ -1,57 +1,59 @@
-"""Takes what GitHub delivers: durable before it is answered, many deliveries in one commit."""
+"""Stores GitHub's deliveries before they are answered, many of them in one commit."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
 
+from bridge.controller.ports import Ledger
 from bridge.core.model import Event, WorkflowJob
 from bridge.errors import BridgeError
 
 PAUSE = 0.002
-"""s after a commit that several shared, in which others meet for the next: one of ten costs hardly more than of one."""
+"""s between two commits if deliveries share them, so that more deliveries join the next one.
 
-T = TypeVar("T")
+A commit of ten deliveries takes hardly longer than a commit of one.
+"""
+
 _Waiting = tuple[Event, "asyncio.Future[None]"]
 
 
-class Transaction(Protocol):
-    """The ledger within one transaction."""
-
-    def hear(self, events: Iterable[Event]) -> int: ...
-
-
-class Ledger(Protocol):
-    """Where deliveries are written down."""
-
-    async def transact(self, work: Callable[[Transaction], T]) -> T: ...
-
-
 class Intake:
-    """Writes deliveries down, all that wait at a time, and wakes the loop.
+    """Writes deliveries to the ledger, all that wait at a time, and wakes the loop.
+
+    The ledger's writer joins commits, too. But one `hear` of all deliveries that wait takes a third of the processor
+    time that one `hear` for each of them takes: 0.05 s and 0.15 s for 600 deliveries, 64 at a time.
 
     Args:
-        ledger: to write to.
-        wake: called when something new was written.
-        clock: Unix seconds.
+        ledger: stores them.
+        wake: called when something new was stored.
+        clock: returns Unix seconds.
+        pause: s between two commits if deliveries share them.
     """
 
-    def __init__(self, ledger: Ledger, wake: Callable[[], None], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+        *,
+        pause: float = PAUSE,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._pause = pause
         self._wake = wake
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def take(self, guid: str, job: WorkflowJob | None) -> None:
-        """Write a delivery down; on return it is durable.
+        """Store a delivery. When this returns, it is on disk.
 
         Args:
-            guid: of the delivery.
-            job: what it tells of a job of ours.
+            guid: identifies the delivery; a redelivery has the same.
+            job: the job that it is about, if a route may serve it.
 
         Raises:
-            Unavailable: it could not be written.
+            Unavailable: it could not be stored.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((Event(guid=guid, at=self._clock(), job=job), done))
@@ -62,18 +64,18 @@ class Intake:
     async def _write(self) -> None:
         while self._waiting:
             together, self._waiting = self._waiting, []
-            await self._keep(together)
+            await self._store(together)
             if len(together) > 1:
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(self._pause)
 
-    async def _keep(self, together: "Sequence[_Waiting]") -> None:
+    async def _store(self, together: "Sequence[_Waiting]") -> None:
         events = [event for event, _ in together]
         try:
             fresh = await self._ledger.transact(lambda transaction: transaction.hear(events))
         except Exception as error:
             if len(together) > 1 and not isinstance(error, BridgeError):
-                for each in together:  # what is wrong with one must not fail the others
-                    await self._keep([each])
+                for each in together:  # an error of one must not fail the others
+                    await self._store([each])
                 return
             self._fail(together, error)
             return

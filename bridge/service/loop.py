@@ -1,83 +1,83 @@
-"""The loop of a service: woken by events, and by a timer that looks the truth up. It never ends by itself."""
+"""Runs passes: an event pass when something has happened, and a resync by a timer. It runs until it is stopped."""
 
 import asyncio
 import os
 import random
-import re
 import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
 
-from bridge.controller.reconcile import Report
-from bridge.core.snapshot import Reading, ReadingKind
-from bridge.errors import BridgeError
+from bridge.controller.ports import Ledger, Transaction
+from bridge.controller.report import Report
+from bridge.errors import BridgeError, Problem
+from bridge.service.problems import Problems
 
-TOGETHER = 4
-"""Passes woken by events that may run at once: one need not wait for another's requests."""
+EVENT_PASSES = 4
+"""Event passes at a time, so that one need not wait while another sends its requests."""
 
-GAP = 0.05
-"""s from the beginning of such a pass to the next one's, at least: in a burst, one takes what several events told."""
-
-SHARE = 0.5
-"""Of the time in which something can be written, that such passes take at most: what is left is the intake's."""
-
-PATIENCE = 30.0
-"""s after which, at the earliest, a look is overdue: it may take a while itself."""
-
-SLOWEST = 10
-"""Times the interval, between looks that break off. What one target refuses slows down nothing but that target."""
-
-TICK = 60.0
-"""s after which the ledger is acted upon without an event: something in it may have become due."""
-
-_REQUEST = re.compile(r" \(request [^)]*\)")
+RESYNC, EVENT, LEASE = "resync", "event", "leader lease"
+"""What the loop does. Metrics call passes by the first two."""
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoopTiming:
+    """The clock of the loop, and how long it waits. Durations are in seconds.
+
+    Args:
+        clock: returns Unix seconds.
+        jitter: returns a random number between two bounds.
+        gap: shortest time from the start of one event pass to the start of the next. In a burst of events, one pass
+            handles several.
+        share: largest share of the time in which event passes keep the ledger busy. The rest is for deliveries.
+        tick: an event pass starts at least this often, because something in the ledger may have become due.
+        overdue: a resync is never overdue before this time, because it may take a while.
+        slowest: after each resync that fails, the interval doubles, up to this many times its length.
+    """
+
+    clock: Callable[[], float] = time.time
+    jitter: Callable[[float, float], float] = random.uniform
+    gap: float = 0.05
+    share: float = 0.5
+    tick: float = 60.0
+    overdue: float = 30.0
+    slowest: int = 10
+
+
+DEFAULT_TIMING = LoopTiming()
+
+
 class Passes(Protocol):
-    """What is run."""
+    """The passes; see `bridge.controller.reconcile`."""
 
     async def resync(self) -> Report: ...
     async def event_pass(self, ended: Collection[str]) -> Report: ...
 
 
-class Transaction(Protocol):
-    """The ledger within one transaction."""
-
-    def readings(self) -> tuple[Reading, ...]: ...
-    def take_leader_lease(self, name: str, holder: str, now: float, until: float) -> bool: ...
-
-
-class Ledger(Protocol):
-    """Where dispatchers take turns."""
-
-    async def transact(self, work: Callable[[Transaction], T]) -> T: ...
-    async def read(self, work: Callable[[Transaction], T]) -> T: ...
-
-
 class Recorder(Protocol):
-    """What counts."""
+    """Records metrics."""
 
     def passed(self, kind: str, report: Report) -> None: ...
     def failed(self, kind: str) -> None: ...
-    def looked(self, at: float) -> None: ...
+    def resynced(self, at: float) -> None: ...
 
 
 class Service:
-    """Runs passes until told to stop.
+    """Runs passes until it is stopped.
 
     Args:
-        passes: made by bridge.controller.reconcile.
-        ledger: of which all copies take turns to look.
-        recorder: counts.
-        interval: s between two looks.
-        clock: Unix seconds.
+        passes: see `bridge.controller.reconcile`.
+        ledger: holds the leader lease; of all copies of the bridge, the one that has the lease resyncs.
+        recorder: records metrics.
+        interval: s between two resyncs.
+        timing: the clock and the other waiting times.
     """
 
     def __init__(
@@ -87,161 +87,152 @@ class Service:
         recorder: Recorder,
         *,
         interval: float,
-        clock: Callable[[], float] = time.time,
+        timing: LoopTiming = DEFAULT_TIMING,
     ) -> None:
         self._passes = passes
         self._ledger = ledger
         self._recorder = recorder
         self._interval = interval
-        self._clock = clock
+        self._timing = timing
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._woken = asyncio.Event()
         self._due = asyncio.Event()
         self._ended: set[str] = set()
-        self._gap = GAP
-        self._troubled = 0
-        self._problems: dict[str, tuple[str, ...]] = {}  # by what met them: looks, passes on events, turns
+        self._gap = timing.gap
+        self._failures = 0  # resyncs in a row that failed
+        self._problems = Problems()
 
     def wake(self) -> None:
-        """Something was written down."""
+        """Start an event pass: the ledger has a new event."""
         self._woken.set()
 
     def request_ended(self, submission: str) -> None:
-        """RunPod says that a submission's request has ended."""
+        """Start an event pass: RunPod says that a submission's request has ended."""
         self._ended.add(submission)
         self._woken.set()
 
     def resync_now(self) -> None:
-        """There is something new outside: do not wait for the timer."""
+        """Start a resync now: something has changed that only a resync sees."""
         self._due.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run passes until `stop` is set, and those in hand to their end.
+        """Run passes until `stop` is set, then finish the current ones.
 
-        Should the loop itself break down, it sets `stop`: a service that ends is started again, one that idles is not.
+        If the loop itself fails, it sets `stop`: a service that exits is restarted, a service that does nothing is not.
         """
-        acting = asyncio.create_task(self._events_until(stop))
-        acting.add_done_callback(lambda _: stop.set())
+        event_passes = asyncio.create_task(self._event_passes_until(stop))
+        event_passes.add_done_callback(lambda _: stop.set())
         try:
             await self._resync_until(stop)
         finally:
             stop.set()
             self._woken.set()
-            await acting
-            await self._take_leader_lease(
-                0.0
-            )  # whoever starts next, this one again perhaps, need not wait until it is over
+            await event_passes
+            await self._take_leader_lease(0.0)  # it ends now, so that another copy, or this one restarted, can take it
 
     async def ready(self) -> Mapping[str, str | None]:
-        """By part, what is out of order with it; None if nothing is."""
+        """The checks by name: what is wrong, or None."""
         try:
-            # Of whichever copy it was that looked.
-            looked_at = await self._ledger.read(_looked_at)
+            resynced_at = await self._ledger.read(_resynced_at)  # by any copy
         except BridgeError as error:
             return {"database": str(error)}
-        return {"database": None, "resync": self._overdue(looked_at), "services": "; ".join(self._known()[:3]) or None}
+        return {
+            "database": None,
+            "resync": self._overdue(resynced_at),
+            "services": "; ".join(map(str, self._problems.all()[:3])) or None,
+        }
 
-    def _overdue(self, looked_at: float) -> str | None:
-        if not looked_at:
-            return "none has ended yet"
-        age = self._clock() - looked_at
-        patience = max(3 * self._interval * min(2**self._troubled, SLOWEST), PATIENCE)
-        return f"the last one began {age:.0f} s ago" if age > patience else None
+    def _overdue(self, resynced_at: float) -> str | None:
+        if not resynced_at:
+            return "no resync has finished yet"
+        age = self._timing.clock() - resynced_at
+        return f"the last resync began {age:.0f} s ago" if age > max(3 * self._wait(), self._timing.overdue) else None
+
+    def _wait(self) -> float:
+        """Seconds between two resyncs; longer after resyncs that failed."""
+        return self._interval * min(1 << self._failures, self._timing.slowest)
 
     async def _resync_until(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             healthy = await self._resync() if await self._is_leader() else True
             if healthy:
-                self._met("event")  # a look shows what a pass on events has met; where another copy looks, time does
-            wait = self._interval * min(2**self._troubled, SLOWEST) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-            await _first([stop, self._due], wait)
+                # A resync shows a problem of an event pass again if it lasts. If another copy resyncs, time has to do.
+                self._problems.replace(EVENT)
+            await _any_of([stop, self._due], self._wait() * self._timing.jitter(0.8, 1.2))
             self._due.clear()
 
     async def _resync(self) -> bool:
-        """Look; whether all is in order."""
-        report = await self._pass("resync", self._passes.resync())
+        """Whether the resync found no problem."""
+        report = await self._pass(RESYNC, self._passes.resync())
         healthy = report is not None and not report.problems
-        self._troubled = 0 if report is not None else self._troubled + 1
+        # A problem of one target or repository is in the report: it does not slow down the others.
+        self._failures = 0 if report is not None else self._failures + 1
         if healthy:
-            self._recorder.looked(self._clock())
+            self._recorder.resynced(self._timing.clock())
         return healthy
 
     async def _is_leader(self) -> bool:
-        """Whether it is for this copy to look: one does at a time, and another when that one has died."""
+        """Whether this copy may resync. If the leader dies, another copy takes its lease when it ends."""
         return await self._take_leader_lease(3 * self._interval)
 
     async def _take_leader_lease(self, seconds: float) -> bool:
-        now = self._clock()
+        now = self._timing.clock()
         taking = self._ledger.transact(
             lambda transaction: transaction.take_leader_lease("resync", self._holder, now, now + seconds)
         )
-        taken = await self._tried("turn", taking)
+        taken = await self._tried(LEASE, taking)
         if taken is not None:
-            self._met("turn")
+            self._problems.replace(LEASE)
         return bool(taken)
 
-    async def _events_until(self, stop: asyncio.Event) -> None:
-        slots = asyncio.Semaphore(TOGETHER)
+    async def _event_passes_until(self, stop: asyncio.Event) -> None:
+        slots = asyncio.Semaphore(EVENT_PASSES)
         async with asyncio.TaskGroup() as passes:
             while not stop.is_set():
-                await _first([self._woken], TICK)
+                await _any_of([self._woken], self._timing.tick)
                 await slots.acquire()
                 self._woken.clear()
                 passes.create_task(self._event_pass()).add_done_callback(lambda _: slots.release())
-                await _first([stop], self._gap)
+                await _any_of([stop], self._gap)
 
     async def _event_pass(self) -> None:
         ended, self._ended = frozenset(self._ended), set()
-        await self._pass("event", self._passes.event_pass(ended))
+        await self._pass(EVENT, self._passes.event_pass(ended))
 
     async def _pass(self, kind: str, running: Awaitable[Report]) -> Report | None:
         report = await self._tried(kind, running)
         if report is None:
             self._recorder.failed(kind)
             return None
-        self._gap = max(GAP, report.decision.seconds / SHARE)
+        self._gap = max(self._timing.gap, report.decision.seconds / self._timing.share)
         self._recorder.passed(kind, report)
-        self._met(kind, *report.problems)
+        self._problems.replace(kind, *report.problems)
         return report
 
-    async def _tried(self, kind: str, doing: Awaitable[T]) -> T | None:
-        """What came of it; it may fail, but not end the loop."""
+    async def _tried(self, activity: str, doing: Awaitable[T]) -> T | None:
+        """The result; None if it failed. A failure does not end the loop."""
         try:
             return await doing
         except BridgeError as error:
-            self._met(kind, str(error))
+            self._problems.replace(activity, Problem.of(error))
         except Exception as error:
-            log.exception("broke off", kind=kind)
-            self._met(kind, f"the last {kind} broke off: {type(error).__name__}")
+            log.exception("unexpected error", during=activity)
+            self._problems.replace(activity, Problem(_unexpected(activity, error)))
         return None
 
-    def _met(self, kind: str, *problems: str) -> None:
-        """Keep what is out of order, and log it when that changes, not each time."""
-        before = self._known()
-        self._problems[kind] = problems
-        now = self._known()
-        for problem in now:
-            if _without_request(problem) not in map(_without_request, before):
-                log.warning("failing", problem=problem)
-        if before and not now:
-            log.info("recovered")
 
-    def _known(self) -> list[str]:
-        return list(dict.fromkeys(problem for problems in self._problems.values() for problem in problems))
+def _unexpected(activity: str, error: Exception) -> str:
+    what = {RESYNC: "resync", EVENT: "event pass", LEASE: "attempt to take the leader lease"}[activity]
+    return f"the last {what} failed: {type(error).__name__}; the log has the traceback"
 
 
-def _without_request(problem: str) -> str:
-    """A problem without the id of the request that met it: it is the same one the next time."""
-    return _REQUEST.sub("", problem)
+def _resynced_at(transaction: Transaction) -> float:
+    """Unix seconds when GitHub's runners were last read, which each resync does; 0 for never."""
+    return max(transaction.runners_read_at().values(), default=0.0)
 
 
-def _looked_at(transaction: Transaction) -> float:
-    """Unix seconds of the last look at GitHub's runners, 0 for none."""
-    return max((reading.at for reading in transaction.readings() if reading.kind is ReadingKind.RUNNERS), default=0.0)
-
-
-async def _first(events: Sequence[asyncio.Event], seconds: float) -> None:
-    """Wait for any of `events`, or for so long."""
+async def _any_of(events: Sequence[asyncio.Event], seconds: float) -> None:
+    """Wait until any of `events` is set, or the time is over."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
     await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

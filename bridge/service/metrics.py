@@ -1,48 +1,58 @@
-"""What is counted and measured, for Prometheus. Handed to whoever records; nothing records by import."""
+"""The service's metrics, for Prometheus. They are passed to the code that records them; there is no global registry."""
 
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from bridge.controller.reconcile import Decision, Report
+from bridge.controller.report import Decision, Report
 from bridge.core.model import JobStatus
+from bridge.service.outcomes import DeliveryOutcome, PassOutcome
 
 _WAITS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
 class Metrics:
-    """The service's metrics, in a registry of their own."""
+    """The metrics of one service."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self._deliveries = Counter("bridge_deliveries", "Deliveries received", ["event", "outcome"], registry=registry)
-        self._passes = Counter("bridge_passes", "Passes", ["kind", "outcome"], registry=registry)
+        self._deliveries = Counter(
+            "bridge_deliveries", "Deliveries and callbacks received", ["event", "outcome"], registry=registry
+        )
+        self._passes = Counter("bridge_passes", "Passes that ended", ["kind", "outcome"], registry=registry)
         self._seconds = Histogram("bridge_pass_seconds", "Duration of a pass", ["kind"], registry=registry)
         self._submitted = Counter("bridge_requests", "Requests that RunPod accepted", ["route"], registry=registry)
         self._wait = Histogram(
-            "bridge_job_to_request_seconds", "From a job queued to its request sent", buckets=_WAITS, registry=registry
+            "bridge_job_to_request_seconds",
+            "Time from a job's creation to its first request",
+            buckets=_WAITS,
+            registry=registry,
         )
         self._transitions = Counter(
-            "bridge_submissions", "Submissions that came to a state", ["state"], registry=registry
+            "bridge_submissions", "Submissions that entered a state", ["state"], registry=registry
         )
-        self._queued = Gauge("bridge_jobs_queued", "Queued jobs known", registry=registry)
+        self._queued = Gauge("bridge_jobs_queued", "Queued jobs that the bridge knows", registry=registry)
         self._given_up = Gauge(
-            "bridge_jobs_given_up", "Queued jobs that get no more runners until they are retried", registry=registry
+            "bridge_jobs_given_up", "Queued jobs that get no more runners until `bridge retry`", registry=registry
         )
         self._open = Gauge("bridge_submissions_open", "Open submissions", ["route", "state"], registry=registry)
         self._streaks = Gauge(
-            "bridge_endpoint_breakdowns", "Workers that broke down in a row", ["endpoint"], registry=registry
+            "bridge_endpoint_breakdowns", "Failures in a row of workers and requests", ["endpoint"], registry=registry
         )
-        self._looked_at = Gauge("bridge_last_look_timestamp_seconds", "Last look without problem", registry=registry)
-        self._calls = Gauge("bridge_calls", "Calls made since the start", ["service", "call"], registry=registry)
+        self._resynced_at = Gauge(
+            "bridge_last_resync_timestamp_seconds", "When the last resync without a problem ended", registry=registry
+        )
+        self._calls = Gauge(
+            "bridge_calls", "Calls to GitHub and RunPod since the start", ["service", "call"], registry=registry
+        )
 
-    def delivery(self, event: str, outcome: str) -> None:
-        """Count a delivery."""
+    def delivery(self, event: str, outcome: DeliveryOutcome) -> None:
+        """Count a delivery, or a callback with the event `runpod`."""
         self._deliveries.labels(event, outcome).inc()
 
     def passed(self, kind: str, report: Report) -> None:
-        """Record a pass that came to its end."""
-        self._passes.labels(kind, "problems" if report.problems else "done").inc()
+        """Record a pass that ran to its end."""
+        self._passes.labels(kind, PassOutcome.PROBLEMS if report.problems else PassOutcome.DONE).inc()
         self._seconds.labels(kind).observe(report.seconds)
         queued_at = {job.id: job.created_at for job in report.decision.jobs}
         for submission in report.submitted:
@@ -51,28 +61,28 @@ class Metrics:
                 self._wait.observe(max(0.0, submission.since - queued_at[submission.job_id]))
         for transition in report.decision.plan.transitions:
             self._transitions.labels(transition.to).inc()
-        self._stand(report.decision)
+        self._set_gauges(report.decision)
 
     def failed(self, kind: str) -> None:
-        """Record a pass that broke off."""
-        self._passes.labels(kind, "failed").inc()
+        """Record a pass that failed."""
+        self._passes.labels(kind, PassOutcome.FAILED).inc()
 
-    def looked(self, at: float) -> None:
-        """Record a look without a problem, at Unix seconds."""
-        self._looked_at.set(at)
+    def resynced(self, at: float) -> None:
+        """Record when a resync without a problem ended, in Unix seconds."""
+        self._resynced_at.set(at)
 
     def page(self, calls: Mapping[str, Mapping[str, int]]) -> bytes:
-        """All of it, in Prometheus' text format.
+        """All metrics in the text format of Prometheus.
 
         Args:
-            calls: by service, how often what was called.
+            calls: the number of calls, by service and kind of call.
         """
         for service, counts in calls.items():
             for call, count in counts.items():
                 self._calls.labels(service, call).set(count)
         return generate_latest(self._registry)
 
-    def _stand(self, decision: Decision) -> None:
+    def _set_gauges(self, decision: Decision) -> None:
         self._queued.set(sum(job.status is JobStatus.QUEUED for job in decision.jobs))
         self._given_up.set(len(decision.plan.given_up))
         self._streaks.clear()

@@ -1,29 +1,35 @@
-"""Runs the HTTP server and the loop together, in one process, until told to stop."""
+"""Runs the HTTP server and the loop in one process until it is stopped."""
 
 import asyncio
 import contextlib
 import gc
 import socket
 from collections.abc import Iterator
+from functools import partial
+from typing import cast
 
 import structlog
 import uvicorn
 
 from bridge.errors import ConfigError
-from bridge.service.connections import KEEP_ALIVE, Connection, Server
+from bridge.service.connections import DEFAULT_LIMITS, Connection, ConnectionLimits, Server, Warnings
 from bridge.service.http import Dependencies, application
 from bridge.service.loop import Service
 
 DRAIN = 10
-"""s that accepted deliveries have to finish after a signal."""
+"""s that accepted deliveries have to finish when the service stops."""
 
 log = structlog.get_logger()
 
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens; a ConfigError where the address is not available."""
-    # asyncio turns Nagle's delay, 40 ms an answer, off only where the protocol is named.
+    """A listening socket.
+
+    Raises:
+        ConfigError: the address is not available.
+    """
+    # With a named protocol asyncio turns Nagle's algorithm off; it would delay each answer by 40 ms.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,7 +42,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 async def run(dependencies: Dependencies, service: Service, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then finish: deliveries first, then passes.
+    """Serve until `stop` is set. Then finish the accepted deliveries, and after them the current passes.
 
     Args:
         dependencies: of the HTTP application.
@@ -45,7 +51,8 @@ async def run(dependencies: Dependencies, service: Service, listener: socket.soc
         stop: ends both.
     """
     _freeze_loaded_modules()
-    server = Server(server_config(dependencies))
+    warnings = Warnings()
+    server = Server(server_config(dependencies, warnings), warnings)
     serving = asyncio.create_task(server.serve([listener]))
     looping = asyncio.create_task(service.run(stop))
     log.info("listening", address="{}:{}".format(*listener.getsockname()[:2]))
@@ -57,21 +64,29 @@ async def run(dependencies: Dependencies, service: Service, listener: socket.soc
 
 
 def _freeze_loaded_modules() -> None:
-    """Keep loaded modules out of garbage collection: scanning them takes 0.1 s each time."""
+    """Exclude loaded modules from Python's garbage collection: it takes 0.1 s each time to scan them."""
     gc.collect()
     gc.freeze()
 
 
-def server_config(dependencies: Dependencies) -> uvicorn.Config:
-    """How uvicorn serves what stands behind `door`."""
+def server_config(
+    dependencies: Dependencies, warnings: Warnings, limits: ConnectionLimits = DEFAULT_LIMITS
+) -> uvicorn.Config:
+    """Uvicorn's configuration.
+
+    Args:
+        dependencies: of the HTTP application.
+        warnings: logs that a limit was reached.
+        limits: of each connection.
+    """
     return uvicorn.Config(
         application(dependencies),
-        http=Connection,
+        http=cast("type[asyncio.Protocol]", partial(Connection, limits, warnings)),
         ws="none",
         log_config=None,
-        log_level="error",  # a warning for each request that is no HTTP would let anyone fill the log
+        log_level="error",  # a warning for each invalid request would let anyone fill the log
         access_log=False,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=limits.keep_alive,
         lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=DRAIN,

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tells the job's log where the job runs.
-set +e  # the runner starts it with -e, and a failure would fail the job
+# Prints into the job's log where the job runs.
+set +e  # the runner starts hooks with -e, and a hook that fails would fail the job
 echo "RunPod endpoint ${RUNPOD_ENDPOINT_ID:-(none)}, worker ${RUNPOD_POD_ID:-(none)}, data centre ${RUNPOD_DC_ID:-unknown}"
 gpus=$(timeout 10 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null)
 echo "GPU: ${gpus:-none}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from bridge.config.settings import Environment
-from tests.scripts import ROOT
+from bridge.config.environment import Environment
+from tests.support import ROOT
 
 ACTION = ".github/actions/dispatch"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.scripts import Ran, run
+from tests.automation.scripts import Ran, run
 
 GH = """#!{python}
 '''gh, as far as the script uses it: pull requests kept in a file, filtered by head as GitHub does.'''

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.scripts import ROOT, Ran, Service, changed_lines, recorded, run
+from tests.automation.scripts import OneAnswerServer, Ran, changed_lines, recorded, run
+from tests.support import ROOT
 
-BEFORE = (ROOT / "tests" / "recorded" / "Dockerfile").read_text()
+BEFORE = (ROOT / "tests" / "automation" / "recorded" / "Dockerfile").read_text()
 SUM_2_337 = "70920811a4f8ad4328818682bca5c6469c1c942fab52448868071d0063816613"
 SUM_2_338 = "af4b794c1bc41d73d40535e3fe092a39f9679cd8d965954c2aca25a05ca41d32"
 
@@ -23,7 +24,7 @@ def dockerfile(tmp_path: Path) -> Path:
 
 def updated(dockerfile: Path, document: object, status: int = 200) -> Ran:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    with Service(body, status).serving() as url:
+    with OneAnswerServer(body, status).serving() as url:
         return run(
             "update_runner.py", "--dockerfile", dockerfile, "--api", url, outputs=dockerfile.with_name("outputs")
         )
@@ -148,7 +149,7 @@ def test_a_missing_dockerfile_is_refused_before_anybody_is_asked(tmp_path: Path)
 
 
 def test_the_workflows_token_goes_to_github_and_nowhere_else(dockerfile: Path) -> None:
-    service = Service(json.dumps(recorded("actions-runner-releases.json")).encode())
+    service = OneAnswerServer(json.dumps(recorded("actions-runner-releases.json")).encode())
     with service.serving() as url:
         options = ("--dockerfile", dockerfile, "--api", url)
         ran = run("update_runner.py", *options, outputs=dockerfile.with_name("outputs"), GITHUB_TOKEN="ghs_secret")

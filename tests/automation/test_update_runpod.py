@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.scripts import ROOT, Ran, Service, changed_lines, recorded, run
+from tests.automation.scripts import OneAnswerServer, Ran, changed_lines, recorded, run
+from tests.support import ROOT
 
 PROJECT = (ROOT / "pyproject.toml").read_text()
 
@@ -40,7 +41,7 @@ def answer(*more: list[dict[str, Any]]) -> bytes:
 
 
 def updated(repository: Path, body: bytes, status: int = 200) -> Ran:
-    with Service(body, status).serving() as url:
+    with OneAnswerServer(body, status).serving() as url:
         return run("update_runpod.py", "--root", repository, "--pypi", url, outputs=repository / "outputs")
 
 
@@ -118,7 +119,7 @@ def test_an_answer_that_cannot_be_trusted_is_refused_in_one_line(
 
 
 def test_no_answer_is_refused_in_one_line(repository: Path) -> None:
-    with Service(b"").serving() as url:
+    with OneAnswerServer(b"").serving() as url:
         pass
     ran = run("update_runpod.py", "--root", repository, "--pypi", url, outputs=repository / "outputs")
     assert (ran.status, ran.err) == (1, f"refused: {url}/simple/runpod/: no answer: ConnectError\n")

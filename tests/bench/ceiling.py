@@ -8,9 +8,9 @@ import uvloop
 
 from bridge.config.settings import load
 from bridge.core.model import WorkflowJob
-from bridge.core.repositories import is_served
-from bridge.core.scope import Scope
+from bridge.core.routing import is_served
 from bridge.github.webhook import Webhook
+from bridge.service.connections import Warnings
 from bridge.service.http import Dependencies
 from bridge.service.metrics import Metrics
 from bridge.service.run import listening, server_config
@@ -35,17 +35,9 @@ class Nothing:
 async def serve(port: int) -> None:
     """Serve until killed, with the settings of the environment."""
     settings, metrics = load(None), Metrics()
-    scope = Scope(
-        owner=settings.owner,
-        organisation=settings.organisation,
-        repositories=settings.repositories,
-        routes=settings.routes,
-        prefix=settings.prefix,
-        web_url="",
-    )
     dependencies = Dependencies(
-        scope=scope,
-        is_served=lambda job: is_served(job, scope),
+        scope=settings.scope,
+        is_served=lambda job: is_served(job, settings.scope),
         webhook=Webhook(settings.webhook_secrets),
         intake=Nowhere(),
         loop=Nothing(),
@@ -53,7 +45,7 @@ async def serve(port: int) -> None:
         metrics=lambda: metrics.page({}),
     )
     with listening("127.0.0.1", port) as listener:
-        await uvicorn.Server(server_config(dependencies)).serve([listener])
+        await uvicorn.Server(server_config(dependencies, Warnings())).serve([listener])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 import structlog
 
 from bridge.controller.reconcile import Reconciler
-from bridge.core.model import EndpointHealth, Event, Request, RequestStatus
+from bridge.core.model import Cancellation, EndpointHealth, Event, Request, RequestStatus
 from bridge.core.scope import Route, Scope
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import WorkerInput
@@ -26,17 +27,18 @@ from bridge.emulator.github.access import App
 from bridge.emulator.github.deliveries import Answer, Delivery
 from bridge.emulator.github.model import Job
 from bridge.emulator.jobs import Gate, JobSpec, RunSpec
-from bridge.github import webhook
+from bridge.github import payloads
 from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.deliveries import DeliveryLog
-from bridge.ledger import Transaction, metadata
+from bridge.github.timing import GitHubTiming
+from bridge.ledger import Transaction, metadata, random_id
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
-from tests.github import GPU, a_run, a_spec, an_app
 from tests.simulation.loop import START, VirtualLoop, run
-from tests.values import a_route
+from tests.support.github import GPU, a_run, a_spec, an_app
+from tests.support.values import a_route
 
 T = TypeVar("T")
 
@@ -65,7 +67,7 @@ def hosted() -> Iterator[dict[str, Any]]:
     for source in ("webhook", "log", "scan"):
         random.seed(0)
         with structlog.testing.capture_logs():
-            measured = run(lambda loop, source=source: _hour(loop, source))
+            measured = run(partial(_hour, source=source))
         yield measured
 
 
@@ -180,7 +182,7 @@ class _World:
         )
         self.emulator.webhooks.log.add(delivery, {}, answer, copy=False)
         if arrives:
-            told = webhook.of_payload("workflow_job", payload).job
+            told = payloads.delivery("workflow_job", payload).job
             self.hear(Event(guid=guid, at=self.clock(), job=told))
 
     def _start(self, work: Any) -> None:
@@ -216,8 +218,8 @@ class _World:
             self.state.complete(runner, job.id, "Succeeded", {}, "")
         self._requests[name] = RequestStatus.COMPLETED
 
-    async def cancel(self, endpoint: str, request_id: str) -> None:
-        self._requests[request_id] = RequestStatus.CANCELLED
+    async def cancel(self, cancellation: Cancellation) -> None:
+        self._requests[cancellation.request_id] = RequestStatus.CANCELLED
 
     async def status(self, endpoint: str, request_id: str) -> Request:
         status = self._requests[request_id]
@@ -246,7 +248,7 @@ class _Ledger:
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         with self._connection.begin():
-            return work(Transaction(self._connection, self.last_read, self.clock))
+            return work(Transaction(self._connection, self.last_read, self.clock, random_id))
 
     read = preview = transact
 
@@ -259,10 +261,11 @@ class _Bridge:
 
     def __init__(self, world: _World, http: httpx.AsyncClient) -> None:
         app, api_url, clock = world.app, world.emulator.api_url, world.clock
+        timing = GitHubTiming(clock=clock)
         auth = AppAuth(
-            http, api_url=api_url, issuer=app.client_id, key=AppKey.load(app.pem), owner=app.owner, clock=clock
+            http, api_url=api_url, issuer=app.client_id, key=AppKey.load(app.pem), owner=app.owner, timing=timing
         )
-        self.github = GitHub(http, auth, api_url=api_url, clock=clock)
+        self.github = GitHub(http, auth, api_url=api_url, timing=timing)
         self._ledger = _Ledger(clock)
         scope = Scope(
             owner="acme",
@@ -278,7 +281,7 @@ class _Bridge:
             world,
             self._ledger,
             DeliveryLog(auth),
-            clock=clock,  # type: ignore[arg-type]
+            clock=clock,
         )
         self._acting: set[asyncio.Task[Any]] = set()
 

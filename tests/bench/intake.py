@@ -16,9 +16,10 @@ from typing import Any
 
 from tests.bench.figures import percentile_ms
 from tests.bench.load import JOB_ID
-from tests.cloud import ROOT, Cloud, cloud
-from tests.github import a_run
-from tests.services import SECRET, free_port, serving
+from tests.support import ROOT
+from tests.support.emulators import Emulators, emulators
+from tests.support.github import a_run
+from tests.support.service import SECRET, free_port, running_service
 
 ROUNDS = 8
 REQUESTS = {1: 100, 16: 300, 64: 500}
@@ -27,9 +28,9 @@ REQUESTS = {1: 100, 16: 300, 64: 500}
 
 def intake() -> Iterator[dict[str, Any]]:
     """Measure with 1, 16 and 64 connections."""
-    with tempfile.TemporaryDirectory() as home, cloud(Path(home)) as made, Path(home, "log").open("w") as log:
+    with tempfile.TemporaryDirectory() as home, emulators(Path(home)) as made, Path(home, "log").open("w") as log:
         template = _template(made)
-        with serving(made, log=log, BRIDGE_INTERVAL="3600") as service, _ceiling(made) as ceiling:
+        with running_service(made, log=log, BRIDGE_INTERVAL="3600") as service, _ceiling(made) as ceiling:
             urls = {"ceiling": ceiling, "durable": service.url}
             for connections, requests in REQUESTS.items():
                 yield _measured(urls, template, connections, requests)
@@ -61,7 +62,7 @@ def _measured(urls: dict[str, str], template: str, connections: int, requests: i
     }
 
 
-def _template(made: Cloud) -> str:
+def _template(made: Emulators) -> str:
     """A `completed` event as GitHub would send it."""
     state = made.github.state
     job = state.add_run("acme/web", a_run()).jobs["build"]
@@ -71,7 +72,7 @@ def _template(made: Cloud) -> str:
 
 
 @contextmanager
-def _ceiling(made: Cloud) -> Iterator[str]:
+def _ceiling(made: Emulators) -> Iterator[str]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.ceiling", str(port)], cwd=ROOT, env=made.environment)
     try:

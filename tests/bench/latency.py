@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bridge.emulator.github.state import Job
-from tests.background import until
 from tests.bench.figures import percentile_ms
-from tests.cloud import Cloud, cloud
-from tests.github import a_run
-from tests.services import serving
+from tests.support.background import until
+from tests.support.emulators import Emulators, emulators
+from tests.support.github import a_run
+from tests.support.service import running_service
 
 SENDERS = 16
 """Deliveries that are on their way at once."""
@@ -26,10 +26,10 @@ WARM_UP = 20
 
 def webhook_to_submit() -> Iterator[dict[str, Any]]:
     """Measure single jobs one after the other, and bursts."""
-    with tempfile.TemporaryDirectory() as home, cloud(Path(home)) as made, Path(home, "log").open("w") as log:
-        made.github.webhooks.leader_leases = asyncio.Semaphore(SENDERS)
+    with tempfile.TemporaryDirectory() as home, emulators(Path(home)) as made, Path(home, "log").open("w") as log:
+        made.github.webhooks.slots = asyncio.Semaphore(SENDERS)
         # Nothing ends here, and a look between two measurements is no part of them.
-        with serving(made, log=log, BRIDGE_INTERVAL="3600", BRIDGE_MAX_WORKERS="100000"):
+        with running_service(made, log=log, BRIDGE_INTERVAL="3600", BRIDGE_MAX_WORKERS="100000"):
             for _ in range(WARM_UP):
                 _burst(made, 1)
             yield {"bench": "webhook_to_submit", **_figures(1, [_burst(made, 1) for _ in range(SINGLES)])}
@@ -50,7 +50,7 @@ def _figures(burst: int, found: list[list[tuple[float, float]]]) -> dict[str, An
     }
 
 
-def _burst(made: Cloud, size: int) -> list[tuple[float, float]]:
+def _burst(made: Emulators, size: int) -> list[tuple[float, float]]:
     """Queue so many jobs at once; when each one's webhook was sent and its request came."""
     state = made.github.state
     asked = len(made.runpod.state.requests)
@@ -60,7 +60,7 @@ def _burst(made: Cloud, size: int) -> list[tuple[float, float]]:
     return _times(made, jobs)
 
 
-def _times(made: Cloud, jobs: list[Job]) -> list[tuple[float, float]]:
+def _times(made: Emulators, jobs: list[Job]) -> list[tuple[float, float]]:
     received = {_job_of(r.input["runner_name"]): r.created_at for r in made.runpod.state.requests.values()}
     told, _ = made.github.webhooks.log.newest(None, len(jobs))
     sent = {each.delivery.subject: each.delivered_at - each.duration for each in told}

@@ -69,7 +69,11 @@ async def _round(url: str, requests: list[bytes], connections: int) -> tuple[flo
     """Send them all; seconds that it took, and that each took."""
     loop, target, shared, seconds = asyncio.get_running_loop(), urlsplit(url), iter(requests), list[float]()
     made = [
-        (await loop.create_connection(lambda: Connection(shared, seconds), target.hostname, target.port))[1]
+        (
+            await loop.create_connection(
+                lambda: Connection(shared, seconds), str(target.hostname), int(target.port or 80)
+            )
+        )[1]
         for _ in range(connections)
     ]
     began = time.perf_counter()

@@ -13,10 +13,10 @@ import psutil
 from bridge.emulator.github import Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import TERMINAL
-from tests.background import until
-from tests.cloud import Cloud, cloud
-from tests.github import a_github, a_run
-from tests.services import serving
+from tests.support.background import until
+from tests.support.emulators import Emulators, emulators
+from tests.support.github import a_github, a_run
+from tests.support.service import running_service
 
 JOBS = int(os.environ.get("BENCH_JOBS", "3600"))
 WORKERS = 100
@@ -30,11 +30,11 @@ def throughput() -> dict[str, Any]:
     patient = a_github(limits=Limits(pickup=600.0, heartbeat=600.0))
     with (
         tempfile.TemporaryDirectory() as home,
-        cloud(Path(home), state=patient, instant={}, workers_max=WORKERS) as made,
+        emulators(Path(home), state=patient, instant={}, workers_max=WORKERS) as made,
         Path(home, "log").open("w") as log,
     ):
-        made.github.webhooks.leader_leases = asyncio.Semaphore(SENDERS)
-        with serving(made, log=log, BRIDGE_MAX_WORKERS=str(WORKERS)) as service:
+        made.github.webhooks.slots = asyncio.Semaphore(SENDERS)
+        with running_service(made, log=log, BRIDGE_MAX_WORKERS=str(WORKERS)) as service:
             process = psutil.Process(service.process.pid)
             _finish(made, _queue(made, WARM_UP))
             before, stored = _standing(process), _stored(made.ledger)
@@ -59,19 +59,19 @@ def throughput() -> dict[str, Any]:
     }
 
 
-def _queue(made: Cloud, count: int) -> list[Job]:
+def _queue(made: Emulators, count: int) -> list[Job]:
     """Queue jobs, each in a run of its own."""
     return [made.github.state.add_run("acme/web", a_run()).jobs["build"] for _ in range(count)]
 
 
-def _finish(made: Cloud, jobs: list[Job]) -> None:
+def _finish(made: Emulators, jobs: list[Job]) -> None:
     """Wait until all have ended and nothing of them is left outside."""
     until(lambda: jobs[-1].status == "completed" and _over(made), seconds=900)
     assert {job.conclusion for job in jobs} == {"success"}
     assert {len(job.executions) for job in jobs} == {1}
 
 
-def _over(made: Cloud) -> bool:
+def _over(made: Emulators) -> bool:
     waiting = made.github.state.runners or made.github.webhooks.pending or made.runpod.callbacks.pending
     return not waiting and all(r.status in TERMINAL for r in list(made.runpod.state.requests.values()))
 

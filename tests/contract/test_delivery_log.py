@@ -5,36 +5,42 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from bridge.core.model import JobStatus
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.errors import AuthError, BridgeError, RateLimited, Rejected, TooManyDeliveries, Unavailable
-from bridge.github import transport
 from bridge.github.auth import AppAuth, AppKey
-from bridge.github.deliveries import DeliveryLog
+from bridge.github.deliveries import PAGES, DeliveryLog
+from bridge.github.timing import GitHubTiming
 from bridge.github.transport import http_client
-from tests.github import a_github, a_run, a_spec, an_app
+from tests.support.github import a_github, a_run, a_spec, an_app
 
 NOWHERE = "http://127.0.0.1:9/webhook"
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "RETRY_WAIT", 0.001)
+def reading(drive: Callable[[GitHubEmulator, DeliveryLog], Awaitable[None]], *, pages: int = PAGES, **app: Any) -> None:
+    """Run `drive` with an emulator, and a reader of its delivery log."""
 
-
-def reading(drive: Callable[[GitHubEmulator, DeliveryLog], Awaitable[None]], **app: Any) -> None:
     async def main() -> None:
-        made = an_app(**app)
-        async with github_emulator(a_github(), made) as emulator, http_client() as http:
-            auth = AppAuth(
-                http, api_url=emulator.api_url, issuer=made.client_id, key=AppKey.load(made.pem), owner=made.owner
-            )
-            await drive(emulator, DeliveryLog(auth))
+        async with github_emulator(a_github(), an_app(**app)) as emulator, http_client() as http:
+            await drive(emulator, DeliveryLog(an_auth(emulator, http), pages=pages))
 
     asyncio.run(main())
+
+
+def an_auth(emulator: GitHubEmulator, http: httpx.AsyncClient) -> AppAuth:
+    app = emulator.app
+    return AppAuth(
+        http,
+        api_url=emulator.api_url,
+        issuer=app.client_id,
+        key=AppKey.load(app.pem),
+        owner=app.owner,
+        timing=GitHubTiming(retry_wait=0.001),
+    )
 
 
 async def queue(emulator: GitHubEmulator, count: int) -> list[int]:
@@ -108,9 +114,8 @@ def test_a_log_that_cannot_be_read_is_named(fault: dict[str, Any], error: type[B
     reading(drive, webhook_url=NOWHERE)
 
 
-def test_a_log_that_is_longer_than_one_look_may_read_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has missed so much learns it cheaper from the repositories."""
-    monkeypatch.setattr("bridge.github.deliveries.PAGES", 2)
+def test_a_log_with_too_many_new_deliveries_is_an_error_of_its_own() -> None:
+    """A scan of the repositories is cheaper then."""
 
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
         await queue(emulator, 210)
@@ -119,18 +124,18 @@ def test_a_log_that_is_longer_than_one_look_may_read_is_named_as_such(monkeypatc
         assert error.value.newest == max(each.delivered_at for each in emulator.webhooks.log.newest(None, 1)[0]) // 1
         assert emulator.calls["GET /app/hook/deliveries"] == 2
 
-    reading(drive, webhook_url=NOWHERE)
+    reading(drive, webhook_url=NOWHERE, pages=2)
 
 
 def test_a_rate_limit_that_the_log_meets_does_not_keep_a_token_from_being_minted() -> None:
-    limit = {"status": 403, "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)}}
+    limit: dict[str, Any] = {
+        "status": 403,
+        "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)},
+    }
 
     async def main() -> None:
-        made = an_app(webhook_url=NOWHERE)
-        async with github_emulator(a_github(), made) as emulator, http_client() as http:
-            auth = AppAuth(
-                http, api_url=emulator.api_url, issuer=made.client_id, key=AppKey.load(made.pem), owner=made.owner
-            )
+        async with github_emulator(a_github(), an_app(webhook_url=NOWHERE)) as emulator, http_client() as http:
+            auth = an_auth(emulator, http)
             log = DeliveryLog(auth)
             emulator.faults.add(Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, **limit))
             for _ in range(2):

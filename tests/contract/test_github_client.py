@@ -1,4 +1,4 @@
-"""The bridge's GitHub client against the emulator: what it asks, what it keeps, and how each failure is called."""
+"""The bridge's GitHub client against the emulator: its calls, what it caches, and the error for each failure."""
 
 import asyncio
 import base64
@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bridge.core.model import Absent, Deleted, JobStatus, Repository
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import Budget, GitHubEmulator, GitHubState, github_emulator
-from bridge.emulator.github.renames import rename
 from bridge.emulator.jobs import Gate
 from bridge.errors import (
     AuthError,
@@ -29,29 +28,37 @@ from bridge.errors import (
     Rejected,
     Unavailable,
 )
-from bridge.github import auth as auth_module
-from bridge.github import transport
-from bridge.github.api import REGISTRATION_MARGIN, GitHub, web_url_of
+from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, AppKey, PatAuth
 from bridge.github.cache import FlightCache
 from bridge.github.deliveries import DeliveryLog
+from bridge.github.timing import GitHubTiming
 from bridge.github.transport import MOST_REDIRECTS, http_client
-from tests.github import GPU, a_github, a_run, a_spec, an_app
-from tests.services import free_port
+from tests.support.github import GPU, a_github, a_run, a_spec, an_app
+from tests.support.service import free_port
 
 Drive = Callable[[GitHubEmulator, GitHub], Awaitable[None]]
 TOKENS = r"/access_tokens$"
 
 
+QUICK = GitHubTiming(retry_wait=0.001, token_waits=(0.001, 0.001, 0.001))
+
+
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "RETRY_WAIT", 0.001)
-    monkeypatch.setattr("bridge.github.api.LAG_WAITS", (0.001, 0.001, 0.001))
+def _quiet() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def driven(state: GitHubState, drive: Drive, *, auth: dict[str, Any] | None = None, **given: Any) -> GitHubEmulator:
+def driven(
+    state: GitHubState,
+    drive: Drive,
+    *,
+    clock: Callable[[], float] = time.time,
+    runs_listed: int = 1000,
+    **given: Any,
+) -> GitHubEmulator:
     """Run `drive` with an emulator and our client, authenticated as the App."""
+    timing = replace(QUICK, clock=clock)
 
     async def main() -> GitHubEmulator:
         async with github_emulator(state, an_app(), **given) as emulator, http_client() as http:
@@ -62,9 +69,9 @@ def driven(state: GitHubState, drive: Drive, *, auth: dict[str, Any] | None = No
                 issuer=app.client_id,
                 key=AppKey.load(app.pem),
                 owner=app.owner,
-                **(auth or {}),
+                timing=timing,
             )
-            await drive(emulator, GitHub(http, made, api_url=emulator.api_url))
+            await drive(emulator, GitHub(http, made, api_url=emulator.api_url, timing=timing, runs_listed=runs_listed))
             return emulator
 
     return asyncio.run(main())
@@ -176,7 +183,7 @@ def test_a_renamed_repository_is_known_by_its_new_name_and_still_answers_to_the_
     state = a_github()
     repository = state.repositories["acme/web"]
     state.add_run("acme/web", a_run())
-    rename(state, "acme/web", "acme/site")
+    state.rename_repository("acme/web", "acme/site")
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         found = await github.repository("Acme/Web")
@@ -231,7 +238,7 @@ def test_a_jit_runner_is_minted_seen_and_deleted() -> None:
         assert made.encoded not in repr(made)
         (runner,) = await github.runners("orgs/acme")
         assert (runner.id, runner.name, runner.online, runner.busy) == (made.runner_id, "r-1", False, False)
-        gone = {"target": "orgs/acme", "runner_id": made.runner_id}
+        gone: dict[str, Any] = {"target": "orgs/acme", "runner_id": made.runner_id}
         assert await github.delete_runner("orgs/acme", made.runner_id) == Deleted(**gone)
         assert await github.delete_runner("orgs/acme", made.runner_id) == Absent(**gone), "which is no proof"
 
@@ -267,10 +274,11 @@ def test_a_registration_token_is_shared_only_while_most_of_its_hour_is_left() ->
     async def drive(emulator: GitHubEmulator, _: GitHub) -> None:
         nonlocal ahead
         emulator.access.add_pat("ghp_a")
+        timing = GitHubTiming(clock=lambda: time.time() + ahead)
         async with http_client() as http:
-            github = GitHub(http, PatAuth("ghp_a"), api_url=emulator.api_url, clock=lambda: time.time() + ahead)
+            github = GitHub(http, PatAuth("ghp_a"), api_url=emulator.api_url, timing=timing)
             first = await github.registration_token("orgs/acme")
-            ahead = first.expires_at - time.time() - REGISTRATION_MARGIN - 5
+            ahead = first.expires_at - time.time() - timing.registration_margin - 5
             assert await github.registration_token("orgs/acme") == first
             ahead += 10
             assert await github.registration_token("orgs/acme") != first
@@ -407,8 +415,8 @@ def test_no_call_is_made_before_the_time_that_a_rate_limit_names(
 ) -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         given = {name: value.format(in_half_an_hour=int(time.time()) + 1800) for name, value in headers.items()}
-        limit = {"kind": FaultKind.ERROR, "status": 403, "headers": given, "body": body}
-        emulator.faults.add(Fault(method="GET", path="/actions/runners", **limit))  # type: ignore[arg-type]
+        limit: dict[str, Any] = {"kind": FaultKind.ERROR, "status": 403, "headers": given, "body": body}
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", **limit))
         with pytest.raises(RateLimited) as first:
             await github.runners("orgs/acme")
         assert first.value.retry_at == pytest.approx(until(time.time()), abs=2)
@@ -425,12 +433,12 @@ def test_a_limit_that_many_calls_meet_at_once_is_waited_for_once() -> None:
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
-        limit = {
+        limit: dict[str, Any] = {
             "kind": FaultKind.ERROR,
             "status": 403,
             "body": '{"message": "You have exceeded a secondary rate limit."}',
         }
-        emulator.faults.add(Fault(method="POST", path="generate-jitconfig", times=12, **limit))  # type: ignore[arg-type]
+        emulator.faults.add(Fault(method="POST", path="generate-jitconfig", times=12, **limit))
         mints = (
             github.generate_jit_config("orgs/acme", name=f"runpod-{n}-1", labels=["gpu"], group_id=1) for n in range(12)
         )
@@ -445,12 +453,13 @@ def test_a_limit_that_many_calls_meet_at_once_is_waited_for_once() -> None:
 def test_limits_that_follow_one_another_are_waited_for_longer_and_longer() -> None:
     """Whatever becomes of the calls that were under way when one was met."""
     now = [time.time()]
+    timing = GitHubTiming(clock=lambda: now[0])
 
     async def main() -> list[float]:
         waits = []
         async with github_emulator(a_github(), an_app()) as emulator, http_client() as http:
             emulator.access.add_pat("ghp_personal")
-            github = GitHub(http, PatAuth("ghp_personal"), api_url=emulator.api_url, clock=lambda: now[0])
+            github = GitHub(http, PatAuth("ghp_personal"), api_url=emulator.api_url, timing=timing)
             for _ in range(3):
                 emulator.faults.add(Fault(method="GET", path="/orgs/acme/repos", kind=FaultKind.DELAY, seconds=0.2))
                 emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=429))
@@ -472,7 +481,7 @@ def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
     calls = 100
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
-        with pytest.raises(RateLimited, match="is kept for registrations") as refused:
+        with pytest.raises(RateLimited, match="is reserved for registrations") as refused:
             for number in range(calls):
                 await github.job("acme/web", number)
         assert refused.value.retry_at == pytest.approx(time.time() + 3600, abs=60)
@@ -499,9 +508,9 @@ def test_what_registrations_need_is_read_from_what_looks_have_left() -> None:
             assert await github.runners("orgs/acme") == ()
         group = await github.runner_group_id("orgs/acme", "default")
         await github.generate_jit_config("orgs/acme", name="runpod-1-1", labels=["gpu"], group_id=group)
-        with pytest.raises(RateLimited, match="is kept for registrations"):
+        with pytest.raises(RateLimited, match="is reserved for registrations"):
             await github.open_jobs("acme/web")
-        with pytest.raises(RateLimited, match="is kept for registrations"):
+        with pytest.raises(RateLimited, match="is reserved for registrations"):
             await github.spare_runners("repos/acme/web")
 
     driven(a_github(), drive, budget=Budget(calls=calls))
@@ -518,10 +527,12 @@ def test_a_scan_is_paced_and_leaves_the_minute_to_registrations() -> None:
         now[0] += seconds
         await asyncio.sleep(0)
 
+    timing = GitHubTiming(clock=lambda: now[0], sleep=sleep)
+
     async def main() -> None:
         async with github_emulator(state, an_app(), budget=Budget(calls=15_000)) as emulator, http_client() as http:
             emulator.access.add_pat("ghp_personal")
-            github = GitHub(http, PatAuth("ghp_personal"), api_url=emulator.api_url, clock=lambda: now[0], sleep=sleep)
+            github = GitHub(http, PatAuth("ghp_personal"), api_url=emulator.api_url, timing=timing)
 
             async def counted(_request: object) -> None:
                 sent.append(now[0])
@@ -535,12 +546,11 @@ def test_a_scan_is_paced_and_leaves_the_minute_to_registrations() -> None:
     assert 59 <= now[0] - min(sent) <= 120
 
 
-def test_runs_beyond_those_that_github_lists_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ours is the oldest of the queued runs, and GitHub lists the newest thousand; here it lists a hundred."""
-    monkeypatch.setattr("bridge.emulator.github.rest.RUNS_LISTED", 100)
-    monkeypatch.setattr("bridge.github.api.RUNS_LISTED", 100)
+def test_runs_that_github_leaves_out_of_a_long_list_are_found() -> None:
+    """GitHub lists the newest thousand; here it lists a hundred."""
     now = [1_800_000_000.0]
     state = a_github(clock=lambda: now[0])
+    state.runs_listed = 100
     for number in range(231):
         state.add_run("acme/web", a_run(a_spec(f"job {number}")))
         now[0] += number % 3 == 0
@@ -550,7 +560,7 @@ def test_runs_beyond_those_that_github_lists_are_found(monkeypatch: pytest.Monke
         assert {job.name for job in jobs} == {f"job {number}" for number in range(231)}
         assert emulator.calls["GET /repos/{owner}/{repo}/actions/runs"] == 1 + 3, "one of the runs in progress"
 
-    driven(state, drive, auth={"clock": lambda: now[0]})
+    driven(state, drive, clock=lambda: now[0], runs_listed=100)
 
 
 def test_every_call_that_github_sees_is_counted() -> None:
@@ -621,7 +631,7 @@ def test_neither_token_nor_jwt_follows_a_link_to_another_origin(head: str) -> No
                 app = AppAuth(http, api_url=here, issuer="Iv1", key=key, owner="acme")
                 github = GitHub(http, PatAuth("ghp_personal"), api_url=here)
                 for call in (github.repositories("acme"), DeliveryLog(app).since(0.0)):
-                    with pytest.raises(Rejected, match="gave a link"):
+                    with pytest.raises(Rejected, match="a link in an answer"):
                         await call
             assert stolen == []
 
@@ -752,11 +762,11 @@ def test_a_token_is_renewed_before_it_ends() -> None:
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
-        now[0] += 3600 - auth_module.REFRESH_EARLY
+        now[0] += 3600 - QUICK.token_margin
         await github.runners("orgs/acme")
         assert emulator.calls["POST /app/installations/{id}/access_tokens"] == 2
 
-    driven(state, drive, auth={"clock": lambda: now[0]})
+    driven(state, drive, clock=lambda: now[0])
 
 
 def test_what_ends_just_when_it_is_taken_is_made_anew() -> None:
@@ -781,13 +791,13 @@ def test_a_clock_that_is_wrong_is_learnt(minutes: int) -> None:
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         assert await github.runners("orgs/acme") == ()
 
-    driven(a_github(), drive, auth={"clock": lambda: time.time() + 60 * minutes})
+    driven(a_github(), drive, clock=lambda: time.time() + 60 * minutes)
 
 
 def test_a_fresh_token_that_github_does_not_know_yet_is_tried_again_not_minted_again() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
-        lag = {"kind": FaultKind.ERROR, "status": 401, "body": '{"message": "Bad credentials"}'}
-        emulator.faults.add(Fault(method="GET", path="/actions/runners", times=2, **lag))  # type: ignore[arg-type]
+        lag: dict[str, Any] = {"kind": FaultKind.ERROR, "status": 401, "body": '{"message": "Bad credentials"}'}
+        emulator.faults.add(Fault(method="GET", path="/actions/runners", times=2, **lag))
         assert await github.runners("orgs/acme") == ()
         assert emulator.calls["POST /app/installations/{id}/access_tokens"] == 1
 
@@ -829,7 +839,7 @@ async def _told_as(emulator: GitHubEmulator, **given: Any) -> str:
     ("given", "said"),
     [
         ({"issuer": "Iv23nobody"}, "GITHUB_APP_CLIENT_ID"),
-        ({"key": AppKey(rsa.generate_private_key(65537, 2048))}, "the key this App's"),
+        ({"key": AppKey(rsa.generate_private_key(65537, 2048))}, "the private key belongs to this App"),
         ({"issuer": "Iv23nobody", "installation_id": 777}, "GITHUB_APP_CLIENT_ID"),
         ({"installation_id": 404}, "correct GITHUB_APP_INSTALLATION_ID"),
     ],
@@ -866,8 +876,8 @@ def test_an_app_that_is_installed_anew_is_found_again() -> None:
 
 
 def test_a_refusal_without_a_readable_date_is_no_breakdown() -> None:
-    about = {"headers": {"date": "today"}, "body": '{"message": "\'exp\' is too far in the future"}'}
-    refused = Fault(method="GET", path="/installation$", kind=FaultKind.ERROR, status=401, **about)  # type: ignore[arg-type]
+    about: dict[str, Any] = {"headers": {"date": "today"}, "body": '{"message": "\'exp\' is too far in the future"}'}
+    refused = Fault(method="GET", path="/installation$", kind=FaultKind.ERROR, status=401, **about)
     assert isinstance(failing(look, refused), AuthError)
 
 
@@ -902,16 +912,3 @@ def test_a_key_is_taken_as_pem_or_base64_of_it_and_refused_otherwise() -> None:
         with pytest.raises(ConfigError, match="GITHUB_APP_PRIVATE_KEY: not an RSA private key") as refused:
             AppKey.load(text)
         assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("web", "api"),
-    [
-        ("https://github.com", "https://api.github.com"),
-        ("https://acme.ghe.com", "https://api.acme.ghe.com"),
-        ("https://ghes.example:8443", "https://ghes.example:8443/api/v3"),
-        ("http://127.0.0.1:4000", "http://127.0.0.1:4000/api/v3"),
-    ],
-)
-def test_the_web_url_follows_from_the_apis(web: str, api: str) -> None:
-    assert web_url_of(api) == web

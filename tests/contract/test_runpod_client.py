@@ -20,9 +20,9 @@ from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, runpod_emulator
 from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
 from bridge.runpod.requests import RunPod
-from tests.background import served
-from tests.services import free_port
-from tests.values import a_route
+from tests.support.background import served
+from tests.support.service import free_port
+from tests.support.values import a_route
 
 KEY = "rp_key"
 ROUTE = a_route(endpoint="ep")

@@ -1,4 +1,4 @@
-"""`python -m bridge demo` and `emulate`, as a newcomer runs them."""
+"""`bridge demo` and `bridge emulate`, as a new user runs them."""
 
 import asyncio
 import contextlib
@@ -27,12 +27,13 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from bridge.commands.app import app
-from bridge.commands.demo import forgiving, pushed, run_demo
+from bridge.commands.demo_engine import run_demo
+from bridge.commands.emulation import Queue, pushed, tolerant
 from bridge.emulator.cloud import github_state
 from bridge.emulator.github import GitHubState
 from bridge.emulator.serving import serving
-from tests.background import served, until
-from tests.cloud import ROOT
+from tests.support import ROOT
+from tests.support.background import served, until
 
 HOSTILE = "feature/$(touch${IFS}owned)-`id`;'\"&"
 
@@ -68,7 +69,7 @@ jobs:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Another repository: hostile names, a matrix with an include, a job on failure, jobs that cannot run here."""
+    """A repository with hostile names, a matrix with an include, a job on failure, and jobs that cannot run here."""
     path = tmp_path / "their repo"
     (path / ".github" / "workflows").mkdir(parents=True)
     (path / ".github" / "workflows" / "odd.yaml").write_text(WORKFLOW)
@@ -106,7 +107,7 @@ def conclusions(document: Mapping[str, Any]) -> dict[str, str | None]:
     return {job["name"]: job["conclusion"] for job in document["jobs"]}
 
 
-def test_the_sample_shows_a_matrix_a_need_a_failure_and_a_job_left_alone(tmp_path: Path) -> None:
+def test_the_sample_shows_a_matrix_a_need_a_failure_and_an_ignored_job(tmp_path: Path) -> None:
     document = demo(tmp_path)
     assert conclusions(document) == {
         "train (1)": "success", "train (2)": "success", "measure": "success", "report": "success",
@@ -119,12 +120,12 @@ def test_the_sample_shows_a_matrix_a_need_a_failure_and_a_job_left_alone(tmp_pat
         assert job is hosted or times == sorted(times)
 
 
-def test_any_repositorys_workflows_run_whatever_they_are_called(tmp_path: Path, repository: Path) -> None:
+def test_workflows_with_odd_names_run(tmp_path: Path, repository: Path) -> None:
     document = demo(tmp_path, "--repo", str(repository))
     first = "<b>$(touch owned)</b>"
     assert conclusions(document) == {
         f"a {first}": "success", f"b {first}": "success", f"c {first}": "success",
-        "second": "failure",  # its first step comes before the checkout
+        "second": "failure",  # its first step runs before the checkout
         "third": "success", "theirs": None, "not-today": "skipped",
     }  # fmt: skip
     assert document["unsupported"] == [
@@ -135,27 +136,23 @@ def test_any_repositorys_workflows_run_whatever_they_are_called(tmp_path: Path, 
     assert list(tmp_path.rglob("owned")) == []
 
 
-def test_a_failure_of_the_bridges_last_pass_is_told_and_is_none_of_the_demos(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_problem_in_the_bridges_last_pass_is_printed_and_does_not_fail_the_demo(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    passed = json.dumps({"jobs": [], "problems": ["it stood in the way"]})
-    start = asyncio.create_subprocess_exec
-
-    async def a_bridge_that_fails(*_: object, **given: Any) -> asyncio.subprocess.Process:
-        return await start("sh", "-c", 'echo "$0"; exit 1', passed, **given)
+    one_pass = json.dumps({"jobs": [], "problems": ["it stood in the way"]})
+    failing_bridge = ("sh", "-c", 'echo "$0"; exit 1', one_pass)
 
     async def nothing(_state: GitHubState) -> None:
-        """Queue no job."""
+        """Queue nothing."""
 
-    monkeypatch.setattr("bridge.commands.demo.asyncio.create_subprocess_exec", a_bridge_that_fails)
-    assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False)) == 0
+    assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False, command=failing_bridge)) == 0
     out, err = capsys.readouterr()
     assert err == "bridge: it stood in the way\n"
     assert "0 calls to GitHub" in out
 
 
 def bridge_of(demo: "subprocess.Popen[str]") -> psutil.Process | None:
-    """The bridge that a demo runs now."""
+    """The bridge process of a demo."""
     for child in psutil.Process(demo.pid).children():
         try:
             if "bridge.dispatch" in child.cmdline():
@@ -166,19 +163,19 @@ def bridge_of(demo: "subprocess.Popen[str]") -> psutil.Process | None:
 
 
 def submissions(home: Path, *states: str) -> int:
-    """How many submissions the ledger of the demo has in these states; 0 before there is a ledger."""
+    """The number of submissions in these states in the demo's ledger; 0 before there is a ledger."""
     for path in home.glob("bridge-emulated-*/ledger.sqlite3"):
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as ledger:
             try:
                 found = [state for (state,) in ledger.execute("select state from submissions")]
-            except sqlite3.OperationalError:  # it is being made
+            except sqlite3.OperationalError:  # the ledger is being created
                 return 0
         return sum(state in states for state in found)
     return 0
 
 
 def kill_bridge_of(demo: "subprocess.Popen[str]", home: Path, *, once: str) -> int | None:
-    """Kill the bridge when a submission is in that state and none on its way: then it need not wait for a lease."""
+    """Kill the bridge once a submission has that state and none is being submitted: then it waits for no lease."""
     bridge = bridge_of(demo)
     if bridge is None or not submissions(home, once):
         return None
@@ -190,7 +187,7 @@ def kill_bridge_of(demo: "subprocess.Popen[str]", home: Path, *, once: str) -> i
     return bridge.pid
 
 
-def test_a_bridge_that_is_killed_twice_loses_no_job_and_runs_none_twice(tmp_path: Path) -> None:
+def test_a_bridge_that_is_killed_twice_loses_no_job_and_runs_no_job_twice(tmp_path: Path) -> None:
     killed: list[int] = []
 
     def kill(once: str) -> bool:
@@ -208,7 +205,7 @@ def test_a_bridge_that_is_killed_twice_loses_no_job_and_runs_none_twice(tmp_path
                 until(lambda: (bridge := bridge_of(process)) and bridge.pid not in killed)
             out, err = process.communicate(timeout=180)
         finally:
-            process.send_signal(signal.SIGINT)  # nothing once it has ended
+            process.send_signal(signal.SIGINT)  # does nothing once it has ended
     assert process.returncode == 0, err
     document = json.loads(out)
     assert len(killed) == 2
@@ -216,12 +213,12 @@ def test_a_bridge_that_is_killed_twice_loses_no_job_and_runs_none_twice(tmp_path
     assert document["counts"]["requests"] >= 4
 
 
-def test_a_demo_that_is_told_to_stop_leaves_nothing_behind_however_often_it_is_told(tmp_path: Path) -> None:
+def test_a_demo_that_gets_several_signals_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "bridge", "demo", "--jobs", "1", "--json"],
         cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        until(lambda: len(children(process)) >= 2)  # the bridge, and a worker
+        until(lambda: bridge_of(process) and len(children(process)) >= 2)  # the bridge, and a worker
         started = children(process)
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             process.send_signal(number)
@@ -236,7 +233,7 @@ def children(demo: "subprocess.Popen[str]") -> list[psutil.Process]:
     return psutil.Process(demo.pid).children(recursive=True)
 
 
-def test_a_folder_that_is_no_repository_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_repository_is_refused_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bridge", "demo", "--repo", tmp_path],
         cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False,
@@ -248,7 +245,7 @@ def test_a_folder_that_is_no_repository_is_refused_in_one_line(tmp_path: Path) -
 
 @contextmanager
 def emulated(home: Path, *arguments: str) -> Iterator[dict[str, str]]:
-    """Serve the emulators as in a shell of their own; the variables that they print."""
+    """Serve the emulators in a process of their own; yields the variables that it prints."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bridge", "emulate", *arguments],
         cwd=ROOT, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -279,7 +276,7 @@ def dispatch(variables: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     return document
 
 
-def test_the_unchanged_command_serves_emulated_services_once(tmp_path: Path) -> None:
+def test_the_unchanged_command_submits_each_emulated_job_once(tmp_path: Path) -> None:
     with emulated(tmp_path, "--cold-start", "60") as variables:
         ledger = Path(variables["BRIDGE_DATABASE_URL"].removeprefix("sqlite:///"))
         planned = dispatch(variables, "--dry-run")
@@ -291,7 +288,7 @@ def test_the_unchanged_command_serves_emulated_services_once(tmp_path: Path) -> 
         assert dispatch(variables)["counts"]["submitted"] == 0
 
 
-def test_events_are_sent_to_the_address_that_is_asked_for(tmp_path: Path) -> None:
+def test_events_are_sent_to_the_given_url(tmp_path: Path) -> None:
     got: list[tuple[str, bytes]] = []
 
     async def take(request: Request) -> Response:
@@ -306,19 +303,20 @@ def test_events_are_sent_to_the_address_that_is_asked_for(tmp_path: Path) -> Non
             signature, body = got[0]
             assert webhooks.verify(variables["GITHUB_WEBHOOK_SECRET"], body, signature)
             event = webhooks.parse("workflow_job", body)
-            assert (event.action, event.organization.login) == ("queued", variables["GITHUB_ORG"])
+            assert event.action == "queued"
+            assert json.loads(body)["organization"]["login"] == variables["GITHUB_ORG"]
             assert variables["BRIDGE_PUBLIC_URL"] == url
             assert len(variables["BRIDGE_CALLBACK_KEY"]) >= 32
 
 
 @pytest.mark.parametrize("address", ["localhost:8080", "http://127.0.0.1:99999/x", "http:///x"])
-def test_an_address_that_is_none_is_refused(address: str) -> None:
+def test_an_invalid_webhook_url_is_refused(address: str) -> None:
     done = CliRunner().invoke(app, ["emulate", "--webhook", address])
     assert (done.exit_code, done.stdout) == (2, "")
     assert "--webhook" in done.stderr
 
 
-def test_a_port_that_is_in_use_is_named(tmp_path: Path) -> None:
+def test_a_port_that_is_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = CliRunner().invoke(app, ["emulate", "--github-port", str(port)])
@@ -326,27 +324,34 @@ def test_a_port_that_is_in_use_is_named(tmp_path: Path) -> None:
     assert re.fullmatch(rf"bridge: .*127\.0\.0\.1:{port}.*\n", done.stderr)
 
 
-def test_nothing_to_run_is_said_and_a_workflow_that_is_being_edited_ends_nothing(
+def queued(state: GitHubState, queue: Queue) -> None:
+    async def main() -> None:
+        await queue(state)
+
+    asyncio.run(main())
+
+
+def test_a_repository_without_a_matching_workflow_is_reported_and_an_invalid_one_stops_nothing(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = github_state()
-    asyncio.run(pushed(repository, "schedule")(state))
+    queued(state, pushed(repository, "schedule"))
     assert capsys.readouterr().err == f"bridge: {repository} has no workflow that schedule triggers\n"
     (repository / ".github" / "workflows" / "odd.yaml").write_text("on: [")
     subprocess.run(
         ["git", "-C", repository, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x"], check=True
     )
-    asyncio.run(forgiving(pushed(repository, "push"))(state))
+    queued(state, tolerant(pushed(repository, "push")))
     assert re.fullmatch(r"bridge: .*odd\.yaml: line 1: .*\n", capsys.readouterr().err)
     assert not state.runs
 
 
-def test_new_runs_are_pushed_as_often_as_asked(tmp_path: Path) -> None:
+def test_new_runs_are_pushed_at_the_given_interval(tmp_path: Path) -> None:
     with emulated(tmp_path, "--auto-push", "0.5", "--cold-start", "60") as variables:
         until(lambda: dispatch(variables, "--dry-run")["counts"]["queued_jobs"] >= 10)
 
 
-def test_an_idle_second_pass_over_200_repositories_costs_304s_alone(tmp_path: Path) -> None:
+def test_a_second_pass_over_200_unchanged_repositories_gets_only_304s(tmp_path: Path) -> None:
     with emulated(tmp_path, "--synthetic", "200,5", "--cold-start", "600") as variables:
         process = subprocess.Popen(
             [sys.executable, "-m", "bridge.dispatch", "--json", "--watch", "1"],

@@ -1,7 +1,6 @@
-"""Hostile clients: deliveries beside them are answered within a second, in bounded memory, and nothing answers 5xx."""
+"""Under attack the service answers valid deliveries within a second, uses bounded memory and never answers 5xx."""
 
 import json
-import os
 import re
 import resource
 import subprocess
@@ -13,51 +12,55 @@ from typing import Any
 
 import pytest
 
-from tests.cloud import ROOT, cloud
-from tests.github import a_run
-from tests.services import SECRET, Served, serving
+from tests.support import ROOT
+from tests.support.effort import FULL, SEED
+from tests.support.emulators import emulators
+from tests.support.github import a_run
+from tests.support.service import SECRET, RunningService, running_service
 
-FULL = os.environ.get("FAULTS") == "full"
 SLOWEST = 1.0
-"""s in which each honest delivery is answered."""
+"""s within which each valid delivery is answered."""
 
 MEMORY = 300
-"""MB that the service may have had in memory at any time."""
+"""The most memory that the service may use, in MB."""
 
 MUTATIONS = 50_000 if FULL else 4_000
-SEED = int(os.environ.get("SEED", "1"))
 ANY = {"0", "202", "400", "401", "404", "405", "408", "431"}
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     home = tmp_path_factory.mktemp("home")
-    with cloud(home) as made, Path(home, "log").open("w") as log, serving(made, log=log, BRIDGE_INTERVAL="3600") as it:
+    with (
+        emulators(home) as made,
+        Path(home, "log").open("w") as log,
+        running_service(made, log=log, BRIDGE_INTERVAL="3600") as it,
+    ):
         yield it
 
 
 @pytest.fixture(scope="module")
-def payload(served: Served) -> str:
-    """Of a job that has ended, so that nothing is left to do."""
-    state = served.cloud.github.state
-    served.cloud.github.app.webhook_url = None
+def payload(service: RunningService) -> str:
+    """The payload of a delivery about a completed job, which gives the bridge nothing to do."""
+    state = service.emulators.github.state
+    service.emulators.github.app.webhook_url = None
     job = state.add_run("acme/web", a_run()).jobs["build"]
     state.cancel_job(job)
-    return json.dumps(served.cloud.github.webhooks.payloads.workflow_job("completed", job))
+    return json.dumps(service.emulators.github.webhooks.payloads.workflow_job("completed", job))
 
 
-def attacked(served: Served, payload: str, attack: str, **given: Any) -> dict[str, Any]:
-    """What an attack was answered, and deliveries beside it. Once more if these were slow: others use the machine."""
-    found = _attacked(served, payload, attack, **given)
-    return found if found["honest"]["slowest"] < SLOWEST else _attacked(served, payload, attack, **given)
+def attacked(service: RunningService, payload: str, attack: str, **given: Any) -> dict[str, Any]:
+    """The answers to an attack and to valid deliveries during it; repeated once if the latter were slow."""
+    found = _attacked(service, payload, attack, **given)
+    return found if found["valid"]["slowest"] < SLOWEST else _attacked(service, payload, attack, **given)
 
 
-def _attacked(served: Served, payload: str, attack: str, **given: Any) -> dict[str, Any]:
-    common = {"url": served.url, "secret": SECRET, "payload": payload}
-    with started(common | {"attack": "honest"}) as honest:
+def _attacked(service: RunningService, payload: str, attack: str, **given: Any) -> dict[str, Any]:
+    common = {"url": service.url, "secret": SECRET, "payload": payload}
+    with started(common | {"attack": "valid"}) as valid:
         with started(common | {"attack": attack, **given}) as attacker:
             answers = ended(attacker)["answers"]
-        found = {"answers": answers, "honest": ended(honest), "peak_mb": peak_mb(served)}
+        found = {"answers": answers, "valid": ended(valid), "peak_mb": peak_mb(service)}
     print(attack, found)
     return found
 
@@ -65,7 +68,7 @@ def _attacked(served: Served, payload: str, attack: str, **given: Any) -> dict[s
 @contextmanager
 def started(specification: dict[str, Any]) -> "Iterator[subprocess.Popen[str]]":
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.hostile"],
+        [sys.executable, "-m", "tests.e2e.hostile_clients"],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdin
@@ -79,25 +82,26 @@ def started(specification: dict[str, Any]) -> "Iterator[subprocess.Popen[str]]":
 
 
 def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """What it has printed, once its stdin is closed."""
+    """Close its stdin; returns what it prints."""
     printed, _ = process.communicate(timeout=900)
     assert process.returncode == 0
     found: dict[str, Any] = json.loads(printed)
     return found
 
 
-def peak_mb(served: Served) -> float:
-    """The most memory that the service has had."""
-    status = Path(f"/proc/{served.process.pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
+def peak_mb(service: RunningService) -> float:
+    """The most memory that the service has used, in MB."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    (peak_kb,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(peak_kb) / 1024
 
 
-def assert_unharmed(served: Served, found: dict[str, Any]) -> None:
-    assert set(found["honest"]["answers"]) == {"202"}
-    assert found["honest"]["slowest"] < SLOWEST
+def assert_unharmed(service: RunningService, found: dict[str, Any]) -> None:
+    assert set(found["valid"]["answers"]) == {"202"}
+    assert found["valid"]["slowest"] < SLOWEST
     assert not [status for status in found["answers"] if status.startswith("5")]
     assert found["peak_mb"] < MEMORY
-    assert served.process.poll() is None
+    assert service.process.poll() is None
 
 
 @pytest.mark.parametrize(
@@ -109,25 +113,25 @@ def assert_unharmed(served: Served, found: dict[str, Any]) -> None:
         ("endless_chunks", {"times": 8}, {"413", "429", "0"}),
         ("unfinished_bodies", {"times": 40}, {"408", "429", "0"}),
         ("pipelined", {"times": 50}, {"429", "200", "0"}),
-        ("mutations", {"times": MUTATIONS, "seed": SEED}, ANY),
+        ("mutations", {"times": MUTATIONS, "seed": int(SEED or 1)}, ANY),
     ],
 )
-def test_deliveries_beside_an_attack_are_answered(
-    served: Served, payload: str, attack: str, given: dict[str, Any], status: set[str]
+def test_valid_deliveries_are_answered_during_an_attack(
+    service: RunningService, payload: str, attack: str, given: dict[str, Any], status: set[str]
 ) -> None:
-    found = attacked(served, payload, attack, **given)
-    assert_unharmed(served, found)
+    found = attacked(service, payload, attack, **given)
+    assert_unharmed(service, found)
     assert set(found["answers"]) <= status
 
 
-def test_idle_connections_are_closed(served: Served, payload: str) -> None:
-    """Also where they could take all files that systemd lets a service open unless it says more, and it is logged."""
-    pid = served.process.pid
+def test_idle_connections_are_closed_and_running_out_of_files_is_logged(service: RunningService, payload: str) -> None:
+    """Even where they use up the 1,024 open files that systemd allows a service by default."""
+    pid = service.process.pid
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    assert soft == min(hard, 65_536), "it takes what the system gives it"
+    assert soft == min(hard, 65_536), "the service raises its limit as far as the system allows"
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
-    found = attacked(served, payload, "idle_connections", times=1500, seconds=13)
-    assert_unharmed(served, found)
+    found = attacked(service, payload, "idle_connections", times=1500, seconds=13)
+    assert_unharmed(service, found)
     assert set(found["answers"]) == {"0"}
-    log = Path(served.cloud.home, "log").read_text()
+    log = Path(service.emulators.home, "log").read_text()
     assert log.count('"event": "connections at their limit"') == 1

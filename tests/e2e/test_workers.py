@@ -1,54 +1,31 @@
-"""From a queued job to a finished one: the bridge's command, real workers of the real SDK, the runner's stand-in."""
+"""Jobs from start to end: the bridge's command, worker processes with RunPod's SDK, and the runner stand-in."""
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bridge.core.submissions import State
-from bridge.emulator.cloud import worker_image
-from bridge.emulator.github import GitHubEmulator, GitHubState, Limits
+from bridge.emulator.github import Limits
 from bridge.emulator.github.state import Job
-from bridge.emulator.runpod import WorkerImage
 from bridge.ledger import Ledger
-from tests.background import until
-from tests.cloud import API_KEY, PAT, Cloud, cloud
-from tests.github import a_github, a_run
-from tests.runners import a_job
+from tests.support.background import until
+from tests.support.emulators import API_KEY, PAT, Emulators, real_workers
+from tests.support.github import a_github, a_run
+from tests.support.runners import a_job_of_steps
 
 
-@contextmanager
-def working(home: Path, *, state: GitHubState | None = None, **config: Any) -> Iterator[Cloud]:
-    """Both emulators, with workers that hold every kind of credential, as a careless endpoint would."""
-
-    def image(github: GitHubEmulator) -> WorkerImage:
-        made = worker_image(github.api_url)
-        secrets = {
-            "GITHUB_PAT": PAT,
-            "GITHUB_APP_CLIENT_ID": github.app.client_id,
-            "GITHUB_APP_PRIVATE_KEY": github.app.pem,
-            "RUNPOD_API_KEY": API_KEY,
-        }
-        return replace(made, environment={**made.environment, **secrets})
-
-    with cloud(home, state=state, image=image, **config) as made:
-        yield made
-
-
-def queue(bridge: Cloud, *steps: str) -> Job:
-    return bridge.github.state.add_run("acme/web", a_run(a_job(*steps))).jobs["build"]
+def queue(bridge: Emulators, *steps: str) -> Job:
+    return bridge.github.state.add_run("acme/web", a_run(a_job_of_steps(*steps))).jobs["build"]
 
 
 def ended(job: Job) -> bool:
     return job.status == "completed"
 
 
-def states(bridge: Cloud) -> list[State]:
+def states(bridge: Emulators) -> list[State]:
     ledger = Ledger.open(f"sqlite:///{bridge.ledger}")
     try:
         rows = asyncio.run(ledger.read(lambda transaction: transaction.submissions(since=0.0, names=())))
@@ -58,8 +35,8 @@ def states(bridge: Cloud) -> list[State]:
 
 
 @pytest.mark.parametrize("mode", ["jit", "registration", "app", "pat"])
-def test_a_queued_job_is_run_and_written_down_and_no_secret_reaches_its_steps(tmp_path: Path, mode: str) -> None:
-    with working(tmp_path) as bridge:
+def test_a_queued_job_runs_and_no_secret_reaches_its_steps(tmp_path: Path, mode: str) -> None:
+    with real_workers(tmp_path) as bridge:
         (tmp_path / "bridge.toml").write_text(f'[[route]]\nname = "gpu"\ncredentials = "{mode}"\n')
         job = queue(bridge, "env", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'")
         document = bridge.dispatch("--config", str(tmp_path / "bridge.toml"))
@@ -76,15 +53,15 @@ def test_a_queued_job_is_run_and_written_down_and_no_secret_reaches_its_steps(tm
         assert bridge.github.state.runners == {}
 
 
-def secrets_of(bridge: Cloud, given: dict[str, Any]) -> list[str]:
-    """All that bridge, endpoint and request were handed, and what GitHub gave for it."""
+def secrets_of(bridge: Emulators, given: dict[str, Any]) -> list[str]:
+    """All secrets of the bridge, the endpoint and the request, and the tokens that GitHub issued."""
     handed = [given[key] for key in ("jit_config", "registration_token") if key in given]
     key = bridge.github.app.pem.splitlines()[1:4]
     return [API_KEY, PAT, "ghs_", *key, *handed, *bridge.github.state.registration_tokens]
 
 
 def test_a_request_delivered_twice_runs_its_job_once(tmp_path: Path) -> None:
-    with working(tmp_path) as bridge:
+    with real_workers(tmp_path) as bridge:
         bridge.runpod.state.double_next = 1
         job = queue(bridge, "sleep 4")
         bridge.dispatch()
@@ -92,12 +69,12 @@ def test_a_request_delivered_twice_runs_its_job_once(tmp_path: Path) -> None:
         until(lambda: ended(job) and len(request.workers) == 2 and not bridge.runpod.state.workers)
         assert (job.conclusion, len(job.executions)) == ("success", 1)
         bridge.dispatch()
-        assert states(bridge) == [State.FINISHED], "GitHub's word outranks the twin's"
+        assert states(bridge) == [State.FINISHED], "GitHub's report outranks that of the second worker"
         assert len(bridge.runpod.state.requests) == 1
 
 
-def test_a_request_stopped_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -> None:
-    with working(tmp_path) as bridge:
+def test_cancelling_a_request_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -> None:
+    with real_workers(tmp_path) as bridge:
         job = queue(bridge, "sleep 619")
         bridge.dispatch()
         until(lambda: job.status == "in_progress")
@@ -108,16 +85,21 @@ def test_a_request_stopped_by_hand_ends_its_job_and_its_worker(tmp_path: Path) -
         assert bridge.dispatch()["counts"]["submitted"] == 0
 
 
-def test_a_job_whose_worker_dies_fails_and_is_not_run_again(tmp_path: Path) -> None:
-    """facts/github.md: GitHub does not queue it again; whoever wants it runs it again by hand."""
+def test_a_job_whose_worker_dies_fails_and_does_not_run_again(tmp_path: Path) -> None:
+    """GitHub does not requeue it (facts/github.md); a person may rerun it."""
     state = a_github(limits=Limits(pickup=5.0, heartbeat=3.0, renewal=3.0))
-    with working(tmp_path, state=state, redeliver=False) as bridge:
+    with real_workers(tmp_path, state=state, redeliver=False) as bridge:
         job = queue(bridge, f"mkdir {tmp_path}/began; sleep 620")
         bridge.dispatch()
         until(lambda: job.status == "in_progress" and (tmp_path / "began").exists())
         for worker in list(bridge.runpod.state.workers):
             bridge.runpod.scaler.kill(worker)
-        until(lambda: ended(job) or bridge.github.state.tick())
+
+        def failed() -> bool:
+            bridge.github.state.tick()
+            return ended(job)
+
+        until(failed)
         assert (job.conclusion, len(job.executions)) == ("failure", 1)
         assert bridge.dispatch()["counts"]["submitted"] == 0
         until(lambda: bridge.dispatch() and not bridge.github.state.runners)
@@ -127,17 +109,22 @@ def test_a_job_whose_worker_dies_fails_and_is_not_run_again(tmp_path: Path) -> N
         assert after.conclusion == "success"
 
 
-def test_a_runner_whose_job_was_taken_leaves_and_is_paid_for_no_longer(tmp_path: Path) -> None:
+def test_a_runner_whose_job_was_cancelled_is_withdrawn_and_its_worker_stops(tmp_path: Path) -> None:
     (tmp_path / "bridge.toml").write_text('[[route]]\nname = "gpu"\nidle_timeout = 5\n')
-    with working(tmp_path) as bridge:
+    with real_workers(tmp_path) as bridge:
         bridge.variables["BRIDGE_CONFIG"] = str(tmp_path / "bridge.toml")
         job = queue(bridge, "true")
         bridge.dispatch()
         bridge.github.state.cancel_job(job)
         until(lambda: [r for r in bridge.github.state.runners.values() if r.session])
         withdrawn: list[str] = []
-        until(lambda: withdrawn.extend(w["detail"] for w in bridge.dispatch()["withdrawals"]) or withdrawn)
-        assert withdrawn == ["the runner met no job within its idle_timeout"]
+
+        def withdraws() -> bool:
+            withdrawn.extend(w["detail"] for w in bridge.dispatch()["withdrawals"])
+            return bool(withdrawn)
+
+        until(withdraws)
+        assert withdrawn == ["the runner got no job within its idle_timeout"]
         until(lambda: not bridge.runpod.state.workers)
         (request,) = bridge.runpod.state.requests.values()
         assert (request.status, bridge.github.state.runners) == ("CANCELLED", {})

@@ -1,4 +1,4 @@
-"""The GitHub emulator, driven by githubkit: a client generated from GitHub's own description."""
+"""The emulated GitHub, called with githubkit: a client that is generated from GitHub's OpenAPI description."""
 
 import asyncio
 import time
@@ -14,11 +14,12 @@ from githubkit.exception import RequestFailed
 from bridge.emulator.github import App, Budget, GitHubEmulator, GitHubState, Limits, github_emulator
 from bridge.emulator.github.state import Job, Refused
 from bridge.emulator.jobs import Gate, JobResult, JobSpec, Strategy
-from tests.github import GPU, a_github, a_run, a_spec, an_app
+from tests.clock import Clock
+from tests.support.github import GPU, a_github, a_run, a_spec, an_app
 
 
 def client(auth: Any, emulator: GitHubEmulator) -> GitHub[Any]:
-    """An outside client that keeps no token from one test to the next."""
+    """A githubkit client that shares no token between tests."""
     return GitHub(
         auth,
         base_url=emulator.api_url,
@@ -29,7 +30,7 @@ def client(auth: Any, emulator: GitHubEmulator) -> GitHub[Any]:
 
 
 def driven(state: GitHubState, drive: Callable[[GitHubEmulator, Any], Awaitable[None]], **given: Any) -> None:
-    """Run `drive` with the emulator and githubkit, authenticated as the App's installation."""
+    """Run `drive` with the emulator and githubkit, which authenticates as the App's installation."""
 
     async def main() -> None:
         async with github_emulator(state, an_app(), **given) as emulator:
@@ -44,7 +45,7 @@ def status_of(failure: pytest.ExceptionInfo[RequestFailed]) -> int:
     return int(failure.value.response.status_code)
 
 
-def test_every_listing_is_what_githubs_description_says() -> None:
+def test_every_listing_matches_githubs_description() -> None:
     state = a_github()
     run = state.add_run("acme/web", a_run())
 
@@ -95,7 +96,7 @@ def test_runners_are_registered_listed_and_deleted(at: str) -> None:
     driven(a_github(), drive)
 
 
-def test_installations_are_found_by_the_app_and_refused_to_others() -> None:
+def test_only_the_app_finds_its_installation() -> None:
     async def main() -> None:
         async with github_emulator(a_github(), an_app()) as emulator:
             app = AppAuthStrategy(emulator.app.client_id, emulator.app.pem)
@@ -124,7 +125,7 @@ def test_installations_are_found_by_the_app_and_refused_to_others() -> None:
     asyncio.run(main())
 
 
-def test_pages_are_linked_and_unchanged_ones_cost_nothing() -> None:
+def test_pages_are_linked_and_unchanged_pages_cost_nothing() -> None:
     state = a_github()
     for number in range(5):
         state.add_repository(f"acme/r{number}")
@@ -144,7 +145,7 @@ def test_pages_are_linked_and_unchanged_ones_cost_nothing() -> None:
     driven(state, drive, budget=Budget(calls=5000))
 
 
-def test_a_token_that_has_spent_its_calls_is_limited() -> None:
+def test_a_token_without_remaining_calls_is_refused() -> None:
     async def drive(_: GitHubEmulator, github: Any) -> None:
         await github.rest.apps.async_list_repos_accessible_to_installation()
         with pytest.raises(RequestFailed) as limited:
@@ -155,9 +156,9 @@ def test_a_token_that_has_spent_its_calls_is_limited() -> None:
     driven(a_github(), drive, budget=Budget(calls=1))
 
 
-def test_a_limited_token_may_call_again_when_its_hour_is_over() -> None:
+def test_a_token_can_be_used_again_when_its_hour_is_over() -> None:
     state = a_github(clock=(clock := Clock()), limits=Limits(installation_token=10_000))
-    clock.now = time.time()  # as the client has it, for its JWT
+    clock.now = time.time()  # the client's time, for its JWT
 
     async def drive(_: GitHubEmulator, github: Any) -> None:
         listed = await github.rest.apps.async_list_repos_accessible_to_installation()
@@ -199,8 +200,8 @@ async def answered(github: Any, path: str, method: str = "GET", **given: Any) ->
 
 
 @pytest.mark.parametrize("free", [False, True])
-def test_more_points_than_a_minute_has_are_a_secondary_limit(free: bool) -> None:
-    """A GET costs 1, another call 5; calls remain, and only Retry-After and the message tell of the limit.
+def test_too_many_points_in_a_minute_exceed_the_secondary_limit(free: bool) -> None:
+    """A GET costs 1, another call 5. Only Retry-After and the message show the limit: calls remain.
 
     https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits
     """
@@ -226,7 +227,7 @@ def test_more_points_than_a_minute_has_are_a_secondary_limit(free: bool) -> None
     driven(state, drive, budget=budget)
 
 
-def test_a_token_reaches_its_own_owner_and_of_that_what_it_was_narrowed_to() -> None:
+def test_a_token_can_access_only_its_owner_and_its_repositories() -> None:
     state = a_github()
     for name in ("acme/api", "other/web"):
         state.add_repository(name)
@@ -262,7 +263,7 @@ async def status(github: Any, path: str) -> int:
         return int(failure.response.status_code)
 
 
-def test_what_the_product_never_calls_is_not_emulated() -> None:
+def test_calls_that_the_bridge_never_makes_are_not_emulated() -> None:
     async def drive(_: GitHubEmulator, github: Any) -> None:
         with pytest.raises(RequestFailed) as refused:
             await github.rest.gists.async_list()
@@ -271,23 +272,13 @@ def test_what_the_product_never_calls_is_not_emulated() -> None:
     driven(a_github(), drive)
 
 
-class Clock:
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def listening(state: GitHubState, name: str, labels: tuple[str, ...] = GPU, target: str = "orgs/acme") -> Any:
     runner = state.add_runner(target, name, labels)
     state.open_session(runner, "2.338.0")
     return runner
 
 
-def test_a_job_goes_to_any_runner_that_holds_all_its_labels() -> None:
+def test_a_job_goes_to_any_runner_that_has_all_its_labels() -> None:
     state = a_github(clock=(clock := Clock()))
     for name, labels in (("short", ("gpu",)), ("other", (*GPU, "a100")), ("exact", ("SELF-HOSTED", "RunPod", "GPU"))):
         listening(state, name, labels)
@@ -321,28 +312,28 @@ def test_an_assigned_job_that_is_not_picked_up_is_queued_again() -> None:
 
 
 def test_a_dead_runners_job_fails_and_is_not_queued_again() -> None:
-    """facts/github.md: "after about 10 min without a renewal it ends `failure`"."""
+    """GitHub fails it about 10 minutes after the last renewal ("lost communication with the server")."""
     state = a_github(clock=(clock := Clock()))
-    told: list[str] = []
+    events: list[str] = []
     (job,) = state.add_run("acme/web", a_run()).jobs.values()
     first = listening(state, "first")
     state.assigned(first)
     state.acquire(first, job.id)
-    state.on_event = lambda action, _job: told.append(action)
+    state.on_event = lambda action, _job: events.append(action)
     clock.now += 599
     second = listening(state, "second")
     assert state.assigned(second) is None
     assert (job.status, first.job) == ("in_progress", job)
     clock.now += 2
     assert state.assigned(second) is None
-    assert (job.conclusion, job.executions, told) == ("failure", ["first"], ["completed"])
+    assert (job.conclusion, job.executions, events) == ("failure", ["first"], ["completed"])
     assert not state.online(first)
     with pytest.raises(Refused):
         state.renew(first, job.id)
     state.delete_runner("orgs/acme", first.id)
 
 
-def test_a_job_that_is_renewed_runs_for_as_long_as_it_likes() -> None:
+def test_a_job_that_is_renewed_may_run_for_any_time() -> None:
     state = a_github(clock=(clock := Clock()))
     (job,) = state.add_run("acme/web", a_run()).jobs.values()
     state.assigned(runner := listening(state, "first"))
@@ -354,8 +345,8 @@ def test_a_job_that_is_renewed_runs_for_as_long_as_it_likes() -> None:
     assert job.status == "in_progress"
 
 
-def test_an_idle_ephemeral_runner_is_deleted_after_two_to_six_minutes_where_github_does_so() -> None:
-    """https://github.com/actions/runner/issues/4726; one with a job, and one that does not listen, stay."""
+def test_an_idle_ephemeral_runner_is_deleted_after_two_to_six_minutes() -> None:
+    """https://github.com/actions/runner/issues/4726. Busy and offline runners stay."""
     state = a_github(clock=(clock := Clock()), limits=Limits(idle=(120, 360)))
     idle = [listening(state, f"idle-{n}", ("cpu",)) for n in range(10)]
     offline = state.add_runner("orgs/acme", "offline", GPU)
@@ -375,7 +366,7 @@ def test_an_idle_ephemeral_runner_is_deleted_after_two_to_six_minutes_where_gith
         state.by_credential(idle[0].credential)
 
 
-def test_a_group_gives_its_runners_to_the_repositories_that_it_admits() -> None:
+def test_a_groups_runners_get_jobs_only_of_admitted_repositories() -> None:
     """https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/manage-access"""
     state = a_github()
     state.add_repository("acme/other")
@@ -394,7 +385,7 @@ def test_a_group_gives_its_runners_to_the_repositories_that_it_admits() -> None:
     driven(state, drive)
 
 
-def test_jobs_of_an_archived_repository_and_of_an_incident_stay_queued() -> None:
+def test_jobs_of_an_archived_repository_and_during_an_incident_stay_queued() -> None:
     state = a_github()
     (job,) = state.add_run("acme/web", a_run()).jobs.values()
     state.repositories["acme/web"].archived = True
@@ -411,7 +402,7 @@ def test_jobs_of_an_archived_repository_and_of_an_incident_stay_queued() -> None
 
 
 def test_a_runs_status_is_that_of_its_least_advanced_job() -> None:
-    """facts/github.md: `waiting` for a review although others are queued; `queued` although others run."""
+    """`waiting` for a review although other jobs are queued; `queued` although others run (seen at GitHub)."""
     state = a_github()
     specs = (a_spec("review", gate=Gate.REVIEW), a_spec("one"), a_spec("two"), a_spec("last", needs=("one", "two")))
     run = state.add_run("acme/web", a_run(*specs))
@@ -431,7 +422,7 @@ def test_a_runs_status_is_that_of_its_least_advanced_job() -> None:
     assert (run.status, run.conclusion) == ("completed", "cancelled")
 
 
-def test_a_busy_runner_cannot_be_deleted_and_an_ephemeral_one_leaves_with_its_job() -> None:
+def test_a_busy_runner_cannot_be_deleted_and_an_ephemeral_one_is_deleted_after_its_job() -> None:
     state = a_github()
     runner = listening(state, "r")
     (job,) = state.add_run("acme/web", a_run()).jobs.values()
@@ -453,7 +444,7 @@ def test_a_second_session_of_a_registration_is_refused() -> None:
     assert refused.value.status == 409
 
 
-def test_a_job_is_queued_when_those_it_needs_have_ended() -> None:
+def test_a_job_is_queued_when_the_jobs_that_it_needs_have_ended() -> None:
     state = a_github()
     run = state.add_run("acme/web", a_run(a_spec("first"), a_spec("second", needs=("first",))))
     assert list(run.jobs) == ["first"]
@@ -466,7 +457,7 @@ def test_a_job_is_queued_when_those_it_needs_have_ended() -> None:
     assert run.status == "queued"
 
 
-def test_a_skipped_job_frees_those_that_need_it() -> None:
+def test_a_skipped_job_makes_jobs_that_need_it_ready() -> None:
     state = a_github()
     skipped = a_spec("skipped", message=lambda _needs: None)
     run = state.add_run("acme/web", a_run(skipped, a_spec("after", needs=("skipped",))))
@@ -476,7 +467,7 @@ def test_a_skipped_job_frees_those_that_need_it() -> None:
 
 
 def end(state: GitHubState, job: Job, result: str) -> None:
-    """Have a runner that serves it run a job to this end."""
+    """Run a job to this result on a new runner."""
     runner = state.add_runner("orgs/acme", f"r-{job.id}", job.spec.labels)
     state.open_session(runner, "2.338.0")
     assert state.assigned(runner) is job
@@ -489,7 +480,7 @@ def variants(**given: Any) -> list[JobSpec]:
     return [a_spec(f"m/{number}", labels=(str(number),), strategy=strategy) for number in (1, 2, 3)]
 
 
-def test_no_more_jobs_of_a_matrix_run_at_a_time_than_it_allows() -> None:
+def test_max_parallel_limits_the_running_jobs_of_a_matrix() -> None:
     state = a_github()
     run = state.add_run("acme/web", a_run(*variants(max_parallel=1), a_spec("other")))
     one, two, three, other = run.jobs.values()
@@ -504,7 +495,7 @@ def test_no_more_jobs_of_a_matrix_run_at_a_time_than_it_allows() -> None:
 
 
 @pytest.mark.parametrize("fail_fast", [True, False])
-def test_a_failure_cancels_the_rest_of_its_matrix_unless_told_not_to(fail_fast: bool) -> None:
+def test_a_failure_cancels_the_rest_of_its_matrix_unless_fail_fast_is_off(fail_fast: bool) -> None:
     state = a_github()
     run = state.add_run("acme/web", a_run(*variants(max_parallel=2, fail_fast=fail_fast), a_spec("other")))
     failing, running, waiting, other = run.jobs.values()
@@ -516,7 +507,7 @@ def test_a_failure_cancels_the_rest_of_its_matrix_unless_told_not_to(fail_fast: 
     assert other.status == "queued"
 
 
-def test_a_failure_that_is_tolerated_counts_as_success() -> None:
+def test_a_failure_with_continue_on_error_counts_as_success() -> None:
     state = a_github()
     seen: list[str] = []
 
@@ -529,7 +520,7 @@ def test_a_failure_that_is_tolerated_counts_as_success() -> None:
     assert (run.jobs["first"].conclusion, seen, run.conclusion) == ("failure", ["success"], "success")
 
 
-def test_a_job_goes_only_to_runners_of_the_group_that_it_asks_for() -> None:
+def test_a_job_goes_only_to_runners_of_its_group() -> None:
     state = a_github()
     state.groups[2] = "Big"
     (job,) = state.add_run("acme/web", a_run(a_spec(labels=("gpu",), group="big"))).jobs.values()
@@ -547,14 +538,14 @@ def test_a_job_goes_only_to_runners_of_the_group_that_it_asks_for() -> None:
     )
 
 
-def test_a_run_whose_concurrency_group_is_taken_says_that_it_cannot_run_here() -> None:
+def test_a_run_whose_concurrency_group_is_in_use_cannot_run_here() -> None:
     state = a_github()
     spec = replace(a_run(), concurrency="deploy")
     first = state.add_run("acme/web", spec)
     second = state.add_run("acme/web", replace(spec, concurrency="Deploy"))
     assert (list(second.jobs), second.spec.jobs[0].unsupported) == (
         [],
-        "another run holds its concurrency group Deploy",
+        "another run is in its concurrency group Deploy",
     )
     end(state, first.jobs["build"], "Succeeded")
     assert list(state.add_run("acme/web", spec).jobs) == ["build"]

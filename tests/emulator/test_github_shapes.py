@@ -1,6 +1,6 @@
-"""What the GitHub emulator answers, beside GitHub's own description of it: fields, values, and formats.
+"""The emulated GitHub's answers match GitHub's OpenAPI description in fields, values and formats.
 
-githubkit's models are generated from that description; they do not check formats, so these are checked here.
+githubkit's models are generated from that description. They do not check formats, so these tests do.
 """
 
 import asyncio
@@ -20,14 +20,15 @@ from bridge.emulator.github.model import ADVANCE
 from bridge.emulator.github.state import GitHubState
 from bridge.emulator.jobs import Gate
 from tests.emulator.test_github_emulator import client
-from tests.github import GPU, a_github, a_run, a_spec, an_app
+from tests.support.background import until_async
+from tests.support.github import GPU, a_github, a_run, a_spec, an_app
 
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 APP = ("app", "app/hook/config", "app/hook/deliveries", "orgs/acme/installation")
 
 
 def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a JSON value, by its path."""
+    """Every string in a JSON value, with its path."""
     if isinstance(value, dict):
         for key, each in value.items():
             yield from texts(each, f"{path}/{key}")
@@ -38,8 +39,8 @@ def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, value
 
 
-def misshapen(value: Any) -> list[tuple[str, str]]:
-    """The texts that are no URL or e-mail address although their name says so."""
+def invalid(value: Any) -> list[tuple[str, str]]:
+    """The strings that are not a URL or e-mail address although their name says so."""
     wrong = []
     for path, text in texts(value):
         name = path.rpartition("/")[2]
@@ -60,7 +61,7 @@ def a_state() -> GitHubState:
     return state
 
 
-def test_every_url_and_address_is_one() -> None:
+def test_every_url_and_address_is_valid() -> None:
     """GitHub's description gives them the formats `uri` and `email`."""
     state = a_state()
     (run,) = state.runs.values()
@@ -73,29 +74,27 @@ def test_every_url_and_address_is_one() -> None:
             emulator.webhooks.workflow_job("queued", job)
             installation = AppInstallationAuthStrategy(app.client_id, app.pem, app.installation_id)
             base = "repos/acme/web/actions"
-            paths = ("installation/repositories", "orgs/acme/repos", f"{base}/runs", f"{base}/runs/{run.id}")
-            paths += (f"{base}/runs/{run.id}/jobs", f"{base}/jobs/{job.id}", "orgs/acme/actions/runner-groups")
+            paths = ["installation/repositories", "orgs/acme/repos", f"{base}/runs", f"{base}/runs/{run.id}"]
+            paths += [f"{base}/runs/{run.id}/jobs", f"{base}/jobs/{job.id}", "orgs/acme/actions/runner-groups"]
             async with client(installation, emulator) as github:
                 for path in paths:
-                    assert misshapen((await github.arequest("GET", f"/{path}")).json()) == [], path
-            async with asyncio.timeout(20):
-                while emulator.webhooks.pending:  # noqa: ASYNC110 - a state, not an event
-                    await asyncio.sleep(0.01)
+                    assert invalid((await github.arequest("GET", f"/{path}")).json()) == [], path
+            await until_async(lambda: not emulator.webhooks.pending)
             deliveries = [logged.whole() for logged in emulator.webhooks.log.newest(None, 10)[0]]
             assert len(deliveries) == 2
-            assert misshapen(deliveries) == []
+            assert invalid(deliveries) == []
             async with client(AppAuthStrategy(app.client_id, app.pem), emulator) as github:
                 for path in APP:
-                    assert misshapen((await github.arequest("GET", f"/{path}")).json()) == [], path
+                    assert invalid((await github.arequest("GET", f"/{path}")).json()) == [], path
             async with httpx.AsyncClient() as nobody:
                 refused = (await nobody.get(f"{emulator.api_url}/installation/repositories")).json()
-            assert (refused["message"], misshapen(refused)) == ("Bad credentials", [])
+            assert (refused["message"], invalid(refused)) == ("Bad credentials", [])
 
     asyncio.run(main())
 
 
-def test_an_organisations_repositories_tell_which_are_archived_or_disabled() -> None:
-    """In GitHub's description `minimal-repository`, too, has both: a PAT's pass need not scan them."""
+def test_an_organisations_repositories_show_which_are_archived_or_disabled() -> None:
+    """GitHub's description has both also in `minimal-repository`, so a pass with a PAT need not scan them."""
 
     async def main() -> None:
         async with github_emulator(a_state(), an_app()) as emulator:
@@ -119,7 +118,7 @@ async def listed(emulator: GitHubEmulator, path: str) -> Any:
         return (await github.arequest("GET", f"/{path}")).json()
 
 
-def test_the_states_of_jobs_are_githubs_own() -> None:
+def test_the_statuses_of_jobs_are_githubs() -> None:
     named = {value for each in get_args(Job.model_fields["status"].annotation) for value in _values(each)}
     assert set(ADVANCE) <= named
 
@@ -130,7 +129,7 @@ def _values(annotation: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("with_review", [True, False])
-def test_a_run_is_listed_under_its_least_advanced_job_and_no_other(with_review: bool) -> None:
+def test_a_run_is_listed_only_with_the_status_of_its_least_advanced_job(with_review: bool) -> None:
     state = a_github()
     gate = Gate.REVIEW if with_review else None
     state.add_run("acme/web", a_run(a_spec("one", gate=gate), a_spec("two")))
@@ -147,9 +146,9 @@ def test_a_run_is_listed_under_its_least_advanced_job_and_no_other(with_review: 
     assert found == {"queued": [], "in_progress": [], "waiting": [], "completed": []} | {shown: [shown]}
 
 
-def test_a_misshapen_answer_is_noticed() -> None:
+def test_an_invalid_url_or_address_is_found() -> None:
     wrong = {"url": "", "head_commit": {"author": {"email": "emulator@localhost"}}, "html_url": "/acme", "ok_url": None}
-    assert [path for path, _ in misshapen(json.loads(json.dumps([wrong])))] == [
+    assert [path for path, _ in invalid(json.loads(json.dumps([wrong])))] == [
         "/url",
         "/head_commit/author/email",
         "/html_url",

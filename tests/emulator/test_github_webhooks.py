@@ -1,4 +1,4 @@
-"""The GitHub emulator's webhooks: read as githubkit reads GitHub's, and as lossy as a test asks for."""
+"""The emulated GitHub's webhooks: githubkit parses them, and tests can lose, delay and duplicate them."""
 
 import asyncio
 import json
@@ -20,13 +20,15 @@ from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.github.state import Job
 from bridge.emulator.jobs import Gate
 from bridge.emulator.serving import serving
-from tests.emulator.test_github_emulator import Clock, client, driven
-from tests.github import a_github, a_run, a_spec, an_app
+from tests.clock import Clock
+from tests.emulator.test_github_emulator import client, driven
+from tests.support.background import until_async
+from tests.support.github import a_github, a_run, a_spec, an_app
 
 
 @dataclass
 class Receiver:
-    """Takes webhooks; what it got, in order."""
+    """Receives webhooks; `got` has them in order."""
 
     url: str = ""
     status: int = 200
@@ -52,7 +54,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 def told(state: GitHubState, drive: Callable[[GitHubEmulator, Receiver], Awaitable[None]]) -> None:
-    """Run `drive` with the emulator and the receiver of its webhooks."""
+    """Run `drive` with the emulator and a receiver of its webhooks."""
 
     async def main() -> None:
         async with receiver() as heard, github_emulator(state, an_app(webhook_url=heard.url)) as emulator:
@@ -62,9 +64,7 @@ def told(state: GitHubState, drive: Callable[[GitHubEmulator, Receiver], Awaitab
 
 
 async def sent(emulator: GitHubEmulator) -> None:
-    async with asyncio.timeout(20):
-        while emulator.webhooks.pending:  # noqa: ASYNC110 - the end of tasks elsewhere
-            await asyncio.sleep(0.005)
+    await until_async(lambda: not emulator.webhooks.pending)
 
 
 def queue(state: GitHubState, **given: Any) -> Job:
@@ -80,7 +80,7 @@ def run_job(state: GitHubState, job: Job) -> None:
     state.complete(runner, job.id, "Succeeded", {}, "")
 
 
-def test_a_jobs_life_is_told_in_order_signed_and_as_githubs_description_says() -> None:
+def test_a_jobs_events_are_sent_in_order_signed_and_match_githubs_description() -> None:
     state = a_github()
 
     async def drive(emulator: GitHubEmulator, heard: Receiver) -> None:
@@ -91,7 +91,7 @@ def test_a_jobs_life_is_told_in_order_signed_and_as_githubs_description_says() -
         assert [e.action for e in (queued, started, ended)] == ["queued", "in_progress", "completed"]
         assert {e.workflow_job.id for e in (queued, started, ended)} == {job.id}
         assert (queued.workflow_job.runner_id, queued.workflow_job.runner_name) == (None, None)
-        assert queued.workflow_job.started_at is not None, "as GitHub does, though nothing runs yet"
+        assert queued.workflow_job.started_at is not None, "as at GitHub, although nothing runs yet"
         assert started.workflow_job.runner_name == ended.workflow_job.runner_name == f"r-{job.id}"
         assert (ended.workflow_job.conclusion, ended.workflow_job.status) == ("success", "completed")
         assert queued.repository.full_name == "acme/web"
@@ -121,7 +121,7 @@ def test_a_job_cancelled_while_queued_had_runner_0() -> None:
     told(state, drive)
 
 
-def test_a_skipped_job_is_listed_and_told_completed_without_having_been_queued() -> None:
+def test_a_skipped_job_sends_only_completed() -> None:
     state = a_github()
 
     async def drive(emulator: GitHubEmulator, heard: Receiver) -> None:
@@ -134,7 +134,7 @@ def test_a_skipped_job_is_listed_and_told_completed_without_having_been_queued()
     told(state, drive)
 
 
-def test_a_gate_is_announced_waiting_and_then_queued() -> None:
+def test_a_job_that_waits_for_a_review_sends_waiting_and_then_queued() -> None:
     state = a_github()
 
     async def drive(emulator: GitHubEmulator, heard: Receiver) -> None:
@@ -148,7 +148,7 @@ def test_a_gate_is_announced_waiting_and_then_queued() -> None:
     told(state, drive)
 
 
-def test_the_hook_and_the_installation_are_told_of_on_request() -> None:
+def test_events_of_the_hook_and_the_installation_are_sent_on_request() -> None:
     state = a_github()
 
     async def drive(emulator: GitHubEmulator, heard: Receiver) -> None:
@@ -170,7 +170,7 @@ def test_the_hook_and_the_installation_are_told_of_on_request() -> None:
     told(state, drive)
 
 
-def test_deliveries_can_be_lost_doubled_and_overtaken_and_the_log_tells() -> None:
+def test_deliveries_can_be_lost_duplicated_and_reordered_and_the_log_shows_it() -> None:
     state = a_github()
 
     async def drive(emulator: GitHubEmulator, heard: Receiver) -> None:
@@ -191,7 +191,7 @@ def test_deliveries_can_be_lost_doubled_and_overtaken_and_the_log_tells() -> Non
     told(state, drive)
 
 
-def test_the_same_seed_brings_the_same_mishaps() -> None:
+def test_the_same_seed_causes_the_same_mishaps() -> None:
     def heard_with(seed: int) -> list[str]:
         state, chance, heard_actions = a_github(), random.Random(seed), list[str]()
 
@@ -211,7 +211,7 @@ def test_the_same_seed_brings_the_same_mishaps() -> None:
 
 
 def as_app(state: GitHubState, drive: Callable[[GitHubEmulator, Receiver, Any], Awaitable[None]]) -> None:
-    """Run `drive` with githubkit, authenticated as the App itself."""
+    """Run `drive` with githubkit, which authenticates as the App."""
 
     async def main(emulator: GitHubEmulator, heard: Receiver) -> None:
         async with client(AppAuthStrategy(emulator.app.client_id, emulator.app.pem), emulator) as github:
@@ -220,7 +220,7 @@ def as_app(state: GitHubState, drive: Callable[[GitHubEmulator, Receiver, Any], 
     told(state, main)
 
 
-def test_the_delivery_log_is_read_page_by_page_and_holds_every_payload() -> None:
+def test_the_delivery_log_has_pages_and_contains_every_payload() -> None:
     state = a_github()
 
     async def drive(emulator: GitHubEmulator, heard: Receiver, apps: Any) -> None:
@@ -257,7 +257,7 @@ def test_the_delivery_log_is_read_page_by_page_and_holds_every_payload() -> None
     as_app(state, drive)
 
 
-def test_a_delivery_that_nobody_takes_is_in_the_log_for_three_days() -> None:
+def test_a_failed_delivery_is_in_the_log_for_three_days() -> None:
     state = a_github(clock=(clock := Clock()))
 
     async def main() -> None:
@@ -291,7 +291,7 @@ def test_without_a_url_nothing_is_sent_and_with_a_new_one_it_is() -> None:
 
 
 @pytest.mark.parametrize("fork", [False, True])
-def test_a_run_names_the_repository_that_its_commit_comes_from(fork: bool) -> None:
+def test_a_run_names_the_repository_of_its_commit(fork: bool) -> None:
     state = a_github()
     run = a_run()
     made = state.add_run("acme/web", type(run)(**{**vars(run), "fork": fork}))

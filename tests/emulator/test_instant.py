@@ -1,4 +1,4 @@
-"""The instant workers: what each fate leaves behind in both models."""
+"""The instant workers: the effects of each fate in both models."""
 
 import asyncio
 import time
@@ -11,16 +11,17 @@ import pytest
 from bridge.emulator.github.state import GitHubState, Job, Limits, Runner, jit_config
 from bridge.emulator.runpod import EndpointConfig, RunPodState
 from bridge.emulator.runpod.state import Request
-from tests.github import GPU, a_github, a_run
-from tests.instant import Fate, working
+from tests.support.background import until_async as until
+from tests.support.github import GPU, a_github, a_run
+from tests.support.instant import Fate, instant_workers
 
 PATIENCE = 0.2
-"""s until GitHub gives up a silent runner."""
+"""s after which GitHub gives up a silent runner."""
 
 
 @dataclass
 class Both:
-    """Both models, and requests as the bridge makes them."""
+    """Both models, with requests like the bridge's."""
 
     github: GitHubState
     runpod: RunPodState
@@ -48,31 +49,25 @@ def played(
     idle: tuple[float, float] | None = None,
     **given: Any,
 ) -> Both:
-    """Run `drive` beside instant workers."""
+    """Run `drive` together with instant workers."""
     github = a_github(limits=Limits(pickup=PATIENCE, heartbeat=PATIENCE, renewal=PATIENCE, idle=idle))
     both = Both(github, RunPodState({"ep": EndpointConfig(workers_max=max_, redeliver=redeliver)}))
 
     async def main() -> None:
-        async with working(both.github, both.runpod, **given):
+        async with instant_workers(both.github, both.runpod, **given):
             await drive(both)
 
     asyncio.run(main())
     return both
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - a state, not an event
-            await asyncio.sleep(0.005)
-
-
 def first(fate: Fate) -> Callable[[Request], Fate]:
-    """Of the first delivery; the next is normal."""
+    """A fate for the first delivery only."""
     return lambda request: Fate.NORMAL if request.workers else fate
 
 
 @pytest.mark.parametrize("mode", ["jit", "registration"])
-def test_a_job_is_run_once_and_both_sides_know(mode: str) -> None:
+def test_a_job_runs_once_and_both_models_show_it(mode: str) -> None:
     async def drive(both: Both) -> None:
         job = both.job()
         request = both.jit()[0] if mode == "jit" else both.registration()
@@ -86,12 +81,12 @@ def test_a_job_is_run_once_and_both_sides_know(mode: str) -> None:
     played(drive)
 
 
-def test_a_job_takes_its_time_and_a_cancelled_one_ends_sooner() -> None:
+def test_a_job_takes_its_time_and_a_cancelled_job_ends_early() -> None:
     async def drive(both: Both) -> None:
         job, (request, _) = both.job(), both.jit()
         await until(lambda: job.status == "in_progress")
         await asyncio.sleep(2 * PATIENCE)
-        assert (job.status, request.status) == ("in_progress", "IN_PROGRESS"), "renewed, so not held dead"
+        assert (job.status, request.status) == ("in_progress", "IN_PROGRESS"), "it is renewed"
         both.github.cancel_job(job)
         await until(lambda: request.status == "COMPLETED")
         assert (job.conclusion, request.output["result"]) == ("cancelled", "Canceled")
@@ -99,7 +94,7 @@ def test_a_job_takes_its_time_and_a_cancelled_one_ends_sooner() -> None:
     played(drive, seconds=60)
 
 
-def test_a_runner_without_a_job_waits_as_long_as_it_may() -> None:
+def test_a_runner_without_a_job_waits_for_idle_timeout() -> None:
     async def drive(both: Both) -> None:
         (late, _), (idle, runner) = both.jit("late", not_after=time.time() - 1), both.jit("idle", idle_timeout=0.1)
         await until(lambda: late.status == idle.status == "COMPLETED")
@@ -108,13 +103,13 @@ def test_a_runner_without_a_job_waits_as_long_as_it_may() -> None:
         assert idle.ended_at - idle.created_at >= 0.1
         assert late.ended_at is not None
         assert late.ended_at < idle.ended_at
-        assert runner.id in both.github.runners, "the bridge's to delete"
+        assert runner.id in both.github.runners, "the bridge deletes it"
         assert runner.session is None
 
     played(drive)
 
 
-def test_what_takes_the_registration_from_a_runner_fails_its_request() -> None:
+def test_a_request_fails_if_its_runner_cannot_be_registered() -> None:
     async def drive(both: Both) -> None:
         before, runner = both.jit("before")
         both.github.delete_runner("orgs/acme", runner.id)
@@ -132,14 +127,14 @@ def test_what_takes_the_registration_from_a_runner_fails_its_request() -> None:
     played(drive, max_=4)
 
 
-def test_a_doubled_request_is_a_conflict_of_sessions() -> None:
+def test_a_request_that_is_delivered_twice_is_a_session_conflict() -> None:
     async def drive(both: Both) -> None:
         both.runpod.double_next = 1
         job, (request, _) = both.job(), both.jit()
         await until(lambda: request.status == "FAILED")
         assert (request.error or "").startswith("session_conflict: ")
         assert len(request.workers) == 2
-        assert job.status == "in_progress", "its twin runs the job"
+        assert job.status == "in_progress", "the other worker runs the job"
         await until(lambda: not both.runpod.workers)
         assert (job.conclusion, job.executions) == ("success", ["r-1"])
 
@@ -177,17 +172,18 @@ def test_a_worker_that_dies_during_its_job_fails_it() -> None:
         job, (request, runner) = both.job(), both.jit("first")
         await until(lambda: request.status == "FAILED")
         assert (job.status, job.executions) == ("in_progress", ["first"])
-        assert runner.session, "GitHub does not know yet"
+        assert runner.session, "GitHub has not noticed yet"
         both.jit("second")
-        await until(lambda: job.status == "completed" or both.github.tick())
+        await until(lambda: job.status == "completed")
         assert (job.conclusion, job.executions) == ("failure", ["first"])
-        assert (runner.session, runner.job) == (None, None)
+        assert not runner.session
+        assert runner.job is None
 
     dies = {"first": Fate.DIES_DURING}
     played(drive, redeliver=False, fate=lambda request: dies.get(request.input["runner_name"], Fate.NORMAL))
 
 
-def test_a_worker_that_dies_before_it_takes_its_job_leaves_it_to_another_runner() -> None:
+def test_the_job_of_a_worker_that_dies_before_it_takes_it_goes_to_another_runner() -> None:
     async def drive(both: Both) -> None:
         job, (request, runner) = both.job(), both.jit("first")
         await until(lambda: request.status == "FAILED")
@@ -210,7 +206,7 @@ def test_a_runner_that_listens_too_long_loses_its_registration() -> None:
     played(drive, idle=(0.1, 0.3))
 
 
-def test_a_worker_that_dies_after_its_job_leaves_a_request_without_a_runner() -> None:
+def test_a_request_whose_worker_dies_after_its_job_has_no_registration() -> None:
     async def drive(both: Both) -> None:
         job, (request, _) = both.job(), both.jit()
         await until(lambda: request.status == "FAILED")
@@ -222,7 +218,7 @@ def test_a_worker_that_dies_after_its_job_leaves_a_request_without_a_runner() ->
 
 
 @pytest.mark.parametrize(("fate", "reason"), [(Fate.CRASHES, "crashed"), (Fate.DEPRECATED, "version_deprecated")])
-def test_a_worker_that_cannot_work_says_why_and_runs_nothing(fate: Fate, reason: str) -> None:
+def test_a_worker_that_cannot_run_jobs_reports_the_reason(fate: Fate, reason: str) -> None:
     async def drive(both: Both) -> None:
         job, (request, runner) = both.job(), both.jit()
         await until(lambda: request.status == "FAILED")
@@ -232,7 +228,7 @@ def test_a_worker_that_cannot_work_says_why_and_runs_nothing(fate: Fate, reason:
     played(drive, fate=lambda _: fate)
 
 
-def test_a_request_that_never_starts_holds_up_no_other() -> None:
+def test_a_request_that_never_starts_does_not_delay_others() -> None:
     async def drive(both: Both) -> None:
         (stuck, _), (fine, _) = both.jit("stuck"), both.jit("fine")
         job = both.job()
@@ -242,7 +238,7 @@ def test_a_request_that_never_starts_holds_up_no_other() -> None:
     played(drive, fate=lambda r: Fate.NEVER_STARTS if r.input["runner_name"] == "stuck" else Fate.NORMAL)
 
 
-def test_no_more_workers_than_the_endpoint_may_have() -> None:
+def test_no_more_workers_run_than_the_endpoint_allows() -> None:
     async def drive(both: Both) -> None:
         for number in range(20):
             both.job()

@@ -1,31 +1,24 @@
-"""The runner stand-in's command line, lines, exit codes, files and signals, as the real runner has them."""
+"""The runner stand-in has the command line, output, exit codes, files and signals of the real runner."""
 
 import json
 import os
 import re
 import signal
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runner import install
-from tests.background import until
-from tests.runners import TIME, Installed, installed
+from tests.support.background import until
+from tests.support.runners import TIME, Installed
 
 FILES = (".runner", ".credentials", ".credentials_rsaparams")
 
 
-@pytest.fixture
-def standin(tmp_path: Path) -> Iterator[Installed]:
-    with installed(tmp_path) as made:
-        yield made
-
-
 def assert_lines(text: str, *patterns: str) -> None:
-    """The lines are there, whole, and in this order."""
+    """Assert that the text has lines that match, in this order."""
     assert re.search(r"\n(.*\n)*?".join(f"^{pattern}$" for pattern in patterns), text, re.MULTILINE), text
 
 
@@ -37,7 +30,7 @@ def is_configured(standin: Installed) -> bool:
 
 
 @pytest.mark.parametrize("program", ["config.sh", "bin/Runner.Listener"])
-def test_version_is_printed_alone(standin: Installed, program: str) -> None:
+def test_version_prints_only_the_version(standin: Installed, program: str) -> None:
     done = standin.run(program, "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, "2.338.0\n", "")
 
@@ -81,14 +74,14 @@ def test_every_argument_may_come_from_the_environment(standin: Installed) -> Non
     assert (standin.runner().name, standin.runner().ephemeral) == ("r-2", True)
 
 
-def test_what_is_unknown_is_only_complained_about(standin: Installed) -> None:
+def test_unknown_arguments_only_cause_a_warning(standin: Installed) -> None:
     done = standin.configure("--frobnicate")
     assert done.returncode == 0
     assert "Unrecognized command-line input arguments" in done.stderr
     assert "frobnicate" in done.stderr
 
 
-def test_a_name_that_exists_is_refused_unless_it_is_replaced(standin: Installed) -> None:
+def test_an_existing_name_is_refused_without_replace(standin: Installed) -> None:
     first = standin.github.state.add_runner("orgs/acme", "r-1", ("x",))
     done = standin.configure()
     assert (done.returncode, done.stderr) == (1, "A runner exists with the same name r-1.\n")
@@ -96,7 +89,7 @@ def test_a_name_that_exists_is_refused_unless_it_is_replaced(standin: Installed)
     assert standin.runner().id != first.id
 
 
-def test_a_configured_runner_is_not_configured_again(standin: Installed) -> None:
+def test_a_configured_runner_cannot_be_configured_again(standin: Installed) -> None:
     standin.configure()
     done = standin.configure(name="r-2")
     assert done.returncode == 1
@@ -104,20 +97,20 @@ def test_a_configured_runner_is_not_configured_again(standin: Installed) -> None
     assert standin.runner().name == "r-1"
 
 
-def test_a_bad_token_and_a_missing_one_end_with_1(standin: Installed) -> None:
+def test_an_invalid_or_missing_token_exits_with_1(standin: Installed) -> None:
     assert standin.configure(ACTIONS_RUNNER_INPUT_TOKEN="wrong").returncode == 1
     done = standin.configure(ACTIONS_RUNNER_INPUT_TOKEN="")
     assert "Invalid configuration provided for token" in done.stderr
     assert not is_configured(standin)
 
 
-def test_a_server_that_answers_with_html_ends_configuring_with_1(standin: Installed) -> None:
+def test_an_html_answer_to_the_registration_exits_with_1(standin: Installed) -> None:
     standin.github.faults.add(Fault(method="POST", path="register", kind=FaultKind.ERROR, status=200, body="<html>"))
     assert standin.configure().returncode == 1
     assert not is_configured(standin)
 
 
-def test_remove_takes_the_registration_and_the_files(standin: Installed) -> None:
+def test_remove_deletes_the_registration_and_the_files(standin: Installed) -> None:
     standin.configure()
     token, _ = standin.github.state.registration_token("orgs/acme")
     done = standin.run("config.sh", "remove", "--token", token)
@@ -125,7 +118,7 @@ def test_remove_takes_the_registration_and_the_files(standin: Installed) -> None
     assert not is_configured(standin)
 
 
-def test_remove_local_takes_the_files_alone(standin: Installed) -> None:
+def test_remove_local_deletes_only_the_files(standin: Installed) -> None:
     standin.configure()
     assert standin.run("config.sh", "remove", "--local").returncode == 0
     assert standin.runner().name == "r-1"
@@ -133,7 +126,7 @@ def test_remove_local_takes_the_files_alone(standin: Installed) -> None:
 
 
 @pytest.mark.parametrize("program", ["config.sh", "run.sh"])
-def test_root_is_refused_by_the_scripts_alone(standin: Installed, tmp_path: Path, program: str) -> None:
+def test_only_the_scripts_refuse_root(standin: Installed, tmp_path: Path, program: str) -> None:
     (tmp_path / "id").write_text("#!/bin/sh\necho 0\n")
     (tmp_path / "id").chmod(0o755)
     as_root = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_ALLOW_RUNASROOT": ""}
@@ -144,18 +137,18 @@ def test_root_is_refused_by_the_scripts_alone(standin: Installed, tmp_path: Path
 # --- the Listener ---
 
 
-def test_a_runner_that_is_not_configured_ends_with_1(standin: Installed) -> None:
+def test_a_runner_that_is_not_configured_exits_with_1(standin: Installed) -> None:
     done = standin.listen()
     assert (done.returncode, done.stderr) == (1, "Runner is not configured.\n")
 
 
-def test_a_jit_configuration_that_cannot_be_read_ends_with_1(standin: Installed) -> None:
+def test_an_invalid_jit_configuration_exits_with_1(standin: Installed) -> None:
     assert standin.listen("--jitconfig", "%%%").returncode == 1
     assert not is_configured(standin)
 
 
 @pytest.mark.parametrize(("asked", "code"), [("1", 7), ("", 1)])
-def test_a_deprecated_version_is_told_apart_only_on_request(standin: Installed, asked: str, code: int) -> None:
+def test_a_deprecated_version_has_its_own_exit_code_only_on_request(standin: Installed, asked: str, code: int) -> None:
     _, jit = standin.mint()
     standin.github.state.oldest_version = (9, 0, 0)
     done = standin.listen(ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=asked, **jit)
@@ -163,7 +156,7 @@ def test_a_deprecated_version_is_told_apart_only_on_request(standin: Installed, 
     assert done.stderr == ("An error occurred: Runner version v2.338.0 is deprecated and cannot receive messages.\n")
 
 
-def test_a_registration_deleted_before_the_session_ends_with_1(standin: Installed) -> None:
+def test_a_registration_deleted_before_the_session_exits_with_1(standin: Installed) -> None:
     runner, jit = standin.mint()
     standin.github.state.delete_runner("orgs/acme", runner.id)
     done = standin.listen(**jit)
@@ -173,7 +166,7 @@ def test_a_registration_deleted_before_the_session_ends_with_1(standin: Installe
     )
 
 
-def test_a_registration_deleted_while_listening_ends_with_0_and_takes_the_files(standin: Installed) -> None:
+def test_a_registration_deleted_while_listening_exits_with_0_and_deletes_the_files(standin: Installed) -> None:
     runner, jit = standin.mint()
     with standin.listening(**jit) as process:
         until(lambda: runner.session)
@@ -186,7 +179,7 @@ def test_a_registration_deleted_while_listening_ends_with_0_and_takes_the_files(
     assert not is_configured(standin)
 
 
-def test_a_session_conflict_that_stays_ends_with_5(standin: Installed) -> None:
+def test_a_lasting_session_conflict_exits_with_5(standin: Installed) -> None:
     runner, jit = standin.mint()
     standin.github.state.open_session(runner, "2.338.0")
     done = standin.listen(**jit)
@@ -195,7 +188,7 @@ def test_a_session_conflict_that_stays_ends_with_5(standin: Installed) -> None:
     assert "Listening for Jobs" not in done.stdout
 
 
-def test_a_session_conflict_that_ends_is_overcome(standin: Installed) -> None:
+def test_the_runner_listens_when_a_session_conflict_has_ended(standin: Installed) -> None:
     runner, jit = standin.mint()
     standin.github.state.open_session(runner, "2.338.0")
     with standin.listening(RUNNER_STANDIN_WAIT_FACTOR="0.01", **jit) as process:
@@ -207,7 +200,7 @@ def test_a_session_conflict_that_ends_is_overcome(standin: Installed) -> None:
     assert_lines(output, f"{TIME}: Runner reconnected\\.", f"{TIME}: Listening for Jobs")
 
 
-def test_an_outage_before_the_session_is_told_once_and_so_is_its_end(standin: Installed) -> None:
+def test_an_outage_before_the_session_and_its_end_are_printed_once(standin: Installed) -> None:
     runner, jit = standin.mint()
     standin.github.faults.add(
         Fault(method="POST", path="sessions", kind=FaultKind.ERROR, times=2, status=503, body="<html>")
@@ -243,7 +236,7 @@ def test_sigterm_ends_an_idle_runner(standin: Installed) -> None:
     assert "Exiting..." not in output
 
 
-def test_what_went_on_is_logged_and_counted(standin: Installed, tmp_path: Path) -> None:
+def test_sessions_are_logged_and_counted(standin: Installed, tmp_path: Path) -> None:
     runner, jit = standin.mint()
     perf = tmp_path / "perf"
     given = {"ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT": "1", "RUNNER_PERFLOG": str(perf)}
@@ -260,7 +253,7 @@ def test_what_went_on_is_logged_and_counted(standin: Installed, tmp_path: Path) 
 
 
 def fake_listener(standin: Installed, *codes: int) -> None:
-    """Replace the Listener by one that leaves with these codes in turn, then with the last."""
+    """Replace the Listener by one that exits with these codes in turn, then always with the last one."""
     path = standin.root / "bin" / "Runner.Listener"
     runs = standin.root / "runs"
     cases = " ".join(str(code) for code in codes)
@@ -288,7 +281,7 @@ def test_run_hides_most_codes(standin: Installed, listener: int, variables: dict
 
 
 @pytest.mark.parametrize("trapped", ["", "1"])
-def test_run_starts_again_after_a_retryable_error_and_an_update(standin: Installed, trapped: str) -> None:
+def test_run_restarts_the_listener_after_a_retryable_error_and_an_update(standin: Installed, trapped: str) -> None:
     fake_listener(standin, 2, 3, 4, 0)
     done = standin.run("run.sh", RUNNER_MANUALLY_TRAP_SIG=trapped)
     assert done.returncode == 0

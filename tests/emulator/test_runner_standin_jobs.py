@@ -1,34 +1,27 @@
-"""The runner stand-in's jobs: run for real, reported, cancelled, and nothing left of them."""
+"""The runner stand-in runs, reports and cancels real jobs, and removes everything that they leave."""
 
 import os
 import re
 import signal
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github.state import Job, Runner
 from bridge.emulator.workflows import runs_of
-from tests.background import until
-from tests.github import a_run
-from tests.runners import TIME, Installed, a_job, installed
+from tests.support.background import until
+from tests.support.github import a_run
+from tests.support.runners import TIME, Installed, a_job_of_steps, commit_all, git
 
 CHECKOUT = {"uses": "actions/checkout@v4"}
 
 
 @pytest.fixture
-def standin(tmp_path: Path) -> Iterator[Installed]:
-    with installed(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A repository of one commit, with a file that its own .gitignore names."""
+    """A repository with one commit, including a file that its .gitignore names."""
     path = tmp_path / "web"
     path.mkdir()
     (path / "kept.txt").write_text("kept\n")
@@ -36,25 +29,14 @@ def workspace(tmp_path: Path) -> Path:
     (path / ".gitignore").write_text("ignored.txt\n")
     (path / ".env").write_text("LEAKED=from-the-repository\n")
     (path / ".actrc").write_text("--dryrun\n")
-    save(path)
+    commit_all(path)
     return path
 
 
-def save(path: Path) -> None:
-    """Make a repository of a folder, with one commit."""
-    git(path, "init", "--quiet", "--initial-branch", "main")
-    git(path, "add", "--force", ".")
-    git(path, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "first")
-
-
-def git(path: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", path, *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def of_commit(standin: Installed, workspace: Path, *steps: object, **job: object) -> Job:
-    """Queue a job of the workspace's commit."""
+def of_commit(standin: Installed, workspace: Path, *steps: object, **job: Any) -> Job:
+    """Queue a job for the workspace's commit."""
     sha = git(workspace, "rev-parse", "HEAD").strip()
-    run = standin.github.state.add_run("acme/web", replace(a_run(a_job(*steps, **job)), sha=sha), workspace)
+    run = standin.github.state.add_run("acme/web", replace(a_run(a_job_of_steps(*steps, **job)), sha=sha), workspace)
     return run.jobs["build"]
 
 
@@ -67,7 +49,7 @@ def alive(pid: int) -> bool:
 
 
 def sleeper(folder: Path) -> tuple[str, Path]:
-    """A step that leaves a process behind and goes on for a minute, and the file with both process ids."""
+    """A step that leaves a process behind and runs for a minute, and the file with both process ids."""
     path = folder / "pids"
     return f"(sleep 61 & echo $!; echo $$) > {path}.new && mv {path}.new {path} && sleep 62", path
 
@@ -75,7 +57,7 @@ def sleeper(folder: Path) -> tuple[str, Path]:
 # --- one job ---
 
 
-def test_a_job_is_run_and_told_in_the_real_runners_lines(standin: Installed) -> None:
+def test_a_job_runs_with_the_output_of_the_real_runner(standin: Installed) -> None:
     _, jit = standin.mint()
     job = standin.queue("echo hello from a step", name="build (a, b)")
     done = standin.listen(**jit)
@@ -97,7 +79,7 @@ def test_a_job_is_run_and_told_in_the_real_runners_lines(standin: Installed) -> 
     assert "hello from a step" in standin.diagnostics("Worker")
 
 
-def test_an_ephemeral_registration_is_gone_after_its_job_there_and_here(standin: Installed) -> None:
+def test_an_ephemeral_registration_is_deleted_after_its_job_at_github_and_locally(standin: Installed) -> None:
     standin.configure("--ephemeral", "--labels", "runpod,gpu")
     job = standin.queue("true")
     assert standin.listen().returncode == 0
@@ -106,7 +88,7 @@ def test_an_ephemeral_registration_is_gone_after_its_job_there_and_here(standin:
     assert standin.listen().stderr == "Runner is not configured.\n"
 
 
-def test_once_on_a_persistent_registration_warns_and_keeps_it(standin: Installed) -> None:
+def test_once_keeps_a_persistent_registration_and_warns(standin: Installed) -> None:
     standin.configure("--labels", "runpod,gpu")
     jobs = [standin.queue("true"), standin.queue("true")]
     done = standin.listen("--once")
@@ -128,7 +110,7 @@ def test_a_persistent_runner_takes_one_job_after_the_other(standin: Installed) -
     assert output.count("completed with result") == 2
 
 
-def test_a_failing_step_fails_the_job_and_ends_it_there(standin: Installed) -> None:
+def test_a_failing_step_fails_and_ends_the_job(standin: Installed) -> None:
     _, jit = standin.mint()
     job = standin.queue("exit 3", "echo not reached")
     done = standin.listen(**jit)
@@ -137,7 +119,7 @@ def test_a_failing_step_fails_the_job_and_ends_it_there(standin: Installed) -> N
     assert "echo not reached" not in job.log
 
 
-def test_outputs_reach_the_server_whatever_is_in_them(standin: Installed) -> None:
+def test_outputs_with_special_characters_reach_the_server(standin: Installed) -> None:
     _, jit = standin.mint()
     hostile = "a 'b' \"c\" ${{ github.sha }} $HOME `id` \\n é \N{ROCKET}"
     step = {"id": "s", "env": {"V": hostile.replace("${{", "${{ '${{' }}")}, "run": 'echo "v=$V" >> $GITHUB_OUTPUT'}
@@ -154,7 +136,7 @@ def test_outputs_may_be_longer_than_a_variable(standin: Installed) -> None:
     assert (job.conclusion, len(job.outputs["v"])) == ("success", 200_000)
 
 
-def test_a_workflow_that_cannot_be_run_fails_and_says_why(standin: Installed) -> None:
+def test_an_invalid_workflow_fails_and_its_log_has_the_reason(standin: Installed) -> None:
     _, jit = standin.mint()
     job = standin.queue({"nonsense": True})
     assert standin.listen(**jit).returncode == 0
@@ -162,13 +144,13 @@ def test_a_workflow_that_cannot_be_run_fails_and_says_why(standin: Installed) ->
     assert "workflow is not valid" in job.log
 
 
-def test_a_repositorys_own_workflow_runs_to_its_end(standin: Installed, tmp_path: Path) -> None:
+def test_a_repositorys_workflow_runs_to_its_end(standin: Installed, tmp_path: Path) -> None:
     workspace = tmp_path / "web"
     (workspace / ".github" / "workflows").mkdir(parents=True)
     (workspace / "src").mkdir()
     (workspace / "src" / "file").write_text("content\n")
     (workspace / ".github" / "workflows" / "ci.yml").write_text(WORKFLOW)
-    save(workspace)
+    commit_all(workspace)
     (spec,) = runs_of(workspace)
     run = standin.github.state.add_run("acme/web", spec, workspace)
     standin.configure("--labels", "x")
@@ -218,10 +200,10 @@ jobs:
 """
 
 
-# --- what steps see ---
+# --- the environment of steps ---
 
 
-def test_checkout_gives_the_commit_and_all_that_it_tracks(standin: Installed, workspace: Path) -> None:
+def test_checkout_provides_all_tracked_files_of_the_commit(standin: Installed, workspace: Path) -> None:
     _, jit = standin.mint()
     job = of_commit(
         standin, workspace,
@@ -236,7 +218,7 @@ def test_checkout_gives_the_commit_and_all_that_it_tracks(standin: Installed, wo
     assert f"{sha} refs/heads/main acme/web {sha} .\n" in job.log
 
 
-def test_a_job_cannot_push_into_the_repository_that_it_was_cloned_from(standin: Installed, workspace: Path) -> None:
+def test_a_job_cannot_push_into_the_original_repository(standin: Installed, workspace: Path) -> None:
     _, jit = standin.mint()
     before = git(workspace, "for-each-ref")
     job = of_commit(standin, workspace, CHECKOUT, "! git push origin HEAD:refs/heads/pushed; git config -l")
@@ -253,7 +235,7 @@ def test_a_commit_that_does_not_exist_fails_the_job(standin: Installed, workspac
     assert job.conclusion == "failure"
 
 
-def test_steps_see_the_listeners_environment_and_nothing_secret(standin: Installed, tmp_path: Path) -> None:
+def test_steps_get_the_listeners_environment_without_secrets(standin: Installed, tmp_path: Path) -> None:
     standin.configure("--ephemeral", "--labels", "runpod,gpu")
     credential = standin.runner().credential
     _, jit = standin.mint(name="other", labels=("x",))
@@ -271,7 +253,7 @@ def test_steps_see_the_listeners_environment_and_nothing_secret(standin: Install
         assert secret not in job.log
 
 
-def test_nothing_is_left_outside_the_runners_own_folder(standin: Installed, workspace: Path, tmp_path: Path) -> None:
+def test_nothing_is_left_outside_the_runners_folder(standin: Installed, workspace: Path, tmp_path: Path) -> None:
     _, jit = standin.mint()
     before = set(tmp_path.iterdir())
     job = of_commit(standin, workspace, CHECKOUT, "touch $RUNNER_TEMP/x made-by-a-step")
@@ -312,10 +294,10 @@ def test_a_failing_hook_fails_the_job(standin: Installed, tmp_path: Path, moment
     assert ("in between\n" in job.log) == (moment == "COMPLETED")
 
 
-# --- ends that nobody planned ---
+# --- cancellations, signals and outages ---
 
 
-def test_a_cancelled_job_is_ended_with_all_its_processes(standin: Installed, tmp_path: Path) -> None:
+def test_a_cancelled_job_is_stopped_with_all_its_processes(standin: Installed, tmp_path: Path) -> None:
     _, jit = standin.mint()
     step, pids = sleeper(tmp_path)
     job = standin.queue(step, {"if": "${{ cancelled() }}", "run": "echo cleared up"})
@@ -329,9 +311,9 @@ def test_a_cancelled_job_is_ended_with_all_its_processes(standin: Installed, tmp
     until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
 
 
-def test_a_job_that_takes_longer_than_it_may_is_cancelled(standin: Installed) -> None:
+def test_a_job_that_exceeds_its_timeout_is_cancelled(standin: Installed) -> None:
     _, jit = standin.mint()
-    spec = replace(a_job("sleep 64"), timeout=0.01)
+    spec = replace(a_job_of_steps("sleep 64"), timeout=0.01)
     (job,) = standin.github.state.add_run("acme/web", a_run(spec)).jobs.values()
     done = standin.listen(**jit)
     assert (done.returncode, job.conclusion) == (0, "cancelled")
@@ -354,10 +336,10 @@ def test_a_signal_cancels_the_job_and_reports_it(standin: Installed, tmp_path: P
 
 
 @pytest.mark.parametrize("whom", ["the Listener", "its group"])
-def test_only_a_signal_to_the_group_lets_a_step_fail_and_others_run(
+def test_only_a_signal_to_the_group_makes_the_step_fail_and_other_steps_run(
     standin: Installed, tmp_path: Path, whom: str
 ) -> None:
-    """As with the official runner: interrupted alone it cancels the step, and starts no other and no hook."""
+    """As with the official runner: an interrupt of only the Listener cancels the step and starts no step or hook."""
     _, jit = standin.mint()
     step, pids = sleeper(tmp_path)
     steps = [{"if": f"${{{{ {when} }}}}", "run": f"touch {tmp_path}/{when[:6]}"} for when in ("failure()", "always()")]
@@ -372,10 +354,10 @@ def test_only_a_signal_to_the_group_lets_a_step_fail_and_others_run(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_the_listener_knows_of_its_job_cancels_it_all_the_same(
+def test_a_signal_while_a_job_is_being_acquired_cancels_the_job(
     standin: Installed, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """It comes between the call that takes the job and the answer."""
+    """The signal arrives between the call that takes the job and the answer."""
     _, jit = standin.mint()
     state = standin.github.state
     with standin.listening(**jit) as process:
@@ -392,7 +374,7 @@ def test_a_signal_before_the_listener_knows_of_its_job_cancels_it_all_the_same(
     assert "completed with result: Canceled" in output
 
 
-def test_a_job_does_not_outlive_a_listener_that_was_killed(standin: Installed, tmp_path: Path) -> None:
+def test_a_job_ends_when_its_listener_is_killed(standin: Installed, tmp_path: Path) -> None:
     _, jit = standin.mint()
     step, pids = sleeper(tmp_path)
     standin.queue(step)
@@ -404,7 +386,7 @@ def test_a_job_does_not_outlive_a_listener_that_was_killed(standin: Installed, t
     assert standin.diagnostics("Worker"), "there was one"
 
 
-def test_an_outage_while_listening_is_told_once_and_so_is_its_end(standin: Installed) -> None:
+def test_an_outage_while_listening_and_its_end_are_printed_once(standin: Installed) -> None:
     standin.github.faults.add(
         Fault(method="GET", path="messages", kind=FaultKind.ERROR, times=3, status=502, body="<html>")
     )
@@ -418,7 +400,7 @@ def test_an_outage_while_listening_is_told_once_and_so_is_its_end(standin: Insta
 
 @pytest.mark.parametrize("path", ["renew", "complete"])
 @pytest.mark.parametrize("kind", [FaultKind.ERROR, FaultKind.DROP, FaultKind.ACCEPT_THEN_ERROR])
-def test_a_job_survives_calls_that_fail_or_whose_answer_is_lost(standin: Installed, path: str, kind: FaultKind) -> None:
+def test_a_job_survives_failed_calls_and_lost_answers(standin: Installed, path: str, kind: FaultKind) -> None:
     standin.github.faults.add(Fault(method="POST", path=path, kind=kind, times=2))
     _, jit = standin.mint()
     job = standin.queue("true")
@@ -426,7 +408,7 @@ def test_a_job_survives_calls_that_fail_or_whose_answer_is_lost(standin: Install
     assert (job.conclusion, job.executions) == ("success", ["r-1"])
 
 
-def test_a_job_that_was_taken_back_is_left_alone(standin: Installed) -> None:
+def test_a_job_that_was_given_to_another_runner_is_not_run(standin: Installed) -> None:
     standin.github.faults.add(Fault(method="POST", path="acquire", kind=FaultKind.ERROR, status=409, times=1))
     _, jit = standin.mint()
     job = standin.queue("true")

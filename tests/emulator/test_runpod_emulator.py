@@ -1,4 +1,4 @@
-"""The RunPod emulator, driven by the unmodified SDK: its client, and its worker loop in real processes."""
+"""The emulated RunPod, used by the unmodified SDK: its client, and its worker in real processes."""
 
 import sys
 import textwrap
@@ -20,7 +20,8 @@ from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from bridge.emulator.runpod.state import Refused
 from bridge.emulator.serving import serving
-from tests.background import served, until
+from tests.clock import Clock
+from tests.support.background import served, until
 
 WORKER = textwrap.dedent(
     """
@@ -47,7 +48,7 @@ WORKER = textwrap.dedent(
 
 @contextmanager
 def emulated(images: dict[str, WorkerImage] | None = None, **config: Any) -> Iterator[tuple[RunPodEmulator, Any]]:
-    """The emulator in a thread of its own, and the SDK's endpoint `ep`, as a program would use them."""
+    """The emulator in its own thread, and the SDK's client of the endpoint `ep`."""
     state = RunPodState({"ep": EndpointConfig(**config)})
     with served(lambda: runpod_emulator(state, api_key="rp_key", images=images)) as emulator:
         yield emulator, sdk_endpoint(emulator)
@@ -59,6 +60,11 @@ def sdk_endpoint(emulator: RunPodEmulator, api_key: str = "rp_key") -> Any:
     endpoint = runpod.Endpoint("ep", api_key=api_key)
     endpoint.rp_client.endpoint_url_base = emulator.base_url
     return endpoint
+
+
+def status_of(failure: pytest.ExceptionInfo[requests.HTTPError]) -> int | None:
+    response = failure.value.response
+    return None if response is None else response.status_code
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def test_the_sdks_client_submits_looks_up_and_cancels() -> None:
         assert job.status() == "CANCELLED"
 
 
-def test_the_sdks_client_meets_runpods_refusals() -> None:
+def test_the_sdks_client_raises_its_errors_for_refused_calls() -> None:
     with emulated() as (emulator, endpoint):
         with pytest.raises(RuntimeError):
             sdk_endpoint(emulator, api_key="wrong").run({"input": {"a": 1}})
@@ -87,21 +93,21 @@ def test_the_sdks_client_meets_runpods_refusals() -> None:
             endpoint.rp_client.get("ep/status/unknown")
         with pytest.raises(requests.HTTPError) as refused:
             endpoint.purge_queue()
-        assert refused.value.response.status_code == 501
+        assert status_of(refused) == 501
         emulator.faults.add(Fault(method="POST", path="/run$", kind=FaultKind.DROP))
         endpoint.rp_client.rp_session.mount("http://", requests.adapters.HTTPAdapter(max_retries=0))
         with pytest.raises(requests.ConnectionError):
             endpoint.run({"input": {"a": 1}})
 
 
-def test_the_sdks_worker_takes_answers_fails_and_is_stopped(image: WorkerImage) -> None:
-    """One emulator for all of it: each worker process takes two seconds to import the SDK."""
+def test_the_sdks_worker_answers_fails_and_is_stopped(image: WorkerImage) -> None:
+    """One test for all three, because each worker takes two seconds to import the SDK."""
     with emulated({"ep": image}, workers_max=3, idle_timeout=60) as (emulator, endpoint):
         fine = endpoint.run({"input": {"hello": "world"}})
         bad = endpoint.run({"input": {"fail": "on purpose"}})
         slow = endpoint.run({"input": {"sleep": 60}})
         until(lambda: fine.status() == "COMPLETED" and bad.status() == "FAILED" and slow.status() == "IN_PROGRESS")
-        # A request that RunPod stops before the SDK has started its handler, the SDK runs all the same.
+        # The SDK ignores a stop that arrives before it has called the handler.
         until(lambda: "asleep" in emulator.scaler.logs())
         raw = endpoint.rp_client.get(f"ep/status/{fine.job_id}")
         assert raw["output"] == {"echo": {"hello": "world"}, "pod": raw["workerId"]}
@@ -127,7 +133,7 @@ def test_a_dead_workers_request_is_delivered_again(image: WorkerImage) -> None:
 
 @dataclass
 class Called:
-    """Takes callbacks; what it got, and what it answers, in order."""
+    """Receives callbacks; `got` has them in order, `answers` has the statuses of its answers."""
 
     url: str = ""
     answers: list[int] = field(default_factory=list)
@@ -147,7 +153,7 @@ def called() -> Iterator[Called]:
         yield made
 
 
-def test_a_requests_end_is_called_back_until_it_is_taken_three_times_at_most() -> None:
+def test_a_callback_is_sent_until_it_is_accepted_at_most_three_times() -> None:
     with called() as hook, emulated() as (emulator, endpoint):
         emulator.callbacks.retry_after = 0.01
         hook.answers = [500, 200, 500, 500, 500]
@@ -204,8 +210,8 @@ def test_status_may_be_late_or_404_while_a_request_runs() -> None:
         state.take(worker.id)
         with pytest.raises(requests.HTTPError) as hidden:
             job.status()
-        assert hidden.value.response.status_code == 404
-        assert endpoint.health()["jobs"]["inProgress"] == 1, "health goes on counting it"
+        assert status_of(hidden) == 404
+        assert endpoint.health()["jobs"]["inProgress"] == 1, "health still counts it"
         config.hides, config.status_lag = frozenset(), 60.0
         assert endpoint.rp_client.get(f"ep/status/{job.job_id}") == {"id": job.job_id, "status": "IN_QUEUE"}
         state.done(worker.id, job.job_id, {"output": {"x": 1}})
@@ -229,14 +235,6 @@ def test_run_may_be_answered_late_or_never_whether_it_was_accepted_or_not(kind: 
 # --- the model alone ---
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -250,7 +248,7 @@ def state(clock: Clock) -> RunPodState:
 POLICY = {"executionTimeout": 60_000, "ttl": 600_000}
 
 
-def test_a_request_past_its_execution_timeout_is_timed_out_and_its_worker_told(
+def test_a_request_past_its_execution_timeout_is_timed_out_and_its_worker_is_told(
     state: RunPodState, clock: Clock
 ) -> None:
     request, worker = state.submit("ep", {"input": {"x": 1}, "policy": POLICY}), state.add_worker("ep")
@@ -307,7 +305,7 @@ def test_workers_follow_requests_up_to_the_maximum_and_leave_when_idle(state: Ru
     assert list(state.idle_workers("ep")) == [worker]
 
 
-def test_what_has_ended_stays_counted_until_it_is_forgotten(state: RunPodState, clock: Clock) -> None:
+def test_ended_requests_are_counted_until_they_are_dropped(state: RunPodState, clock: Clock) -> None:
     done, cancelled, open_one = (state.submit("ep", {"input": {"n": n}}) for n in range(3))
     first, second = state.add_worker("ep"), state.add_worker("ep")
     state.take(first.id)
@@ -323,7 +321,7 @@ def test_what_has_ended_stays_counted_until_it_is_forgotten(state: RunPodState, 
     assert list(state.requests) == [open_one.id]
 
 
-def test_a_request_out_of_sight_is_handed_to_no_worker(state: RunPodState) -> None:
+def test_a_withheld_request_goes_to_no_worker(state: RunPodState) -> None:
     unseen, seen = (state.submit("ep", {"input": {"n": n}}) for n in range(2))
     state.withhold(unseen)
     assert state.take(state.add_worker("ep").id) is seen
@@ -331,17 +329,17 @@ def test_a_request_out_of_sight_is_handed_to_no_worker(state: RunPodState) -> No
     assert state.cancel("ep", unseen.id).status == "CANCELLED"
 
 
-def test_a_request_may_end_for_runpod_while_its_worker_goes_on(state: RunPodState) -> None:
+def test_a_request_may_end_although_its_worker_continues(state: RunPodState) -> None:
     request, worker = state.submit("ep", {"input": {"x": 1}}), state.add_worker("ep")
     state.take(worker.id)
     state.end_early(request, "FAILED", "worker exited unexpectedly")
     assert state.shown("ep", request.id) == (request, "FAILED")
     assert (worker.request, state.stops(worker.id)) == (request, [])
     state.done(worker.id, request.id, {"output": 1})
-    assert (request.status, request.output) == ("FAILED", None), "the first end stands"
+    assert (request.status, request.output) == ("FAILED", None), "the first status stays"
 
 
-def test_an_accounts_quota_holds_over_all_endpoints() -> None:
+def test_the_quota_counts_workers_of_all_endpoints() -> None:
     state = RunPodState({name: EndpointConfig(workers_max=3) for name in ("a", "b")})
     state.quota = 4
     for name in ("a", "a", "a", "b"):

@@ -1,7 +1,6 @@
-"""A repository's workflows become the jobs that GitHub would queue; act evaluates what is dynamic."""
+"""A repository's workflows become the jobs that GitHub would queue; act evaluates their expressions."""
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from bridge.emulator.jobs import JobResult, JobSpec, Strategy
 from bridge.emulator.workflow_jobs import WorkflowError
 from bridge.emulator.workflows import runs_of, top_level, triggers
+from tests.support.runners import commit_all, git
 
 Commit = Callable[..., Path]
 STEPS = [{"run": "true"}]
@@ -20,7 +20,7 @@ SKIPPED, CANCELLED = JobResult(conclusion="skipped"), JobResult(conclusion="canc
 
 @pytest.fixture
 def commit(tmp_path: Path) -> Commit:
-    """Make a repository, called web, with these workflows: texts, or jobs of a push workflow."""
+    """Make a repository called web with these workflows: their text, or the jobs of a push workflow."""
 
     def make(**workflows: Any) -> Path:
         root = tmp_path / "web"
@@ -33,16 +33,10 @@ def commit(tmp_path: Path) -> Commit:
                 else json.dumps({"on": "push", "jobs": workflow}, ensure_ascii=False)
             )
             (folder / f"{name}.yml").write_text(text)
-        git(root, "init", "--quiet", "--initial-branch", "main")
-        git(root, "add", ".")
-        git(root, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "first")
+        commit_all(root)
         return root
 
     return make
-
-
-def git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", root, *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def jobs_of(root: Path) -> dict[str, JobSpec]:
@@ -61,12 +55,12 @@ def the_job(root: Path) -> JobSpec:
 
 
 def sent(job: JobSpec, needs: Mapping[str, JobResult] | None = None) -> Any:
-    """The job within the message that its runner gets."""
+    """The job in the message that its runner gets."""
     message: Any = job.message(needs or {})
     return message["workflow"]["jobs"][message["job"]]
 
 
-# --- which runs there are ---
+# --- runs ---
 
 
 def test_each_workflow_that_the_event_triggers_is_a_run_of_the_commit(commit: Commit) -> None:
@@ -110,31 +104,32 @@ def test_branch_filters_of_a_push_are_respected(push: Any, branch: str, triggere
 
 
 def test_a_repository_without_workflows_has_no_runs(tmp_path: Path) -> None:
-    git(tmp_path, "init", "--quiet")
-    git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "--allow-empty", "--quiet", "-m", "x")
+    commit_all(tmp_path)
     assert runs_of(tmp_path) == ()
 
 
-def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_repository_is_named(tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=tmp_path.name):
         runs_of(tmp_path)
 
 
 def test_a_repository_without_commits_is_named_in_one_line(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
-    with pytest.raises(WorkflowError, match=rf"\A{tmp_path}: it has no commit\Z"):
+    with pytest.raises(WorkflowError, match=rf"\A{tmp_path}: the repository has no commit\Z"):
         runs_of(tmp_path)
 
 
-def test_a_commit_without_a_branch_has_runs_too(commit: Commit) -> None:
+def test_a_detached_commit_has_runs(commit: Commit) -> None:
     root = commit(ci={"a": {"runs-on": "x", "steps": STEPS}})
     git(root, "checkout", "--quiet", "--detach")
     (run,) = runs_of(root)
     assert run.branch == "detached"
-    assert the_job(root).message({})["ref"] == "refs/heads/detached"  # type: ignore[index]
+    message = the_job(root).message({})
+    assert message is not None
+    assert message["ref"] == "refs/heads/detached"
 
 
-def test_a_folder_of_a_repository_stands_for_the_repository(commit: Commit, tmp_path: Path) -> None:
+def test_a_folder_in_a_repository_stands_for_the_repository(commit: Commit, tmp_path: Path) -> None:
     root = commit(ci={"a": {"runs-on": "x", "steps": STEPS}})
     assert top_level(root / ".github") == root
     git(tmp_path, "clone", "--quiet", "--bare", str(root), "bare")
@@ -172,9 +167,10 @@ def test_a_folder_of_a_repository_stands_for_the_repository(commit: Commit, tmp_
         "on: {push: {branches: }}\njobs: {a: {runs-on: x, steps: []}}",
         "on: {push: {branches: [1]}}\njobs: {a: {runs-on: x, steps: []}}",
         'on: {push: {branches: ["release/["]}}\njobs: {a: {runs-on: x, steps: []}}',
+        "on: push\njobs: {a: {runs-on: x, if: nonsense(, steps: []}}",
     ],
 )
-def test_a_workflow_that_github_would_refuse_is_named_in_one_line(commit: Commit, text: str) -> None:
+def test_a_workflow_that_github_would_reject_is_named_in_one_line(commit: Commit, text: str) -> None:
     with pytest.raises(WorkflowError, match=r"\A\.github/workflows/broken\.yml: .+\Z"):
         runs_of(commit(broken=text))
 
@@ -182,24 +178,24 @@ def test_a_workflow_that_github_would_refuse_is_named_in_one_line(commit: Commit
 def test_a_workflow_that_is_not_utf_8_is_named(commit: Commit) -> None:
     root = commit(broken="on: push")
     (root / ".github" / "workflows" / "broken.yml").write_bytes("on: push # é".encode("latin-1"))
-    git(root, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x")
-    with pytest.raises(WorkflowError, match=r"broken\.yml: it is not UTF-8"):
+    commit_all(root)
+    with pytest.raises(WorkflowError, match=r"broken\.yml: the file is not UTF-8"):
         runs_of(root)
 
 
-def test_empty_mappings_are_no_fault(commit: Commit) -> None:
+def test_empty_mappings_are_accepted(commit: Commit) -> None:
     job = "{runs-on: x, env: {}, defaults: {}, strategy: {}, outputs: {}, needs: [], steps: []}"
     assert the_job(commit(ci=f"on: {{push: {{}}}}\nenv: {{}}\ndefaults: {{}}\njobs: {{a: {job}}}")).unsupported is None
 
 
-def test_yaml_is_read_as_github_reads_it(commit: Commit) -> None:
+def test_yaml_is_parsed_as_github_parses_it(commit: Commit) -> None:
     root = commit(
         ci="on: push\njobs: {a: {runs-on: x, env: {A: yes, B: 2024-01-02, C: 1:30, D: true, E: 0x10}, steps: []}}"
     )
     assert sent(the_job(root))["env"] == {"A": "yes", "B": "2024-01-02", "C": "1:30", "D": True, "E": 16}
 
 
-# --- what they are called, and where they run ---
+# --- names and labels ---
 
 
 @pytest.mark.parametrize(
@@ -215,11 +211,11 @@ def test_yaml_is_read_as_github_reads_it(commit: Commit) -> None:
         ('${{ fromJSON(\'{"group": "g", "labels": ["a"]}\') }}', ("a",)),
     ],
 )
-def test_runs_on_in_all_its_forms(commit: Commit, runs_on: object, labels: tuple[str, ...]) -> None:
+def test_runs_on_is_read_in_all_its_forms(commit: Commit, runs_on: object, labels: tuple[str, ...]) -> None:
     assert the_job(commit(ci={"a": {"runs-on": runs_on, "steps": STEPS}})).labels == labels
 
 
-def test_a_matrix_is_expanded_in_its_order_and_named_as_github_names_it(commit: Commit) -> None:
+def test_a_matrix_is_expanded_in_order_with_githubs_names(commit: Commit) -> None:
     matrix = {
         "py": ["3.10", 3.12],
         "os": ["linux", "mac"],
@@ -237,12 +233,12 @@ def test_a_matrix_is_expanded_in_its_order_and_named_as_github_names_it(commit: 
     assert list(jobs) == ["build/1", "build/2", "build/3", "build/4"]
 
 
-def test_a_name_with_expressions_stands_for_itself(commit: Commit) -> None:
+def test_a_name_with_expressions_gets_no_matrix_values(commit: Commit) -> None:
     job = {"name": "Py ${{ matrix.v }} of ${{ github.ref_name }}", "strategy": {"matrix": {"v": [1, 2]}}}
     assert names(commit(ci={"a": {**job, "runs-on": "x", "steps": STEPS}})) == ["Py 1 of main", "Py 2 of main"]
 
 
-def test_a_name_without_expressions_gets_the_values(commit: Commit) -> None:
+def test_a_name_without_expressions_gets_the_matrix_values(commit: Commit) -> None:
     job = {"name": "Tests", "strategy": {"matrix": {"v": [{"a": 1, "b": [2]}, None]}}}
     assert names(commit(ci={"a": {**job, "runs-on": "x", "steps": STEPS}})) == ["Tests (1, 2)", "Tests ()"]
 
@@ -256,7 +252,7 @@ def test_a_dynamic_matrix_is_evaluated(commit: Commit) -> None:
 HOSTILE = 'it\'s "q" $(touch /tmp/x) `id` }} \n::error::x \\ é \N{ROCKET}'
 
 
-def test_hostile_values_stay_values(commit: Commit) -> None:
+def test_special_characters_in_values_are_kept(commit: Commit) -> None:
     value = f"{HOSTILE} ${{{{ '${{{{' }}}} github.sha }}}}"
     job = {
         "name": "${{ matrix.v }}",
@@ -266,7 +262,7 @@ def test_hostile_values_stay_values(commit: Commit) -> None:
     }
     made = the_job(commit(ci={"a": job}))
     plain = f"{HOSTILE} ${{{{ github.sha }}}}"
-    assert made.name == plain.replace("\n", " "), "a name is one line"
+    assert made.name == plain.replace("\n", " "), "a name has one line"
     assert made.labels == (plain,)
     assert sent(made)["strategy"] == {"matrix": {"include": [{"v": value}]}}
 
@@ -278,33 +274,37 @@ def test_a_long_name_is_cut_as_github_cuts_it(commit: Commit) -> None:
     assert name.endswith("y...")
 
 
-# --- what cannot run here ---
+# --- jobs that cannot run here ---
 
 
 @pytest.mark.parametrize(
     ("job", "reason"),
     [
-        ({"uses": "./.github/workflows/x.yml"}, "reusable workflow"),
         ({"container": "debian"}, "container"),
         ({"concurrency": "x"}, "concurrency group"),
-        ({"timeout-minutes": "${{ 'long' }}"}, "timeout-minutes is no number"),
+        ({"timeout-minutes": "${{ 'long' }}"}, "timeout-minutes is not a number"),
         ({"strategy": {"max-parallel": "${{ 1 }}"}}, "max-parallel or fail-fast"),
         ({"steps": [{"run": "echo ${{ strategy.job-index }}"}]}, "it uses strategy.job-index"),
         ({"services": {"db": {"image": "postgres"}}}, "service containers"),
         ({"steps": [{"uses": "actions/setup-python@v5"}]}, r"uses actions/setup-python@v5"),
-        ({"steps": [{"uses": "actions/checkout@v4", "with": {"repository": "o/r"}}]}, "checks out something else"),
+        ({"steps": [{"uses": "actions/checkout@v4", "with": {"repository": "o/r"}}]}, "checks out something other"),
         ({"strategy": {"matrix": {"v": []}}}, "matrix is empty"),
         ({"strategy": {"matrix": "${{ fromJSON('nope') }}"}}, "Invalid JSON"),
-        ({"name": "${{ nonsense( }}"}, "cannot be evaluated"),
+        ({"name": "${{ fromJSON('nope') }}"}, "cannot be evaluated"),
     ],
 )
-def test_a_job_that_cannot_run_here_says_why(commit: Commit, job: Mapping[str, object], reason: str) -> None:
+def test_a_job_that_cannot_run_here_has_a_reason(commit: Commit, job: Mapping[str, object], reason: str) -> None:
     made = the_job(commit(ci={"a": {"runs-on": "x", "steps": STEPS, **job}}))
     assert made.unsupported is not None
     assert reason in made.unsupported
 
 
-def test_what_depends_on_outputs_or_on_a_job_that_cannot_run_cannot_either(commit: Commit) -> None:
+def test_a_job_that_calls_a_reusable_workflow_cannot_run_here(commit: Commit) -> None:
+    job = the_job(commit(ci={"a": {"uses": "./.github/workflows/x.yml"}}))
+    assert job.unsupported == "it calls the reusable workflow ./.github/workflows/x.yml"
+
+
+def test_a_job_that_depends_on_outputs_or_on_a_job_that_cannot_run_cannot_run_either(commit: Commit) -> None:
     root = commit(
         ci={
             "a": {"runs-on": "x", "container": "y", "steps": STEPS},
@@ -319,10 +319,10 @@ def test_what_depends_on_outputs_or_on_a_job_that_cannot_run_cannot_either(commi
     assert "outputs of another job" in str(reasons["d"])
 
 
-# --- what the runner is sent ---
+# --- the message to the runner ---
 
 
-def test_a_job_needs_every_variant_and_sees_them_as_one(commit: Commit) -> None:
+def test_a_job_needs_every_variant_of_a_matrix_and_gets_one_combined_result(commit: Commit) -> None:
     root = commit(
         ci={
             "a": {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2]}}, "steps": STEPS},
@@ -349,10 +349,10 @@ def test_settings_of_the_whole_workflow_reach_the_job(commit: Commit) -> None:
     assert job["env"] == {"A": 1, "B": 3}
     assert job["defaults"] == {"run": {"shell": "bash", "working-directory": "src"}}
     assert job["runs-on"] == "self-hosted"
-    assert "timeout-minutes" not in job, "the runner's own clock ends it"
+    assert "timeout-minutes" not in job, "the runner enforces the timeout"
 
 
-def test_what_github_itself_sees_to_is_in_the_jobs(commit: Commit) -> None:
+def test_settings_that_github_itself_handles_are_in_the_jobs(commit: Commit) -> None:
     job = {"runs-on": {"group": "big", "labels": "x"}, "timeout-minutes": 5, "continue-on-error": True, "steps": STEPS}
     risky = "${{ matrix.v == 2 }}"
     strategy = {"matrix": {"v": [1, 2]}, "max-parallel": 1, "fail-fast": False}
@@ -366,11 +366,11 @@ def test_what_github_itself_sees_to_is_in_the_jobs(commit: Commit) -> None:
 def test_a_matrix_of_more_than_256_jobs_is_refused(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.emulator.workflow_jobs.MAX_MATRIX", 2)
     job = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
-    with pytest.raises(WorkflowError, match="job a: its matrix makes 3 jobs"):
+    with pytest.raises(WorkflowError, match="job a: the matrix has 3 jobs"):
         runs_of(commit(ci={"a": job}))
 
 
-def test_a_workflow_that_is_dispatched_by_hand_gets_the_defaults_of_its_inputs(commit: Commit) -> None:
+def test_a_dispatched_workflow_gets_the_defaults_of_its_inputs(commit: Commit) -> None:
     inputs = "{inputs: {size: {default: small}, deep: {type: boolean, default: true}}}"
     name = "${{ inputs.size }}-${{ inputs.deep }}"
     concurrency = "${{ github.workflow }}-${{ inputs.size }}"
@@ -434,7 +434,7 @@ def test_a_condition_decides_whether_the_job_is_queued(
         ("always() && needs.a.result == ''", FAILURE, SUCCESS, True),
     ],
 )
-def test_a_condition_looks_at_all_that_came_before(
+def test_a_condition_considers_indirectly_needed_jobs(
     commit: Commit, condition: object, a: JobResult, b: JobResult, runs: bool
 ) -> None:
     job = {"runs-on": "x", "steps": STEPS}
@@ -445,17 +445,22 @@ def test_a_condition_looks_at_all_that_came_before(
 
 def test_a_condition_is_evaluated_once_for_a_whole_matrix(commit: Commit, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", lambda condition, *_: not asked.append(condition))
+
+    def holds(condition: object, *_: object) -> bool:
+        asked.append(condition)
+        return True
+
+    monkeypatch.setattr("bridge.emulator.workflow_jobs.holds", holds)
     matrix = {"runs-on": "x", "strategy": {"matrix": {"v": [1, 2, 3]}}, "steps": STEPS}
-    root = commit(ci={"a": {**matrix, "if": "one"}, "b": {**matrix, "needs": "a", "if": "two"}})
+    root = commit(ci={"a": {**matrix, "if": "1 == 1"}, "b": {**matrix, "needs": "a", "if": "2 == 2"}})
     jobs = jobs_of(root)
-    assert asked == ["one"], "before anything is served"
+    assert asked == ["1 == 1"], "before the emulator serves"
     results = {key: SUCCESS for key in jobs if key.startswith("a/")}
     assert all(job.message(results) for job in jobs.values())
-    assert asked == ["one", "two"]
+    assert asked == ["1 == 1", "2 == 2"]
 
 
-def test_a_condition_sees_outputs_as_they_are(commit: Commit) -> None:
+def test_a_condition_gets_outputs_unchanged(commit: Commit) -> None:
     condition = "startsWith(needs.a.outputs.v, 'it''s') && endsWith(needs.a.outputs.v, '{ github.sha }}')"
     root = commit(
         ci={
@@ -468,8 +473,8 @@ def test_a_condition_sees_outputs_as_they_are(commit: Commit) -> None:
     assert not job.message({"a": JobResult(conclusion="success", outputs={"v": HOSTILE})})
 
 
-@pytest.mark.parametrize("condition", ["nonsense(", "fromJSON(needs.a.outputs.v).x"])
-def test_a_condition_that_cannot_be_evaluated_is_left_to_fail_the_job(commit: Commit, condition: str) -> None:
+def test_a_condition_that_cannot_be_evaluated_fails_its_job(commit: Commit) -> None:
+    condition = "fromJSON(needs.a.outputs.v).x"
     root = commit(
         ci={
             "a": {"runs-on": "x", "steps": STEPS},

@@ -1,22 +1,14 @@
-"""How much is tried: a short form within `make test`, all of it with `make faults`."""
+"""The ledgers of the fault tests."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import new_ledger
-
-FULL = os.environ.get("FAULTS") == "full"
-SEED = os.environ.get("SEED")
-
-
-def seeds(short: int, full: int) -> list[int]:
-    """The seeds to try: the one that was asked for, else as many as fit."""
-    return [int(SEED)] if SEED else list(range(1, 1 + (full if FULL else short)))
+from tests.support.effort import FULL
+from tests.support.postgres import new_ledger
 
 
 @pytest.fixture(params=["sqlite", "postgresql"] if FULL else ["sqlite"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new ledger's URL; within `make test` on SQLite alone, since the ledger's own tests are on both."""
+    """A new ledger's URL. `make test` uses SQLite only, since the ledger's own tests run on both databases."""
     return new_ledger(request, tmp_path)

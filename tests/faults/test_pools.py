@@ -1,50 +1,51 @@
-"""Runners that take each other's jobs, and jobs that end or cannot start while runners wait for them."""
+"""Runners that take each other's jobs, and jobs that are cancelled or held while runners wait for them."""
 
 import random
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge.core.submissions import State
+from bridge.emulator.github.model import Choice
 from bridge.emulator.github.state import Job, Runner
 from bridge.emulator.jobs import Gate
-from tests.background import until
-from tests.conftest import tried
-from tests.faults.conftest import seeds
+from tests.faults.deployment import HASTY, deployment
 from tests.faults.test_services import Fated
-from tests.faults.world import HASTY, world
-from tests.github import a_run, a_spec
-from tests.instant import Fate
+from tests.support.background import throughout, until
+from tests.support.effort import seeds, tried
+from tests.support.github import a_run, a_spec
+from tests.support.instant import Fate
 
 
-def thieves(seed: int) -> object:
-    """GitHub gives each job to any runner that may have it."""
+def thieves(seed: int) -> Choice:
+    """Have GitHub give each job to a random eligible runner."""
     chance = random.Random(seed)
 
-    def choose(_job: Job, eligible: list[Runner]) -> Runner:
+    def choose(_job: Job, eligible: Sequence[Runner]) -> Runner:
         return chance.choice(sorted(eligible, key=lambda r: r.id))
 
     return choose
 
 
 @pytest.mark.parametrize("seed", seeds(short=1, full=6))
-def test_fifty_jobs_whose_runners_take_each_others_all_run_once(tmp_path: Path, database_url: str, seed: int) -> None:
+def test_fifty_jobs_run_once_when_runners_take_each_others_jobs(tmp_path: Path, database_url: str, seed: int) -> None:
     tried["seeds of runner stealing"] += 1
-    with world(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
-        made.github.choose = thieves(seed)  # type: ignore[assignment]
+    with deployment(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
+        made.github.choose = thieves(seed)
         made.queue(50)
         made.assert_all_ends_well()
 
 
 @pytest.mark.parametrize("seed", seeds(short=1, full=6))
-def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_url: str, seed: int) -> None:
-    """The thief dies with the job it took, and the robbed job's own runner may be among the dead."""
+def test_no_job_is_lost_when_runners_die_with_each_others_jobs(tmp_path: Path, database_url: str, seed: int) -> None:
+    """A runner dies with the job it took, and the runner that was requested for that job may have died too."""
     tried["seeds of dying thieves"] += 1
     fate = Fated(Fate.DIES_DURING, 5)
-    with world(tmp_path, instant={"seconds": 0.1, "fate": fate}, limits=HASTY, redeliver=False) as made:
+    with deployment(tmp_path, instant={"seconds": 0.1, "fate": fate}, limits=HASTY, redeliver=False) as made:
         made.may_fail = 5
-        made.github.choose = thieves(seed)  # type: ignore[assignment]
+        made.github.choose = thieves(seed)
         with made.dispatcher(database_url):
             made.queue(50)
             made.assert_all_ends_well()
@@ -52,20 +53,22 @@ def test_runners_that_die_with_others_jobs_lose_none(tmp_path: Path, database_ur
 
 @pytest.mark.parametrize("mode", ["jit", "registration"])
 def test_jobs_cancelled_while_queued_and_busy_leave_nothing(tmp_path: Path, database_url: str, mode: str) -> None:
-    given = {"instant": {"seconds": 1.5}, "workers_max": 2, "credentials": mode}
-    with world(tmp_path, **given) as made, made.dispatcher(database_url):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"instant": {"seconds": 1.5}, "workers_max": 2, "credentials": mode}
+    with deployment(tmp_path, **given) as made, made.dispatcher(database_url):
         jobs = made.queue(6)
         until(lambda: sum(job.status == "in_progress" for job in jobs) == 2)
         made.cancel(*jobs[:1], *jobs[3:])
         made.assert_all_ends_well()
-        requests = made.cloud.runpod.state.requests.values()
-        assert any(r.status == "CANCELLED" and not r.workers for r in requests), "one was taken back in the queue"
+        requests = made.emulators.runpod.state.requests.values()
+        assert any(r.status == "CANCELLED" and not r.workers for r in requests), (
+            "one request was cancelled while it was queued"
+        )
         assert {job.conclusion for job in jobs} == {"success", "cancelled"}
         assert {job.conclusion for job in jobs[3:]} == {"cancelled"}
 
 
-def test_a_job_cancelled_while_its_runner_waits_for_it_leaves_nothing(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
+def test_a_job_cancelled_while_its_runner_listens_leaves_nothing(tmp_path: Path, database_url: str) -> None:
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
         run = made.github.add_run("acme/web", a_run(a_spec("held", gate=Gate.MAX_PARALLEL)))
         until(lambda: [row.state for row in made.submissions(database_url)] == [State.STARTED])
         made.cancel(*run.jobs.values())
@@ -74,24 +77,21 @@ def test_a_job_cancelled_while_its_runner_waits_for_it_leaves_nothing(tmp_path: 
 
 
 def test_a_job_announced_before_it_may_start_runs_when_it_may(tmp_path: Path, database_url: str) -> None:
-    """As with max-parallel: queued for all to see, and given to nobody. Its runner idles out, and another comes."""
-    with world(tmp_path) as made, made.dispatcher(database_url):
+    """As with max-parallel: GitHub lists the job as queued and gives it to no runner. Idle runners are replaced."""
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
         run = made.github.add_run("acme/web", a_run(a_spec("held", gate=Gate.MAX_PARALLEL)))
         (job,) = run.jobs.values()
-        requests = made.cloud.runpod.state.requests
+        requests = made.emulators.runpod.state.requests
         until(lambda: len(requests) >= 2, seconds=40)
-        time.sleep(0.5)
-        assert len(requests) <= 4, "one runner at a time waits for it"
+        throughout(lambda: len(requests) <= 4, 0.5)  # one runner at a time waits for it
         made.github.release(job)
         made.assert_all_ends_well()
         assert job.conclusion == "success"
 
 
-def test_runners_of_a_repository_of_its_own_serve_its_jobs_however_its_name_is_spelled(
-    tmp_path: Path, database_url: str
-) -> None:
-    with world(tmp_path) as made:
-        made.cloud.variables |= {"GITHUB_ORG": "", "GITHUB_REPOSITORIES": "acme/WEB"}
+def test_the_case_of_a_configured_repository_name_does_not_matter(tmp_path: Path, database_url: str) -> None:
+    with deployment(tmp_path) as made:
+        made.emulators.variables |= {"GITHUB_ORG": "", "GITHUB_REPOSITORIES": "acme/WEB"}
         with made.dispatcher(database_url):
             made.queue(3)
             made.assert_all_ends_well()

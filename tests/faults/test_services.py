@@ -1,20 +1,20 @@
-"""GitHub and RunPod out of order, one way after the other, while jobs wait and run."""
+"""GitHub and RunPod fail in one way after the other while jobs wait and run."""
 
 import asyncio
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from bridge.core.snapshot import ReadingKind
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod.state import Request
 from bridge.ledger import Ledger
-from tests.background import until
-from tests.faults.world import HASTY, World, world
-from tests.instant import Fate
+from tests.faults.deployment import HASTY, Deployment, deployment
+from tests.support.background import throughout, until
+from tests.support.instant import Fate
 
 ERROR, ACCEPTED, HANG, DROP = (
     FaultKind.ERROR,
@@ -22,12 +22,12 @@ ERROR, ACCEPTED, HANG, DROP = (
     FaultKind.ACCEPT_THEN_HANG,
     FaultKind.DROP,
 )
-RUN, MINT = ("POST", "/run$"), ("POST", "generate-jitconfig")
+RUN, REGISTER = ("POST", "/run$"), ("POST", "generate-jitconfig")
 JOBS = 6
 
 
-def a_fault(call: tuple[str, str], kind: FaultKind, **given: object) -> Fault:
-    return Fault(method=call[0], path=call[1], kind=kind, times=JOBS - 1, **given)  # type: ignore[arg-type]
+def a_fault(call: tuple[str, str], kind: FaultKind, **given: Any) -> Fault:
+    return Fault(method=call[0], path=call[1], kind=kind, times=JOBS - 1, **given)
 
 
 RUNPOD = {
@@ -42,37 +42,39 @@ RUNPOD = {
     "accepts and answers late": a_fault(RUN, FaultKind.LATE, seconds=11),
     "accepts and then times out": a_fault(RUN, HANG, seconds=11),  # the SDK waits for 10
     "accepts and answers with HTML": a_fault(RUN, ACCEPTED, status=200, body="<html>"),
-    "does not tell of requests": a_fault(("GET", "/status/"), ERROR, status=500),
+    "does not answer status requests": a_fault(("GET", "/status/"), ERROR, status=500),
     "does not cancel": a_fault(("POST", "/cancel/"), ERROR, status=500),
 }
 
 GITHUB = {
     "answers 502": Fault(method="GET", path="/api/v3", kind=ERROR, status=502, times=60),
-    "answers mints with 502, though it has made them": a_fault(MINT, ACCEPTED, status=502),
-    "drops mints, though it has made them": a_fault(MINT, HANG, seconds=0.2),
-    "refuses runners' names": a_fault(MINT, ERROR, status=409, body='{"message": "Already exists"}'),
-    "asks to wait": a_fault(MINT, ERROR, status=403, headers={"retry-after": "1"}, body="secondary rate limit"),
-    "asks to wait with looks": Fault(
+    "registers runners but answers 502": a_fault(REGISTER, ACCEPTED, status=502),
+    "registers runners but drops the connection": a_fault(REGISTER, HANG, seconds=0.2),
+    "refuses the names of runners": a_fault(REGISTER, ERROR, status=409, body='{"message": "Already exists"}'),
+    "rate-limits registrations": a_fault(
+        REGISTER, ERROR, status=403, headers={"retry-after": "1"}, body="secondary rate limit"
+    ),
+    "rate-limits reads": Fault(
         method="GET", path="/actions", kind=ERROR, status=429, headers={"retry-after": "1"}, times=5
     ),
     "refuses a fresh token": Fault(method="POST", path="generate-jitconfig", kind=ERROR, status=401, times=1),
     "refuses to delete": Fault(method="DELETE", path="/actions/runners/", kind=ERROR, status=500, times=8),
-    "has no log to show": Fault(method="GET", path="/app/hook", kind=ERROR, status=500, times=20),
+    "cannot show its delivery log": Fault(method="GET", path="/app/hook", kind=ERROR, status=500, times=20),
 }
 
 
 @pytest.mark.parametrize("what", RUNPOD)
-def test_every_job_runs_once_though_runpod(tmp_path: Path, database_url: str, what: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        made.cloud.runpod.faults.add(RUNPOD[what])
+def test_every_job_runs_once_when_runpod(tmp_path: Path, database_url: str, what: str) -> None:
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        made.emulators.runpod.faults.add(RUNPOD[what])
         made.queue(JOBS)
         made.assert_all_ends_well()
 
 
 @pytest.mark.parametrize("what", GITHUB)
-def test_every_job_runs_once_though_github(tmp_path: Path, database_url: str, what: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        made.cloud.github.faults.add(GITHUB[what])
+def test_every_job_runs_once_when_github(tmp_path: Path, database_url: str, what: str) -> None:
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        made.emulators.github.faults.add(GITHUB[what])
         made.queue(JOBS)
         made.assert_all_ends_well()
 
@@ -88,52 +90,52 @@ GONE = {
 
 
 @pytest.mark.parametrize("what", GONE)
-def test_a_standing_refusal_is_probed_not_flooded_and_jobs_run_once_it_is_fixed(
+def test_while_requests_are_refused_the_bridge_only_probes_and_jobs_run_after_the_fix(
     tmp_path: Path, database_url: str, what: str
 ) -> None:
-    """The first refusal stops the others; then the pauses double, from 0.3 s to 2 s here."""
+    """The first refusal stops all further requests. Then probes follow, with pauses of 0.3 s that double up to 2 s."""
     service, fault = GONE[what]
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        faults = getattr(made.cloud, service).faults
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        faults = getattr(made.emulators, service).faults
         faults.add(fault)
         made.queue(12)
         began = time.monotonic()
         until(lambda: refused_in_a_row(made, database_url) >= 4, 60)
         probes = 4 + (time.monotonic() - began) / 2
         assert len(made.submissions(database_url)) <= 12 + probes
-        mints = made.cloud.github.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"]
-        assert mints <= 12 + probes
+        registrations = made.emulators.github.calls["POST /orgs/{owner}/actions/runners/generate-jitconfig"]
+        assert registrations <= 12 + probes
         faults.clear()
         made.assert_all_ends_well()
 
 
-def refused_in_a_row(made: World, database_url: str) -> int:
-    """How often what the jobs need has been refused, as its ledger has it."""
+def refused_in_a_row(made: Deployment, database_url: str) -> int:
+    """The longest row of refusals that the ledger has recorded."""
     ledger = Ledger.open(database_url)
     try:
         readings = asyncio.run(ledger.read(lambda transaction: transaction.readings()))
     finally:
         ledger.close()
-    return max((look.value["count"] for look in readings if look.kind is ReadingKind.REFUSAL and look.value), default=0)
+    return max((refusal.count for _, refusal in readings.refusals.values() if refusal), default=0)
 
 
-def test_a_request_that_runpod_loses_is_asked_for_again(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        made.cloud.runpod.state.lose_next = 3
+def test_a_request_that_runpod_loses_is_replaced(tmp_path: Path, database_url: str) -> None:
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        made.emulators.runpod.state.lose_next = 3
         made.queue(JOBS)
         made.assert_all_ends_well()
 
 
 def test_requests_that_are_delivered_twice_run_their_jobs_once(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path, instant={"seconds": 0.3}) as made, made.dispatcher(database_url):
-        made.cloud.runpod.state.double_next = JOBS
+    with deployment(tmp_path, instant={"seconds": 0.3}) as made, made.dispatcher(database_url):
+        made.emulators.runpod.state.double_next = JOBS
         made.queue(JOBS)
         made.assert_all_ends_well()
         made.assert_canary_is_served()
 
 
 class Fated:
-    """The first deliveries meet a fate, all others go well."""
+    """Gives the first `times` deliveries of requests a fate; all others go well."""
 
     def __init__(self, fate: Fate, times: int) -> None:
         self.fate = fate
@@ -152,10 +154,10 @@ class Fated:
 @pytest.mark.parametrize(
     "fate", [Fate.DIES_BEFORE, Fate.DIES_ASSIGNED, Fate.DIES_DURING, Fate.DIES_AFTER, Fate.CRASHES]
 )
-def test_every_job_ends_though_workers_die(tmp_path: Path, database_url: str, fate: Fate, redeliver: bool) -> None:
-    """GitHub fails a job whose runner died with it, and queues one again that its runner did not pick up."""
+def test_every_job_ends_when_workers_die(tmp_path: Path, database_url: str, fate: Fate, redeliver: bool) -> None:
+    """GitHub fails a job whose runner died during it, and requeues a job that its runner did not pick up."""
     instant = {"seconds": 0.2, "fate": Fated(fate, 3)}
-    with world(tmp_path, instant=instant, limits=HASTY, redeliver=redeliver) as made:
+    with deployment(tmp_path, instant=instant, limits=HASTY, redeliver=redeliver) as made:
         if fate is Fate.DIES_DURING:
             made.may_fail = 3
         with made.dispatcher(database_url):
@@ -164,65 +166,70 @@ def test_every_job_ends_though_workers_die(tmp_path: Path, database_url: str, fa
             made.assert_canary_is_served()
 
 
-def test_an_endpoint_whose_workers_are_outdated_is_probed_not_flooded(tmp_path: Path, database_url: str) -> None:
+def test_an_endpoint_with_outdated_workers_gets_only_probes(tmp_path: Path, database_url: str) -> None:
     outdated = Fated(Fate.DEPRECATED, 10**6)
-    with world(tmp_path, instant={"fate": outdated}) as made, made.dispatcher(database_url):
+    with deployment(tmp_path, instant={"fate": outdated}) as made, made.dispatcher(database_url):
         made.queue(3)
-        until(lambda: len(made.cloud.runpod.state.requests) >= 5)
-        time.sleep(3)
-        assert len(made.cloud.runpod.state.requests) < 15, "each probe waits longer than the one before"
+        until(lambda: len(made.emulators.runpod.state.requests) >= 5)
+        # Each probe waits longer than the one before.
+        throughout(lambda: len(made.emulators.runpod.state.requests) < 15, 3)
         outdated.left = 0
         made.assert_all_ends_well()
 
 
-def test_a_full_endpoint_is_waited_for(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path, workers_max=0) as made, made.dispatcher(database_url):
+def test_jobs_wait_while_the_endpoint_is_full(tmp_path: Path, database_url: str) -> None:
+    with deployment(tmp_path, workers_max=0) as made, made.dispatcher(database_url):
         made.queue(3)
-        until(lambda: len(made.cloud.runpod.state.requests) == 3)
-        time.sleep(1.5)
-        assert len(made.cloud.runpod.state.requests) == 3
-        made.cloud.runpod.state.endpoints["ep-1"].workers_max = 3
+        until(lambda: len(made.emulators.runpod.state.requests) == 3)
+        throughout(lambda: len(made.emulators.runpod.state.requests) == 3, 1.5)
+        made.emulators.runpod.state.endpoints["ep-1"].workers_max = 3
         made.assert_all_ends_well()
 
 
-def test_a_lost_completed_breeds_no_runners(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path) as made, made.dispatcher(database_url):
-        made.cloud.github.webhooks.mishap = lambda d: () if d.action == "completed" else (0.0,)
+def test_a_lost_completed_event_causes_no_further_runner(tmp_path: Path, database_url: str) -> None:
+    with deployment(tmp_path) as made, made.dispatcher(database_url):
+        made.emulators.github.webhooks.mishap = lambda d: () if d.action == "completed" else (0.0,)
         made.queue(JOBS)
         made.assert_all_ends_well()
-        assert len(made.cloud.runpod.state.requests) == JOBS
+        assert len(made.emulators.runpod.state.requests) == JOBS
 
 
-def test_every_job_runs_once_though_github_is_away_for_long(tmp_path: Path, database_url: str) -> None:
-    """Six seconds here are ten minutes by the bridge's shortened patience; jobs end and are queued meanwhile."""
-    with world(tmp_path, instant={"seconds": 0.5}) as made, made.dispatcher(database_url) as address:
+def test_every_job_runs_once_when_github_is_unavailable_for_long(tmp_path: Path, database_url: str) -> None:
+    """6 s stand for 10 min. Meanwhile jobs end and others are queued."""
+    with deployment(tmp_path, instant={"seconds": 0.5}) as made, made.dispatcher(database_url) as address:
         running = made.queue(3)
         until(lambda: all(job.status == "in_progress" for job in running))
-        made.cloud.github.webhooks.mishap = lambda _: ()
+        made.emulators.github.webhooks.mishap = lambda _: ()
         for method in ("GET", "POST", "DELETE"):
-            made.cloud.github.faults.add(Fault(method=method, path="", kind=DROP, times=10**6))
+            made.emulators.github.faults.add(Fault(method=method, path="", kind=DROP, times=10**6))
         made.queue(3)
         until(lambda: httpx.get(f"{address}/readyz").status_code == 503)
-        time.sleep(6)
+        throughout(lambda: httpx.get(f"{address}/readyz").status_code == 503, 6)
         assert all(job.status == "completed" for job in running)
-        made.cloud.github.faults.clear()
+        made.emulators.github.faults.clear()
         made.assert_all_ends_well()
 
 
 @pytest.mark.parametrize("off", [-600, 600])
-def test_a_clock_ten_minutes_off_is_learnt(tmp_path: Path, database_url: str, off: int) -> None:
-    """GitHub's is `off` s from the bridge's and the workers': no start is wasted, and no job waits for a scan."""
-    with world(tmp_path, clock=lambda: time.time() + off) as made, made.dispatcher(database_url):
+def test_the_bridge_allows_for_a_clock_that_is_ten_minutes_off(tmp_path: Path, database_url: str, off: int) -> None:
+    """GitHub's clock is `off` s ahead of the bridge's: no worker is wasted and no job waits for a scan."""
+    with deployment(tmp_path, clock=lambda: time.time() + off) as made, made.dispatcher(database_url):
         jobs = made.queue(4)
         until(lambda: all(job.status == "completed" for job in jobs), 30)
         made.assert_all_ends_well()
-        assert len(made.cloud.runpod.state.requests) == len(jobs)
+        assert len(made.emulators.runpod.state.requests) == len(jobs)
 
 
-def test_tokens_that_end_within_a_pass_are_replaced(tmp_path: Path, database_url: str) -> None:
-    with world(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
+def _await_call(made: Deployment) -> None:
+    """Wait until the bridge calls GitHub once more."""
+    calls = made.emulators.github.calls.total()
+    until(lambda: made.emulators.github.calls.total() > calls)
+
+
+def test_a_token_that_is_revoked_during_a_pass_is_replaced(tmp_path: Path, database_url: str) -> None:
+    with deployment(tmp_path, instant={"seconds": 0.1}) as made, made.dispatcher(database_url):
         for _ in range(5):
             made.queue(2)
-            made.cloud.github.access.revoke()
-            time.sleep(0.1)
+            made.emulators.github.access.revoke()
+            _await_call(made)
         made.assert_all_ends_well()

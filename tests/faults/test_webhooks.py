@@ -1,23 +1,24 @@
-"""Deliveries dropped, doubled, delayed and out of order, in mixes that a seed replays."""
+"""Webhook deliveries that are lost, repeated, late and in the wrong order; a seed replays each mix."""
 
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.background import until
-from tests.conftest import tried
-from tests.faults.conftest import seeds
-from tests.faults.world import mixed, world
+from tests.faults.deployment import deployment, mixed
+from tests.support.background import until
+from tests.support.effort import seeds, tried
 
 
 @pytest.mark.parametrize("seed", seeds(short=3, full=40))
-def test_every_job_runs_once_whatever_becomes_of_its_deliveries(tmp_path: Path, database_url: str, seed: int) -> None:
+def test_every_job_runs_once_when_deliveries_are_lost_repeated_or_late(
+    tmp_path: Path, database_url: str, seed: int
+) -> None:
     """Replay a failure with: make faults SEED=the number in this test's name."""
     tried["seeds of webhook mishaps"] += 1
-    with world(tmp_path) as made, made.dispatcher(database_url) as address:
-        # The first look asks for all jobs; from then on only deliveries and their log tell of new ones.
+    with deployment(tmp_path) as made, made.dispatcher(database_url) as address:
+        # The first resync lists all jobs; after that only deliveries and the delivery log report new ones.
         until(lambda: httpx.get(f"{address}/readyz").status_code == 200)
-        made.cloud.github.webhooks.mishap = mixed(seed)
+        made.emulators.github.webhooks.mishap = mixed(seed)
         made.queue(12)
         made.assert_all_ends_well()

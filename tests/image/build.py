@@ -1,4 +1,4 @@
-"""buildah, a stand-in for the base image, and a stand-in for the runner's release."""
+"""Builds the image with buildah, a stand-in for the base image, and a stand-in for the runner release."""
 
 import hashlib
 import json
@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from bridge.emulator import runner
 from bridge.emulator.act import find_act
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 RUNNER_FOLDER = Path("/actions-runner")
 HANDED_IN = Path("/run/image-check")
-"""Where a build sees what the check hands in; mounted for its duration, so that nothing of it is in the image."""
+"""A directory with files for the build. It is mounted only during the build, so it is not in the image."""
 
 INSTALL_DEPENDENCIES = """\
 #!/bin/bash
@@ -32,7 +33,7 @@ apt-get install --yes --no-install-recommends libicu-dev
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """The runner's stand-in as a release: a tarball and its sum."""
+    """The runner stand-in as a release: a tarball and its SHA-256."""
 
     tarball: Path
     sha256: str
@@ -50,12 +51,12 @@ class Image:
     """
 
     reference: str
-    config: dict[str, object]
+    config: dict[str, Any]
     size: int
 
 
 def make_release(folder: Path) -> Release:
-    """Pack the stand-in as GitHub packs the runner, to the same bytes each time."""
+    """Pack the stand-in like a runner release, reproducibly."""
     tree = folder / "tree"
     tree.mkdir()
     runner.install(tree)
@@ -76,10 +77,10 @@ def make_release(folder: Path) -> Release:
 
 
 class Store:
-    """buildah's images and containers in a folder of their own.
+    """buildah's images and containers in their own folder.
 
     Args:
-        folder: kept between runs, so that what did not change is not built again.
+        folder: kept between runs, so that unchanged layers are not built again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,7 +88,7 @@ class Store:
 
     @cached_property
     def _driver(self) -> str:
-        """Overlay where the kernel and the folder allow it: vfs copies every layer."""
+        """The storage driver: overlay if the kernel and the folder allow it, because vfs copies every layer."""
         probe = self._command("overlay", ["info"])
         return "vfs" if subprocess.run(probe, capture_output=True, check=False).returncode else "overlay"
 
@@ -96,14 +97,14 @@ class Store:
         return ["buildah", *where, "--storage-driver", driver, *arguments]
 
     def run(self, *arguments: str) -> str:
-        """Run a command of buildah's; what it printed."""
+        """Run a buildah command; returns its output."""
         done = subprocess.run(self._command(self._driver, arguments), capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"buildah {arguments[0]}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout.strip()
 
     @contextmanager
     def container(self, reference: str) -> Iterator[Path]:
-        """A container's file system, mounted until the block ends; then it is gone."""
+        """The file system of a new container, mounted until the block ends."""
         name = self.run("from", "--pull-never", reference)
         try:
             yield Path(self.run("mount", name))
@@ -111,12 +112,12 @@ class Store:
             self.run("rm", name)
 
     def close(self) -> None:
-        """Leave no container and no mount; images stay."""
+        """Remove all containers and mounts, but no images."""
         self.run("rm", "--all")
         subprocess.run(["umount", self._folder / "storage" / self._driver], capture_output=True, check=False)
 
     def base(self) -> str:
-        """The stand-in for the base image: this machine's distribution, made once."""
+        """The stand-in for the base image: this machine's distribution, created once."""
         reference = f"localhost/base-{_codename()}"
         if not self.run("images", "--quiet", "--filter", f"reference={reference}"):
             name = self.run("from", "scratch")
@@ -125,7 +126,7 @@ class Store:
         return reference
 
     def build(self, name: str, release: Release, context: Path = ROOT, **arguments: str) -> Image:
-        """Build the Dockerfile of `context` with these build arguments."""
+        """Build the Dockerfile in `context` with these build arguments."""
         given = {
             "BASE_IMAGE": self.base(),
             "RUNNER_VERSION": release.version,
@@ -145,7 +146,7 @@ class Store:
         return self.image(reference)
 
     def image(self, reference: str) -> Image:
-        """Look at an image of this store."""
+        """Inspect an image of this store."""
         inspected = json.loads(self.run("inspect", "--type", "image", reference))
         with self.container(reference) as root:
             size = int(subprocess.run(["du", "-sxB1", root], capture_output=True, check=True).stdout.split()[0])
@@ -171,7 +172,7 @@ def _bootstrap(root: Path) -> None:
         if source.exists():
             shutil.copy(source, root / source.relative_to("/"))
     acquire = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
-    # As in the images that this one stands in for, downloaded packages are not kept.
+    # Like the real base images, keep no downloaded packages.
     keep_none = 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };\n'
     (root / "etc/apt/apt.conf.d/99host").write_text(acquire + keep_none)
     shutil.rmtree(root / "var/cache/apt/archives")
@@ -179,7 +180,7 @@ def _bootstrap(root: Path) -> None:
 
 
 def _handed_in(folder: Path, release: Release) -> list[str]:
-    """The release, and how this machine reaches its package registry, as volumes of a build."""
+    """Build volumes with the release, and with this machine's pip settings."""
     os.link(release.tarball, folder / "runner.tar.gz")
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     settings = dict(re.findall(r"^[a-z:]+\.([a-z-]+)='(.*)'$", listed.stdout, re.MULTILINE))

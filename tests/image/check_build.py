@@ -1,4 +1,4 @@
-"""What is built from the Dockerfile."""
+"""The images built from the Dockerfile."""
 
 import dataclasses
 import os
@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.build import ROOT, Image, Release, Store
+from tests.image.build import Image, Release, Store
+from tests.support import ROOT
 
 LARGEST = 1.2e9
-"""Bytes unpacked, without CUDA and with the runner's stand-in."""
+"""Bytes unpacked, without CUDA and with the runner stand-in."""
 
 
-def test_both_flavours_stay_within_their_size(cpu: Image, gpu: Image, say: Callable[[str], None]) -> None:
+def test_both_flavours_are_small_enough(cpu: Image, gpu: Image, say: Callable[[str], None]) -> None:
     for name, image in (("cpu", cpu), ("gpu", gpu)):
-        say(f"image {name}: {image.size / 1e6:.0f} MB unpacked, on the stand-in base and with the runner's stand-in")
+        say(f"image {name}: {image.size / 1e6:.0f} MB unpacked, on the stand-in base and with the runner stand-in")
         assert image.size < LARGEST
         assert f"RUNNER_BUILD_TYPE={name}" in image.config["Env"]
         assert image.config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
@@ -36,22 +37,22 @@ def test_a_changed_handler_is_rebuilt_in_seconds(
     changed = store.build("worker-changed", release, context=tmp_path, BUILD_TYPE="cpu")
     took = time.monotonic() - began
     say(f"a changed handler was rebuilt in {took:.1f} s")
-    assert took < 60, "all of it takes minutes"
+    assert took < 60, "a full build takes minutes"
     with store.container(changed.reference) as root:
         assert (root / "opt/worker/runner_image/handler.py").read_text().endswith("# changed\n")
 
 
-def test_a_runner_with_another_sum_is_not_built_in(store: Store, release: Release, cpu: Image) -> None:
+def test_a_runner_with_another_checksum_fails_the_build(store: Store, release: Release, cpu: Image) -> None:
     with pytest.raises(AssertionError, match="computed checksum did NOT match"):
         store.build("refused", dataclasses.replace(release, sha256="0" * 64), BUILD_TYPE="cpu")
 
 
-def test_sudo_is_on_or_off(store: Store, release: Release, cpu: Image) -> None:
-    with pytest.raises(AssertionError, match="SUDO is on or off, not maybe"):
+def test_sudo_must_be_on_or_off(store: Store, release: Release, cpu: Image) -> None:
+    with pytest.raises(AssertionError, match="SUDO must be on or off, not maybe"):
         store.build("refused", release, BUILD_TYPE="cpu", SUDO="maybe")
 
 
-def test_all_that_the_worker_imports_is_in_the_image(store: Store, cpu: Image) -> None:
+def test_everything_that_the_worker_imports_is_in_the_image(store: Store, cpu: Image) -> None:
     imports = "import runner_image.handler, runner_image.registration, bridge.github.api, bridge.github.auth, runpod"
     with store.container(cpu.reference) as root:
         python = ["chroot", str(root), "/opt/worker/venv/bin/python", "-c", imports]

@@ -28,25 +28,25 @@ def release() -> Iterator[Release]:
 
 @pytest.fixture(scope="session")
 def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Print past pytest's capture."""
+    """Print a line although pytest captures output."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
-    def said(line: str) -> None:
+    def print_line(line: str) -> None:
         with capture.global_and_fixture_disabled():
             print(f"\n{line}", flush=True)
 
-    return said
+    return print_line
 
 
 @pytest.fixture(scope="session")
 def cpu(store: Store, release: Release) -> Image:
-    """As users build it: jobs may use sudo."""
+    """The default image, where jobs may use sudo."""
     return store.build("worker-cpu", release, BUILD_TYPE="cpu")
 
 
 @pytest.fixture(scope="session")
 def strict(store: Store, release: Release, cpu: Image) -> Image:
-    """Without sudo."""
+    """The image without sudo."""
     return store.build("worker-cpu-strict", release, BUILD_TYPE="cpu", SUDO="off")
 
 

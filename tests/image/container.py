@@ -1,4 +1,4 @@
-"""Workers in real containers of the image: RunPod's emulator starts them, GitHub's gives them jobs."""
+"""Workers in real containers of the image. The emulated RunPod starts them, the emulated GitHub gives them jobs."""
 
 import contextlib
 import json
@@ -17,11 +17,11 @@ import psutil
 from bridge.emulator.github.state import Job, jit_config
 from bridge.emulator.runpod import WorkerImage
 from bridge.emulator.runpod.state import TERMINAL, Request
-from tests.background import until
-from tests.cloud import Cloud, cloud
-from tests.github import GPU, a_run
 from tests.image.build import Image, Store
-from tests.runners import a_job
+from tests.support.background import until
+from tests.support.emulators import Emulators, emulators
+from tests.support.github import GPU, a_run
+from tests.support.runners import a_job_of_steps
 
 ENTER = Path(__file__).with_name("enter.py")
 RUNNER_UID = 1001
@@ -29,31 +29,31 @@ RUNNER_UID = 1001
 
 @dataclass
 class Endpoint:
-    """An endpoint whose workers all start on one file system, as when RunPod keeps a container.
+    """An endpoint whose workers share one file system, as if RunPod kept a container.
 
     Args:
-        root: that file system.
-        cloud: both emulators.
+        root: the file system.
+        emulators: both emulators.
     """
 
     root: Path
-    cloud: Cloud
+    emulators: Emulators
 
     def queue(self, *steps: Any, name: str = "build") -> Job:
-        """Queue a workflow job at GitHub."""
-        spec = a_job(*steps, name=name)
-        return self.cloud.github.state.add_run("acme/web", a_run(spec)).jobs[spec.key]
+        """Queue a workflow job."""
+        spec = a_job_of_steps(*steps, name=name)
+        return self.emulators.github.state.add_run("acme/web", a_run(spec)).jobs[spec.key]
 
     def submit(self, name: str, **given: Any) -> Request:
-        """Ask for a runner."""
-        runner = self.cloud.github.state.add_runner("orgs/acme", name, GPU)
-        secret = {"mode": "jit", "jit_config": jit_config(runner, self.cloud.github.url)}
+        """Submit a request for a runner."""
+        runner = self.emulators.github.state.add_runner("orgs/acme", name, GPU)
+        secret = {"mode": "jit", "jit_config": jit_config(runner, self.emulators.github.url)}
         given = {"submission": f"submission-{name}", "runner_name": name, "idle_timeout": 30, **secret, **given}
         policy = {"executionTimeout": 600_000, "ttl": 900_000}
-        return self.cloud.runpod.state.submit("ep-1", {"input": given, "policy": policy})
+        return self.emulators.runpod.state.submit("ep-1", {"input": given, "policy": policy})
 
     def ended(self, request: Request, seconds: float = 90.0) -> Request:
-        """Wait for a request's end."""
+        """Wait until a request has ended."""
         try:
             until(lambda: request.status in TERMINAL, seconds)
         except AssertionError:
@@ -62,11 +62,11 @@ class Endpoint:
         return request
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that runs inside."""
+        """All processes in the container."""
         return [process for process in psutil.process_iter() if _root_of(process) == str(self.root)]
 
     def commands(self) -> list[list[str]]:
-        """Their command lines; some may have ended meanwhile."""
+        """The command lines of the processes."""
         found = []
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -78,21 +78,21 @@ class Endpoint:
         until(lambda: job.executions and any(command[:1] == ["sleep"] for command in self.commands()), seconds=150)
 
     def terminate(self) -> None:
-        """TERM, as `docker stop` sends it."""
+        """Send TERM, like `docker stop`."""
         (entered,) = [p for p in psutil.Process().children() if str(ENTER) in p.cmdline()]
         entered.send_signal(signal.SIGTERM)
 
     @property
     def log(self) -> str:
-        """What its workers wrote."""
-        return self.cloud.runpod.scaler.logs()
+        """The output of its workers."""
+        return self.emulators.runpod.scaler.logs()
 
     def events(self) -> list[dict[str, Any]]:
-        """The JSON lines among it."""
+        """The events in the log."""
         return [json.loads(line) for line in self.log.splitlines() if line.startswith('{"at": ')]
 
     def left_by_runner(self) -> list[str]:
-        """The files of the runner's user, without its home as it was made and the folder of its tool cache."""
+        """The files of the user runner, without its original home and the folder of the tool cache."""
         found = []
         for directory, folders, files in os.walk(self.root):
             for name in (*folders, *files):
@@ -111,8 +111,8 @@ def _root_of(process: psutil.Process) -> str:
 
 
 @contextmanager
-def serving(store: Store, image: Image, home: Path, **variables: str) -> Iterator[Endpoint]:
-    """An endpoint of `image` with these variables; afterwards nothing of it runs."""
+def running_endpoint(store: Store, image: Image, home: Path, **variables: str) -> Iterator[Endpoint]:
+    """An endpoint with this image and these variables. Afterwards none of its processes runs."""
     config: dict[str, Any] = image.config
     argv = [*config["Entrypoint"], *config["Cmd"]]
     environment = dict(line.split("=", 1) for line in config["Env"])
@@ -125,6 +125,6 @@ def serving(store: Store, image: Image, home: Path, **variables: str) -> Iterato
         def worker(github: Any) -> WorkerImage:
             return WorkerImage(command=command, environment={"GITHUB_API_URL": github.api_url, **variables})
 
-        with cloud(home / "state", image=worker, workers_max=1) as made:
+        with emulators(home / "state", image=worker, workers_max=1) as made:
             yield (endpoint := Endpoint(root, made))
         assert endpoint.processes() == []

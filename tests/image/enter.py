@@ -1,7 +1,7 @@
-"""Starts a container on a mounted file system as a runtime would; standard library only, run as a program.
+"""Starts a container on a mounted file system, like a container runtime. A program with only the standard library.
 
-Usage: enter.py ROOT CONFIG, where CONFIG is a JSON file with `argv` and `environment`. Its own environment, but for
-what belongs to the host, is the endpoint's. The program is process 1 of namespaces of its own, and TERM reaches it.
+Usage: enter.py ROOT CONFIG, where CONFIG is a JSON file with `argv` and `environment`. Its own environment, without
+the host's variables, is the endpoint's. The container's program is process 1 in its own namespaces, and gets TERM.
 """
 
 import json
@@ -33,7 +33,7 @@ exec chroot "$root" "$@"
 
 
 def main(root: str, config: str) -> int:
-    """Run the container to its end; its exit code."""
+    """Run the container until it exits; returns its exit code."""
     spec = json.loads(Path(config).read_text())
     endpoints = {name: value for name, value in os.environ.items() if name not in HOSTS}
     container = subprocess.Popen(

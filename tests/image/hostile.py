@@ -1,6 +1,6 @@
-"""What a hostile job would try, as a step of it; prints what it found as one line of JSON.
+"""A step of a hostile job: tries to find secrets, and prints what it found as one line of JSON.
 
-Usage: hostile.py PORT..., the loopback ports of the services that the worker talks to.
+Usage: hostile.py PORT..., the loopback ports of the services that the worker uses.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ PTRACE_ATTACH, PTRACE_DETACH = 16, 17
 
 
 def readable(path):
-    """A file's content, None if it cannot be read."""
+    """The content of a file; None if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
@@ -24,7 +24,7 @@ def readable(path):
 
 
 def process(folder):
-    """What one process gives away."""
+    """What can be read of one process."""
     found = {name: readable(folder / name) for name in ("environ", "cmdline", "maps", "stack", "auxv")}
     try:
         found["fds"] = " ".join(str(each.readlink()) for each in (folder / "fd").iterdir()).encode()
@@ -41,12 +41,12 @@ def process(folder):
         return None
     status = readable(folder / "status") or b""
     real = next((int(line.split()[1]) for line in status.splitlines() if line.startswith(b"Uid:")), uid)
-    told = {name: value.decode(errors="replace") for name, value in found.items() if value}
-    return {"uid": real, "traced": real != os.getuid() and traced(int(folder.name)), **told}
+    readable_values = {name: value.decode(errors="replace") for name, value in found.items() if value}
+    return {"uid": real, "traced": real != os.getuid() and traced(int(folder.name)), **readable_values}
 
 
 def traced(pid):
-    """Whether a process lets itself be debugged."""
+    """Whether a process can be debugged."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.ptrace(PTRACE_ATTACH, pid, None, None):
         return False
@@ -56,7 +56,7 @@ def traced(pid):
 
 
 def marked():
-    """Files that hold a planted secret, and how many could not be read."""
+    """Files that contain a planted secret, and the number of files that cannot be read."""
     hits, closed = {}, 0
     for directory, folders, files in os.walk("/"):
         if directory == "/":
@@ -72,7 +72,7 @@ def marked():
 
 
 def asked(port):
-    """What a service answers to somebody without a key."""
+    """The answer of a service to calls without a key."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         paths = ("/", "/worker/ep-1/job-take/x?a=b", "/v2/ep-1/health")
         connection.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths).encode())

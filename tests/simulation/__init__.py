@@ -15,7 +15,7 @@ A day of one service takes seconds. The same scenario gives the same outcome.
 | module | holds |
 |---|---|
 | scenario | what a simulation is told: `Scenario`, `Run`, `GitHub`, `RunPod`, `Endpoint`, `Dispatcher`, `Act` |
-| world | `simulate` and `measure`; time, chance and accounting |
+| simulation | `simulate` and `measure`; time, chance and accounting |
 | outcome | `Outcome`: workers paid for, jobs and their waits, calls, violations |
 | github, runpod, worker | the models |
 | ports, ledger, drivers | the bridge's readers and writers on the models, its ledger, and how it is run |
@@ -39,7 +39,7 @@ from tests.simulation.scenario import (
     Service,
     Window,
 )
-from tests.simulation.world import World, measure, simulate
+from tests.simulation.simulation import Simulation, measure, simulate
 
 __all__ = [
     "DAY",
@@ -57,9 +57,9 @@ __all__ = [
     "RunPod",
     "Scenario",
     "Service",
+    "Simulation",
     "Window",
     "WorkerRecord",
-    "World",
     "measure",
     "simulate",
 ]

@@ -4,12 +4,14 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import Event, WorkflowJob
-from bridge.core.repositories import is_served
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from bridge.errors import BridgeError
 from bridge.github.clock import GitHubClock
+from bridge.service.loop import LoopTiming
 from bridge.service.loop import Service as Loop
 from tests.simulation.ledger import LedgerPort, Store
 from tests.simulation.loop import START
@@ -17,7 +19,7 @@ from tests.simulation.ports import DeliveryLogPort, GitHubPort, RunPodPort
 from tests.simulation.scenario import Cron, Dispatcher, Service, value_at
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 PUBLIC_URL, CALLBACK_KEY = "https://bridge.example", "a key for the simulation"
 
@@ -26,12 +28,12 @@ class Driver:
     """One deployment.
 
     Args:
-        world: where it runs.
+        simulation: where it runs.
         facts: what it is.
     """
 
-    def __init__(self, world: "World", facts: Dispatcher) -> None:
-        self._world, self.facts = world, facts
+    def __init__(self, simulation: "Simulation", facts: Dispatcher) -> None:
+        self._simulation, self.facts = simulation, facts
         self._service: Loop | None = None
         self._ledger: LedgerPort | None = None
         self._begin()
@@ -41,55 +43,57 @@ class Driver:
         return self._clock()
 
     def _of_machine(self) -> float:
-        now = self._world.now
+        now = self._simulation.now
         return START + now + value_at(self.facts.skew, now, 0.0)
 
     def start(self) -> None:
         """Begin."""
         runs = self.facts.runs
-        self._world.spawn(self._serve(runs) if isinstance(runs, Service) else self._repeat(runs))
+        self._simulation.spawn(self._serve(runs) if isinstance(runs, Service) else self._repeat(runs))
 
     def _begin(self) -> None:
         """A new process, which at first knows the time by its machine's clock only."""
-        self._clock = GitHubClock(self._of_machine, lambda: self._world.now)
-        self._github = GitHubPort(self._world, self.facts.name, self._clock)
+        self._clock = GitHubClock(self._of_machine, lambda: self._simulation.now)
+        self._github = GitHubPort(self._simulation, self.facts.name, self._clock)
 
     async def _serve(self, runs: Service) -> None:
         await self._github.learn_time()
         self._ledger = LedgerPort(self._store(), self.clock)
-        self._service = Loop(
-            self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, clock=self.clock
-        )
+        timing = LoopTiming(clock=self.clock)
+        self._service = Loop(self._reconciler(self._ledger), self._ledger, self, interval=runs.interval, timing=timing)
         if self.facts.webhooks:
-            self._world.github.subscribers.append(self._hear)
+            self._simulation.github.subscribers.append(self._hear)
         await self._service.run(asyncio.Event())
 
     async def _repeat(self, runs: Cron) -> None:
         kept = LedgerPort(self._store(), self.clock) if runs.keeps_ledger else None
         while True:
-            began = self._world.now
+            began = self._simulation.now
             self._begin()
             await self._github.learn_time()
-            ledger = kept or LedgerPort(Store(self.clock()), self.clock)
+            ledger = kept or LedgerPort(Store(self.clock(), self._simulation.new_id), self.clock)
             reconciler = self._reconciler(ledger)
             try:
                 self._note(await reconciler.resync())
             except BridgeError as error:
-                self._world.problems[str(error)] += 1
+                self._simulation.problems[str(error)] += 1
             if not runs.keeps_ledger:
                 ledger.store.close()
-            await asyncio.sleep(max(0.0, began + runs.interval - self._world.now))
+            await asyncio.sleep(max(0.0, began + runs.interval - self._simulation.now))
 
     def _store(self) -> Store:
-        ledgers = self._world.ledgers
+        ledgers = self._simulation.ledgers
         if self.facts.ledger not in ledgers:
-            ledgers[self.facts.ledger] = Store(self.clock())
+            ledgers[self.facts.ledger] = Store(self.clock(), self._simulation.new_id)
         return ledgers[self.facts.ledger]
 
     def _reconciler(self, ledger: LedgerPort) -> Reconciler:
-        world, name = self._world, self.facts.name
-        log = DeliveryLogPort(world, name) if self.facts.delivery_log else None
-        return Reconciler(self.scope(), self._github, RunPodPort(world, name), ledger, log, clock=self.clock)
+        simulation, name = self._simulation, self.facts.name
+        log = DeliveryLogPort(simulation, name) if self.facts.delivery_log else None
+        runpod = RunPodPort(simulation, name)
+        return Reconciler(
+            self.scope(), self._github, runpod, ledger, log, clock=self.clock, timer=lambda: simulation.now
+        )
 
     def scope(self) -> Scope:
         """What it serves."""
@@ -130,7 +134,7 @@ class Driver:
 
     def failed(self, kind: str) -> None: ...
 
-    def looked(self, at: float) -> None: ...
+    def resynced(self, at: float) -> None: ...
 
     def _note(self, report: Report) -> None:
-        self._world.problems.update(report.problems)
+        self._simulation.problems.update(map(str, report.problems))

@@ -16,7 +16,7 @@ from tests.simulation.loop import START
 from tests.simulation.scenario import Run, value_at
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 
 @dataclass(eq=False)
@@ -98,9 +98,9 @@ class Registration:
 class GitHubModel:
     """GitHub. All methods are immediate; what takes time sets timers."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
-        self.facts = world.scenario.github
+    def __init__(self, simulation: "Simulation") -> None:
+        self._simulation = simulation
+        self.facts = simulation.scenario.github
         self.jobs: dict[int, Job] = {}
         self.runs: dict[int, RunState] = {}
         self.registrations: dict[int, Registration] = {}
@@ -110,12 +110,12 @@ class GitHubModel:
         self._ids = count(1_001)
         self._assigning = False
         for window in (*self.facts.outages, *(window for _, window in self.facts.archived)):
-            if window.until < world.scenario.seconds:
-                world.at(window.until, self._assign_soon)
+            if window.until < simulation.scenario.seconds:
+                simulation.at(window.until, self._assign_soon)
 
     def wall(self) -> float:
         """Unix seconds by GitHub's clock."""
-        now = self._world.now
+        now = self._simulation.now
         return START + now + value_at(self.facts.skew, now, 0.0)
 
     # --- runs and jobs ---
@@ -127,25 +127,25 @@ class GitHubModel:
         for n in range(spec.jobs + spec.waiting):
             waits = n >= spec.jobs
             status = JobStatus.WAITING if waits else JobStatus.QUEUED
-            job = Job(next(self._ids), f"{spec.name}-{n}", run, status, self._world.now)
+            job = Job(next(self._ids), f"{spec.name}-{n}", run, status, self._simulation.now)
             self.jobs[job.id] = job
             run.jobs.append(job)
         for job in run.jobs:
             if job.status is JobStatus.QUEUED:
                 self._queue(job)
             elif spec.approved is not None:
-                self._world.later(spec.approved, self._queue, job)
+                self._simulation.later(spec.approved, self._queue, job)
         if spec.cancelled is not None:
-            self._world.later(spec.cancelled, self.cancel_run, run)
+            self._simulation.later(spec.cancelled, self.cancel_run, run)
 
     def _queue(self, job: Job) -> None:
         if job.status is JobStatus.COMPLETED:
             return
-        job.status, job.queued = JobStatus.QUEUED, self._world.now
+        job.status, job.queued = JobStatus.QUEUED, self._simulation.now
         self._queued[job.id] = job
         self._told(job)
         if job.run.spec.dispatched:
-            self._world.later(self.facts.queue_limit, self._too_old, job)
+            self._simulation.later(self.facts.queue_limit, self._too_old, job)
         self._assign_soon()
 
     def _too_old(self, job: Job) -> None:
@@ -178,9 +178,9 @@ class GitHubModel:
         """A new registration; None if a runner of this name exists there (409)."""
         if any(r.name == name and r.target == target for r in self.registrations.values()):
             return None
-        made = Registration(next(self._ids), name, labels, target, group, owner, self._world.now)
+        made = Registration(next(self._ids), name, labels, target, group, owner, self._simulation.now)
         self.registrations[made.id] = made
-        self._world.later(self.facts.unconnected, self._unconnected, made)
+        self._simulation.later(self.facts.unconnected, self._unconnected, made)
         return made
 
     def _unconnected(self, runner: Registration) -> None:
@@ -209,7 +209,7 @@ class GitHubModel:
         runner.alive = runner.online = True
         runner.news.clear()
         if self.facts.reap:
-            self._world.later(self._world.random.uniform(*self.facts.reap), self._reap, runner)
+            self._simulation.later(self._simulation.random.uniform(*self.facts.reap), self._reap, runner)
         self._assign_soon()
         return True
 
@@ -226,9 +226,9 @@ class GitHubModel:
         if runner.gone:
             return
         runner.alive = False
-        self._world.later(self.facts.offline_after, self._offline, runner)
+        self._simulation.later(self.facts.offline_after, self._offline, runner)
         if runner.job and runner.picked_up:
-            self._world.later(self.facts.lost_after, self._lost, runner.job, runner)
+            self._simulation.later(self.facts.lost_after, self._lost, runner.job, runner)
 
     def _offline(self, runner: Registration) -> None:
         if not runner.alive:
@@ -244,11 +244,11 @@ class GitHubModel:
     def _assign_soon(self) -> None:
         if not self._assigning:
             self._assigning = True
-            self._world.later(self.facts.assign_delay, self._assign)
+            self._simulation.later(self.facts.assign_delay, self._assign)
 
     def _assign(self) -> None:
         self._assigning = False
-        if self._world.within(self.facts.outages):
+        if self._simulation.within(self.facts.outages):
             return
         idle = [r for r in self.registrations.values() if r.online and r.job is None]
         for job in list(self._queued.values()):
@@ -262,7 +262,7 @@ class GitHubModel:
     def _can_run(self, job: Job) -> bool:
         spec = job.run.spec
         if not spec.dispatched or any(
-            spec.repository == name and self._world.within((window,)) for name, window in self.facts.archived
+            spec.repository == name and self._simulation.within((window,)) for name, window in self.facts.archived
         ):
             return False
         return spec.max_parallel is None or job.run.active < spec.max_parallel
@@ -284,7 +284,7 @@ class GitHubModel:
         job.runner, runner.job, runner.picked_up = runner, job, False
         job.run.active += 1
         runner.news.set()
-        self._world.later(self.facts.pickup, self._not_picked_up, job, runner)
+        self._simulation.later(self.facts.pickup, self._not_picked_up, job, runner)
 
     def _not_picked_up(self, job: Job, runner: Registration) -> None:
         if job.runner is runner and job.status is JobStatus.QUEUED:
@@ -303,10 +303,10 @@ class GitHubModel:
         if job is None or runner.picked_up:
             return None
         runner.picked_up = True
-        job.status, job.started = JobStatus.IN_PROGRESS, self._world.now
+        job.status, job.started = JobStatus.IN_PROGRESS, self._simulation.now
         job.executions += 1
         if job.executions > 1:
-            self._world.violated(f"job {job.name} runs for the {job.executions}. time")
+            self._simulation.violated(f"job {job.name} runs for the {job.executions}. time")
         self._told(job)
         return job
 
@@ -317,7 +317,7 @@ class GitHubModel:
 
     def _complete(self, job: Job, conclusion: str) -> None:
         self._queued.pop(job.id, None)
-        job.status, job.conclusion, job.ended = JobStatus.COMPLETED, conclusion, self._world.now
+        job.status, job.conclusion, job.ended = JobStatus.COMPLETED, conclusion, self._simulation.now
         if job.runner:
             job.run.active -= 1
             job.runner.job = None
@@ -375,11 +375,11 @@ class GitHubModel:
             repository_id=zlib.crc32(shown.repository.encode()),
         )
         self.log.append((sent, shown))
-        if self._world.occurs(self.facts.webhooks_lost):
+        if self._simulation.occurs(self.facts.webhooks_lost):
             return
-        for _ in range(1 + self._world.occurs(self.facts.webhooks_twice)):
-            delay = self.facts.webhook_delay * self._world.random.uniform(0.5, 1.5)
-            self._world.later(delay, self._deliver, sent.guid, shown)
+        for _ in range(1 + self._simulation.occurs(self.facts.webhooks_twice)):
+            delay = self.facts.webhook_delay * self._simulation.random.uniform(0.5, 1.5)
+            self._simulation.later(delay, self._deliver, sent.guid, shown)
 
     def _deliver(self, guid: str, shown: WorkflowJob) -> None:
         for hear in self.subscribers:

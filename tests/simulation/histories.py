@@ -25,8 +25,8 @@ from tests.simulation.scenario import (
     Steps,
     Window,
 )
-from tests.simulation.world import World
-from tests.values import a_route
+from tests.simulation.simulation import Simulation
+from tests.support.values import a_route
 
 TROUBLE, CANARY, END = 1.0 * HOUR, 2.5 * HOUR, 3.25 * HOUR
 """s. Before the canary all ordinary jobs have had the time to run, even on few workers."""
@@ -95,15 +95,14 @@ class _Drawing:
 
     def _dispatchers(self) -> tuple[Dispatcher, ...]:
         routes, alone = self._routes(), self._often(0.6)
-        runs = self._one(
-            (
-                Service(),
-                Service(),
-                Service(interval=120.0),
-                Cron(interval=60.0),
-                Cron(interval=120.0, keeps_ledger=False),
-            )
+        choices: tuple[Service | Cron, ...] = (
+            Service(),
+            Service(),
+            Service(interval=120.0),
+            Cron(interval=60.0),
+            Cron(interval=120.0, keeps_ledger=False),
         )
+        runs = self._one(choices)
         repositories = () if self._often(0.5) else REPOSITORIES
         shared = self._often(0.5) or not (isinstance(runs, Service) or runs.keeps_ledger)
         webhooks, log = self._often(0.7), self._often(0.3)
@@ -170,9 +169,9 @@ class _Drawing:
         """Perhaps the ledger is lost, or restored from a copy."""
 
         def on_ledger(change: str) -> Act:
-            def do(world: World) -> None:
-                for store in world.ledgers.values():
-                    store.lose(world.drivers["bridge"].clock()) if change == "lose" else getattr(store, change)()
+            def do(simulation: Simulation) -> None:
+                for store in simulation.ledgers.values():
+                    store.lose(simulation.drivers["bridge"].clock()) if change == "lose" else getattr(store, change)()
 
             return Act(at=self._random.uniform(300.0, TROUBLE), do=do)
 

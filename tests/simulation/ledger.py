@@ -15,18 +15,18 @@ from bridge.ledger.tables import meta
 T = TypeVar("T")
 
 
-class _Books(Transaction):
-    """The real ones, without two statements of each look that cost a third of its time and decide nothing here."""
+class _Transaction(Transaction):
+    """A real one, without two statements of each resync that take a third of its time and decide nothing here."""
 
     alone: bool
 
     def prune(self, before: float, now: float) -> None:
-        """Once in ten minutes, not at each look."""
+        """Once in ten minutes, not at each resync."""
         if now % 600.0 < 60.0:
             super().prune(before, now)
 
     def take_leader_lease(self, name: str, holder: str, now: float, until: float) -> bool:
-        """A dispatcher that shares its ledger with nobody always has the turn."""
+        """A dispatcher that shares its ledger with nobody always has the lease."""
         return self.alone or super().take_leader_lease(name, holder, now, until)
 
 
@@ -35,12 +35,14 @@ class Store:
 
     Args:
         born: Unix seconds.
+        new_id: makes ids that replay.
 
     Attributes:
         users: how many dispatchers have it.
     """
 
-    def __init__(self, born: float) -> None:
+    def __init__(self, born: float, new_id: Callable[[], str]) -> None:
+        self._new_id = new_id
         self._saved: sqlite3.Connection | None = None
         self.users = 0
         self._open(born)
@@ -78,7 +80,7 @@ class Store:
     def run(self, work: Callable[[Transaction], T], clock: Callable[[], float], *, keep: bool = True) -> T:
         """Run `work` in one write transaction, by a dispatcher's `clock` (Unix seconds)."""
         with self._connection.begin() as database:
-            transaction = _Books(self._connection, self._last_read, clock)
+            transaction = _Transaction(self._connection, self._last_read, clock, self._new_id)
             transaction.alone = self.users <= 1
             result = work(transaction)
             if not keep:

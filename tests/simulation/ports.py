@@ -25,7 +25,7 @@ from bridge.errors import NameTaken, OutcomeUnknown, Rejected, Unavailable
 from bridge.github.clock import GitHubClock
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 CLIENT_TIMEOUT = 10.0
 """s that the SDK's `run` waits for an answer."""
@@ -40,14 +40,14 @@ class GitHubPort:
     """GitHub for one dispatcher.
 
     Args:
-        world: where it is.
+        simulation: where it is.
         owner: the dispatcher.
         clock: the dispatcher's, which learns from GitHub's answers.
     """
 
-    def __init__(self, world: "World", owner: str, clock: GitHubClock) -> None:
-        self._world, self._owner, self._clock = world, owner, clock
-        self._model = world.github
+    def __init__(self, simulation: "Simulation", owner: str, clock: GitHubClock) -> None:
+        self._simulation, self._owner, self._clock = simulation, owner, clock
+        self._model = simulation.github
 
     async def learn_time(self) -> None:
         """As `bridge.github.api.GitHub.learn_time`."""
@@ -55,16 +55,16 @@ class GitHubPort:
             await self._call("create installation token")
 
     async def _call(self, kind: str, calls: int = 1) -> None:
-        self._world.count(self._owner, f"github {kind}", calls)
-        sent = self._world.now
+        self._simulation.count(self._owner, f"github {kind}", calls)
+        sent = self._simulation.now
         await asyncio.sleep(self._model.facts.latency)
-        self._clock.learn(float(int(self._model.wall())), sent, self._world.now)
-        if self._world.within(self._model.facts.unavailable):
+        self._clock.learn(float(int(self._model.wall())), sent, self._simulation.now)
+        if self._simulation.within(self._model.facts.unavailable):
             raise Unavailable(f"GitHub: {kind}: HTTP 503")
 
     async def repositories(self, owner: str) -> tuple[Repository, ...]:
         await self._call("list repositories")
-        found = dict.fromkeys(run.repository for run in self._world.scenario.runs)
+        found = dict.fromkeys(run.repository for run in self._simulation.scenario.runs)
         return tuple(Repository(full_name=name, public=False, id=_id_of(name)) for name in found)
 
     async def repository(self, name: str) -> Repository | None:
@@ -77,7 +77,7 @@ class GitHubPort:
         await self._call("list runs", len(facts.listed))
         runs = [run for run in self._model.open_runs(repository) if run.status in facts.listed]
         for run in runs:
-            self._world.count(self._owner, "github list jobs", -(-len(run.jobs) // PAGE))
+            self._simulation.count(self._owner, "github list jobs", -(-len(run.jobs) // PAGE))
         return tuple(self._model.view(job) for run in runs for job in run.jobs)
 
     async def waiting_runs(self, repository: str) -> tuple[WaitingRun, ...]:
@@ -129,7 +129,7 @@ class GitHubPort:
         await self._call("delete runner")
         runner = self._model.registrations.get(runner_id)
         if runner and runner.owner != self._owner:
-            self._world.count(self._owner, "deleted another dispatcher's registration")
+            self._simulation.count(self._owner, "deleted another dispatcher's registration")
         if runner is None:
             return Absent(target=target, runner_id=runner_id)
         return Deleted(target=target, runner_id=runner_id) if self._model.delete(runner_id) else None
@@ -138,13 +138,13 @@ class GitHubPort:
 class DeliveryLogPort:
     """The App's delivery log for one dispatcher."""
 
-    def __init__(self, world: "World", owner: str) -> None:
-        self._world, self._owner = world, owner
+    def __init__(self, simulation: "Simulation", owner: str) -> None:
+        self._simulation, self._owner = simulation, owner
 
     async def _call(self, kind: str) -> None:
-        self._world.count(self._owner, f"github {kind}")
-        await asyncio.sleep(self._world.github.facts.latency)
-        if self._world.within(self._world.github.facts.unavailable):
+        self._simulation.count(self._owner, f"github {kind}")
+        await asyncio.sleep(self._simulation.github.facts.latency)
+        if self._simulation.within(self._simulation.github.facts.unavailable):
             raise Unavailable(f"GitHub: {kind}: HTTP 503")
 
     async def is_kept(self) -> bool:
@@ -154,29 +154,29 @@ class DeliveryLogPort:
         """What was delivered or lost since `at` (Unix seconds), newest first."""
         await self._call("list deliveries")
         found = []
-        for sent, _ in reversed(self._world.github.log):
+        for sent, _ in reversed(self._simulation.github.log):
             if sent.at < at:
                 break
             found.append(sent)
-        self._world.count(self._owner, "github list deliveries", len(found) // PAGE)
+        self._simulation.count(self._owner, "github list deliveries", len(found) // PAGE)
         return tuple(found)
 
     async def job(self, delivery_id: int) -> WorkflowJob | None:
         await self._call("get delivery")
-        return self._world.github.log[delivery_id][1]
+        return self._simulation.github.log[delivery_id][1]
 
 
 class RunPodPort:
     """RunPod for one dispatcher."""
 
-    def __init__(self, world: "World", owner: str) -> None:
-        self._world, self._owner = world, owner
-        self._model = world.runpod
+    def __init__(self, simulation: "Simulation", owner: str) -> None:
+        self._simulation, self._owner = simulation, owner
+        self._model = simulation.runpod
 
     async def _call(self, kind: str) -> None:
-        self._world.count(self._owner, f"runpod {kind}")
+        self._simulation.count(self._owner, f"runpod {kind}")
         await asyncio.sleep(self._model.facts.latency)
-        if self._world.within(self._model.facts.unavailable):
+        if self._simulation.within(self._model.facts.unavailable):
             raise Unavailable(f"RunPod: {kind}: HTTP 503")
 
     async def status(self, endpoint: str, request_id: str) -> Request:
@@ -192,11 +192,11 @@ class RunPodPort:
     async def submit(self, route: Route, worker_input: Mapping[str, Any], callback: str | None) -> str:
         await self._call("run")
         facts = self._model.facts
-        if self._world.occurs(facts.answer_never):
+        if self._simulation.occurs(facts.answer_never):
             await asyncio.sleep(CLIENT_TIMEOUT)
             raise OutcomeUnknown("RunPod: run: no readable answer (ReadTimeout); the request may have been accepted")
         request_id = self._model.submit(route, worker_input, callback, self._owner)
-        if self._world.occurs(facts.answer_lost):
+        if self._simulation.occurs(facts.answer_lost):
             await asyncio.sleep(CLIENT_TIMEOUT)
             raise OutcomeUnknown("RunPod: run: no readable answer (ReadTimeout); the request may have been accepted")
         return request_id

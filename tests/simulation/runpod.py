@@ -16,7 +16,7 @@ from tests.simulation.scenario import Endpoint, value_at
 from tests.simulation.worker import Killed, Session, Stopped
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 OPEN = frozenset({RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS})
 
@@ -81,13 +81,13 @@ class Worker:
 class EndpointModel:
     """One endpoint."""
 
-    def __init__(self, world: "World", name: str, facts: Endpoint) -> None:
-        self.name, self.facts, self._world = name, facts, world
+    def __init__(self, simulation: "Simulation", name: str, facts: Endpoint) -> None:
+        self.name, self.facts, self._simulation = name, facts, simulation
         self.requests: list[Request] = []  # the open ones, oldest first
         self.workers: list[Worker] = []
         self._news = asyncio.Event()
         for at, _ in (*facts.capacity, *facts.foreign):
-            world.at(at, self.scale)
+            simulation.at(at, self.scale)
 
     @property
     def queue(self) -> list[Request]:
@@ -95,7 +95,7 @@ class EndpointModel:
 
     def _room(self) -> int:
         """How many workers of the bridge's the quota and RunPod's machines allow."""
-        now = self._world.now
+        now = self._simulation.now
         machines = value_at(self.facts.capacity, now, float("inf"))
         return int(max(0, min(self.facts.workers_max, machines) - value_at(self.facts.foreign, now, 0)))
 
@@ -109,9 +109,9 @@ class EndpointModel:
 
     def start_worker(self, given: Request | None) -> None:
         """Start a worker, for whichever request is next or for a given one."""
-        worker = Worker(self._world.now, given)
+        worker = Worker(self._simulation.now, given)
         self.workers.append(worker)
-        worker.task = self._world.spawn(self._live(worker))
+        worker.task = self._simulation.spawn(self._live(worker))
 
     async def _live(self, worker: Worker) -> None:
         try:
@@ -123,13 +123,13 @@ class EndpointModel:
             await asyncio.sleep(self.facts.stop)
         finally:
             self.workers.remove(worker)
-            self._world.worker_ended(self.name, worker)
-            if not self._world.over:
+            self._simulation.worker_ended(self.name, worker)
+            if not self._simulation.over:
                 self.scale()
 
     async def _next(self, worker: Worker) -> Request | None:
         worker.state = "idle"
-        until = self._world.now + self.facts.idle_timeout
+        until = self._simulation.now + self.facts.idle_timeout
         while not (waiting := self.queue):
             try:
                 async with asyncio.timeout_at(until):
@@ -139,23 +139,25 @@ class EndpointModel:
         return waiting[0]
 
     async def _serve(self, worker: Worker, request: Request) -> None:
-        runpod = self._world.runpod
+        runpod = self._simulation.runpod
         worker.state, worker.request = "running", request
         first = request.status is RequestStatus.IN_QUEUE
         request.workers.append(worker)
         if first:
             runpod.becomes(request, RequestStatus.IN_PROGRESS)
-            self._world.later(request.route.execution_timeout, runpod.time_out, request)
-            if self._world.occurs(self.facts.twice):
+            self._simulation.later(request.route.execution_timeout, runpod.time_out, request)
+            if self._simulation.occurs(self.facts.twice):
                 self.start_worker(request)
-        worker.session = Session(self._world, request, self.facts)
+        worker.session = Session(self._simulation, request, self.facts)
         ended = await self._until_ended(worker, worker.session)
         request.workers.remove(worker)
         if ended:
             runpod.becomes(request, *ended)
         elif isinstance(worker.end, Killed) and not request.workers:
             error = "worker exited"
-            self._world.later(self.facts.vanished_after, runpod.becomes, request, RequestStatus.FAILED, None, error)
+            self._simulation.later(
+                self.facts.vanished_after, runpod.becomes, request, RequestStatus.FAILED, None, error
+            )
 
     async def _until_ended(self, worker: Worker, session: Session) -> tuple[Any, ...] | None:
         """The request's answer; None if the worker was stopped or died."""
@@ -179,7 +181,7 @@ class EndpointModel:
 
     def health(self) -> EndpointHealth:
         """As /health counts; `foreign` requests and their workers are in it."""
-        now, queued = self._world.now, len(self.queue)
+        now, queued = self._simulation.now, len(self.queue)
         foreign = int(value_at(self.facts.foreign, now, 0))
         count_of = dict.fromkeys(("initializing", "idle", "running", "throttled"), 0)
         for worker in self.workers:
@@ -198,28 +200,28 @@ class EndpointModel:
 class RunPodModel:
     """RunPod's API. All methods are immediate."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
-        self.facts = world.scenario.runpod
+    def __init__(self, simulation: "Simulation") -> None:
+        self._simulation = simulation
+        self.facts = simulation.scenario.runpod
         self.endpoints: dict[str, EndpointModel] = {}
         self.requests: dict[str, Request] = {}
         self._ids = count(1)
 
     def endpoint(self, name: str) -> EndpointModel:
         if name not in self.endpoints:
-            facts = self._world.scenario.endpoints.get(name, Endpoint())
-            self.endpoints[name] = EndpointModel(self._world, name, facts)
+            facts = self._simulation.scenario.endpoints.get(name, Endpoint())
+            self.endpoints[name] = EndpointModel(self._simulation, name, facts)
         return self.endpoints[name]
 
     def submit(self, route: Route, given: Mapping[str, Any], callback: str | None, owner: str) -> str:
         """Accept a request."""
         endpoint = self.endpoint(route.endpoint)
-        request = Request(f"req-{next(self._ids)}", route, given, callback, owner, self._world.now)
-        request.answers.append(Answer(at=self._world.now, status=RequestStatus.IN_QUEUE))
+        request = Request(f"req-{next(self._ids)}", route, given, callback, owner, self._simulation.now)
+        request.answers.append(Answer(at=self._simulation.now, status=RequestStatus.IN_QUEUE))
         self.requests[request.id] = request
         endpoint.requests.append(request)
-        self._world.later(route.ttl, self._expire, request)
-        self._world.submitted(request)
+        self._simulation.later(route.ttl, self._expire, request)
+        self._simulation.submitted(request)
         endpoint.scale()
         return request.id
 
@@ -233,16 +235,18 @@ class RunPodModel:
         """A request changes, unless it has ended; RunPod calls back when it ends."""
         if not request.is_open:
             return
-        request.answers.append(Answer(at=self._world.now, status=status, output=output, error=error))
+        request.answers.append(Answer(at=self._simulation.now, status=status, output=output, error=error))
         if request.is_open:
             return
         self.endpoint(request.route.endpoint).requests.remove(request)
         if (
             request.callback
             and status is not RequestStatus.MISSING
-            and not self._world.occurs(self.facts.callbacks_lost)
+            and not self._simulation.occurs(self.facts.callbacks_lost)
         ):
-            self._world.later(self.facts.callback_delay, self._world.call_back, request.callback, request.owner)
+            self._simulation.later(
+                self.facts.callback_delay, self._simulation.call_back, request.callback, request.owner
+            )
 
     def time_out(self, request: Request) -> None:
         """Its executionTimeout is over."""
@@ -263,7 +267,7 @@ class RunPodModel:
         if request is None or not request.is_open:
             return
         if holding := next((w.session.holds for w in request.workers if w.session and w.session.holds), None):
-            self._world.violated(f"request {request_id} was cancelled while its runner holds job {holding.name}")
+            self._simulation.violated(f"request {request_id} was cancelled while its runner holds job {holding.name}")
         self.becomes(request, RequestStatus.CANCELLED)
         self.endpoint(request.route.endpoint).stop(request, Stopped())
 
@@ -274,9 +278,9 @@ class RunPodModel:
             return Shown(id=request_id, status=RequestStatus.MISSING)
         if request.status is RequestStatus.IN_PROGRESS:
             for false in self.facts.false_answers:
-                if self._world.occurs((false,)):
+                if self._simulation.occurs((false,)):
                     return Shown(id=request_id, status=RequestStatus(false.status))
-        seen = self._world.now - self.facts.status_lag
+        seen = self._simulation.now - self.facts.status_lag
         answer = next((a for a in reversed(request.answers) if a.at <= seen), request.answers[0])
         if answer.status not in OPEN and seen > answer.at + self.facts.result_kept:
             return Shown(id=request_id, status=RequestStatus.MISSING)

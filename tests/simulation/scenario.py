@@ -1,4 +1,4 @@
-"""What a simulation is told: frozen parameters of the world, and what happens in it.
+"""What a simulation is told: frozen parameters of the simulation, and what happens in it.
 
 Times are seconds since the simulation began, durations are seconds.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.core.scope import Route
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 HOUR, DAY = 3_600.0, 86_400.0
 
@@ -252,11 +252,11 @@ class Act:
 
     Args:
         at: s.
-        do: what, with the world as it is then.
+        do: what, with the simulation as it is then.
     """
 
     at: float
-    do: Callable[["World"], None]
+    do: Callable[["Simulation"], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ Each is a function of few parameters that returns a `Scenario`; none asserts any
 """
 
 from dataclasses import replace
+from typing import Any
 
 from bridge.core.scope import Route
 from bridge.core.worker import Credentials
@@ -21,8 +22,8 @@ from tests.simulation.scenario import (
     Scenario,
     Window,
 )
-from tests.simulation.world import World
-from tests.values import a_route
+from tests.simulation.simulation import Simulation
+from tests.support.values import a_route
 
 REAP = (120.0, 360.0)
 """s after which GitHub removes an idle registration that listens (facts/runner.md)."""
@@ -35,9 +36,9 @@ MINUTE = 60.0
 A, B = "acme/a", "acme/b"
 
 
-def dispatcher(*routes: Route, **given: object) -> Dispatcher:
+def dispatcher(*routes: Route, **given: Any) -> Dispatcher:
     """A service with webhooks and callbacks, by default with one route."""
-    return Dispatcher(routes=routes or (a_route(),), **given)  # type: ignore[arg-type]
+    return Dispatcher(routes=routes or (a_route(),), **given)
 
 
 def with_canary(scenario: Scenario, *, within: float = 1_800.0) -> Scenario:
@@ -246,8 +247,8 @@ def cancelled_runs(credentials: str, *, jobs: int = 100, after: float = 60.0) ->
 def ledger_lost(*, foreign: int = 3, at: float = HOUR) -> Scenario:
     """The ledger is lost in `app` mode while another system's requests run on the endpoint, and jobs come."""
 
-    def lose(world: World) -> None:
-        world.ledgers["ledger"].lose(world.drivers["bridge"].clock())
+    def lose(simulation: Simulation) -> None:
+        simulation.ledgers["ledger"].lose(simulation.drivers["bridge"].clock())
 
     return Scenario(
         seconds=4 * HOUR,

@@ -1,6 +1,6 @@
 """What jobs may cost that GitHub gives to no runner, and how long others wait for them: bounds, whatever the numbers.
 
-FAULTS=full tries many more worlds.
+FAULTS=full tries many more simulations.
 """
 
 from typing import Any
@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.core.worker import Credentials
-from tests.faults.conftest import FULL
 from tests.simulation import DAY, GPU_HOUR, HOUR, Cron, Endpoint, GitHub, Run, Scenario, Service, Window, measure
 from tests.simulation.scenarios import REAP, A, B, dispatcher
-from tests.values import a_route
+from tests.support.effort import FULL
+from tests.support.values import a_route
 
 EXAMPLES = 6 if FULL else 2
 
-worlds = settings(
+simulations = settings(
     max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 COLD_STARTS = st.sampled_from([20.0, 60.0, 120.0])
@@ -33,7 +33,7 @@ def canary(at: float, **given: Any) -> Run:
     return Run(name=CANARY, at=at, **given)
 
 
-@worlds
+@simulations
 @given(cold_start=COLD_STARTS, interval=st.sampled_from([120.0, 300.0]), reap=REAPS)
 def test_a_job_that_is_never_dispatched_costs_two_hours_in_its_first_day_and_nothing_after(
     cold_start: float, interval: float, reap: tuple[float, float] | None
@@ -69,7 +69,7 @@ def test_without_a_ledger_it_costs_as_little(credentials: Credentials) -> None:
     assert outcome.paid(since=DAY + 1200.0) == 0
 
 
-@worlds
+@simulations
 @given(jobs=st.integers(2, 200), max_workers=st.integers(1, 20), cold_start=COLD_STARTS, interval=INTERVALS, reap=REAPS)
 def test_an_outage_of_three_hours_costs_three_hours_however_many_jobs_are_queued(
     jobs: int, max_workers: int, cold_start: float, interval: float, reap: tuple[float, float] | None
@@ -88,7 +88,7 @@ def test_an_outage_of_three_hours_costs_three_hours_however_many_jobs_are_queued
     assert outcome.paid() >= outcome.useful() > 0
 
 
-@worlds
+@simulations
 @given(
     stuck=st.integers(1, 40),
     max_workers=st.integers(1, 4),
@@ -116,7 +116,7 @@ def test_a_repository_waits_for_anothers_stuck_jobs_no_longer_than_a_boot(
     assert outcome.waits("b")[0] <= own + others + listening + readings
 
 
-@worlds
+@simulations
 @given(jobs=st.integers(20, 60), max_parallel=st.integers(1, 3), cold_start=COLD_STARTS)
 def test_a_matrix_with_max_parallel_pays_little_more_than_it_uses(
     jobs: int, max_parallel: int, cold_start: float

@@ -1,7 +1,9 @@
-"""The real bridge in a simulation: each way to run it serves jobs, and the world reaches it as it should.
+"""The real bridge in a simulation: each way to run it serves jobs, and the simulation reaches it as it should.
 
 What it decides is held elsewhere; here only that the simulation lets it.
 """
+
+from typing import Any
 
 import pytest
 
@@ -17,18 +19,19 @@ from tests.simulation import (
     RunPod,
     Scenario,
     Service,
+    Simulation,
     Window,
-    World,
     measure,
     simulate,
 )
-from tests.values import a_route
+from tests.support.values import a_route
 
 
-def three_jobs(*dispatchers: Dispatcher, **given: object) -> Scenario:
+def three_jobs(*dispatchers: Dispatcher, **given: Any) -> Scenario:
     """Three jobs, one every ten minutes."""
     runs = tuple(Run(name=f"job{n}", at=5.0 + n * 600.0) for n in range(3))
-    return Scenario(**{"seconds": 0.75 * HOUR, "runs": runs, "dispatchers": dispatchers, **given})  # type: ignore[arg-type]
+    defaults: dict[str, Any] = {"seconds": 0.75 * HOUR, "runs": runs, "dispatchers": dispatchers}
+    return Scenario(**defaults | given)
 
 
 @pytest.mark.parametrize("mode", [Credentials.JIT, Credentials.REGISTRATION, Credentials.APP])
@@ -81,14 +84,14 @@ def test_two_copies_share_a_ledger() -> None:
 
 
 def test_a_ledger_can_be_lost_and_restored() -> None:
-    def save(world: World) -> None:
-        world.ledgers["ledger"].save()
+    def save(simulation: Simulation) -> None:
+        simulation.ledgers["ledger"].save()
 
-    def restore(world: World) -> None:
-        world.ledgers["ledger"].restore()
+    def restore(simulation: Simulation) -> None:
+        simulation.ledgers["ledger"].restore()
 
-    def lose(world: World) -> None:
-        world.ledgers["ledger"].lose(world.drivers["bridge"].clock())
+    def lose(simulation: Simulation) -> None:
+        simulation.ledgers["ledger"].lose(simulation.drivers["bridge"].clock())
 
     acts = (Act(at=300.0, do=save), Act(at=700.0, do=restore), Act(at=1_300.0, do=lose))
     outcome = simulate(three_jobs(Dispatcher(routes=(a_route(),)), acts=acts))

@@ -5,9 +5,9 @@ FAULTS=full tries many histories; `tests.simulation.histories.history(seed)` rep
 
 import pytest
 
-from tests.faults.conftest import FULL
 from tests.simulation import simulate
 from tests.simulation.histories import history
+from tests.support.effort import FULL
 
 SEEDS = range(20) if FULL else range(4)
 

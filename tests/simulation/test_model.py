@@ -13,45 +13,45 @@ from bridge.core.model import JobStatus, RequestStatus
 from bridge.core.worker import Credentials
 from bridge.errors import OutcomeUnknown
 from bridge.github.clock import GitHubClock
-from tests.simulation import Act, Endpoint, FalseAnswer, GitHub, Run, RunPod, Scenario, Window, World, measure
+from tests.simulation import Act, Endpoint, FalseAnswer, GitHub, Run, RunPod, Scenario, Simulation, Window, measure
 from tests.simulation.github import Job, Registration
 from tests.simulation.loop import START, Deadlock
 from tests.simulation.loop import run as run_virtually
 from tests.simulation.outcome import Outcome
 from tests.simulation.ports import GitHubPort, RunPodPort
-from tests.values import a_route
+from tests.support.values import a_route
 
 LABELS = ("self-hosted", "linux", "x64", "runpod", "gpu")
 
 
-def play(*acts: tuple[float, Callable[[World], Any]], **given: Any) -> tuple[World, Outcome]:
+def play(*acts: tuple[float, Callable[[Simulation], Any]], **given: Any) -> tuple[Simulation, Outcome]:
     """A simulation without a bridge: each act at its time (s)."""
-    worlds: list[World] = []
+    simulations: list[Simulation] = []
     given.setdefault("seconds", 2_000.0)
-    steps = (Act(at=0.0, do=worlds.append), *(Act(at=at, do=do) for at, do in acts))
+    steps = (Act(at=0.0, do=simulations.append), *(Act(at=at, do=do) for at, do in acts))
     outcome = measure(Scenario(acts=steps, **given))
-    return worlds[0], outcome
+    return simulations[0], outcome
 
 
-def registered(world: World, name: str = "runner-1", **given: Any) -> Registration:
-    made = world.github.register(
+def registered(simulation: Simulation, name: str = "runner-1", **given: Any) -> Registration:
+    made = simulation.github.register(
         **{"name": name, "labels": LABELS, "target": "orgs/acme", "group": "Default", "owner": "me", **given}
     )
     assert made is not None
     return made
 
 
-def request(mode: Credentials = Credentials.JIT, **given: Any) -> Callable[[World], str]:
+def request(mode: Credentials = Credentials.JIT, **given: Any) -> Callable[[Simulation], str]:
     """Submits a request, with a registration or token of its own."""
     route_given = given.pop("route", {})
 
-    def submit(world: World) -> str:
-        name = given.get("runner_name", f"runpod-{len(world.runpod.requests)}-1")
+    def submit(simulation: Simulation) -> str:
+        name = given.get("runner_name", f"runpod-{len(simulation.runpod.requests)}-1")
         credential: dict[str, Any] = {}
         if mode is Credentials.JIT:
-            credential = {"jit_config": str(registered(world, name).id)}
+            credential = {"jit_config": str(registered(simulation, name).id)}
         if mode is Credentials.REGISTRATION:
-            credential = {"registration_token": str(world.github.wall() + 3_600.0)}
+            credential = {"registration_token": str(simulation.github.wall() + 3_600.0)}
         worker_input = {
             "mode": mode,
             "runner_url": "https://github.com/acme",
@@ -64,18 +64,18 @@ def request(mode: Credentials = Credentials.JIT, **given: Any) -> Callable[[Worl
             **credential,
             **given,
         }
-        return world.runpod.submit(a_route(max_workers=100, **route_given), worker_input, None, "me")
+        return simulation.runpod.submit(a_route(max_workers=100, **route_given), worker_input, None, "me")
 
     return submit
 
 
-def job(world: World, name: str = "run-0") -> Job:
-    return next(job for job in world.github.jobs.values() if job.name == name)
+def job(simulation: Simulation, name: str = "run-0") -> Job:
+    return next(job for job in simulation.github.jobs.values() if job.name == name)
 
 
-def answer(world: World, request_id: str = "req-1") -> tuple[str, str]:
+def answer(simulation: Simulation, request_id: str = "req-1") -> tuple[str, str]:
     """A request's status, and its outcome or error."""
-    last = world.runpod.requests[request_id].answers[-1]
+    last = simulation.runpod.requests[request_id].answers[-1]
     return str(last.status), str((last.output or {}).get("outcome") or last.error)
 
 
@@ -102,10 +102,10 @@ def test_waiting_for_nothing_is_an_error() -> None:
 
 
 def test_a_job_goes_to_any_idle_runner_with_its_labels() -> None:
-    world, outcome = play((0.0, request()), runs=(Run(labels=("Self-Hosted", "RUNPOD")),))
+    simulation, outcome = play((0.0, request()), runs=(Run(labels=("Self-Hosted", "RUNPOD")),))
     assert outcome.jobs[0].conclusion == "success"
     assert outcome.jobs[0].started == pytest.approx(60.0 + 2.0 + 1.0)  # cold start, listen, assigned
-    assert not world.github.registrations  # an ephemeral registration goes with its job
+    assert not simulation.github.registrations  # an ephemeral registration goes with its job
 
 
 def test_a_job_does_not_go_to_a_runner_that_lacks_a_label() -> None:
@@ -126,9 +126,9 @@ def test_a_job_does_not_go_to_a_runner_that_lacks_a_label() -> None:
 def test_where_a_runner_is_registered_says_whose_jobs_it_gets(place: str, group: str, has_it: bool) -> None:
     found: list[bool] = []
 
-    def look(world: World) -> None:
-        runner = registered(world, target=place, group=group)
-        found.append(world.github.may_have(runner, job(world)))
+    def look(simulation: Simulation) -> None:
+        runner = registered(simulation, target=place, group=group)
+        found.append(simulation.github.may_have(runner, job(simulation)))
 
     play((1.0, look), runs=(Run(),), github=GitHub(groups={"narrow": frozenset({"acme/other"})}))
     assert found == [has_it]
@@ -144,39 +144,39 @@ def test_of_a_matrix_no_more_than_max_parallel_run() -> None:
 
 
 def test_an_assigned_job_that_is_not_picked_up_is_queued_again_after_a_minute() -> None:
-    def dead(world: World) -> None:
-        runner = registered(world, "dead")
-        world.github.open_session(runner)
-        world.github.lose(runner)
+    def dead(simulation: Simulation) -> None:
+        runner = registered(simulation, "dead")
+        simulation.github.open_session(runner)
+        simulation.github.lose(runner)
 
-    world, outcome = play((0.0, dead), (0.0, request()), runs=(Run(at=30.0),))
+    simulation, outcome = play((0.0, dead), (0.0, request()), runs=(Run(at=30.0),))
     assert outcome.jobs[0].executions == 1
     assert outcome.jobs[0].started == pytest.approx(31.0 + 60.0 + 1.0)
-    assert [r.name for r in world.github.registrations.values()] == ["dead"]
+    assert [r.name for r in simulation.github.registrations.values()] == ["dead"]
 
 
 def test_a_job_whose_runner_died_fails_after_ten_minutes_and_is_not_queued_again() -> None:
-    world, outcome = play((0.0, request()), (0.0, request()), runs=(Run(kills_worker=10.0, seconds=600.0),))
+    simulation, outcome = play((0.0, request()), (0.0, request()), runs=(Run(kills_worker=10.0, seconds=600.0),))
     (lost,) = outcome.jobs
     assert lost.conclusion == "failure"
     assert lost.executions == 1
     assert lost.ended == pytest.approx((lost.started or 0.0) + 10.0 + 600.0)
-    assert RequestStatus.FAILED in {r.status for r in world.runpod.requests.values()}
+    assert RequestStatus.FAILED in {r.status for r in simulation.runpod.requests.values()}
     assert outcome.started() == 2  # none is started for a request that waits for nothing
 
 
 def test_a_registration_that_listens_is_removed_after_two_to_six_minutes() -> None:
-    world, outcome = play((0.0, request()), github=GitHub(reap=(120.0, 360.0)))
-    assert answer(world)[1].startswith("registration_lost")
+    simulation, outcome = play((0.0, request()), github=GitHub(reap=(120.0, 360.0)))
+    assert answer(simulation)[1].startswith("registration_lost")
     assert 62.0 + 120.0 <= outcome.paid() <= 62.0 + 360.0 + 5.0
 
 
 def test_a_registration_with_a_job_is_not_deleted() -> None:
     deleted: list[bool] = []
 
-    def delete(world: World) -> None:
-        runner = next(iter(world.github.registrations.values()))
-        deleted.append(world.github.delete(runner.id))
+    def delete(simulation: Simulation) -> None:
+        runner = next(iter(simulation.github.registrations.values()))
+        deleted.append(simulation.github.delete(runner.id))
 
     _, outcome = play((0.0, request()), (80.0, delete), (0.0, request()), (81.0, delete), runs=(Run(),))
     assert deleted == [False, False]
@@ -199,12 +199,12 @@ def test_a_queued_job_fails_after_a_day_and_a_zombie_stays() -> None:
 def test_a_run_that_waits_for_approval_hides_its_queued_jobs() -> None:
     listed: list[list[str]] = []
 
-    def look(world: World) -> None:
+    def look(simulation: Simulation) -> None:
         async def read() -> None:
-            found = await GitHubPort(world, "me", GitHubClock()).open_jobs("acme/web")
+            found = await GitHubPort(simulation, "me", GitHubClock()).open_jobs("acme/web")
             listed.append(sorted(job.status for job in found))
 
-        world.spawn(read())
+        simulation.spawn(read())
 
     play((10.0, look), (100.0, look), runs=(Run(jobs=1, waiting=1, approved=50.0),))
     assert listed == [[], ["queued", "queued"]]
@@ -219,13 +219,13 @@ def test_a_cancelled_run_ends_its_jobs() -> None:
 def test_deliveries_are_late_lost_and_duplicated() -> None:
     heard: list[tuple[str, JobStatus]] = []
 
-    def listen(world: World) -> None:
-        world.github.subscribers.append(lambda guid, job: heard.append((guid, job.status)))
+    def listen(simulation: Simulation) -> None:
+        simulation.github.subscribers.append(lambda guid, job: heard.append((guid, job.status)))
 
     github = GitHub(webhooks_lost=(Window(at=50.0, until=150.0),), webhooks_twice=(Window(at=0.0, until=10.0),))
-    world, _ = play((0.0, listen), runs=(Run(at=1.0, cancelled=100.0), Run(at=200.0)), github=github)
+    simulation, _ = play((0.0, listen), runs=(Run(at=1.0, cancelled=100.0), Run(at=200.0)), github=github)
     assert [guid for guid, _ in heard] == ["guid-0", "guid-0", "guid-2"]
-    assert [sent.guid for sent, _ in world.github.log] == ["guid-0", "guid-1", "guid-2"]
+    assert [sent.guid for sent, _ in simulation.github.log] == ["guid-0", "guid-1", "guid-2"]
 
 
 # --- RunPod ---
@@ -235,8 +235,8 @@ def test_no_more_workers_than_the_quota_and_a_lack_of_capacity_shows_in_health()
     seen: list[Any] = []
     endpoint = Endpoint(workers_max=3, capacity=((0.0, 2.0), (300.0, 9.0)), foreign=((200.0, 1.0),))
 
-    def look(world: World) -> None:
-        seen.append(world.runpod.endpoint("ep-1").health())
+    def look(simulation: Simulation) -> None:
+        seen.append(simulation.runpod.endpoint("ep-1").health())
 
     acts = [(0.0, request(runner_name=f"runpod-{n}-1")) for n in range(5)]
     play(*acts, (70.0, look), (250.0, look), (301.0, look), endpoints={"ep-1": endpoint})
@@ -253,10 +253,10 @@ def test_a_worker_is_paid_from_its_start_to_its_full_stop() -> None:
 
 
 def test_an_idle_worker_leaves_two_minutes_after_its_idle_timeout() -> None:
-    world, outcome = play((0.0, request(idle_timeout=300.0)))
-    assert answer(world) == ("COMPLETED", "no_job")
+    simulation, outcome = play((0.0, request(idle_timeout=300.0)))
+    assert answer(simulation) == ("COMPLETED", "no_job")
     assert outcome.paid() == pytest.approx(60.0 + 2.0 + 300.0 + 120.0 + 2.0)
-    assert world.github.registrations  # it has no key to delete its registration with
+    assert simulation.github.registrations  # it has no key to delete its registration with
 
 
 @pytest.mark.parametrize(
@@ -269,17 +269,19 @@ def test_an_idle_worker_leaves_two_minutes_after_its_idle_timeout() -> None:
     ],
 )
 def test_why_a_worker_starts_no_runner(mode: Credentials, given: dict[str, Any], said: str) -> None:
-    world, outcome = play((0.0, lambda world: registered(world, "taken")), (0.0, request(mode, **given)), runs=(Run(),))
-    assert answer(world)[1].partition(":")[0] == said
+    simulation, outcome = play(
+        (0.0, lambda simulation: registered(simulation, "taken")), (0.0, request(mode, **given)), runs=(Run(),)
+    )
+    assert answer(simulation)[1].partition(":")[0] == said
     assert outcome.jobs[0].started is None
 
 
 def test_ttl_deletes_a_request_and_execution_timeout_ends_it() -> None:
     short = {"job_timeout": 100.0, "idle_timeout": 10.0, "queue_timeout": 0.0}  # 530 s to run, and to live
-    world, _ = play((0.0, request(route=short)), (0.0, request(route={**short, "queue_timeout": 900.0})), runs=())
+    simulation, _ = play((0.0, request(route=short)), (0.0, request(route={**short, "queue_timeout": 900.0})), runs=())
     slow = play((0.0, request(route=short, idle_timeout=9_000.0)))[0]
     longer = play((0.0, request(route={**short, "queue_timeout": 900.0}, idle_timeout=9_000.0)))[0]
-    assert answer(world) == ("COMPLETED", "no_job")
+    assert answer(simulation) == ("COMPLETED", "no_job")
     assert slow.runpod.requests["req-1"].status is RequestStatus.MISSING
     assert longer.runpod.requests["req-1"].status is RequestStatus.TIMED_OUT
 
@@ -287,8 +289,8 @@ def test_ttl_deletes_a_request_and_execution_timeout_ends_it() -> None:
 def test_status_is_late_at_times_false_and_forgotten_in_the_end() -> None:
     seen: list[str] = []
 
-    def look(world: World) -> None:
-        seen.append(str(world.runpod.status("req-1").status))
+    def look(simulation: Simulation) -> None:
+        seen.append(str(simulation.runpod.status("req-1").status))
 
     false = (FalseAnswer(at=100.0, until=110.0), FalseAnswer(at=110.0, until=120.0, status="FAILED"))
     runpod = RunPod(status_lag=20.0, false_answers=false)
@@ -308,15 +310,15 @@ def test_a_request_that_is_delivered_twice_runs_no_job_twice() -> None:
 def test_run_may_be_accepted_and_answered_too_late() -> None:
     unknown: list[float] = []
 
-    def submit(world: World) -> None:
+    def submit(simulation: Simulation) -> None:
         async def call() -> None:
             given = {"mode": "app", "runner_name": "x", "runner_url": "https://github.com/acme"}
             try:
-                await RunPodPort(world, "me").submit(a_route(), given, None)
+                await RunPodPort(simulation, "me").submit(a_route(), given, None)
             except OutcomeUnknown:
-                unknown.append(world.now)
+                unknown.append(simulation.now)
 
-        world.spawn(call())
+        simulation.spawn(call())
 
     accepted, _ = play((0.0, submit), runpod=RunPod(answer_lost=(Window(),)), seconds=30.0)
     refused, _ = play((0.0, submit), runpod=RunPod(answer_never=(Window(),)), seconds=30.0)
@@ -325,15 +327,17 @@ def test_run_may_be_accepted_and_answered_too_late() -> None:
 
 
 def test_to_cancel_a_request_whose_runner_holds_a_job_breaks_a_rule() -> None:
-    _, outcome = play((0.0, request()), (100.0, lambda world: world.runpod.cancel("req-1")), runs=(Run(seconds=900.0),))
+    _, outcome = play(
+        (0.0, request()), (100.0, lambda simulation: simulation.runpod.cancel("req-1")), runs=(Run(seconds=900.0),)
+    )
     assert ["holds job run-0" in line for line in outcome.violations] == [True]
     assert outcome.jobs[0].conclusion == "cancelled"
 
 
 def test_more_requests_than_max_workers_break_a_rule() -> None:
-    def submit(world: World) -> None:
+    def submit(simulation: Simulation) -> None:
         given = {"mode": "app", "runner_name": "x", "runner_url": "https://github.com/acme"}
-        world.runpod.submit(a_route(max_workers=1), given, None, "me")
+        simulation.runpod.submit(a_route(max_workers=1), given, None, "me")
 
     _, outcome = play((0.0, submit), (1.0, submit), seconds=10.0)
     assert ["2 requests open at max_workers 1" in line for line in outcome.violations] == [True]

@@ -1,5 +1,7 @@
 """Requests and workers: queues longer than a request may wait, cancelled runs, lost answers, false ends."""
 
+from typing import Any
+
 import pytest
 
 from bridge.core.worker import Credentials
@@ -15,7 +17,7 @@ from tests.simulation import (
     Window,
     simulate,
 )
-from tests.values import a_route
+from tests.support.values import a_route
 
 MODES = [Credentials.JIT, Credentials.REGISTRATION]
 START = 60.0
@@ -131,7 +133,7 @@ def test_a_request_that_was_never_accepted_is_asked_for_again_within_minutes(mod
     ids=["running", "queued"],
 )
 def test_another_systems_requests_on_the_endpoint_delay_that_by_a_bounded_time(
-    foreign: dict[str, object], longest: float
+    foreign: dict[str, Any], longest: float
 ) -> None:
     outcome = ran(
         Scenario(
@@ -139,7 +141,7 @@ def test_another_systems_requests_on_the_endpoint_delay_that_by_a_bounded_time(
             runs=(Run(at=5.0),),
             dispatchers=of(Credentials.JIT, queue_timeout=900.0),
             runpod=RunPod(answer_never=(Window(until=60.0),)),
-            endpoints={"ep-1": Endpoint(**foreign)},  # type: ignore[arg-type]
+            endpoints={"ep-1": Endpoint(**foreign)},
         )
     )
     assert outcome.served() == 1

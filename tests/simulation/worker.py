@@ -14,7 +14,7 @@ from tests.simulation.scenario import Endpoint, value_at
 
 if TYPE_CHECKING:
     from tests.simulation.runpod import Request
-    from tests.simulation.world import World
+    from tests.simulation.simulation import Simulation
 
 CONFLICT = 240.0
 """s for which the Listener tries to open a session that another process has."""
@@ -52,8 +52,8 @@ class Session:
         useful: s that the job took.
     """
 
-    def __init__(self, world: "World", request: "Request", facts: Endpoint) -> None:
-        self._world, self._github = world, world.github
+    def __init__(self, simulation: "Simulation", request: "Request", facts: Endpoint) -> None:
+        self._simulation, self._github = simulation, simulation.github
         self._request, self._input, self._facts = request, request.input, facts
         self._mode = Credentials(request.input["mode"])
         self.runner: Registration | None = None
@@ -94,7 +94,7 @@ class Session:
         else:
             self._disconnect(runner)
         if job and job is self.ran and job.started is not None:
-            self.useful = self._world.now - job.started
+            self.useful = self._simulation.now - job.started
             if not isinstance(how, Killed):
                 self._github.finish(job, runner, "cancelled")
 
@@ -108,9 +108,9 @@ class Session:
     async def _served(self) -> Ended:
         if self._is_late(float(self._input["not_after"])):
             return self._answer(Reason.EXPIRED)
-        if self._world.occurs(self._facts.vanishes):
+        if self._simulation.occurs(self._facts.vanishes):
             raise Killed
-        if self._world.occurs(self._facts.crashes):
+        if self._simulation.occurs(self._facts.crashes):
             raise _Failed(Reason.CRASHED, "RuntimeError: on request")
         runner = await self._registered()
         await self._connect(runner)
@@ -120,7 +120,7 @@ class Session:
         return await self._run_job(runner, job)
 
     def _wall(self) -> float:
-        now = self._world.now
+        now = self._simulation.now
         return START + now + value_at(self._facts.skew, now, 0.0)
 
     def _answer(self, reason: Reason, result: str | None = None) -> Ended:
@@ -146,7 +146,7 @@ class Session:
                 await asyncio.sleep(self._facts.listen)
                 raise _Failed(Reason.REGISTRATION_LOST, "The runner registration has been deleted from the server")
             return found
-        if self._world.occurs(self._facts.cut_off) or self._world.within(self._github.facts.unavailable):
+        if self._simulation.occurs(self._facts.cut_off) or self._simulation.within(self._github.facts.unavailable):
             await asyncio.sleep(UNREACHABLE)
             raise _Failed(Reason.GITHUB_UNREACHABLE, "GitHub did not answer")
         await asyncio.sleep(self._facts.configure)
@@ -166,12 +166,12 @@ class Session:
 
     async def _connect(self, runner: Registration) -> None:
         await asyncio.sleep(self._facts.listen)
-        if self._mode is Credentials.JIT and self._world.occurs(self._facts.cut_off):
+        if self._mode is Credentials.JIT and self._simulation.occurs(self._facts.cut_off):
             await asyncio.sleep(UNREACHABLE)
             raise _Failed(Reason.GITHUB_UNREACHABLE, "Runner connect error")
-        until = self._world.now + CONFLICT
+        until = self._simulation.now + CONFLICT
         while not runner.gone and not self._github.open_session(runner):
-            if self._world.now >= until:
+            if self._simulation.now >= until:
                 raise _Failed(Reason.SESSION_CONFLICT, "A session for this runner already exists")
             await asyncio.sleep(30.0)
         if runner.gone:
@@ -180,7 +180,7 @@ class Session:
 
     async def _job(self, runner: Registration) -> Job | None:
         """Listen until there is a job; None if its idle limit ends first."""
-        until = self._world.now + float(self._input["idle_timeout"]) + WORKER_GRACE
+        until = self._simulation.now + float(self._input["idle_timeout"]) + WORKER_GRACE
         while True:
             if runner.gone:
                 raise _Failed(Reason.REGISTRATION_LOST, "the runner no longer exists on the server")
@@ -200,20 +200,20 @@ class Session:
 
     async def _run_job(self, runner: Registration, job: Job) -> Ended:
         self.ran = job
-        began = self._world.now
+        began = self._simulation.now
         spec = job.run.spec
         limit = began + float(self._input["job_timeout"])
         ends = min(began + spec.seconds, limit)
         dies = began + spec.kills_worker if spec.kills_worker is not None else float("inf")
-        while self._world.now < min(ends, dies) and not job.to_cancel:
+        while self._simulation.now < min(ends, dies) and not job.to_cancel:
             runner.news.clear()
             try:
                 async with asyncio.timeout_at(min(ends, dies)):
                     await runner.news.wait()
             except TimeoutError:
                 break
-        self.useful = self._world.now - began
-        if self._world.now >= dies:
+        self.useful = self._simulation.now - began
+        if self._simulation.now >= dies:
             raise Killed
         if not job.to_cancel and began + spec.seconds > limit:
             self._github.finish(job, runner, "cancelled")

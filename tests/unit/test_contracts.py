@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud import ROOT
+from tests.support import ROOT
 
 LEAKS = {
     "core imports the emulator": ("bridge/core/plan.py", "import bridge.emulator.jobs"),

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config.settings import Environment, RouteTable
+from bridge.config.environment import Environment
+from bridge.config.file import RouteTable
 from bridge.service.metrics import Metrics
-from tests.cloud import ROOT
+from tests.support import ROOT
 
 DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 REASONS = ("demand", "allocation", "evidence", "refusals", "routing")
 """Modules that say why a job waits."""
 
@@ -36,7 +38,7 @@ def _core(text: str) -> str:
 
 @pytest.mark.parametrize("module", REASONS)
 def test_every_reason_why_a_job_waits_is_explained(module: str) -> None:
-    said = (DOCS / "server.md").read_text()
+    said = (DOCS / "troubleshooting.md").read_text()
     reasons = {core for text in _texts(ROOT / "bridge" / "core" / f"{module}.py") if (core := _core(text))}
     assert reasons
     assert {core for core in reasons if core not in said} == set()
@@ -59,11 +61,31 @@ def test_the_documented_limits_of_a_route_are_its_defaults() -> None:
 def test_every_metric_is_documented() -> None:
     page = Metrics().page({"github": {"total": 1}}).decode()
     served = {name for name in re.findall(r"^# TYPE (\S+)", page, re.MULTILINE) if not name.endswith("_created")}
-    assert set(re.findall(r"`(bridge_[a-z_]+)`", (DOCS / "server.md").read_text())) == served
+    assert set(re.findall(r"`(bridge_[a-z_]+)`", (DOCS / "monitoring.md").read_text())) == served
+
+
+def test_every_path_that_the_documentation_names_exists() -> None:
+    for page in PAGES:
+        named = re.findall(r"(?<![\w./-])(?:bridge|tests|runner_image|docs)/[\w./-]*\w/?", page.read_text())
+        assert {path for path in named if not (ROOT / path).exists()} == set(), page.name
+
+
+def test_every_make_target_that_the_documentation_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)`", page.read_text(), re.MULTILINE))
+        assert {target for pair in named for target in pair if target} <= targets, page.name
+
+
+def test_every_page_is_in_the_index_and_begins_with_whom_it_is_for() -> None:
+    index = (DOCS / "README.md").read_text()
+    for page in DOCS.glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+        assert page.read_text().split("\n\n")[1].startswith("For "), page.name
 
 
 def test_links_within_the_documentation_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
             path, anchor = target
             there = (page.parent / path).resolve() if path else page

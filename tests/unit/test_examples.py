@@ -1,5 +1,6 @@
-"""The examples in docs/ are what the bridge takes."""
+"""The examples in docs/ work with this version of the bridge."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,13 +9,15 @@ import pytest
 
 from bridge.commands.dispatch import ADDRESS
 from bridge.config.settings import load
-from tests.cloud import ROOT
+from bridge.core.routing import contained
+from bridge.core.scope import Route
+from tests.support import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
 NEW, OLD = "n" * 32, "o" * 32
 
 
-def test_the_example_configuration_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_example_configuration_is_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     key = tmp_path / "app.pem"
     key.write_text("a key")
     for name, value in {
@@ -25,8 +28,9 @@ def test_the_example_configuration_is_one(monkeypatch: pytest.MonkeyPatch, tmp_p
     }.items():
         monkeypatch.setenv(name, value)
     config = load(EXAMPLES / "bridge.toml")
-    assert [route.name for route in config.routes] == ["gpu", "a100", "cpu"]
-    assert config.public_url == "https://bridge.example.org"
+    assert [route.name for route in config.scope.routes] == ["gpu", "a100", "cpu"]
+    assert contained(config.scope.routes) == [], "GitHub may give the first route's jobs to the second one's runners"
+    assert config.scope.public_url == "https://bridge.example.org"
     assert config.webhook_secrets == (NEW, OLD)
 
 
@@ -40,8 +44,26 @@ def test_the_example_starts_the_service(name: str) -> None:
 
 
 def test_every_variable_of_the_examples_is_a_setting() -> None:
-    from bridge.config.settings import Environment
+    from bridge.config.environment import Environment
 
     known = {name.upper() for name in Environment.model_fields}
     said = (EXAMPLES / "bridge.service").read_text() + (EXAMPLES / "Dockerfile").read_text()
     assert set(re.findall(r"\b(?:BRIDGE|GITHUB|RUNPOD)_[A-Z_]+", said)) <= known
+
+
+def test_the_endpoints_of_the_documentation_are_created_with_what_the_bridge_needs() -> None:
+    """RunPod's API v2 refuses unknown fields, and `idleTimeout` for a queue that scales by request count."""
+    page = (ROOT / "docs" / "image.md").read_text()
+    bodies = [
+        json.loads(body)
+        for body in re.findall(
+            r"^curl https://api\.runpod\.io/v2/serverless .*?-d '(.*?)'", page, re.DOTALL | re.MULTILINE
+        )
+    ]
+    assert [("gpu" in body, "cpu" in body) for body in bodies] == [(True, False), (False, True)]
+    for body in bodies:
+        assert (body["type"], body["scaling"]) == ("QUEUE", {"type": "REQUEST_COUNT", "requestCount": 1})
+        assert (body["flashboot"], body["workers"].keys()) == ("OFF", {"min", "max"})
+        assert (
+            body["timeout"] == 1000 * Route(name="r", labels=frozenset(), endpoint="e", max_workers=1).execution_timeout
+        )

@@ -1,4 +1,4 @@
-"""What makes a worker unfit, in its own words."""
+"""The checks that a worker must pass before it takes a request."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def a_runner(root: Path, says: str, code: int = 0) -> Path:
 
 
 def test_a_worker_without_a_runner_is_unfit(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"Runner\.Listener is missing; is RUNNER_DIR right\?"):
+    with pytest.raises(RuntimeError, match=r"Runner\.Listener is missing; check RUNNER_DIR"):
         check_runner(tmp_path, None, None)
 
 
@@ -26,7 +26,7 @@ def test_a_runner_of_the_images_version_is_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("says", "code"), [("2.399.0", 0), ("2.400.0", 1), ("Segmentation fault", 139)])
 def test_a_runner_of_another_version_or_one_that_fails_is_unfit(tmp_path: Path, says: str, code: int) -> None:
-    with pytest.raises(RuntimeError, match=f"should be version 2.400.0 and says: {says}"):
+    with pytest.raises(RuntimeError, match=f"needs runner version 2.400.0, but `--version` printed: {says}"):
         check_runner(a_runner(tmp_path, says, code), "2.400.0", None)
 
 
@@ -38,7 +38,7 @@ def test_a_runner_that_cannot_be_started_is_unfit(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_unfit(tmp_path: Path) -> None:
     check_disk(tmp_path, 0.0)
-    with pytest.raises(RuntimeError, match="raise containerDiskInGb"):
+    with pytest.raises(RuntimeError, match="use a larger container disk"):
         check_disk(tmp_path, 1e9)
 
 

@@ -1,4 +1,4 @@
-"""The worker's handler with the runner stand-in at the GitHub emulator: every end a request can have."""
+"""The worker's handler, with the emulated GitHub and the runner stand-in: every way a request can end."""
 
 import asyncio
 import base64
@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +17,51 @@ import pytest
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github import GitHubEmulator
 from bridge.emulator.github.state import Job
-from runner_image import handler, process, session
-from runner_image.registration import Deletion
-from tests.background import until
-from tests.runners import Installed, installed
+from runner_image import handler, session
+from runner_image.limits import LIMITS, Limits
+from runner_image.process import adopt_orphans
+from tests.support.background import until, until_async
+from tests.support.runners import Installed
 
 PAT = "ghp_thepersonaltoken"
 LABELS = ["self-hosted", "linux", "x64", "runpod", "gpu"]
 STAMP = "2026-09-16 15:14:46Z"
 LISTENING = f"echo '{STAMP}: Listening for Jobs'"
 LOST = f"echo '{STAMP}: Runner connect error: Connection refused (127.0.0.1:1). Retrying until reconnected.'"
-RUNNING = "echo '2026-09-16 15:14:46Z: Running job: {0}'"
-ENDED = "echo '2026-09-16 15:14:46Z: Job {0} completed with result: Succeeded'"
+RUNNING = f"echo '{STAMP}: Running job: {{0}}'"
+ENDED = f"echo '{STAMP}: Job {{0}} completed with result: Succeeded'"
 
 
 @dataclass(kw_only=True)
 class Worker:
-    """A worker's folder, and the handler in this process."""
+    """A worker's directory, and the handler in this process."""
 
     standin: Installed
     patch: pytest.MonkeyPatch
+    limits: Limits = LIMITS
+    exits: list[int] = field(default_factory=list)
 
     @property
     def github(self) -> GitHubEmulator:
         return self.standin.github
 
+    def limit(self, **limits: Any) -> None:
+        """Change some limits."""
+        self.limits = replace(self.limits, **limits)
+
+    async def answer(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The handler's answer to a request with this input; `exits` gets the code with which it would exit."""
+        request = {"id": "req-1", "input": given}
+        return await handler.handle(request, limits=self.limits, leave=self.exits.append)
+
     def handle(self, meanwhile: Callable[[], None] = lambda: None, /, **given: Any) -> dict[str, Any]:
-        """Run one request to its end, and `meanwhile` beside it; its answer."""
+        """The answer to a request with this input. `meanwhile` runs in a thread at the same time."""
 
         async def run() -> dict[str, Any]:
             beside = threading.Thread(target=meanwhile)
             beside.start()
             try:
-                return await handler.handle({"id": "req-1", "input": given})
+                return await self.answer(given)
             finally:
                 beside.join()
 
@@ -67,41 +79,37 @@ class Worker:
             return {"registration_token": self.github.state.registration_token("orgs/acme")[0], **common}
         return common
 
-    def lacks_runner(self, script: str) -> None:
-        """Put a program in the Listener's place."""
-        path = self.standin.root / "bin" / "Runner.Listener"
-        path.unlink()
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        self.patch.setattr(session, "LISTENER_GRACE", 0.3)  # a shell waits for its command before it handles a signal
+    def replace_listener(self, script: str) -> None:
+        """Replace the Listener by a shell script."""
+        self.standin.replace_listener(script)
+        self.limit(interrupt=0.3)  # a shell waits for its command before it handles a signal
 
     def configures_slowly(self) -> None:
-        """Let config.sh hang once it has registered."""
+        """Make config.sh hang after it has registered the runner."""
         path = self.standin.root / "config.sh"
         path.write_text('#!/bin/sh\n./bin/Runner.Listener configure "$@"\nsleep 60\n')
 
 
 @pytest.fixture
-def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    with installed(tmp_path) as standin:
-        for name in [n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "RUNNER_"))]:
-            monkeypatch.delenv(name)
-        standin.github.access.add_pat(PAT)
-        app = standin.github.app
-        variables = {
-            "RUNNER_DIR": str(standin.root),
-            "HOME": str(standin.home),
-            "RUNNER_ALLOW_RUNASROOT": "1",
-            "GITHUB_API_URL": standin.github.api_url,
-            "GITHUB_PAT": PAT,
-            "GITHUB_APP_CLIENT_ID": app.client_id,
-            "GITHUB_APP_PRIVATE_KEY": app.pem,
-            "RUNPOD_AI_API_KEY": "rpa_theworkerskey",
-        }
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        (standin.root / ".env").write_text("RUNNER_STANDIN_WAIT_FACTOR=0.001\n")
-        yield Worker(standin=standin, patch=monkeypatch)
+def worker(standin: Installed, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    for name in [n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "RUNNER_"))]:
+        monkeypatch.delenv(name)
+    standin.github.access.add_pat(PAT)
+    app = standin.github.app
+    variables = {
+        "RUNNER_DIR": str(standin.root),
+        "HOME": str(standin.home),
+        "RUNNER_ALLOW_RUNASROOT": "1",
+        "GITHUB_API_URL": standin.github.api_url,
+        "GITHUB_PAT": PAT,
+        "GITHUB_APP_CLIENT_ID": app.client_id,
+        "GITHUB_APP_PRIVATE_KEY": app.pem,
+        "RUNPOD_AI_API_KEY": "rpa_theworkerskey",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (standin.root / ".env").write_text("RUNNER_STANDIN_WAIT_FACTOR=0.001\n")
+    return Worker(standin=standin, patch=monkeypatch)
 
 
 def running(job: Job) -> None:
@@ -109,7 +117,7 @@ def running(job: Job) -> None:
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
-    """Those that work in a folder."""
+    """The processes whose working directory is in a folder."""
     found = []
     for each in psutil.process_iter():
         try:
@@ -121,7 +129,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 
 
 def after_step(worker: Worker) -> list[dict[str, str]]:
-    """Steps that run when an earlier one failed, or in any case."""
+    """Steps that run after a failure, or always."""
     folder = worker.standin.home
     return [{"if": f"${{{{ {when}() }}}}", "run": f"touch {folder}/{when}"} for when in ("failure", "always")]
 
@@ -130,16 +138,16 @@ def ran_after_step(worker: Worker) -> list[str]:
     return [when for when in ("failure", "always") if (worker.standin.home / when).exists()]
 
 
-# --- a job is run ---
+# --- requests that run a job ---
 
 
-def test_a_jit_request_runs_one_job_and_tells_all_about_it(worker: Worker) -> None:
+def test_a_jit_request_runs_one_job_and_reports_it(worker: Worker) -> None:
     job = worker.standin.queue('test "$JOB_INPUT" = \'{"dataset": "mnist"}\'')
     answer = worker.handle(**worker.jit(dataset="mnist", job_timeout=60, idle_timeout=60))
     assert job.conclusion == "success"
     seconds = answer.pop("seconds")
     assert seconds.keys() == {"configure", "connect", "listen", "job", "leave", "cleanup"}
-    assert {type(phase) for phase in seconds} == {str}, "as it is logged"
+    assert {type(phase) for phase in seconds} == {str}, "as in the log"
     assert answer == {
         "outcome": "completed", "job": "build", "result": "Succeeded", "runner_name": "r-1",
         "runner_version": "2.338.0", "exit_code": 0,
@@ -156,25 +164,25 @@ def test_a_request_in_a_token_mode_registers_its_runner_and_runs_one_job(worker:
 
 
 def test_a_runner_takes_one_job_and_no_update(worker: Worker) -> None:
-    worker.lacks_runner(f'echo "$@" >> {worker.standin.home}/asked')
+    worker.replace_listener(f'echo "$@" >> {worker.standin.home}/asked')
     worker.handle(**worker.tokens("registration"))
     configure, run = (worker.standin.home / "asked").read_text().splitlines()
     assert configure.startswith("configure --unattended --ephemeral --disableupdate --url ")
     assert run == "run --once"
 
 
-def test_a_request_as_before_the_bridge_needs_an_organisation_alone(worker: Worker) -> None:
+def test_a_request_without_the_bridge_needs_only_an_organisation(worker: Worker) -> None:
     worker.patch.delenv("GITHUB_APP_PRIVATE_KEY")
     worker.patch.setenv("RUNPOD_POD_ID", "pod-1")
     answers: list[dict[str, Any]] = []
 
-    def look() -> None:
+    def delete_when_listening() -> None:
         until(lambda: [r for r in worker.github.state.runners.values() if r.session])
         runner = worker.standin.runner()
         answers.append({"name": runner.name, "labels": set(runner.labels)})
         worker.github.state.delete_runner(runner.target, runner.id)
 
-    answer = worker.handle(look, github_org="acme")
+    answer = worker.handle(delete_when_listening, github_org="acme")
     assert answers == [{"name": "pod-1", "labels": {"self-hosted", "Linux", "X64", "runpod", "pod-1"}}]
     assert answer["outcome"] == "registration_lost"
 
@@ -186,14 +194,14 @@ def test_a_failed_job_is_a_completed_request(worker: Worker) -> None:
     assert "error" not in answer
 
 
-def test_nothing_of_a_job_is_left_in_the_runners_folder(worker: Worker) -> None:
+def test_a_job_leaves_nothing_in_the_runners_folder(worker: Worker) -> None:
     before = {path.name for path in worker.standin.root.iterdir()}
     worker.standin.queue("echo left > there; echo more >> ../..//here")
     worker.handle(**worker.jit())
     assert {path.name for path in worker.standin.root.iterdir()} == before
 
 
-def test_what_an_earlier_job_left_is_gone_before_the_next(worker: Worker) -> None:
+def test_files_of_an_earlier_job_are_removed_before_the_next(worker: Worker) -> None:
     (worker.standin.root / "_work").mkdir()
     (worker.standin.root / "_work" / "planted").write_text("x")
     (worker.standin.root / ".runner").write_text("{}")
@@ -202,7 +210,7 @@ def test_what_an_earlier_job_left_is_gone_before_the_next(worker: Worker) -> Non
     assert job.conclusion == "success"
 
 
-# --- what the log and a step see ---
+# --- what the log and the steps contain ---
 
 
 @pytest.mark.parametrize("mode", ["jit", "registration", "app", "pat"])
@@ -227,11 +235,11 @@ def test_no_token_and_no_key_reaches_a_step_a_command_line_or_the_log(
             assert secret not in text
 
 
-def test_a_secret_in_the_runners_own_words_is_masked_in_log_and_answer(
+def test_a_secret_in_the_runners_output_is_masked_in_log_and_answer(
     worker: Worker, capfd: pytest.CaptureFixture[str]
 ) -> None:
     name = "deploy rpa_theworkerskey"
-    worker.lacks_runner(f"echo 'key: rpa_theworkerskey'; {RUNNING.format(name)}; {ENDED.format(name)}")
+    worker.replace_listener(f"echo 'key: rpa_theworkerskey'; {RUNNING.format(name)}; {ENDED.format(name)}")
     answer = worker.handle(**worker.jit())
     assert answer["job"] == "deploy ***"
     log = capfd.readouterr().out
@@ -242,13 +250,13 @@ def test_a_secret_in_the_runners_own_words_is_masked_in_log_and_answer(
 def test_a_secret_in_the_reason_of_a_failure_is_masked_in_log_and_answer(
     worker: Worker, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    worker.lacks_runner("echo 'cannot use rpa_theworkerskey'; exit 9")
+    worker.replace_listener("echo 'cannot use rpa_theworkerskey'; exit 9")
     answer = worker.handle(**worker.tokens("registration"))
-    assert answer["error"] == "configuration_failed: config.sh ended with code 9: cannot use ***"
+    assert answer["error"] == "configuration_failed: config.sh exited with code 9: cannot use ***"
     assert "rpa_theworkerskey" not in capfd.readouterr().out
 
 
-def test_a_secret_in_an_unforeseen_error_is_masked_in_log_and_answer(
+def test_a_secret_in_an_unexpected_error_is_masked_in_log_and_answer(
     worker: Worker, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
@@ -261,14 +269,14 @@ def test_a_secret_in_an_unforeseen_error_is_masked_in_log_and_answer(
     assert failed["detail"] == "RuntimeError: it's '***'"
 
 
-def test_input_that_is_beyond_reading_is_one_line(worker: Worker) -> None:
+def test_input_that_cannot_be_decoded_is_refused_with_one_line(worker: Worker) -> None:
     error = worker.handle(jit_config=base64.b64encode(b"[" * 50_000).decode())["error"]
-    assert error.startswith("bad_input: jit_config: is not the base64 of a JSON object")
+    assert error.startswith("bad_input: jit_config: is not a JSON object in base64")
     error = worker.handle(registration_token="\ud800abcdef", runner_url=f"{worker.github.url}/acme")["error"]
     assert error.startswith("bad_input: registration_token: ")
 
 
-def test_each_event_is_one_json_line_and_the_runners_own_lines_pass(
+def test_each_event_is_one_json_line_between_the_runners_own_lines(
     worker: Worker, capfd: pytest.CaptureFixture[str]
 ) -> None:
     worker.standin.queue("true", name='a "job" with\ttabs')
@@ -281,7 +289,7 @@ def test_each_event_is_one_json_line_and_the_runners_own_lines_pass(
     assert any(line.endswith("Listening for Jobs") for line in lines)
 
 
-# --- no job is run ---
+# --- requests that run no job ---
 
 
 def test_a_second_delivery_after_the_job_starts_nothing(worker: Worker) -> None:
@@ -294,7 +302,7 @@ def test_a_second_delivery_after_the_job_starts_nothing(worker: Worker) -> None:
     assert later.status == "queued"
 
 
-def test_a_second_delivery_during_the_job_leaves_it_alone(worker: Worker, tmp_path: Path) -> None:
+def test_a_second_delivery_during_the_job_does_not_disturb_it(worker: Worker, tmp_path: Path) -> None:
     runner, variables = worker.standin.mint()
     job = worker.standin.queue("sleep 3")
     worker.github.state.open_session(runner, "2.338.0")
@@ -303,11 +311,11 @@ def test_a_second_delivery_during_the_job_leaves_it_alone(worker: Worker, tmp_pa
     assert job.executions == []
 
 
-def test_a_name_that_github_knows_is_reported(worker: Worker) -> None:
+def test_a_name_that_is_already_registered_is_reported(worker: Worker) -> None:
     worker.standin.mint(name="r-7")
     answer = worker.handle(**worker.tokens("pat", runner_name="r-7"))
     assert answer["error"].startswith("name_taken: ")
-    assert len(worker.github.state.runners) == 1, "the other's registration stays"
+    assert len(worker.github.state.runners) == 1, "the existing registration stays"
 
 
 def test_a_refused_registration_token_is_reported(worker: Worker) -> None:
@@ -316,7 +324,7 @@ def test_a_refused_registration_token_is_reported(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("mode", ["app", "pat"])
-def test_credentials_that_github_refuses_are_a_matter_of_configuration(worker: Worker, mode: str) -> None:
+def test_credentials_that_github_refuses_are_a_configuration_error(worker: Worker, mode: str) -> None:
     fault = Fault(method="POST", path="registration-token", kind=FaultKind.ERROR, status=403, times=9)
     worker.github.faults.add(fault)
     answer = worker.handle(**worker.tokens(mode))
@@ -324,14 +332,14 @@ def test_credentials_that_github_refuses_are_a_matter_of_configuration(worker: W
     assert "403" in answer["error"]
 
 
-def test_an_installation_that_is_no_number_is_a_matter_of_configuration(worker: Worker) -> None:
+def test_an_installation_id_that_is_not_a_number_is_a_configuration_error(worker: Worker) -> None:
     worker.patch.setenv("GITHUB_APP_INSTALLATION_ID", "abc")
     answer = worker.handle(**worker.tokens("app"))
     assert answer["error"].startswith("configuration_failed: GITHUB_APP_INSTALLATION_ID: must be a number")
 
 
-def test_a_version_that_only_the_exit_code_tells_of_is_reported(worker: Worker) -> None:
-    worker.lacks_runner('[ "$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE" = 1 ] && exit 7; exit 1')
+def test_a_deprecated_version_is_recognised_by_the_exit_code(worker: Worker) -> None:
+    worker.replace_listener('[ "$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE" = 1 ] && exit 7; exit 1')
     assert worker.handle(**worker.jit())["error"].startswith("version_deprecated: ")
 
 
@@ -351,9 +359,9 @@ def test_a_registration_deleted_while_it_listens_ends_the_request_at_once(worker
 
 
 @pytest.mark.parametrize("mode", ["jit", "registration", "app", "pat"])
-def test_a_runner_that_no_job_comes_for_leaves(worker: Worker, mode: str) -> None:
-    """In app and pat mode with its registration; in the others the bridge deletes that."""
-    worker.patch.setattr(session, "WORKER_GRACE", 1.0)
+def test_a_runner_without_a_job_exits(worker: Worker, mode: str) -> None:
+    """In the modes app and pat the worker deletes the registration; in the others the bridge does."""
+    worker.limit(idle_grace=1.0)
     given = worker.jit() if mode == "jit" else worker.tokens(mode)
     answer = worker.handle(**given, idle_timeout=1)
     assert (answer["outcome"], answer["job"]) == ("no_job", None)
@@ -363,8 +371,8 @@ def test_a_runner_that_no_job_comes_for_leaves(worker: Worker, mode: str) -> Non
 
 @pytest.mark.parametrize("mode", ["app", "pat"])
 def test_a_runner_that_github_gives_a_job_at_its_idle_limit_runs_it(worker: Worker, mode: str) -> None:
-    """GitHub refuses to delete it: so it has a job, though it has not said so yet."""
-    worker.patch.setattr(session, "WORKER_GRACE", 1.0)
+    """GitHub refuses to delete the registration, so the runner has a job that it has not reported yet."""
+    worker.limit(idle_grace=1.0)
     state, jobs = worker.github.state, list[Job]()
     delete = state.delete_runner
 
@@ -379,12 +387,8 @@ def test_a_runner_that_github_gives_a_job_at_its_idle_limit_runs_it(worker: Work
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(422, "crashed"), (500, "no_job"), (403, "no_job")])
-def test_a_runner_whose_deletion_is_not_agreed_to_is_kept_for_a_while(
-    worker: Worker, status: int, outcome: str
-) -> None:
-    worker.patch.setattr(session, "WORKER_GRACE", 0.5)
-    worker.patch.setattr(session, "DELETION_AGAIN", 0.2)
-    worker.patch.setattr(session, "KEEP_LIMITS", dict.fromkeys(Deletion, 1.5))
+def test_a_runner_that_github_does_not_delete_is_kept_for_a_while(worker: Worker, status: int, outcome: str) -> None:
+    worker.limit(idle_grace=0.5, deletion_retry=0.2, kept_busy=1.5, kept_unknown=1.5)
     worker.github.faults.add(
         Fault(method="DELETE", path="actions/runners/", kind=FaultKind.ERROR, status=status, times=99)
     )
@@ -401,13 +405,13 @@ def test_a_runner_whose_deletion_is_not_agreed_to_is_kept_for_a_while(
         (f"{RUNNING.format('b')}; echo '{STAMP}: Job b completed with result: Canceled'", "completed"),
     ],
 )
-def test_a_job_that_comes_as_an_idle_runner_is_interrupted_is_not_kept_secret(
+def test_a_job_that_arrives_while_an_idle_runner_is_interrupted_is_reported(
     worker: Worker, said: str, outcome: str
 ) -> None:
-    worker.patch.setattr(session, "WORKER_GRACE", 0.5)
+    worker.limit(idle_grace=0.5)
     leave = f"leave() {{ echo Exiting...; {said or ':'}; exit 0; }}\ntrap leave INT"
-    worker.lacks_runner(f"{leave}\n{LISTENING}\nwhile :; do sleep 0.1; done")
-    worker.patch.setattr(session, "LISTENER_GRACE", 20.0)
+    worker.replace_listener(f"{leave}\n{LISTENING}\nwhile :; do sleep 0.1; done")
+    worker.limit(interrupt=20.0)
     answer = worker.handle(**worker.jit(idle_timeout=0))
     assert answer["outcome"] == outcome
     assert answer["seconds"]["listen"] > 0
@@ -416,8 +420,8 @@ def test_a_job_that_comes_as_an_idle_runner_is_interrupted_is_not_kept_secret(
 # --- GitHub cannot be reached ---
 
 
-def test_a_runner_that_never_reaches_github_says_so_in_time(worker: Worker) -> None:
-    worker.patch.setattr(session, "CONNECT_LIMIT", 2.0)
+def test_a_runner_that_never_reaches_github_is_reported_in_time(worker: Worker) -> None:
+    worker.limit(connect=2.0)
     worker.github.faults.add(Fault(method="POST", path="sessions", kind=FaultKind.ERROR, status=502, times=9999))
     answer = worker.handle(**worker.jit(idle_timeout=600))
     assert answer["error"].startswith(
@@ -427,21 +431,21 @@ def test_a_runner_that_never_reaches_github_says_so_in_time(worker: Worker) -> N
     assert processes_in(worker.standin.root) == []
 
 
-def test_a_runner_that_says_nothing_at_all_has_not_reached_github(worker: Worker) -> None:
-    worker.patch.setattr(session, "CONNECT_LIMIT", 0.5)
-    worker.lacks_runner("exec sleep 60")
+def test_a_runner_without_any_output_has_not_reached_github(worker: Worker) -> None:
+    worker.limit(connect=0.5)
+    worker.replace_listener("exec sleep 60")
     assert worker.handle(**worker.jit())["error"] == "github_unreachable: the runner did not reach GitHub"
 
 
-def test_the_limits_of_a_worker_that_never_reaches_github_end_within_a_minute() -> None:
-    assert session.CONNECT_LIMIT + session.DELETION_LIMIT < 60
+def test_a_worker_that_never_reaches_github_ends_within_a_minute() -> None:
+    assert LIMITS.connect + LIMITS.deletion < 60
 
 
 @pytest.mark.parametrize("back", [True, False])
-def test_a_runner_that_loses_github_has_some_time_to_find_it_again(worker: Worker, back: bool) -> None:
-    worker.patch.setattr(session, "RECONNECT_LIMIT", 1.0)
+def test_a_runner_that_loses_its_connection_has_time_to_reconnect(worker: Worker, back: bool) -> None:
+    worker.limit(reconnect=1.0)
     again = f"sleep 0.3; echo '{STAMP}: Runner reconnected.'; sleep 1.5; {RUNNING.format('b')}; {ENDED.format('b')}"
-    worker.lacks_runner(f"{LISTENING}; {LOST}; {again if back else 'exec sleep 60'}")
+    worker.replace_listener(f"{LISTENING}; {LOST}; {again if back else 'exec sleep 60'}")
     answer = worker.handle(**worker.jit(idle_timeout=600))
     assert answer["outcome"] == ("completed" if back else "github_unreachable")
     if not back:
@@ -450,46 +454,44 @@ def test_a_runner_that_loses_github_has_some_time_to_find_it_again(worker: Worke
         )
 
 
-def test_a_session_conflict_is_waited_out(worker: Worker) -> None:
-    """The runner tries for 240 s, since the session of a runner that died ends by itself."""
-    worker.patch.setattr(session, "CONNECT_LIMIT", 0.5)
+def test_a_session_conflict_may_end_by_itself(worker: Worker) -> None:
+    """The runner retries for 240 s, because the session of a runner that died ends by itself."""
+    worker.limit(connect=0.5)
     conflict = f"echo A session for this runner already exists.; {LOST}"
-    worker.lacks_runner(f"{conflict}; sleep 1; {LISTENING}; {RUNNING.format('b')}; {ENDED.format('b')}")
+    worker.replace_listener(f"{conflict}; sleep 1; {LISTENING}; {RUNNING.format('b')}; {ENDED.format('b')}")
     assert worker.handle(**worker.jit())["outcome"] == "completed"
 
 
 @pytest.mark.parametrize("mode", ["app", "pat", "registration"])
-def test_a_worker_that_cannot_register_its_runner_because_github_is_unreachable_says_so(
-    worker: Worker, mode: str
-) -> None:
+def test_a_worker_that_cannot_reach_github_to_register_its_runner_reports_it(worker: Worker, mode: str) -> None:
     path = "register$" if mode == "registration" else "registration-token"
     worker.github.faults.add(Fault(method="POST", path=path, kind=FaultKind.DROP, times=99))
     answer = worker.handle(**worker.tokens(mode))
     assert answer["error"].startswith("github_unreachable: ")
 
 
-def test_a_job_that_comes_after_the_bridges_own_limit_is_still_run(worker: Worker) -> None:
-    worker.patch.setattr(session, "WORKER_GRACE", 30.0)
-    worker.lacks_runner(f"sleep 0.5; {RUNNING.format('b')}; {ENDED.format('b')}")
+def test_a_job_that_arrives_after_idle_timeout_still_runs(worker: Worker) -> None:
+    worker.limit(idle_grace=30.0)
+    worker.replace_listener(f"sleep 0.5; {RUNNING.format('b')}; {ENDED.format('b')}")
     assert worker.handle(**worker.jit(idle_timeout=0))["outcome"] == "completed"
 
 
 @pytest.mark.parametrize("not_after", [0, 1_700_000_000])
-def test_a_request_that_comes_too_late_starts_nothing(worker: Worker, not_after: float) -> None:
-    worker.lacks_runner(f"touch {worker.standin.home}/started")
+def test_a_request_that_is_too_late_starts_nothing(worker: Worker, not_after: float) -> None:
+    worker.replace_listener(f"touch {worker.standin.home}/started")
     answer = worker.handle(**worker.jit(not_after=not_after))
     assert (answer["outcome"], "error" in answer) == ("expired", False)
     assert not (worker.standin.home / "started").exists()
 
 
 def test_bad_input_starts_nothing_and_names_the_field(worker: Worker) -> None:
-    worker.lacks_runner(f"touch {worker.standin.home}/started")
+    worker.replace_listener(f"touch {worker.standin.home}/started")
     answer = worker.handle(jit_config="%%%")
     assert answer["error"].startswith("bad_input: jit_config: ")
     assert not (worker.standin.home / "started").exists()
 
 
-def test_the_log_names_a_refused_request_as_far_as_it_can(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_identifies_a_refused_request_if_it_can(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
     for given in ({"submission": "s-1", "runner_name": "r-1"}, {"submission": 7, "runner_name": ["r"]}):
         worker.handle(jit_config="%%%", **given)
     named, unnamed = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
@@ -497,14 +499,14 @@ def test_the_log_names_a_refused_request_as_far_as_it_can(worker: Worker, capfd:
     assert unnamed.keys() == {"at", "event", "request", "reason", "detail"}
 
 
-def test_a_url_that_is_not_githubs_starts_nothing(worker: Worker) -> None:
-    worker.lacks_runner(f"touch {worker.standin.home}/started")
+def test_a_url_of_another_host_starts_nothing(worker: Worker) -> None:
+    worker.replace_listener(f"touch {worker.standin.home}/started")
     answer = worker.handle(**worker.tokens("registration", runner_url="https://evil.example/acme"))
-    assert answer["error"].startswith("bad_input: runner_url: evil.example is not this endpoint's GitHub")
+    assert answer["error"].startswith("bad_input: runner_url: evil.example is not this endpoint's GitHub host")
     assert not (worker.standin.home / "started").exists()
 
 
-def test_a_missing_runner_is_a_matter_of_configuration(worker: Worker) -> None:
+def test_a_missing_runner_is_a_configuration_error(worker: Worker) -> None:
     worker.patch.setenv("RUNNER_DIR", str(worker.standin.root / "nowhere"))
     answer = worker.handle(**worker.jit())
     assert answer["error"].startswith("configuration_failed: ")
@@ -512,35 +514,34 @@ def test_a_missing_runner_is_a_matter_of_configuration(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("code", [2, 3, 4])
-def test_a_listener_that_fails_before_a_job_is_started_again_a_few_times(worker: Worker, code: int) -> None:
-    worker.patch.setattr(session, "RESTART_WAIT", 0.01)
-    worker.lacks_runner(f"echo x >> {worker.standin.home}/starts; exit {code}")
+def test_a_listener_that_fails_before_a_job_is_restarted_a_few_times(worker: Worker, code: int) -> None:
+    worker.limit(restart_wait=0.01)
+    worker.replace_listener(f"echo x >> {worker.standin.home}/starts; exit {code}")
     answer = worker.handle(**worker.jit())
-    assert answer["error"] == f"crashed: the runner ended with code {code}"
+    assert answer["error"] == f"crashed: the runner exited with code {code}"
     assert (worker.standin.home / "starts").read_text() == "x\n" * 4
 
 
-def test_a_listener_that_is_started_again_has_no_more_time_to_wait_for_a_job(worker: Worker) -> None:
-    worker.patch.setattr(session, "RESTART_WAIT", 0.01)
-    worker.patch.setattr(session, "WORKER_GRACE", 1.0)
-    worker.lacks_runner(f"{LISTENING}; sleep 0.6; exit 2")
+def test_a_restarted_listener_gets_no_extra_time_to_wait_for_a_job(worker: Worker) -> None:
+    worker.limit(restart_wait=0.01, idle_grace=1.0)
+    worker.replace_listener(f"{LISTENING}; sleep 0.6; exit 2")
     assert worker.handle(**worker.jit(idle_timeout=0))["outcome"] == "no_job"
 
 
-def test_a_listener_that_fails_after_it_took_a_job_is_not_started_again(worker: Worker) -> None:
-    worker.lacks_runner(f"echo x >> {worker.standin.home}/starts; {RUNNING.format('build')}; exit 2")
+def test_a_listener_that_fails_during_a_job_is_not_restarted(worker: Worker) -> None:
+    worker.replace_listener(f"echo x >> {worker.standin.home}/starts; {RUNNING.format('build')}; exit 2")
     answer = worker.handle(**worker.jit())
     assert answer["error"].startswith("crashed: ")
     assert (worker.standin.home / "starts").read_text() == "x\n"
 
 
-# --- a job is ended ---
+# --- jobs that are stopped ---
 
 
-def test_a_job_over_its_limit_is_ended_with_all_its_processes(worker: Worker) -> None:
+def test_a_job_over_its_limit_is_stopped_with_all_its_processes(worker: Worker) -> None:
     job = worker.standin.queue("(setsid sleep 613 &) ; sleep 614", *after_step(worker))
     answer = worker.handle(**worker.jit(job_timeout=2))
-    assert answer["error"] == "timed_out: the job took over 2 s"
+    assert answer["error"] == "timed_out: the job ran for longer than 2 s"
     assert answer["seconds"]["job"] >= 2
     assert job.conclusion == "failure"
     assert ran_after_step(worker) == []
@@ -548,39 +549,35 @@ def test_a_job_over_its_limit_is_ended_with_all_its_processes(worker: Worker) ->
 
 
 def test_a_job_that_ignores_the_interrupt_is_killed_with_its_group(worker: Worker) -> None:
-    process.adopt_orphans()  # as the worker does: its steps have groups of their own
-    worker.patch.setattr(session, "LISTENER_GRACE", 0.3)
-    worker.patch.setattr(process, "GROUP_GRACE", 0.3)
+    adopt_orphans()  # as the worker does: its steps have their own process groups
+    worker.limit(interrupt=0.3, group_interrupt=0.3)
     worker.standin.queue("trap '' INT; while :; do sleep 1; done")
     assert worker.handle(**worker.jit(job_timeout=1))["error"].startswith("timed_out: ")
     assert processes_in(worker.standin.root) == []
 
 
-def test_a_runner_that_hears_no_signal_is_killed(worker: Worker) -> None:
-    worker.patch.setattr(process, "GROUP_GRACE", 0.5)
-    worker.lacks_runner(f"trap '' INT TERM; {RUNNING.format('build')}; while :; do sleep 1; done")
+def test_a_runner_that_ignores_signals_is_killed(worker: Worker) -> None:
+    worker.limit(group_interrupt=0.5)
+    worker.replace_listener(f"trap '' INT TERM; {RUNNING.format('build')}; while :; do sleep 1; done")
     answer = worker.handle(**worker.jit(job_timeout=0.2))
     assert answer["error"].startswith("timed_out: ")
     assert processes_in(worker.standin.root) == []
 
 
-def test_a_runner_that_stays_after_its_job_does_not_spoil_it(worker: Worker) -> None:
-    worker.patch.setattr(session, "EXIT_LIMIT", 0.2)
-    worker.patch.setattr(process, "GROUP_GRACE", 0.2)
-    worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 60")
+def test_a_job_counts_as_completed_even_if_its_runner_does_not_exit(worker: Worker) -> None:
+    worker.limit(exit=0.2, group_interrupt=0.2)
+    worker.replace_listener(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 60")
     answer = worker.handle(**worker.jit())
     assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
 
 
-def test_a_runner_is_not_hurried_when_its_job_has_ended(worker: Worker) -> None:
-    worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 1; exit 0")
+def test_a_runner_may_take_its_time_to_exit_after_its_job(worker: Worker) -> None:
+    worker.replace_listener(f"{RUNNING.format('b')}; {ENDED.format('b')}; sleep 1; exit 0")
     answer = worker.handle(**worker.jit(job_timeout=0.3))
     assert (answer["outcome"], answer["exit_code"]) == ("completed", 0)
 
 
-def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
-    left: list[int] = []
-    worker.patch.setattr(os, "_exit", left.append)
+def test_sigterm_stops_the_job_and_the_request_is_answered(worker: Worker) -> None:
     job = worker.standin.queue("sleep 615", *after_step(worker))
 
     def terminate() -> None:
@@ -590,16 +587,15 @@ def test_sigterm_ends_the_job_and_is_answered(worker: Worker) -> None:
     before = signal.getsignal(signal.SIGTERM)
     answer = worker.handle(terminate, **worker.jit())
     assert answer["error"].startswith("stopped: ")
-    assert left == [], "the answer is sent first"
+    assert worker.exits == [], "the answer is sent first"
     assert job.conclusion == "failure"
-    assert ran_after_step(worker) == [], "a step with `if: failure()` would report a failure that was none"
+    assert ran_after_step(worker) == [], "a step with `if: failure()` would report a failure, although there was none"
     assert processes_in(worker.standin.root) == []
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("mode", ["app", "pat"])
-def test_a_worker_that_is_told_to_stop_while_it_registers_leaves_no_registration(worker: Worker, mode: str) -> None:
-    worker.patch.setattr(os, "_exit", lambda _: None)
+def test_sigterm_during_registration_leaves_no_registration(worker: Worker, mode: str) -> None:
     worker.configures_slowly()
 
     def terminate() -> None:
@@ -611,32 +607,34 @@ def test_a_worker_that_is_told_to_stop_while_it_registers_leaves_no_registration
 
 
 def test_a_configuration_that_takes_too_long_leaves_no_registration(worker: Worker) -> None:
-    worker.patch.setattr(session, "CONFIGURE_LIMIT", 1.0)
+    worker.limit(configure=1.0)
     worker.configures_slowly()
     answer = worker.handle(**worker.tokens("pat"))
-    assert answer["error"] == "github_unreachable: config.sh took over 1 s"
+    assert answer["error"] == "github_unreachable: config.sh did not finish within 1 s"
     assert worker.github.state.runners == {}
 
 
-def test_a_worker_that_was_told_to_stop_leaves_when_it_has_had_time_to_answer(worker: Worker) -> None:
-    left: list[int] = []
-    worker.patch.setattr(os, "_exit", left.append)
-    worker.patch.setattr(handler, "ANSWER_LIMIT", 0.2)
-    worker.lacks_runner("sleep 60")
+def test_after_sigterm_the_process_exits_when_the_sdk_has_had_time_to_answer(worker: Worker) -> None:
+    worker.limit(answer=0.2)
+    started = worker.standin.home / "started"
+    worker.replace_listener(f"touch {started}; exec sleep 60")
 
     async def terminated() -> None:
-        asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGTERM)
-        await handler.handle({"id": "req-1", "input": worker.jit()})
-        assert left == []
-        await asyncio.sleep(0.4)
+        answering = asyncio.ensure_future(worker.answer(worker.jit()))
+        await until_async(started.exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await answering
+        assert worker.exits == []
+        await until_async(lambda: worker.exits)
 
     asyncio.run(terminated())
-    assert left == [128 + signal.SIGTERM]
+    assert worker.exits == [128 + signal.SIGTERM]
 
 
-def test_a_job_that_had_ended_when_the_worker_was_told_to_stop_is_answered(worker: Worker) -> None:
-    worker.patch.setattr(os, "_exit", lambda _: None)
-    worker.lacks_runner(f"{RUNNING.format('b')}; {ENDED.format('b')}; touch {worker.standin.home}/ended; exec sleep 60")
+def test_a_job_that_ended_before_sigterm_is_reported_as_completed(worker: Worker) -> None:
+    worker.replace_listener(
+        f"{RUNNING.format('b')}; {ENDED.format('b')}; touch {worker.standin.home}/ended; exec sleep 60"
+    )
 
     def terminate() -> None:
         until((worker.standin.home / "ended").exists)
@@ -646,12 +644,12 @@ def test_a_job_that_had_ended_when_the_worker_was_told_to_stop_is_answered(worke
     assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
 
 
-def test_a_stopped_request_ends_the_job_and_the_process(worker: Worker) -> None:
-    """As the SDK stops one: it cancels the task. No answer is sent, so the process is to leave."""
+def test_a_cancelled_request_stops_the_job_and_the_process(worker: Worker) -> None:
+    """The SDK stops a request by cancelling its task. It sends no answer, so the process must exit."""
     job = worker.standin.queue("sleep 616")
 
     async def stopped() -> None:
-        task = asyncio.ensure_future(handler.handle({"id": "req-1", "input": worker.jit()}))
+        task = asyncio.ensure_future(worker.answer(worker.jit()))
         await asyncio.to_thread(running, job)
         task.cancel()
         await task

@@ -1,4 +1,4 @@
-"""The job hooks of the image, started as the runner starts them: bash -e, and a failure would fail the job."""
+"""The job hooks of the image, started as the runner starts them: with `bash -e`, where a failure fails the job."""
 
 import subprocess
 from pathlib import Path
@@ -17,7 +17,7 @@ def nvidia_smi(folder: Path, script: str) -> None:
     (folder / "nvidia-smi").chmod(0o755)
 
 
-def test_a_jobs_log_tells_where_the_job_runs(tmp_path: Path) -> None:
+def test_a_jobs_log_shows_where_the_job_runs(tmp_path: Path) -> None:
     nvidia_smi(tmp_path, "echo NVIDIA L4, 23034 MiB, 550.54")
     said = run("job_started.sh", tmp_path, RUNPOD_ENDPOINT_ID="ep-1", RUNPOD_POD_ID="pod-1", RUNPOD_DC_ID="EU-1")
     assert "RunPod endpoint ep-1, worker pod-1, data centre EU-1" in said
@@ -29,7 +29,7 @@ def test_a_broken_gpu_does_not_fail_the_hook(tmp_path: Path) -> None:
     assert "GPU: none" in run("job_started.sh", tmp_path)
 
 
-def test_a_jobs_workspace_is_empty_afterwards(tmp_path: Path) -> None:
+def test_a_jobs_workspace_is_emptied_after_the_job(tmp_path: Path) -> None:
     workspace = tmp_path / "web"
     (workspace / ".git" / "objects").mkdir(parents=True)
     (workspace / ".git" / "objects" / "x").touch()

@@ -1,4 +1,4 @@
-"""The files that make the image agree with each other and with the code that they pack."""
+"""The image's files are consistent with each other and with the code."""
 
 import ast
 import re
@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 DOCKERFILE = (ROOT / "runner_image" / "Dockerfile").read_text()
 PACKAGES = {"jwt": "PyJWT"}
-"""Names of modules whose package is called otherwise."""
+"""Modules whose package has another name."""
 
 STANDINS = ("bridge/emulator/", "tests/")
-"""Imitate a release, and need not be the image's."""
+"""They imitate a runner release, which may differ from the image's."""
 
 
 def default(name: str) -> str:
@@ -34,7 +35,7 @@ def tracked() -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["RUNNER_VERSION", "RUNNER_SHA256", "CUDA_VERSION"])
-def test_the_dockerfile_names_each_version_once_and_nothing_else_does(name: str) -> None:
+def test_each_version_is_named_once_in_the_dockerfile_and_nowhere_else(name: str) -> None:
     version = default(name)
     assert DOCKERFILE.count(version) == 1
     others = [
@@ -46,7 +47,7 @@ def test_the_dockerfile_names_each_version_once_and_nothing_else_does(name: str)
 
 
 def imported(files: list[Path]) -> Iterator[str]:
-    """The modules that files import, with their full names."""
+    """The full names of the modules that files import."""
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom):
@@ -66,7 +67,7 @@ def copied() -> list[Path]:
     return [file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])]
 
 
-def test_the_image_holds_every_module_that_the_worker_imports() -> None:
+def test_the_image_contains_every_module_that_the_worker_imports() -> None:
     held = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in copied()}
     assert {"runner_image.handler", "bridge.github.api"} <= held
     ours = {name for name in imported(copied()) if name.startswith(("bridge.", "runner_image."))}
@@ -74,7 +75,7 @@ def test_the_image_holds_every_module_that_the_worker_imports() -> None:
     assert modules - held == set()
 
 
-def test_its_requirements_are_what_the_worker_imports() -> None:
+def test_the_images_requirements_are_the_packages_that_the_worker_imports() -> None:
     lines = (ROOT / "runner_image" / "requirements.in").read_text().splitlines()
     wanted = {line for line in lines if not line.startswith("#")}
     top = {name.partition(".")[0] for name in imported(copied())}
@@ -82,16 +83,16 @@ def test_its_requirements_are_what_the_worker_imports() -> None:
     assert {PACKAGES.get(name, name) for name in others} == wanted
 
 
-def test_its_versions_are_the_projects() -> None:
+def test_the_image_and_the_project_use_the_same_versions() -> None:
     def pins(path: str) -> set[str]:
         return set(re.findall(r"^[\w.-]+(?:\[[\w,]+\])?==\S+", (ROOT / path).read_text(), re.MULTILINE))
 
     assert pins("runner_image/requirements.lock") - pins("requirements.lock") == set()
 
 
-def test_the_build_is_sent_what_it_copies_and_no_more() -> None:
+def test_the_build_context_contains_what_the_dockerfile_copies_and_no_more() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
-    assert lines[0] == "*", "everything is left out but what follows"
+    assert lines[0] == "*", "everything is excluded except what follows"
     sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
     sources = re.findall(r"^COPY (?!--from)(.+) /\S+$", DOCKERFILE, re.MULTILINE)
     assert {source for line in sources for source in line.split()} - sent == {"runner_image/requirements.lock"}

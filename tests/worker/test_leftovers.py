@@ -1,4 +1,4 @@
-"""What of a job is removed before the next, and what of its failure is kept when the endpoint asks for it."""
+"""What is removed after a job, and which logs of a failure are saved."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
-def test_without_an_account_only_what_a_runner_leaves_goes(root: Path, tmp_path: Path) -> None:
+def test_without_an_account_only_the_runners_own_files_are_removed(root: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (root / "_work" / "link").symlink_to(tmp_path / "precious")
     forget_job(root, None, [tmp_path])
@@ -34,8 +34,8 @@ def test_without_an_account_only_what_a_runner_leaves_goes(root: Path, tmp_path:
     assert (tmp_path / "precious").exists()
 
 
-def test_the_runners_folder_is_put_back_as_it_was(root: Path) -> None:
-    """Without an account a job may write there: `.env` sets the environment of the next Listener."""
+def test_the_runners_folder_is_restored(root: Path) -> None:
+    """Without an account a job can write there, and `.env` sets the environment of the next Listener."""
     (root / "config.sh").chmod(0o755)
     folder = remember(root)
     (root / ".env").write_text("LD_PRELOAD=/tmp/evil.so")
@@ -53,7 +53,7 @@ def test_the_runners_folder_is_put_back_as_it_was(root: Path) -> None:
     assert (root / "config.sh").stat().st_mode & 0o777 == 0o755
 
 
-def test_what_was_not_changed_in_the_runners_folder_is_not_written(root: Path) -> None:
+def test_unchanged_files_in_the_runners_folder_are_not_written_again(root: Path) -> None:
     folder = remember(root)
     before = (root / "config.sh").stat()
     restore(root, folder)
@@ -61,7 +61,7 @@ def test_what_was_not_changed_in_the_runners_folder_is_not_written(root: Path) -
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_with_an_account_all_that_it_owns_goes_and_all_of_its_home(root: Path, tmp_path: Path) -> None:
+def test_with_an_account_its_files_and_its_home_are_removed(root: Path, tmp_path: Path) -> None:
     for folder in ("home", "tmp"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "file").touch()
@@ -74,7 +74,7 @@ def test_with_an_account_all_that_it_owns_goes_and_all_of_its_home(root: Path, t
     assert not left & {root / "bin", root / ".env", tmp_path / "tmp" / "file"}
 
 
-def test_a_link_in_place_of_a_home_is_not_followed(root: Path, tmp_path: Path) -> None:
+def test_a_link_that_replaces_the_home_is_not_followed(root: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     (tmp_path / "home").symlink_to(tmp_path / "precious")
@@ -82,33 +82,30 @@ def test_a_link_in_place_of_a_home_is_not_followed(root: Path, tmp_path: Path) -
     assert tmp_path / "home" / "file" not in left_behind(root, account, [])
 
 
-def test_the_runners_logs_are_kept_masked_and_private(root: Path, tmp_path: Path) -> None:
+def test_saved_logs_are_masked_and_private(root: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept" / "r-1"
-    assert diagnostics.keep(root, kept, Masker(["hunter2"])) == 1
+    assert diagnostics.save(root, kept, Masker(["hunter2"])) == 1
     log = kept / "Worker_1.log"
     assert log.read_text() == "token ***"
     assert oct(log.stat().st_mode)[-3:] == "600"
     assert oct(kept.stat().st_mode)[-3:] == "700"
 
 
-def test_a_job_cannot_have_another_file_kept_in_place_of_a_log(root: Path, tmp_path: Path) -> None:
+def test_a_job_cannot_replace_a_log_by_a_link_to_another_file(root: Path, tmp_path: Path) -> None:
     (tmp_path / "shadow").write_text("root's")
     (root / "_diag" / "Runner_2.log").symlink_to(tmp_path / "shadow")
     os.mkfifo(root / "_diag" / "Runner_3.log")
-    assert diagnostics.keep(root, tmp_path / "kept", Masker([])) == 1
+    assert diagnostics.save(root, tmp_path / "kept", Masker([])) == 1
     assert names(tmp_path / "kept") == {"Worker_1.log"}
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "_diag").symlink_to(root / "_diag")
-    assert diagnostics.keep(tmp_path / "linked", tmp_path / "again", Masker([])) == 0
+    assert diagnostics.save(tmp_path / "linked", tmp_path / "again", Masker([])) == 0
 
 
 @pytest.mark.parametrize(
     ("longest", "kept"), [(20, "x\n***\nend\n"), (18, "***\nend\n"), (17, "end\n"), (4, "end\n"), (3, "")]
 )
-def test_of_a_long_log_the_end_is_kept_from_a_whole_line_on(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int, kept: str
-) -> None:
-    monkeypatch.setattr(diagnostics, "LONGEST", longest)
+def test_a_long_log_is_cut_at_the_start_of_a_line(root: Path, tmp_path: Path, longest: int, kept: str) -> None:
     (root / "_diag" / "Worker_1.log").write_text("x\ntoken hunter2\nend\n")
-    diagnostics.keep(root, tmp_path / "kept", Masker(["token hunter2"]))
+    diagnostics.save(root, tmp_path / "kept", Masker(["token hunter2"]), longest)
     assert (tmp_path / "kept" / "Worker_1.log").read_text() == kept

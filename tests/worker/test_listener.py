@@ -1,4 +1,4 @@
-"""What the runner's lines and exit codes mean."""
+"""How the Listener's output and exit codes are read."""
 
 from functools import reduce
 
@@ -27,7 +27,7 @@ def after(*lines: str) -> Progress:
     return reduce(Progress.after, lines, Progress())
 
 
-def test_a_job_is_followed_from_its_line_to_its_result() -> None:
+def test_a_job_is_followed_from_its_start_to_its_result() -> None:
     progress = after(*CONNECTED, RUNNING, f"{T}Job build (1, x) completed with result: Failed")
     assert progress == Progress(version="2.338.0", listening=True, job="build (1, x)", result="Failed")
 
@@ -36,7 +36,7 @@ def test_a_job_is_followed_from_its_line_to_its_result() -> None:
 def test_every_result_is_a_completed_request(result: str) -> None:
     progress = after(*CONNECTED, RUNNING, f"{T}Job build (1, x) completed with result: {result}")
     assert conclude(progress, 0)[0] is Reason.COMPLETED
-    assert conclude(progress, 1)[0] is Reason.COMPLETED, "the line proves it, not the code"
+    assert conclude(progress, 1)[0] is Reason.COMPLETED, "the line counts, not the code"
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_every_result_is_a_completed_request(result: str) -> None:
         ),
     ],
 )
-def test_an_end_without_a_result_has_its_reason(lines: list[str], code: int, reason: Reason) -> None:
+def test_an_exit_without_a_result_has_a_reason(lines: list[str], code: int, reason: Reason) -> None:
     assert conclude(after(*lines), code)[0] is reason
 
 
 @pytest.mark.parametrize("passed", [LISTENING, RECONNECTED])
-def test_trouble_that_passed_is_forgotten(passed: str) -> None:
+def test_an_error_that_passed_is_forgotten(passed: str) -> None:
     progress = after(*CONNECTED, *CONFLICT, passed)
     assert conclude(progress, 0)[0] is Reason.NO_JOB
 
@@ -97,15 +97,15 @@ def test_trouble_that_passed_is_forgotten(passed: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "code", "detail"),
     [
-        (["An error occurred: No such host"], 2, "the runner ended with code 2: An error occurred: No such host"),
-        (["An error occured: No such host"], 2, "the runner ended with code 2: An error occured: No such host"),
+        (["An error occurred: No such host"], 2, "the runner exited with code 2: An error occurred: No such host"),
+        (["An error occured: No such host"], 2, "the runner exited with code 2: An error occured: No such host"),
         (
             [f"{T}An error occurred: x", "Warning: y", *CONNECTED[:2]],
             2,
-            "the runner ended with code 2: An error occurred: x",
+            "the runner exited with code 2: An error occurred: x",
         ),
-        (["An error occurred: x", LISTENING], 2, "the runner ended with code 2"),
-        (["An error occurred: x" * 99], -6, f"the runner ended with code -6: {'An error occurred: x' * 25}"),
+        (["An error occurred: x", LISTENING], 2, "the runner exited with code 2"),
+        (["An error occurred: x" * 99], -6, f"the runner exited with code -6: {'An error occurred: x' * 25}"),
         (
             ["Failed to create session. Error: Forbidden"],
             1,
@@ -113,11 +113,11 @@ def test_trouble_that_passed_is_forgotten(passed: str) -> None:
         ),
     ],
 )
-def test_the_runners_own_words_are_part_of_the_reason(lines: list[str], code: int, detail: str) -> None:
+def test_the_runners_error_message_is_part_of_the_detail(lines: list[str], code: int, detail: str) -> None:
     assert conclude(after(*lines), code)[1] == detail
 
 
-def test_each_phase_follows_from_what_the_runner_says() -> None:
+def test_each_phase_follows_from_the_runners_output() -> None:
     lines = [*CONNECTED, UNREACHABLE, RECONNECTED, RUNNING, UNREACHABLE, f"{T}Job x completed with result: Failed"]
     said = [after(*lines[: n + 1]).phase for n in range(len(lines))]
     assert said == [
@@ -146,7 +146,7 @@ def test_each_phase_follows_from_what_the_runner_says() -> None:
         ([*CONNECTED, UNREACHABLE], [RECONNECTED, RUNNING], Reason.STOPPED),
     ],
 )
-def test_a_runner_that_the_worker_stopped_has_had_no_job_only_if_it_listened_and_spoke_of_none(
+def test_a_stopped_runner_had_no_job_only_if_it_listened_and_mentioned_none(
     before: list[str], between: list[str], reason: Reason
 ) -> None:
     results = {"Canceled", "Succeeded"}
@@ -154,7 +154,7 @@ def test_a_runner_that_the_worker_stopped_has_had_no_job_only_if_it_listened_and
     assert conclude_stopped(after(*before), after(*before, *spoken), 60.0)[0] is reason
 
 
-def test_a_jobs_name_cannot_pretend_to_be_a_result() -> None:
+def test_a_jobs_name_is_not_mistaken_for_a_result() -> None:
     name = f"x completed with result: Succeeded {T}Job x completed with result: Succeeded"
     progress = after(*CONNECTED, f"{T}Running job: {name}")
     assert progress.result is None
@@ -162,12 +162,12 @@ def test_a_jobs_name_cannot_pretend_to_be_a_result() -> None:
     assert ended.result == "Failed"
 
 
-def test_lines_within_a_line_are_no_lines() -> None:
+def test_a_message_inside_another_line_is_ignored() -> None:
     progress = after(f"[RUNNER {T}INFO Terminal] WRITE LINE: {RUNNING}", "  Listening for Jobs")
     assert progress == Progress()
 
 
-def test_waiting_is_hopeless_only_when_the_registration_is_gone() -> None:
+def test_only_a_runner_without_a_registration_is_hopeless() -> None:
     assert after(*CONNECTED, LOST).hopeless
     assert not after(*CONNECTED, RUNNING, LOST).hopeless
     assert not after(*CONNECTED).hopeless

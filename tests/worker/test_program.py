@@ -1,28 +1,20 @@
-"""handler.py as a program of its own: the local trial, and what it leaves behind."""
+"""handler.py as a program: the local trial, and that it leaves no process behind."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 
 import runner_image
-from tests.runners import Installed, installed
+from tests.support.runners import Installed
 
 HANDLER = Path(runner_image.__file__).with_name("handler.py")
 
 
-@pytest.fixture
-def standin(tmp_path: Path) -> Iterator[Installed]:
-    with installed(tmp_path) as made:
-        yield made
-
-
 def tried(standin: Installed, given: dict[str, object]) -> "subprocess.CompletedProcess[str]":
-    """Run `handler.py --test_input`, from another folder, to its end."""
+    """Run `handler.py --test_input`, from another directory, until it exits."""
     return subprocess.run(
         [sys.executable, HANDLER, "--test_input", json.dumps({"input": given})],
         cwd=standin.home,
@@ -44,25 +36,22 @@ def test_a_local_trial_runs_a_job(standin: Installed) -> None:
     assert variables["ACTIONS_RUNNER_INPUT_JITCONFIG"] not in done.stdout
 
 
-def test_a_trial_that_fails_says_why_and_ends_with_1(standin: Installed) -> None:
+def test_a_trial_that_fails_prints_the_reason_and_exits_with_1(standin: Installed) -> None:
     done = tried(standin, {"jit_config": "%%%"})
     assert done.returncode == 1
     assert "bad_input: jit_config: " in done.stdout
 
 
-def test_a_process_that_hides_from_the_runner_does_not_outlive_it(standin: Installed) -> None:
-    """In a session of its own, its parent gone, its output elsewhere."""
+def test_a_process_that_the_runner_cannot_find_is_killed(standin: Installed) -> None:
+    """The process has its own session, its parent is gone, and its output goes elsewhere."""
     pid = standin.home / "pid"
     stamp = "2026-09-16 15:14:46Z"
-    listener = standin.root / "bin" / "Runner.Listener"
-    listener.unlink()
-    listener.write_text(
-        f"#!/bin/sh\necho '{stamp}: Running job: b'\n"
+    standin.replace_listener(
+        f"echo '{stamp}: Running job: b'\n"
         f"setsid sh -c 'sh -c \"echo \\$\\$ > {pid}; exec sleep 618\" & exit' > /dev/null 2>&1\n"
         f"while [ ! -s {pid} ]; do sleep 0.01; done\n"
-        f"echo '{stamp}: Job b completed with result: Succeeded'\n"
+        f"echo '{stamp}: Job b completed with result: Succeeded'"
     )
-    listener.chmod(0o755)
     done = tried(standin, {"jit_config": "e30="})
     assert "'outcome': 'completed'" in done.stdout, done.stdout + done.stderr
     assert not psutil.pid_exists(int(pid.read_text()))

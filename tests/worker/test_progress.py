@@ -1,4 +1,4 @@
-"""What RunPod is told while a job runs, and that it is told nothing after the answer."""
+"""The progress messages that RunPod gets while a job runs, and that it gets none after the answer."""
 
 import asyncio
 import json
@@ -7,87 +7,84 @@ from typing import Any
 
 import pytest
 
-from runner_image import progress
 from runner_image.events import Events
 from runner_image.masking import Masker
 from runner_image.progress import Reporter
 
 
 class Status:
-    """What `/status` would show; messages arrive from `may_arrive` on."""
+    """What `/status` would show. Messages arrive once `may_arrive` is set."""
 
     def __init__(self, expected: int = 0) -> None:
-        self.told: list[Mapping[str, Any]] = []
+        self.received: list[Mapping[str, Any]] = []
         self.may_arrive, self.all_arrived = asyncio.Event(), asyncio.Event()
         self._expected = expected
 
     async def send(self, message: Mapping[str, Any]) -> None:
         await self.may_arrive.wait()
-        self.told.append(message)
-        if len(self.told) == self._expected:
+        self.received.append(message)
+        if len(self.received) == self._expected:
             self.all_arrived.set()
 
 
-def test_messages_arrive_in_order_and_the_newest_of_those_that_wait_wins() -> None:
+def test_messages_arrive_in_order_and_the_newest_replaces_one_that_waits() -> None:
     async def run() -> list[Mapping[str, Any]]:
         status = Status(expected=2)
         reporter = Reporter(status.send)
         for number in range(4):
-            reporter.tell({"n": number})
+            reporter.send({"n": number})
             await asyncio.sleep(0)
         status.may_arrive.set()
         await status.all_arrived.wait()
         await reporter.close()
-        return status.told
+        return status.received
 
     assert asyncio.run(run()) == [{"n": 0}, {"n": 3}]
 
 
-def test_nothing_arrives_after_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LIMIT", 0.01)
-
+def test_nothing_arrives_after_the_answer() -> None:
     async def run() -> list[Mapping[str, Any]]:
         status = Status()
-        reporter = Reporter(status.send)
-        reporter.tell({"n": 1})
+        reporter = Reporter(status.send, limit=0.01)
+        reporter.send({"n": 1})
         await asyncio.sleep(0)
-        reporter.tell({"n": 2})
+        reporter.send({"n": 2})
         await reporter.close()
         status.may_arrive.set()
-        reporter.tell({"n": 3})
+        reporter.send({"n": 3})
         await asyncio.sleep(0.02)
-        return status.told
+        return status.received
 
     assert asyncio.run(run()) == []
 
 
-def test_an_answer_waits_for_the_message_under_way() -> None:
+def test_an_answer_waits_for_a_message_that_is_being_sent() -> None:
     async def run() -> list[Mapping[str, Any]]:
         status = Status()
         reporter = Reporter(status.send)
-        reporter.tell({"n": 1})
+        reporter.send({"n": 1})
         asyncio.get_running_loop().call_later(0.05, status.may_arrive.set)
         await asyncio.sleep(0)
         await reporter.close()
-        return status.told
+        return status.received
 
     assert asyncio.run(run()) == [{"n": 1}]
 
 
-def test_a_message_that_cannot_be_sent_harms_nothing() -> None:
+def test_a_message_that_cannot_be_sent_is_ignored() -> None:
     async def fail(_message: Mapping[str, Any]) -> None:
         raise ConnectionError
 
     async def run() -> None:
         reporter = Reporter(fail)
-        reporter.tell({})
+        reporter.send({})
         await asyncio.sleep(0)
         await reporter.close()
 
     asyncio.run(run())
 
 
-def test_every_line_of_the_log_names_the_request_and_progress_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_log_line_names_the_request_and_progress_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
     async def run() -> list[Mapping[str, Any]]:
         status = Status(expected=1)
         status.may_arrive.set()
@@ -99,7 +96,7 @@ def test_every_line_of_the_log_names_the_request_and_progress_is_masked(capsys: 
         events("job ended", result="Succeeded")
         await status.all_arrived.wait()
         await reporter.close()
-        return status.told
+        return status.received
 
     told = asyncio.run(run())
     assert told == [{"state": "running", "runner_name": "r-1", "job": "deploy ***"}]
@@ -110,7 +107,7 @@ def test_every_line_of_the_log_names_the_request_and_progress_is_masked(capsys: 
     assert others[0]["job"] == "deploy ***"
 
 
-def test_a_secret_that_json_would_escape_is_masked_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_secret_that_json_escapes_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
     async def run() -> list[Mapping[str, Any]]:
         status = Status(expected=1)
         status.may_arrive.set()
@@ -118,7 +115,7 @@ def test_a_secret_that_json_would_escape_is_masked_too(capsys: pytest.CaptureFix
         Events(Masker(['quote"umläut']), reporter)("job started", job='deploy quote"umläut')
         await status.all_arrived.wait()
         await reporter.close()
-        return status.told
+        return status.received
 
     assert [message["job"] for message in asyncio.run(run())] == ["deploy ***"]
     assert json.loads(capsys.readouterr().out)["job"] == "deploy ***"

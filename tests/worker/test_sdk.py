@@ -1,4 +1,4 @@
-"""The handler as a program beside the real SDK, at a RunPod that refuses or says nothing."""
+"""The handler as a program with the real SDK, and a RunPod that refuses polls or does not answer."""
 
 import http.server
 import json
@@ -8,23 +8,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from tests.background import until
+from tests.support.background import until
 
-SHORT_ANSWER = "from runner_image import handler; handler.ANSWER_LIMIT = 1.0; handler.main()"
+SHORT_ANSWER = "from runner_image import handler, limits; handler.main(limits.Limits(answer=1.0))"
 
 
 class RunPod(http.server.ThreadingHTTPServer):
-    """Hands out one request, or refuses each poll; it takes no answer."""
+    """Hands out one request, or refuses every poll; it never accepts an answer."""
 
     daemon_threads = True
 
-    def __init__(self, given: dict[str, object] | None) -> None:
+    def __init__(self, given: Mapping[str, object] | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.given = given
         self.polls: list[float] = []
@@ -59,8 +59,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def worker(folder: Path, given: dict[str, object] | None = None) -> Iterator[tuple["subprocess.Popen[bytes]", RunPod]]:
-    """A worker at its RunPod; nothing of either is left afterwards."""
+def worker(
+    folder: Path, given: Mapping[str, object] | None = None
+) -> Iterator[tuple["subprocess.Popen[bytes]", RunPod]]:
+    """A worker with its RunPod; both are stopped afterwards."""
     (folder / "bin").mkdir(parents=True)
     listener = folder / "bin" / "Runner.Listener"
     listener.write_text("#!/bin/sh\nexec sleep 619\n")
@@ -97,19 +99,19 @@ def worker(folder: Path, given: dict[str, object] | None = None) -> Iterator[tup
         runpod.server_close()
 
 
-def test_a_worker_whose_polls_are_refused_asks_a_few_times_and_then_slowly(tmp_path: Path) -> None:
-    """The SDK alone asks a thousand times a second."""
+def test_a_worker_whose_polls_are_refused_polls_slowly_after_a_few_attempts(tmp_path: Path) -> None:
+    """The SDK alone would poll a thousand times a second."""
     with worker(tmp_path) as (_, runpod):
         until(lambda: len(runpod.polls) >= 8)
         pauses = [after - before for before, after in zip(runpod.polls, runpod.polls[1:], strict=False)]
         assert sum(pauses[:7]) > 0.1 + 0.2 + 0.4
         counted = len(runpod.polls)
-        time.sleep(2)  # a rate needs a time
+        time.sleep(2)  # to measure a rate
         assert len(runpod.polls) - counted < 5
 
 
-def test_nothing_is_left_of_a_worker_that_cannot_deliver_its_answer(tmp_path: Path) -> None:
-    """Told to stop, it leaves by itself, and the SDK's ping process with it."""
+def test_a_worker_that_cannot_deliver_its_answer_leaves_no_process_behind(tmp_path: Path) -> None:
+    """After SIGTERM it exits by itself, together with the SDK's ping process."""
     given = {"id": "req-1", "input": {"jit_config": "e30=", "runner_name": "r-1"}}
     with worker(tmp_path, given) as (process, _):
         started = psutil.Process(process.pid)

@@ -1,4 +1,4 @@
-"""What of the worker's environment a step sees, and what of a secret a log."""
+"""Which variables of the worker steps get, and how secrets are masked."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabcdefghij\nKLMNOPQRSTUVW\n-----END R
         *("LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "PATH2"),
     ],
 )
-def test_what_is_not_allowed_reaches_no_step(name: str) -> None:
+def test_other_variables_do_not_reach_steps(name: str) -> None:
     assert name not in runner_environment({name: "secret"}, "{}")
 
 
@@ -33,7 +33,7 @@ def test_what_is_not_allowed_reaches_no_step(name: str) -> None:
         *("RUNNER_ALLOW_RUNASROOT", "ACTIONS_RUNNER_HOOK_JOB_STARTED", "ImageOS"),
     ],
 )
-def test_what_jobs_rely_on_reaches_them(name: str) -> None:
+def test_variables_that_jobs_rely_on_reach_steps(name: str) -> None:
     assert runner_environment({name: "value"}, "{}")[name] == "value"
 
 
@@ -56,28 +56,28 @@ def test_every_form_of_a_secret_is_masked() -> None:
         PEM.replace("\n", "\u00a0\n"),
     ],
 )
-def test_a_keys_lines_are_masked_however_it_was_given(given: str) -> None:
+def test_the_lines_of_a_key_are_masked_in_every_format_of_the_key(given: str) -> None:
     assert Masker([given]).mask("before KLMNOPQRSTUVW after") == f"before {MASK} after"
 
 
-def test_blanks_around_a_secret_hide_it_from_no_mask() -> None:
+def test_a_secret_is_masked_despite_whitespace_around_it() -> None:
     assert Masker(["AABBCCDDEE\u00a0\n"]).mask("token AABBCCDDEE") == f"token {MASK}"
 
 
 @pytest.mark.parametrize("odd", ["\ud800abcdef", "\udcff/actions", base64.b64encode(b"[" * 100_000).decode()])
-def test_a_secret_can_be_any_text(odd: str) -> None:
+def test_a_secret_can_be_any_string(odd: str) -> None:
     assert Masker([odd]).mask(f"before {odd} after") == f"before {MASK} after"
 
 
-def test_every_text_within_a_value_is_masked() -> None:
+def test_every_string_in_a_json_value_is_masked() -> None:
     value = {"job": 'say "hi" to', "labels": ["a", 'say "hi" to'], "seconds": {"job": 1.5}, "exit_code": None}
     masked = {"job": MASK, "labels": ["a", MASK], "seconds": {"job": 1.5}, "exit_code": None}
     assert Masker(['say "hi" to']).masked(value) == masked
 
 
-def test_a_longer_secret_is_masked_before_a_part_of_it() -> None:
+def test_a_longer_secret_is_masked_before_a_secret_inside_it() -> None:
     assert Masker(["secret", "secret-and-more"]).mask("secret-and-more") == MASK
 
 
-def test_plain_text_stays() -> None:
+def test_other_text_is_not_changed() -> None:
     assert Masker(["s3cr3t!"]).mask("Running job: build") == "Running job: build"

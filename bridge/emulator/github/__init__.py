@@ -1,4 +1,4 @@
-"""GitHub, as far as the bridge and the runner use it: a stateful model served over loopback HTTP."""
+"""The part of GitHub that the bridge and the runner use: a model with state, served over loopback HTTP."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,11 +20,11 @@ from bridge.emulator.github.webhooks import Webhooks
 from bridge.emulator.serving import NOT_EMULATED, serving
 
 UNLIMITED = Budget()
-"""Rate limits that nobody reaches."""
+"""No rate limits."""
 
 
 class GitHubEmulator:
-    """A GitHub that serves one owner. Made by `github_emulator`."""
+    """A GitHub with one App, installed on one owner. Created by `github_emulator`."""
 
     def __init__(self, state: GitHubState, app: App, budget: Budget) -> None:
         self.state = state
@@ -42,7 +42,7 @@ class GitHubEmulator:
 
     @property
     def api_url(self) -> str:
-        """What GITHUB_API_URL is set to."""
+        """The value for GITHUB_API_URL."""
         return self.url + PREFIX
 
     @property
@@ -63,10 +63,10 @@ async def github_emulator(
     """Serve `state` until the block ends.
 
     Args:
-        state: the model; may be changed while it is served.
-        app: the App that is installed.
-        port: 0 takes a free one.
-        budget: the calls that GitHub allows.
+        state: the model; it may be changed while it is served.
+        app: the installed App.
+        port: 0 for a free one.
+        budget: the rate limits.
     """
     emulator = GitHubEmulator(state, app, budget)
     async with serving(emulator.asgi, port) as url:

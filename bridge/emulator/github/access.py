@@ -1,4 +1,7 @@
-"""Who may call: the App by its JWT, an installation by its token, a person by a PAT."""
+"""Authenticates calls: of the App by its JWT, of an installation by its token, of a person by a PAT.
+
+https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app
+"""
 
 import secrets
 from collections.abc import Callable, Collection, Mapping
@@ -16,7 +19,7 @@ PERMISSIONS = {
     "metadata": "read",
     "organization_self_hosted_runners": "write",
 }
-"""What an App of this kind is installed with."""
+"""The permissions of an App for the bridge."""
 
 _STRENGTH = {"read": 1, "write": 2, "admin": 3}
 
@@ -26,11 +29,11 @@ class App:
     """A GitHub App that is installed on one owner.
 
     Args:
-        owner: whom it is installed on.
-        permissions: what that owner granted.
-        webhook_url: where events are sent; None for nowhere. May change while the App is served.
-        webhook_secret: what they are signed with.
-        events: that it subscribes to; shown, while all are sent.
+        owner: on which it is installed.
+        permissions: that the owner granted.
+        webhook_url: where events are sent; None for no webhook. It may change while the App is served.
+        webhook_secret: with which they are signed.
+        events: that it subscribes to. They are only shown: all events are sent.
         installed: whether the owner has installed it.
         suspended: whether the owner has suspended the installation.
         repositories: names of those that the owner selected; None for all.
@@ -57,18 +60,19 @@ class App:
 
     @property
     def pem(self) -> str:
-        """The private key, as GitHub lets one download it."""
+        """The private key, in the format of GitHub's download."""
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What a token may do, until when (Unix seconds).
+    """The permissions of a token.
 
     Args:
-        caller: whose rate limit it uses: all tokens of an installation share one.
-        owner: whose repositories and runners it reaches; None for anybody's.
-        repositories: names of those that it was narrowed to; None for all of that owner's.
+        expires_at: Unix seconds.
+        caller: whose rate limit it uses; all tokens of an installation share one.
+        owner: whose repositories and runners it can access; None for all owners.
+        repositories: names of the repositories that it is limited to; None for all of the owner.
     """
 
     permissions: Mapping[str, str]
@@ -78,7 +82,7 @@ class Grant:
     repositories: frozenset[str] | None = None
 
     def reaches(self, owner: str, repository: str | None = None) -> bool:
-        """Whether GitHub would let it know of these."""
+        """Whether the token can access a repository, or the owner itself."""
         if self.owner not in (None, owner):
             return False
         return repository is None or self.repositories is None or repository in self.repositories
@@ -90,7 +94,7 @@ class Access:
     Args:
         app: the only App.
         clock: Unix seconds.
-        life: s that an installation token lives.
+        life: s after which an installation token expires.
     """
 
     def __init__(self, app: App, clock: Callable[[], float], life: float) -> None:
@@ -100,16 +104,19 @@ class Access:
         self._grants: dict[str, Grant] = {}
 
     def add_pat(self, token: str) -> None:
-        """Accept a personal access token that may do everything."""
+        """Accept a personal access token with all permissions."""
         may, caller = dict.fromkeys(PERMISSIONS, "admin"), f"person {len(self._grants)}"
         self._grants[token] = Grant(permissions=may, expires_at=float("inf"), caller=caller)
 
     def revoke(self) -> None:
-        """Refuse every token from now on."""
+        """Revoke all tokens."""
         self._grants.clear()
 
     def check_jwt(self, bearer: str) -> None:
-        """Accept the App's own JWT; GitHub's refusals of the others."""
+        """Accept the App's own JWT; refuse others as GitHub does.
+
+        https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app
+        """
         now = self._clock()
         try:
             claims = jwt.decode(
@@ -132,10 +139,12 @@ class Access:
     def issue(
         self, permissions: Mapping[str, str] | None, repositories: Collection[str] | None = None
     ) -> tuple[str, Grant]:
-        """A new installation token; it may be narrower than the installation.
+        """A new installation token, which may have fewer permissions than the installation.
+
+        https://docs.github.com/rest/apps/apps#create-an-installation-access-token-for-an-app
 
         Args:
-            permissions: levels by name; None for the installation's.
+            permissions: levels by name; None for those of the installation.
             repositories: names of the installation's repositories; None for all.
         """
         if repositories is None:
@@ -157,7 +166,7 @@ class Access:
         return token, self._grants[token]
 
     def check_token(self, bearer: str) -> Grant:
-        """Accept a token that lives."""
+        """Accept a token that has not expired."""
         grant = self._grants.get(bearer)
         if grant is None or self._clock() >= grant.expires_at:
             raise Refused(401, "Bad credentials")
@@ -165,5 +174,5 @@ class Access:
 
 
 def allows(grant: Grant, permission: str, level: str) -> bool:
-    """Whether a token may do this."""
+    """Whether a token has this permission."""
     return _STRENGTH.get(grant.permissions.get(permission, ""), 0) >= _STRENGTH[level]

@@ -1,4 +1,4 @@
-"""How many calls GitHub allows: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api"""
+"""GitHub's rate limits: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from math import ceil
 from bridge.emulator.github.state import Refused
 
 UNLIMITED = 10**9
-"""A rate limit that nobody reaches."""
+"""A rate limit that no caller reaches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What each caller may use: an installation with all its tokens, the App by its JWT, a person by a token.
+    """The limits of each caller: an installation with all its tokens, the App with its JWT, a person with a token.
 
     Args:
         calls: primary limit, in calls an hour. GitHub: 5,000 and more.
         points: secondary limit, in points a minute: a GET costs 1, any other call 5. GitHub: 900.
-        not_modified_costs_points: whether a 304 costs a point, which GitHub does not say. It costs no call of the hour.
+        not_modified_costs_points: whether a 304 costs a point; undocumented. It never counts as a call.
         hour: s.
         minute: s.
     """
@@ -30,7 +30,7 @@ class Budget:
 
 
 class SecondaryLimit(Refused):
-    """Too many points within a minute.
+    """The secondary limit was exceeded.
 
     Args:
         retry_after: s.
@@ -43,21 +43,21 @@ class SecondaryLimit(Refused):
 
 @dataclass(kw_only=True)
 class _Window:
-    """What was used of a limit, until when (Unix seconds)."""
+    """The use of a limit until `resets_at` (Unix seconds)."""
 
     resets_at: float
     used: int = 0
 
 
 class Spending:
-    """Counts what callers use.
+    """Counts the calls of each caller.
 
     Args:
-        budget: what each may use.
+        budget: the limits of each.
         clock: Unix seconds.
 
     Attributes:
-        refused: calls that met a limit, by its name: `primary` or `secondary`.
+        refused: number of refused calls by limit, `primary` or `secondary`.
     """
 
     def __init__(self, budget: Budget, clock: Callable[[], float]) -> None:
@@ -79,12 +79,12 @@ class Spending:
         minute.used += _points(method)
 
     def not_modified(self, caller: str) -> None:
-        """Give back what a call that was answered 304 does not cost."""
+        """Correct the count for a call that was answered with 304."""
         self._hour(caller).used -= 1
         self._minute(caller).used -= 0 if self._budget.not_modified_costs_points else _points("GET")
 
     def headers(self, caller: str) -> dict[str, str]:
-        """What every answer tells of the primary limit; the secondary one is never told."""
+        """The headers of the primary limit. GitHub has none for the secondary limit."""
         hour = self._hour(caller)
         return {
             "x-ratelimit-limit": str(self._budget.calls),
@@ -100,7 +100,7 @@ class Spending:
         return self._window(caller, self._budget.minute)
 
     def _window(self, caller: str, seconds: float) -> _Window:
-        """The caller's present hour or minute; the next one begins with the first call after it."""
+        """The caller's current hour or minute. The next one begins with the first call after it."""
         now = self._clock()
         window = self._windows.get((caller, seconds))
         if window is None or now >= window.resets_at:

@@ -1,4 +1,4 @@
-"""The log of an App's webhook: what was sent, and what came back. https://docs.github.com/rest/apps/webhooks"""
+"""The delivery log of an App's webhook. https://docs.github.com/rest/apps/webhooks"""
 
 import json
 import zlib
@@ -11,23 +11,23 @@ from typing import Any
 from bridge.emulator.github.model import Refused, iso
 
 KEPT = 3 * 86_400.0
-"""s that a delivery can be looked up."""
+"""s that a delivery is kept: three days on github.com."""
 
 FIRST_ID = 12_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """An event on its way to the App.
+    """An event that is sent to the App.
 
     Args:
-        guid: the event's; a copy has the same.
+        guid: of the event; copies have the same.
         event: such as `workflow_job`.
-        action: such as `queued`; None for events that have none.
-        body: the JSON that is sent.
-        repository_id: None for events of no repository.
-        subject: what it is about, for a test that picks deliveries: a job's id.
-        url: where it is sent.
+        action: such as `queued`; None for events without actions.
+        body: the JSON.
+        repository_id: None for events without a repository.
+        subject: the job's id, for tests that select deliveries.
+        url: of the receiver.
     """
 
     guid: str
@@ -42,7 +42,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came of sending it: the receiver's answer, or a failure under a status code of GitHub's own."""
+    """The receiver's answer, or a failure with GitHub's own status code."""
 
     status: str
     status_code: int
@@ -51,16 +51,16 @@ class Answer:
 
     @classmethod
     def failed(cls, status: str, status_code: int) -> "Answer":
-        """No answer came."""
+        """There was no answer."""
         return cls(status=status, status_code=status_code, headers={})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Logged:
-    """A delivery that was made, or failed."""
+    """A delivery that succeeded or failed."""
 
     id: int
-    delivery: Delivery  # its body is deflated: thousands of them are kept
+    delivery: Delivery  # its body is compressed: thousands of them are kept
     headers: Mapping[str, str]
     answer: Answer
     redelivery: bool
@@ -68,7 +68,7 @@ class Logged:
     duration: float  # s
 
     def item(self) -> dict[str, Any]:
-        """As the listing shows it."""
+        """The delivery as in the listing."""
         return {
             "id": self.id,
             "guid": self.delivery.guid,
@@ -85,7 +85,7 @@ class Logged:
         }
 
     def whole(self) -> dict[str, Any]:
-        """With what was sent and what came back."""
+        """The delivery with its request and response."""
         answer = self.answer
         return {
             **self.item(),
@@ -110,7 +110,7 @@ class DeliveryLog:
     def add(
         self, delivery: Delivery, headers: Mapping[str, str], answer: Answer, *, duration: float = 0.0, copy: bool
     ) -> None:
-        """Write down what has just come of a delivery."""
+        """Add a delivery that has just ended."""
         stored = replace(delivery, body=zlib.compress(delivery.body, 1))
         self._log.append(
             Logged(

@@ -1,4 +1,7 @@
-"""Which runner GitHub gives a job to, and when it gives none. Pure."""
+"""Which runner GitHub gives a job to, and when it gives none. Pure.
+
+https://docs.github.com/actions/reference/self-hosted-runners-reference#routing-precedence-for-self-hosted-runners
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -9,12 +12,12 @@ from bridge.emulator.jobs import Gate, JobSpec, RunSpec, Strategy
 def pairs(
     queued: Sequence[Job], idle: Sequence[Runner], admits: Callable[[Runner, Job], bool], choose: Choice
 ) -> Iterator[tuple[Job, Runner]]:
-    """Give jobs to runners, the job that was queued first to begin with.
+    """Pairs of jobs and runners. The job that was queued first gets its runner first.
 
     Args:
-        queued: jobs.
+        queued: jobs, the oldest first.
         idle: runners that listen.
-        admits: whether a runner's group admits a job's repository.
+        admits: whether the runner's group admits the job's repository.
         choose: picks one of the eligible runners.
     """
     left = list(idle)
@@ -35,42 +38,42 @@ def pairs(
 
 
 def is_idled_out(runner: Runner, idle: tuple[float, float] | None, now: float) -> bool:
-    """Whether GitHub deletes a registration because its ephemeral runner has listened without a job for too long.
+    """Whether GitHub deletes the registration of an ephemeral runner that has listened without a job for too long.
 
-    Nothing tells of it. Since September 2026 it was seen after 2 to 6 minutes: facts/runner.md,
+    GitHub sends no event. Since September 2026 this was seen after 2 to 6 minutes:
     https://github.com/actions/runner/issues/4726
 
     Args:
-        runner: without a job.
-        idle: shortest and longest time, in s; None for no limit.
+        runner: a runner without a job.
+        idle: shortest and longest time in s; None for no limit.
         now: Unix seconds.
     """
     if idle is None or runner.session is None or not runner.ephemeral:
         return False
     shortest, longest = idle
-    spread = runner.id * 0.618 % 1  # differs from runner to runner, and is the same in each run of a test
+    spread = runner.id * 0.618 % 1  # differs between runners, but not between runs of a test
     return now > runner.listening_since + shortest + (longest - shortest) * spread
 
 
 def is_full(run: Run, strategy: Strategy) -> bool:
-    """Whether as many of a matrix's jobs are in progress or queued as may be (`max-parallel`)."""
-    of_it = (job for job in run.jobs.values() if job.spec.strategy == strategy)
-    under_way = sum(job.status != "completed" and job.gate is not Gate.MAX_PARALLEL for job in of_it)
-    return strategy.max_parallel is not None and under_way >= strategy.max_parallel
+    """Whether a matrix has as many unfinished jobs as `max-parallel` allows."""
+    jobs = (job for job in run.jobs.values() if job.spec.strategy == strategy)
+    unfinished = sum(job.status != "completed" and job.gate is not Gate.MAX_PARALLEL for job in jobs)
+    return strategy.max_parallel is not None and unfinished >= strategy.max_parallel
 
 
 def hindrance(job: JobSpec, of: RunSpec, groups: Iterable[str], others: Iterable[RunSpec]) -> str | None:
-    """Why a job would wait for ever here, None if it would not.
+    """Why a job would wait forever here; None if it would not.
 
     Args:
-        job: of the run `of`.
-        of: the run.
+        job: the job.
+        of: its run.
         groups: names of the runner groups.
-        others: the repository's open runs.
+        others: the unfinished runs of the repository.
     """
     if job.group is not None and job.group.lower() not in map(str.lower, groups):
         return f"there is no runner group {job.group}"
     if of.concurrency is None:
         return None
     taken = any(run.concurrency is not None and run.concurrency.lower() == of.concurrency.lower() for run in others)
-    return f"another run holds its concurrency group {of.concurrency}" if taken else None
+    return f"another run is in its concurrency group {of.concurrency}" if taken else None

@@ -10,15 +10,15 @@ from bridge.emulator.github.state import GitHubState, Job, Repository, iso
 HOOK_ID = 1
 
 PROPERTIES = {f"acme-property-{number:02}": f"what the organisation says of it {number:02}" for number in range(36)}
-"""An organisation's own properties of its repositories; with them an event is as big as a real one, about 9 KB."""
+"""Custom properties of repositories. With them an event is as large as a real one, about 9 KB."""
 
 
 class Payloads:
-    """Makes payloads.
+    """Builds payloads.
 
     Args:
         state: the model.
-        app: the App that is told.
+        app: the App that receives them.
     """
 
     def __init__(self, state: GitHubState, app: App) -> None:
@@ -27,15 +27,18 @@ class Payloads:
         self.api = ""  # the API's base URL, once it is served
 
     def workflow_job(self, action: str, job: Job) -> dict[str, Any]:
-        """An event of a job. A runner that there never was is null, in `completed` 0 and the empty text."""
+        """An event of a job. Without a runner, its fields are null; in `completed` they are 0 and the empty string.
+
+        https://docs.github.com/webhooks/webhook-events-and-payloads#workflow_job
+        """
         repository = self._state.repositories[job.repository]
-        told = shapes.job(self._state, job, self.api)
-        if action != "completed" and not told["runner_id"]:
-            told |= dict.fromkeys(("runner_id", "runner_name", "runner_group_id", "runner_group_name"))
-        told["steps"] = _steps(job, action)
+        shown = shapes.job(self._state, job, self.api)
+        if action != "completed" and not shown["runner_id"]:
+            shown |= dict.fromkeys(("runner_id", "runner_name", "runner_group_id", "runner_group_name"))
+        shown["steps"] = _steps(job, action)
         return {
             "action": action,
-            "workflow_job": told,
+            "workflow_job": shown,
             "repository": shapes.full_repository(self._state, repository, self.api) | {"custom_properties": PROPERTIES},
             **self._organisation(repository.owner),
             "sender": self._owner(repository.owner),
@@ -43,7 +46,7 @@ class Payloads:
         }
 
     def ping(self) -> dict[str, Any]:
-        """What a new hook hears first."""
+        """The first event of a new webhook."""
         return {
             "zen": "Anything added dilutes everything else.",
             "hook_id": HOOK_ID,
@@ -62,7 +65,7 @@ class Payloads:
         }
 
     def installation(self, action: str) -> dict[str, Any]:
-        """The App is installed, suspended, or gone from its owner."""
+        """The App was installed, suspended or removed."""
         owned = [
             r for r in self._state.repositories.values() if r.owner == self._app.owner and self._app.selects(r.name)
         ]
@@ -77,7 +80,7 @@ class Payloads:
     def installation_repositories(
         self, action: str, added: Sequence[Repository], removed: Sequence[Repository]
     ) -> dict[str, Any]:
-        """Repositories that the installation gained or lost."""
+        """Repositories were added to the installation or removed from it."""
         return {
             "action": action,
             "installation": shapes.installation(self._state, self._app, self.api),
@@ -102,7 +105,7 @@ class Payloads:
 
 
 def hook_config(app: App) -> dict[str, str]:
-    """The App's webhook as GitHub shows it: its secret never."""
+    """The App's webhook as GitHub shows it, without its secret."""
     shown = {"content_type": "json", "insecure_ssl": "0", "secret": "********"}
     return {**shown, "url": app.webhook_url} if app.webhook_url else shown
 
@@ -118,7 +121,7 @@ def _named(repository: Repository) -> dict[str, Any]:
 
 
 def _steps(job: Job, action: str) -> list[dict[str, Any]]:
-    """The steps that every job begins with, and ends with. GitHub lists those that have begun."""
+    """The first and last steps of every job. GitHub lists the steps that have begun."""
     if action not in ("in_progress", "completed") or not job.executions:
         return []
     names = ("Set up job",) if action == "in_progress" else ("Set up job", "Run actions/checkout@v4", "Complete job")

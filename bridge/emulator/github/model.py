@@ -1,4 +1,4 @@
-"""What GitHub's side of Actions is made of: repositories, runs, jobs, runners."""
+"""GitHub's values: repositories, runs, jobs and runners."""
 
 import base64
 import json
@@ -17,18 +17,18 @@ CONCLUSIONS = {
     "Skipped": "skipped",
     "Abandoned": "failure",
 }
-"""The runner's word for a result -> GitHub's conclusion."""
+"""GitHub's conclusion for each result of a runner."""
 
 ADVANCE = ("waiting", "queued", "in_progress", "completed")
 """The states of a job, the least advanced first."""
 
 
 class Refused(Exception):
-    """A call that GitHub would refuse.
+    """GitHub refuses a call.
 
     Args:
         status: HTTP status.
-        message: as GitHub words it.
+        message: GitHub's message.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -39,16 +39,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How patient GitHub is, in s.
+    """How long GitHub waits, in s.
 
     Args:
-        pickup: until a job that its runner was assigned and has not taken is queued again.
-        heartbeat: until a silent runner is shown as offline.
-        renewal: until a job that its runner no longer renews fails. GitHub: 600.
-        idle: shortest and longest time that an ephemeral runner may listen without a job before GitHub deletes its
-            registration; None for no limit. GitHub: 120 to 360, since September 2026.
-        registration_token: life of one.
-        installation_token: life of one.
+        pickup: for a runner to take its assigned job, before the job is queued again. GitHub: 60.
+            https://docs.github.com/actions/reference/self-hosted-runners-reference#routing-precedence-for-self-hosted-runners
+        heartbeat: for a call of a runner, before it is shown as offline.
+        renewal: for the renewal of a job by its runner, before the job fails. GitHub: 600.
+        idle: shortest and longest time that an ephemeral runner may listen without a job, before GitHub deletes its
+            registration; None for no limit. GitHub: 120 to 360 since September 2026.
+            https://github.com/actions/runner/issues/4726
+        registration_token: until a registration token expires. GitHub: one hour.
+        installation_token: until an installation token expires. GitHub: one hour.
     """
 
     pickup: float = 60.0
@@ -75,7 +77,7 @@ class Repository:
 
 @dataclass(kw_only=True, eq=False)
 class Job:
-    """A job, queued or skipped, and what became of it. `executions` holds the name of every runner that ran it."""
+    """A queued or skipped job, and its result. `executions` has the names of all runners that ran it."""
 
     id: int
     run_id: int
@@ -99,13 +101,13 @@ class Job:
 
     @cached_property
     def demands(self) -> frozenset[str]:
-        """The labels that its runner must have, without case."""
+        """The labels that its runner must have, in lower case."""
         return frozenset(label.lower() for label in self.spec.labels)
 
     def result(self) -> JobResult:
-        """How it ended, for its run and the jobs that need it."""
-        forgiven = self.spec.tolerated and self.conclusion == "failure"
-        return JobResult(conclusion="success" if forgiven else self.conclusion or "", outputs=self.outputs)
+        """Its result, for its run and the jobs that need it."""
+        tolerated = self.spec.tolerated and self.conclusion == "failure"
+        return JobResult(conclusion="success" if tolerated else self.conclusion or "", outputs=self.outputs)
 
 
 @dataclass(kw_only=True)
@@ -117,36 +119,36 @@ class Run:
     workspace: Path | None
     created_at: float
     jobs: dict[str, Job] = field(default_factory=dict)
-    shown: str | None = None  # what GitHub shows in place of its status, which may be late
+    shown: str | None = None  # a status that GitHub shows instead, because it may be late
 
     @property
     def status(self) -> str:
-        """That of its least advanced job (facts/github.md, "Finding queued jobs").
+        """The status of its least advanced job.
 
-        A run that waits for a deployment review is `waiting` although other jobs of it are queued, and a run with a
-        queued job is `queued` although others of it run.
+        A run that waits for a deployment review is `waiting` although other jobs are queued, and a run with a queued
+        job is `queued` although others run. This was seen at GitHub; the documentation does not say it.
         """
         if self.shown:
             return self.shown
         statuses = {job.status for job in self.jobs.values()}.intersection(ADVANCE)
         if len(self.jobs) < len(self.runnable()):
-            statuses.add("in_progress")  # a job that needs others is made when they have ended
+            statuses.add("in_progress")  # a job is created when the jobs that it needs have ended
         return min(statuses, key=ADVANCE.index, default="completed")
 
     @property
     def conclusion(self) -> str | None:
-        """Of the whole run: failure if any job failed."""
+        """The conclusion of the run: failure if any job failed."""
         if self.status != "completed":
             return None
         found = {result.conclusion for result in self.results().values()}
         return next((each for each in ("failure", "cancelled", "success", "skipped") if each in found), "success")
 
     def runnable(self) -> list[JobSpec]:
-        """The jobs that this machine can run."""
+        """The jobs that can run here."""
         return [spec for spec in self.spec.jobs if spec.unsupported is None]
 
     def results(self) -> dict[str, JobResult]:
-        """What is known of ended jobs, by key."""
+        """The results of ended jobs, by key."""
         return {key: job.result() for key, job in self.jobs.items() if job.status == "completed"}
 
 
@@ -168,11 +170,11 @@ class Runner:
 
     @cached_property
     def offers(self) -> frozenset[str]:
-        """Its labels, without case."""
+        """Its labels, in lower case."""
         return frozenset(label.lower() for label in self.labels)
 
     def serves(self, job: Job) -> bool:
-        """Whether GitHub would give it this job."""
+        """Whether this runner is eligible for a job: it needs all labels of the job, compared without case."""
         in_scope = self.target in (f"orgs/{job.repository.split('/')[0]}", f"repos/{job.repository}")
         in_group = job.spec.group is None or job.spec.group.lower() == self.group.lower()
         return in_scope and in_group and job.demands <= self.offers
@@ -187,12 +189,12 @@ def longest_waiting(_job: Job, runners: Sequence[Runner]) -> Runner:
 
 
 def iso(at: float | None) -> str | None:
-    """GitHub's way to write a time."""
+    """A time in GitHub's format."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
 
 
 def jit_config(runner: Runner, base_url: str) -> str:
-    """The configuration of a just-in-time runner, as GitHub encodes it."""
+    """The configuration of a just-in-time runner in GitHub's encoding: base64 of a JSON object of base64 files."""
     files = {
         ".runner": {
             "AgentId": str(runner.id),

@@ -1,4 +1,4 @@
-"""Renamed repositories: GitHub redirects from the old name to the repository's id.
+"""Renamed repositories: GitHub redirects from the old name to the id of the repository.
 
 https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api#follow-redirects
 """
@@ -15,38 +15,13 @@ _REPOSITORY = re.compile(r"(?P<api>.*)/repos/(?P<name>[^/]+/[^/]+)(?P<rest>/.*)?
 _BY_ID = re.compile(r"(?P<api>.*)/repositories/(?P<id>\d+)(?P<rest>/.*)?$")
 
 
-def rename(state: GitHubState, old: str, new: str) -> None:
-    """Give a repository another name, with all that belongs to it.
-
-    Args:
-        state: the model.
-        old: owner/name.
-        new: owner/name.
-    """
-    repository = state.repositories.pop(old)
-    repository.owner, repository.name = new.split("/")
-    state.repositories[new] = repository
-    state.redirects[old.lower()] = repository.id
-    for runs in (state._runs_of, state._open_runs):
-        runs[new] = runs.pop(old, {})
-    for run in state.runs.values():
-        run.repository = new if run.repository == old else run.repository
-    for job in state.jobs.values():
-        job.repository = new if job.repository == old else job.repository
-    for runner in state.runners.values():
-        if runner.target == f"repos/{old}":
-            del state._by_name[runner.target, runner.name]
-            runner.target = f"repos/{new}"
-            state._by_name[runner.target, runner.name] = runner
-
-
 class Renames:
-    """Redirects calls that name a repository by an old name, and answers those by id.
+    """Redirects calls that use an old name of a repository, and answers calls by id.
 
     Args:
         app: the emulator.
         state: the model.
-        base_url: where the emulator is served; known once it listens.
+        base_url: the emulator's URL, once it listens.
     """
 
     def __init__(self, app: ASGIApp, state: GitHubState, base_url: Callable[[], str]) -> None:

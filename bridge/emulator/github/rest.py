@@ -1,4 +1,4 @@
-"""GitHub's REST API over the model, below /api/v3 as on an Enterprise Server. What the product never calls is 501."""
+"""GitHub's REST API for the model, below /api/v3 as on GitHub Enterprise Server. https://docs.github.com/rest"""
 
 import hashlib
 import json
@@ -22,10 +22,10 @@ from bridge.emulator.github.state import GitHubState, Refused, Run, iso, jit_con
 
 PREFIX = "/api/v3"
 RUNS_LISTED = 1000
-"""GitHub lists no more runs than these."""
+"""The largest number of runs that GitHub lists: https://docs.github.com/rest/actions/workflow-runs"""
 
 CURSOR = "v1_"
-"""Before a cursor's id, as GitHub has it."""
+"""The prefix of GitHub's cursors."""
 
 DOCUMENTATION = "https://docs.github.com/rest"
 
@@ -37,10 +37,10 @@ class Rest:
 
     Args:
         state: the model.
-        access: who may call.
-        base_url: where this emulator is served; known once it listens.
-        spending: of the callers.
-        deliveries: of the App's webhook.
+        access: authenticates callers.
+        base_url: this emulator's URL, once it listens.
+        spending: counts the callers' calls.
+        deliveries: the log of the App's webhook.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Rest:
         return self._base_url() + PREFIX
 
     def routes(self) -> list[Route]:
-        """Everything that the product calls."""
+        """All calls that the bridge and the worker make."""
         runners, actions = "organization_self_hosted_runners", "actions"
         made = [
             self._by_app("GET", "/orgs/{owner}/installation", self._org_installation),
@@ -120,7 +120,7 @@ class Rest:
         return 201, {"token": token, "expires_at": iso(grant.expires_at), "permissions": grant.permissions}
 
     def _narrowed(self, body: dict[str, Any]) -> list[str] | None:
-        """The names of the repositories that a token is asked for; None for all."""
+        """The names of the repositories that a token is requested for; None for all."""
         app = self._access.app
         owned = (r for r in self._state.repositories.values() if r.owner == app.owner)
         installed = {r.name: r.id for r in owned if app.selects(r.name)}
@@ -146,7 +146,7 @@ class Rest:
 
     async def _one_repository(self, request: Request) -> Answer:
         found = self._state.repositories[self._repository(request)]
-        counts = {"network_count": 0, "subscribers_count": 0}  # a listing has neither
+        counts = {"network_count": 0, "subscribers_count": 0}  # not in listings
         return 200, shapes.full_repository(self._state, found, self._api) | counts
 
     # --- the App's webhook ---
@@ -187,11 +187,11 @@ class Rest:
 
     async def _runs(self, request: Request) -> Answer:
         repository, wanted = self._repository(request), request.query_params.get("status")
-        # `created` takes a range as GitHub's search does: only `*..DATE` is known here.
+        # `created` accepts a range as in GitHub's search; only `*..DATE` is supported here.
         # https://docs.github.com/search-github/getting-started-with-searching-on-github/understanding-the-search-syntax
         latest = request.query_params.get("created", "").removeprefix("*..")
         runs = (r for r in self._state.runs_of(repository, wanted) if not latest or str(iso(r.created_at)) <= latest)
-        found = list(islice(runs, RUNS_LISTED))
+        found = list(islice(runs, self._state.runs_listed))
         listed = [shapes.run(self._state, r, self._api) for r in self._paged(request, found)]
         return 200, {"total_count": len(found), "workflow_runs": listed}
 
@@ -257,10 +257,10 @@ class Rest:
         self._state.delete_runner(self._target(request), request.path_params["id"])
         return 204, None
 
-    # --- what all calls share ---
+    # --- all calls ---
 
     def _paged(self, request: Request, found: Sequence[Any]) -> list[Any]:
-        """One page; `request.state.link` gets the header that names the next."""
+        """One page. `request.state.link` gets the header with the next one."""
         size = min(100, int(request.query_params.get("per_page", 30)))
         page = int(request.query_params.get("page", 1))
         if len(found) > page * size:
@@ -346,5 +346,5 @@ class Rest:
 
 
 def _bearer(request: Request) -> str:
-    """The credential, under either of the schemes that GitHub takes."""
+    """The credential, with any authorization scheme: GitHub accepts `Bearer` and `token`."""
     return request.headers.get("authorization", "").partition(" ")[2]

@@ -1,4 +1,4 @@
-"""What a runner talks to. GitHub's own protocol is not public; this one keeps what can be seen of it."""
+"""The service for runners. GitHub's protocol is not documented; this private one has the same effects."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from bridge.emulator.github.state import GitHubState, Refused, Runner
 
-LOOK_EVERY = 0.05
-"""s between two looks for a job within a long poll."""
+CHECK_INTERVAL = 0.05
+"""s between two checks for a job in a long poll."""
 
 DEFAULT_LABELS = ("self-hosted", "Linux", "X64")
 
@@ -79,16 +79,16 @@ class RunnerService:
         return Response(status_code=204)
 
     async def _message(self, request: Request) -> Response:
-        """Hold the call until a job is assigned, or the wait is over."""
-        looks = float(request.query_params.get("wait", 0)) / LOOK_EVERY
+        """Answer when a job is assigned or the wait is over."""
+        checks = float(request.query_params.get("wait", 0)) / CHECK_INTERVAL
         while True:
             job = self._state.assigned(self._runner(request))
             if job:
                 return JSONResponse({"job_id": job.id})
-            looks -= 1
-            if looks < 0 or await request.is_disconnected():
+            checks -= 1
+            if checks < 0 or await request.is_disconnected():
                 return Response(status_code=204)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_INTERVAL)
 
     async def _acquire(self, request: Request) -> Response:
         job = self._state.acquire(self._runner(request), request.path_params["id"])

@@ -1,4 +1,7 @@
-"""GitHub's JSON for what the model holds, complete enough for a client generated from GitHub's own description."""
+"""GitHub's JSON for the model, complete enough for clients generated from GitHub's OpenAPI description.
+
+https://github.com/github/rest-api-description
+"""
 
 from typing import Any
 
@@ -8,7 +11,7 @@ from bridge.emulator.github.state import GitHubState, Job, Repository, Run, Runn
 EPOCH = "2026-01-01T00:00:00Z"
 
 FORKS = 10**9
-"""Added to a repository's id for that of its fork; the model's own ids stay below it."""
+"""Added to a repository's id for the id of its fork; the model's own ids are smaller."""
 
 _REPOSITORY_URLS = (
     "archive assignees blobs branches collaborators comments commits compare contents contributors deployments "
@@ -21,7 +24,7 @@ _USER_URLS = ("followers following gists starred subscriptions organizations rep
 
 
 def user(login: str, user_id: int, kind: str, api: str) -> dict[str, Any]:
-    """A user or organisation, as the owner or actor of something."""
+    """A user or organisation."""
     base = f"{api}/users/{login}"
     return {
         "login": login,
@@ -45,7 +48,7 @@ def owner(state: GitHubState, name: str, api: str) -> dict[str, Any]:
 
 
 def minimal_repository(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
-    """A repository within a run."""
+    """A repository inside a run."""
     base = f"{api}/repos/{repository.full_name}"
     return {
         "id": repository.id,
@@ -59,17 +62,17 @@ def minimal_repository(state: GitHubState, repository: Repository, api: str) -> 
         "fork": False,
         "url": base,
         **{f"{name}_url": f"{base}/{name}" for name in _REPOSITORY_URLS},
-        # GitHub's description has these in `minimal-repository`, too: /orgs/{org}/repos tells which are archived.
+        # GitHub's description has these in `minimal-repository`, too, so /orgs/{org}/repos shows which are archived.
         "archived": repository.archived,
         "disabled": repository.disabled,
         "visibility": "private" if repository.private else "public",
     }
 
 
-def strangers_fork(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
-    """Somebody else's fork of a repository."""
-    fork = Repository(id=FORKS + repository.id, owner="stranger", name=repository.name, private=repository.private)
-    return {**minimal_repository(state, fork, api), "fork": True}
+def fork(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
+    """A fork of a repository, by another user."""
+    made = Repository(id=FORKS + repository.id, owner="stranger", name=repository.name, private=repository.private)
+    return {**minimal_repository(state, made, api), "fork": True}
 
 
 def full_repository(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def full_repository(state: GitHubState, repository: Repository, api: str) -> dic
 
 
 def installation(state: GitHubState, app: App, api: str) -> dict[str, Any]:
-    """The App at its owner."""
+    """The installation of the App."""
     base = f"{api}/app/installations/{app.installation_id}"
     account = owner(state, app.owner, api)
     return {
@@ -124,7 +127,6 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
     of = state.repositories[made.repository]
     repository = minimal_repository(state, of, api)
     base = f"{repository['url']}/actions/runs/{made.id}"
-    commit = {"name": "emulator", "email": "emulator@example.com"}
     urls = ("jobs", "logs", "check_suite", "artifacts", "cancel", "rerun", "workflow")
     return {
         "id": made.id,
@@ -152,21 +154,26 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
         "run_started_at": iso(made.created_at),
         "actor": repository["owner"],
         "triggering_actor": repository["owner"],
-        "head_commit": {
-            "id": made.spec.sha,
-            "tree_id": made.spec.sha,
-            "message": made.spec.workflow,
-            "timestamp": iso(made.created_at),
-            "author": commit,
-            "committer": commit,
-        },
+        "head_commit": _commit(made),
         "repository": repository,
-        "head_repository": strangers_fork(state, of, api) if made.spec.fork else repository,
+        "head_repository": fork(state, of, api) if made.spec.fork else repository,
+    }
+
+
+def _commit(made: Run) -> dict[str, Any]:
+    author = {"name": "emulator", "email": "emulator@example.com"}
+    return {
+        "id": made.spec.sha,
+        "tree_id": made.spec.sha,
+        "message": made.spec.workflow,
+        "timestamp": iso(made.created_at),
+        "author": author,
+        "committer": author,
     }
 
 
 def job(state: GitHubState, made: Job, api: str) -> dict[str, Any]:
-    """A workflow job. GitHub sets `started_at` even while it is queued."""
+    """A workflow job. GitHub sets `started_at` even for queued jobs."""
     spec = state.runs[made.run_id].spec
     base = f"{api}/repos/{made.repository}/actions/jobs/{made.id}"
     holder = made.runner if made.acquired else None

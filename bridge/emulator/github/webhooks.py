@@ -1,4 +1,7 @@
-"""Sends an App's webhooks: each event once, in order, and never again; or as badly as a test asks for."""
+"""Sends an App's webhooks: each event once and in order, unless a test asks for something else.
+
+https://docs.github.com/webhooks/using-webhooks/best-practices-for-using-webhooks
+"""
 
 import asyncio
 import hashlib
@@ -19,63 +22,63 @@ from bridge.emulator.github.events import HOOK_ID, Payloads
 from bridge.emulator.github.state import GitHubState, Job, Repository
 
 TIMEOUT = 10.0
-"""s that the receiver has to answer."""
+"""s that the receiver has for its answer."""
 
 Mishap = Callable[[Delivery], Sequence[float]]
-"""Given a delivery, after how many s each copy of it is sent: none loses it, two double it, late ones arrive late."""
+"""Returns the delay in s of each copy of a delivery: no copy loses the delivery, two duplicate it."""
 
 
 def no_mishap(_delivery: Delivery) -> Sequence[float]:
-    """Sent once, at once."""
+    """Send it once, without delay."""
     return (0.0,)
 
 
 class Webhooks:
-    """The App's webhook. Its methods may be called from any thread; without a URL nothing is sent.
+    """The App's webhook. Its methods may be called from any thread. Without a URL nothing is sent.
 
     Args:
-        state: the model, whose jobs' events it sends from now on.
-        app: the App; its `webhook_url` is read at each event.
+        state: the model whose events are sent.
+        app: the App; its `webhook_url` is read for each event.
 
     Attributes:
-        mishap: asked once for every delivery, in order.
-        turns: how many may be on their way; with the one of the beginning each waits for the answer to that before it.
-        log: what was sent.
+        mishap: called once for each delivery, in order.
+        slots: limits the number of deliveries at a time; by default each waits for the answer to the one before it.
+        log: of the deliveries.
     """
 
     def __init__(self, state: GitHubState, app: App) -> None:
         self.payloads = Payloads(state, app)
         self.log = DeliveryLog(state.clock)
         self.mishap: Mishap = no_mishap
-        self.turns = asyncio.Semaphore(1)
+        self.slots = asyncio.Semaphore(1)
         self._state = state
         self._app = app
         self._background = Background()
 
     @property
     def pending(self) -> int:
-        """Deliveries that have not come to their end."""
+        """Number of deliveries that have not ended."""
         return self._background.pending
 
     def workflow_job(self, action: str, job: Job) -> None:
-        """Tell of a job as it is now, whatever really happened to it."""
+        """Send an event with the current state of a job, even if the action did not happen."""
         repository = self._state.repositories[job.repository]
         if self._app.webhook_url and repository.owner == self._app.owner:
             payload = self.payloads.workflow_job(action, job)
             self.send("workflow_job", payload, repository_id=repository.id, subject=job.id)
 
     def ping(self) -> None:
-        """Say hello."""
+        """Send `ping`."""
         self.send("ping", self.payloads.ping())
 
     def installation(self, action: str = "created") -> None:
-        """Tell of the installation."""
+        """Send an event of the installation."""
         self.send("installation", self.payloads.installation(action))
 
     def installation_repositories(
         self, action: str, *, added: Sequence[Repository] = (), removed: Sequence[Repository] = ()
     ) -> None:
-        """Tell of repositories that it gained or lost."""
+        """Send an event of repositories that were added or removed."""
         self.send("installation_repositories", self.payloads.installation_repositories(action, added, removed))
 
     def send(
@@ -98,13 +101,13 @@ class Webhooks:
 
     @asynccontextmanager
     async def sending(self, api: str) -> AsyncIterator[None]:
-        """Send until the block ends; what is on its way then is given up.
+        """Send until the block ends; unfinished deliveries are cancelled.
 
         Args:
             api: the base URL of GitHub's API.
         """
         self.payloads.api = api
-        # What is in the environment of this process, such as a proxy, is none of GitHub's.
+        # GitHub does not use this process's environment, such as its proxy.
         self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
         before, self._state.on_event = self._state.on_event, self.workflow_job
         try:
@@ -114,7 +117,7 @@ class Webhooks:
             self._state.on_event = before
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """All copies of a delivery. One that is delayed lets others pass."""
+        """Send all copies of a delivery. A delayed copy does not delay others."""
         delays = list(self.mishap(delivery))
         if not delays:
             self.log.add(delivery, self._headers(delivery), Answer.failed("failed to connect", 502), copy=False)
@@ -123,7 +126,7 @@ class Webhooks:
     async def _copy(self, delivery: Delivery, delay: float, copy: bool) -> None:
         if delay:
             await asyncio.sleep(delay)
-        async with self.turns:
+        async with self.slots:
             headers, began = self._headers(delivery), time.monotonic()
             answer = await self._post(delivery, headers)
             self.log.add(delivery, headers, answer, duration=time.monotonic() - began, copy=copy)

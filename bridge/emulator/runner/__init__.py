@@ -1,6 +1,7 @@
-"""A stand-in for the GitHub Actions runner: its command line, lines, exit codes and files.
+"""A stand-in for the GitHub Actions runner, with its command line, output, exit codes and files.
 
-`layout/` holds its shell scripts, `program/` the Python behind them: standard library only, copied beside them.
+It follows the source of https://github.com/actions/runner, version 2.336.0. `layout/` contains its shell scripts,
+`program/` the Python programs behind them, which use only the standard library and are copied next to the scripts.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 from bridge.emulator.act import find_act
 
 VERSION = "2.338.0"
-"""The runner release that the stand-in gives itself out as."""
+"""The runner release that the stand-in imitates."""
 
 _HERE = Path(__file__).parent
 
@@ -34,8 +35,8 @@ def install(directory: Path, version: str = VERSION) -> None:
     """Install the stand-in.
 
     Args:
-        directory: made if absent, else empty.
-        version: what `--version` prints and the server is told.
+        directory: empty, or created if it does not exist.
+        version: that `--version` prints and the server gets.
 
     Raises:
         FileNotFoundError: act is not installed.

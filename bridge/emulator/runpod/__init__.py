@@ -1,4 +1,4 @@
-"""RunPod serverless, as far as its SDK uses it: a stateful model over loopback HTTP, with real worker processes."""
+"""The part of RunPod serverless that its SDK uses: a model with state over loopback HTTP, with real workers."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from bridge.emulator.serving import NOT_EMULATED, serving
 
 
 class RunPodEmulator:
-    """A RunPod account with some endpoints. Made by `runpod_emulator`."""
+    """A RunPod account with endpoints. Created by `runpod_emulator`."""
 
     def __init__(
         self, state: RunPodState, http: RunPodHttp, faults: Faults, scaler: Scaler, callbacks: Callbacks
@@ -35,7 +35,7 @@ class RunPodEmulator:
 
     @property
     def base_url(self) -> str:
-        """What RUNPOD_ENDPOINT_BASE_URL is set to."""
+        """The value for RUNPOD_ENDPOINT_BASE_URL."""
         return f"{self.url}/v2"
 
     @property
@@ -45,7 +45,7 @@ class RunPodEmulator:
 
     @property
     def pinged(self) -> set[str]:
-        """The workers that have been heard of."""
+        """The workers that have sent a ping."""
         return self._http.pinged
 
 
@@ -53,13 +53,13 @@ class RunPodEmulator:
 async def runpod_emulator(
     state: RunPodState, *, api_key: str, images: Mapping[str, WorkerImage] | None = None, port: int = 0
 ) -> AsyncIterator[RunPodEmulator]:
-    """Serve `state` until the block ends; then every worker has ended too.
+    """Serve `state` until the block ends. Then all workers have exited, too.
 
     Args:
-        state: the model; may be changed while it is served.
-        api_key: what clients must send.
-        images: what the workers of each endpoint run; an endpoint without one has no workers.
-        port: 0 takes a free one.
+        state: the model; it may be changed while it is served.
+        api_key: of the clients.
+        images: of each endpoint's workers; an endpoint without an image has no workers.
+        port: 0 for a free one.
     """
     worker_key = secrets.token_urlsafe(24)
     http, faults, callbacks = RunPodHttp(state, api_key, worker_key), Faults(), Callbacks(state)

@@ -1,4 +1,7 @@
-"""Calls back whoever asked for it when a request has ended: the body of `/status`, unsigned."""
+"""Sends the body of `/status` to the `webhook` of a request when it ends. It is not signed.
+
+https://docs.runpod.io/serverless/endpoints/send-requests#webhook-notifications
+"""
 
 import asyncio
 import functools
@@ -12,21 +15,21 @@ from bridge.emulator.background import Background
 from bridge.emulator.runpod.http import status_body
 from bridge.emulator.runpod.state import Request, RunPodState
 
-TRIES = 3
+ATTEMPTS = 3
 TIMEOUT = 10.0
-"""s that the receiver has to answer."""
+"""s that the receiver has for its answer."""
 
 
 class Callbacks:
-    """The `webhook` of requests: https://docs.runpod.io/serverless/endpoints/send-requests#webhook-notifications
+    """Sends callbacks.
 
     Args:
-        state: the model, whose requests' ends it tells from now on.
+        state: the model with the requests.
 
     Attributes:
-        retry_after: s between two tries.
-        lose_next: how many ends nobody is told of.
-        sent: tries that were answered.
+        retry_after: s between two attempts.
+        lose_next: number of callbacks to lose.
+        sent: number of attempts that were answered.
     """
 
     def __init__(self, state: RunPodState) -> None:
@@ -38,12 +41,12 @@ class Callbacks:
 
     @property
     def pending(self) -> int:
-        """Callbacks that were neither taken nor given up."""
+        """Number of callbacks that have not ended."""
         return self._background.pending
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[None]:
-        """Call back until the block ends; what is on its way then is given up."""
+        """Send callbacks until the block ends; unfinished ones are cancelled."""
         self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
         before, self._state.on_end = self._state.on_end, self._ended
         try:
@@ -58,15 +61,15 @@ class Callbacks:
         if self.lose_next:
             self.lose_next -= 1
             return
-        self._background.start(functools.partial(self._tell, request.webhook, status_body(request)))
+        self._background.start(functools.partial(self._send, request.webhook, status_body(request)))
 
-    async def _tell(self, url: str, body: dict[str, Any]) -> None:
-        for left in reversed(range(TRIES)):
-            if await self._taken(url, body) or not left:
+    async def _send(self, url: str, body: dict[str, Any]) -> None:
+        for left in reversed(range(ATTEMPTS)):
+            if await self._accepted(url, body) or not left:
                 return
             await asyncio.sleep(self.retry_after)
 
-    async def _taken(self, url: str, body: dict[str, Any]) -> bool:
+    async def _accepted(self, url: str, body: dict[str, Any]) -> bool:
         try:
             answer = await self._client.post(url, json=body)
         except (httpx.HTTPError, httpx.InvalidURL):

@@ -1,4 +1,7 @@
-"""RunPod's client API below /v2, and the protocol that the SDK's worker speaks below /worker."""
+"""RunPod's API for clients below /v2, and the protocol of the SDK's worker below /worker.
+
+https://docs.runpod.io/serverless/endpoints/send-requests and runpod/serverless/modules of the SDK 1.12.0
+"""
 
 import asyncio
 import json
@@ -12,20 +15,20 @@ from starlette.routing import Route
 
 from bridge.emulator.runpod.state import Refused, Request, RunPodState
 
-LOOK_EVERY = 0.05
-"""s between two looks within a long poll."""
+CHECK_INTERVAL = 0.05
+"""s between two checks in a long poll."""
 
 POLL = 10.0
-"""s that a poll is held."""
+"""s of a long poll."""
 
 
 class RunPodHttp:
-    """Both sides' HTTP.
+    """The HTTP side of both protocols.
 
     Args:
         state: the model.
-        api_key: what clients must send.
-        worker_key: what workers must send.
+        api_key: of the clients.
+        worker_key: of the workers.
     """
 
     def __init__(self, state: RunPodState, api_key: str, worker_key: str) -> None:
@@ -36,7 +39,7 @@ class RunPodHttp:
         self.pinged: set[str] = set()
 
     def routes(self) -> list[Route]:
-        """Everything that the product and the SDK's worker call."""
+        """All calls of the bridge and of the SDK's worker."""
         client, worker = f"Bearer {self._api_key}", self._worker_key
         return [
             self._route("POST", "/v2/{endpoint}/run", client, self._run),
@@ -64,15 +67,15 @@ class RunPodHttp:
         return JSONResponse(self._state.health(call.path_params["endpoint"]))
 
     async def _take(self, call: Call) -> Response:
-        request = await _held(call, lambda: self._state.take(call.path_params["worker"]))
+        request = await _long_poll(call, lambda: self._state.take(call.path_params["worker"]))
         return JSONResponse({"id": request.id, "input": request.input}) if request else Response(status_code=204)
 
     async def _stop(self, call: Call) -> Response:
-        ids = await _held(call, lambda: self._state.stops(call.path_params["worker"]))
+        ids = await _long_poll(call, lambda: self._state.stops(call.path_params["worker"]))
         return JSONResponse({"jobsToStop": ids}) if ids else Response(status_code=204)
 
     async def _done(self, call: Call) -> Response:
-        # The SDK sends JSON under the content type of a form.
+        # The SDK sends JSON with the content type of a form.
         result = json.loads(await call.body())
         self._state.done(call.path_params["worker"], call.path_params["id"], result)
         return JSONResponse({})
@@ -95,11 +98,11 @@ class RunPodHttp:
 
 
 def status_body(request: Request, status: str | None = None) -> dict[str, Any]:
-    """What `/status` answers.
+    """The answer of `/status`.
 
     Args:
-        request: of which it tells.
-        status: an earlier one; None for the present.
+        request: the request.
+        status: an earlier status; None for the current one.
     """
     status = status or request.status
     body: dict[str, Any] = {"id": request.id, "status": status}
@@ -110,16 +113,16 @@ def status_body(request: Request, status: str | None = None) -> dict[str, Any]:
         return body
     if request.started_at is not None and request.ended_at is not None:
         body["executionTime"] = int((request.ended_at - request.started_at) * 1000)
-    told = {"output": request.output, "error": request.error}
-    return {**body, **{key: value for key, value in told.items() if value is not None}}
+    result = {"output": request.output, "error": request.error}
+    return {**body, **{key: value for key, value in result.items() if value is not None}}
 
 
-async def _held(call: Call, look: Callable[[], Any]) -> Any:
-    """Look until there is something, the poll is over, or the caller has left."""
-    for _ in range(int(POLL / LOOK_EVERY)):
-        if found := look():
+async def _long_poll(call: Call, check: Callable[[], Any]) -> Any:
+    """Check until there is a result, the poll is over, or the caller has disconnected."""
+    for _ in range(int(POLL / CHECK_INTERVAL)):
+        if found := check():
             return found
         if await call.is_disconnected():
             break
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(CHECK_INTERVAL)
     return None

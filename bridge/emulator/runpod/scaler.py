@@ -1,4 +1,7 @@
-"""Starts and stops real worker processes, as RunPod would start and stop containers."""
+"""Starts and stops real worker processes, as RunPod starts and stops containers.
+
+https://docs.runpod.io/serverless/endpoints/endpoint-configurations
+"""
 
 import asyncio
 import contextlib
@@ -14,21 +17,21 @@ import psutil
 
 from bridge.emulator.runpod.state import RunPodState, Worker
 
-LOOK_EVERY = 0.05
-"""s between two looks at what is wanted."""
+CHECK_INTERVAL = 0.05
+"""s between two checks of the number of workers."""
 
 TERM_GRACE = 30.0
-"""s between TERM and KILL of a worker that holds a request."""
+"""s between TERM and KILL of a worker that has a request."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerImage:
-    """What a worker runs.
+    """The program of a worker.
 
     Args:
         command: the program, such as `[sys.executable, "handler.py"]`.
-        environment: the endpoint's own variables.
-        prepare: fills a new container's folder and returns variables for it, such as RUNNER_DIR.
+        environment: the endpoint's variables.
+        prepare: fills the folder of a new container, and returns variables for it, such as RUNNER_DIR.
     """
 
     command: Sequence[str]
@@ -45,14 +48,14 @@ class _Container:
 
 
 class Scaler:
-    """Keeps each endpoint's workers at what its requests want.
+    """Keeps the number of each endpoint's workers at what its requests need.
 
     Args:
         state: the model.
-        images: by endpoint id; an endpoint without one has no processes.
-        root: where containers' folders and logs are made.
+        images: by endpoint id; an endpoint without an image has no workers.
+        root: for the containers' folders and logs.
         url: the emulator's base URL.
-        worker_key: what workers authenticate with.
+        worker_key: with which workers authenticate.
     """
 
     def __init__(
@@ -66,12 +69,12 @@ class Scaler:
         self._containers: dict[str, _Container] = {}
 
     async def run(self) -> None:
-        """Scale until cancelled; then end every worker."""
+        """Scale until cancelled; then stop all workers."""
         try:
             while True:
                 for endpoint in self._images:
                     self._scale(endpoint)
-                await asyncio.sleep(LOOK_EVERY)
+                await asyncio.sleep(CHECK_INTERVAL)
         finally:
             containers = list(self._containers.values())
             for container in containers:
@@ -79,11 +82,11 @@ class Scaler:
             await asyncio.gather(*(c.life for c in containers), return_exceptions=True)
 
     def logs(self) -> str:
-        """All that workers have written."""
+        """The output of all workers."""
         return "".join(path.read_text(errors="replace") for path in sorted(self._root.glob("*.log")))
 
     def kill(self, worker_id: str) -> None:
-        """Let a worker vanish, as when its machine fails."""
+        """Kill a worker, as if its machine failed."""
         _kill_container(worker_id)
 
     def _scale(self, endpoint: str) -> None:
@@ -125,16 +128,16 @@ class Scaler:
             )
         try:
             while container.process.returncode is None and not self._may_go(worker):  # noqa: ASYNC110 - a state, not an event
-                await asyncio.sleep(LOOK_EVERY)
+                await asyncio.sleep(CHECK_INTERVAL)
         finally:
             await _unbroken(_end(container.process, worker))
 
     def _may_go(self, worker: Worker) -> bool:
-        """Told to leave, and nothing more to hear from it."""
+        """Whether it must leave, and everything has been exchanged with it."""
         return worker.leaving and not worker.to_stop and worker.request is None
 
     def _environment(self, container: _Container, image: WorkerImage) -> dict[str, str]:
-        """All that the program sees: nothing of this process's own environment but its search path."""
+        """The complete environment of the program; from this process only the search path."""
         worker, home, tmp = container.worker, container.folder / "home", container.folder / "tmp"
         home.mkdir()
         tmp.mkdir()
@@ -148,7 +151,7 @@ class Scaler:
             "RUNPOD_ENDPOINT_ID": worker.endpoint,
             "RUNPOD_AI_API_KEY": self._worker_key,
             "RUNPOD_PING_INTERVAL": "2000",
-            # The SDK appends its parameters with &, so each URL has a query already.
+            # The SDK appends its parameters with &, so each URL needs a query.
             "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=none",
             "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=none",
             "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID?gpu=none",
@@ -160,7 +163,7 @@ class Scaler:
 
 
 async def _unbroken(ending: Coroutine[object, object, None]) -> None:
-    """Wait for `ending`, however often this task is cancelled meanwhile: no process is left behind."""
+    """Wait for `ending`, even if this task is cancelled meanwhile, so that no process is left behind."""
     task = asyncio.create_task(ending)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
@@ -168,7 +171,7 @@ async def _unbroken(ending: Coroutine[object, object, None]) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process, worker: Worker) -> None:
-    """Stop a container: TERM to its program and a grace while it holds a request, then KILL to all in it."""
+    """Stop a container: TERM to its program, time to end a request, then KILL to all its processes."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
@@ -180,7 +183,7 @@ async def _end(process: asyncio.subprocess.Process, worker: Worker) -> None:
 
 
 def _kill_container(worker_id: str) -> None:
-    """Kill all that carries the container's id in its environment: as with a real one, nothing can leave it."""
+    """Kill all processes with the container's id in their environment: they cannot leave a real container, either."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             if process.environ().get("RUNPOD_POD_ID") == worker_id:

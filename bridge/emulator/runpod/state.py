@@ -1,6 +1,9 @@
-"""RunPod serverless as a model: endpoints, requests, and which worker holds what. No HTTP, no processes.
+"""A model of RunPod serverless: endpoints, requests and workers. No HTTP, no processes.
 
-What a call costs does not grow with what has ended: thousands of requests go through one model in a benchmark.
+What a call costs does not grow with the number of ended requests: benchmarks send thousands through one model.
+
+https://docs.runpod.io/serverless/endpoints/send-requests
+https://docs.runpod.io/serverless/endpoints/job-states
 """
 
 import heapq
@@ -8,122 +11,38 @@ import secrets
 import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+from bridge.emulator.runpod.model import TERMINAL, EndpointConfig, Refused, Request, Worker
+
+__all__ = ["TERMINAL", "EndpointConfig", "Refused", "Request", "RunPodState", "Worker"]
+
 RESULTS_KEPT = 1800.0
-"""s that a finished request can be looked up."""
+"""s that a finished request can be looked up: https://docs.runpod.io/serverless/endpoints/send-requests"""
 
 DEFAULT_EXECUTION_TIMEOUT, DEFAULT_TTL = 600_000, 86_400_000
-"""ms."""
-
-
-class Refused(Exception):
-    """A call that RunPod would refuse.
-
-    Args:
-        status: HTTP status.
-        message: its error.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
-@dataclass(kw_only=True)
-class EndpointConfig:
-    """An endpoint's settings, and how RunPod treats it; both may change while it is served. All from facts/runpod.md.
-
-    Args:
-        workers_max: workers at a time.
-        idle_timeout: s that a worker without a request is kept.
-        cold_start: s before a new worker's program starts.
-        redeliver: what becomes of a request whose worker died: delivered again, or failed.
-        capacity: workers that RunPod has machines for at present; None for as many as are wanted. Those that are wanted
-            beyond it are `throttled` in `/health` (worker states "seen").
-        status_lag: s by which `/status` is behind.
-        hides: states in which `/status` answers 404 although the request exists.
-        others: requests queued and in progress that other clients of the endpoint have sent: `/health` counts them.
-    """
-
-    workers_max: int = 3
-    idle_timeout: float = 5.0
-    cold_start: float = 0.0
-    redeliver: bool = True
-    capacity: int | None = None
-    status_lag: float = 0.0
-    hides: frozenset[str] = frozenset()
-    others: tuple[int, int] = (0, 0)
-
-
-@dataclass(kw_only=True, eq=False)
-class Request:
-    """One request.
-
-    `workers` names each worker that it was handed to, `webhook` is called when it has ended, and `statuses` holds
-    what its status was before, each with when it ended (Unix seconds).
-    """
-
-    id: str
-    endpoint: str
-    input: Any
-    execution_timeout: float  # s
-    ttl: float  # s
-    created_at: float
-    webhook: str | None = None
-    status: str = "IN_QUEUE"
-    started_at: float | None = None
-    ended_at: float | None = None
-    output: Any = None
-    error: str | None = None
-    workers: list[str] = field(default_factory=list)
-    statuses: list[tuple[float, str]] = field(default_factory=list)
-
-    def turn(self, status: str, now: float) -> None:
-        """Change its status."""
-        self.statuses.append((now, self.status))
-        self.status = status
-
-    def status_at(self, at: float) -> str:
-        """What its status was at a time (Unix seconds)."""
-        return next((status for until, status in self.statuses if at < until), self.status)
-
-
-@dataclass(kw_only=True, eq=False)
-class Worker:
-    """A worker as RunPod sees it: what it holds, and whether it is to go."""
-
-    id: str
-    endpoint: str
-    idle_since: float
-    ready: bool = False
-    leaving: bool = False
-    request: Request | None = None
-    to_stop: list[str] = field(default_factory=list)
+"""ms: https://docs.runpod.io/serverless/endpoints/send-requests#execution-policies"""
 
 
 OnEnd = Callable[[Request], None]
-"""Told a request that has reached its terminal state."""
+"""Called with a request that has reached a terminal state."""
 
 
-def _nobody(_request: Request) -> None:
-    """Hears of no end."""
+def _ignore(_request: Request) -> None:
+    """Ignore the end of a request."""
 
 
 class RunPodState:
-    """All of it.
+    """The whole model.
 
     Args:
         endpoints: by id.
         clock: Unix seconds.
 
     Attributes:
-        quota: workers at a time over all endpoints; None for no limit. RunPod: 5 by default, to 60 by balance.
-        lose_next: how many accepted requests RunPod loses.
-        double_next: how many requests are delivered twice ("at least once").
+        quota: number of workers of all endpoints; None for no limit. RunPod: 5, and up to 60 depending on the balance.
+        lose_next: number of accepted requests to lose.
+        double_next: number of requests to deliver twice, because RunPod delivers at least once.
     """
 
     def __init__(self, endpoints: Mapping[str, EndpointConfig], *, clock: Callable[[], float] = time.time) -> None:
@@ -136,13 +55,13 @@ class RunPodState:
         self.most_workers = 0
         self.lose_next = 0
         self.double_next = 0
-        self.on_end: OnEnd = _nobody
+        self.on_end: OnEnd = _ignore
         self._queues: defaultdict[str, OrderedDict[str, Request]] = defaultdict(OrderedDict)
         self._open: defaultdict[str, dict[str, Request]] = defaultdict(dict)
         self._ended: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._due: list[tuple[float, str]] = []  # when to look at which request, soonest first
+        self._due: list[tuple[float, str]] = []  # when to check which request, the earliest first
 
-    # --- the client's side ---
+    # --- clients ---
 
     def submit(self, endpoint: str, body: Mapping[str, Any]) -> Request:
         """Queue a request."""
@@ -164,11 +83,11 @@ class RunPodState:
             return request
         self.requests[request.id] = self._open[endpoint][request.id] = request
         self._queues[endpoint][request.id] = request
-        self._look_at(request, request.created_at + request.ttl)
+        self._check_at(request, request.created_at + request.ttl)
         return request
 
     def request(self, endpoint: str, request_id: str) -> Request:
-        """Look one up; what has expired is unknown."""
+        """Look up a request; an expired one is unknown."""
         self.tick()
         found = self.requests.get(request_id)
         if not found or found.endpoint != endpoint:
@@ -176,18 +95,18 @@ class RunPodState:
         return found
 
     def shown(self, endpoint: str, request_id: str) -> tuple[Request, str]:
-        """A request and the status that `/status` tells of it: late, or 404 while RunPod loses sight of it."""
+        """A request and the status that `/status` shows: it may be late, or refused with 404."""
         found, config = self.request(endpoint, request_id), self.endpoints[endpoint]
         if found.status in config.hides:
             raise Refused(404, "job not found")
         return found, found.status_at(self.clock() - config.status_lag)
 
     def end_early(self, request: Request, status: str, error: str | None = None) -> None:
-        """End a request of which RunPod believes so: its worker is told nothing and goes on."""
+        """End a request although its worker continues and is not told."""
         self._end(request, status, error)
 
     def cancel(self, endpoint: str, request_id: str) -> Request:
-        """Cancel one; a worker that runs it is told to stop."""
+        """Cancel a request; its worker is told to stop."""
         request = self.request(endpoint, request_id)
         if request.status not in TERMINAL:
             self._end(request, "CANCELLED")
@@ -195,7 +114,7 @@ class RunPodState:
         return request
 
     def health(self, endpoint: str) -> dict[str, dict[str, int]]:
-        """Counts of requests and workers."""
+        """The numbers of requests and workers."""
         self._known(endpoint)
         self.tick()
         ended, unended = self._ended[endpoint], list(self._open[endpoint].values())
@@ -221,10 +140,10 @@ class RunPodState:
             },
         }
 
-    # --- the worker's side ---
+    # --- workers ---
 
     def add_worker(self, endpoint: str) -> Worker:
-        """A new worker, which begins to initialise."""
+        """Add a worker, which starts to initialise."""
         worker = Worker(id=secrets.token_hex(7), endpoint=endpoint, idle_since=self.clock())
         self.workers[worker.id] = worker
         self.workers_started += 1
@@ -232,20 +151,20 @@ class RunPodState:
         return worker
 
     def remove_worker(self, worker: Worker) -> None:
-        """A worker is gone; the request that it held is delivered again, or has failed."""
+        """Remove a worker; its request is delivered again or fails."""
         self.workers.pop(worker.id, None)
         request, worker.request = worker.request, None
         if request is None or request.status in TERMINAL or self._holders(request):
             return
         if self.endpoints[worker.endpoint].redeliver:
-            request.turn("IN_QUEUE", self.clock())
+            request.change("IN_QUEUE", self.clock())
             self._queues[request.endpoint][request.id] = request
             self._queues[request.endpoint].move_to_end(request.id, last=False)
         else:
             self._end(request, "FAILED", error="worker exited unexpectedly")
 
     def take(self, worker_id: str) -> Request | None:
-        """Hand the oldest request to a worker that has none."""
+        """Give the oldest request to a worker that has none."""
         worker = self._worker(worker_id)
         worker.ready = True
         self.tick()
@@ -254,36 +173,36 @@ class RunPodState:
             return None
         request.workers.append(worker.id)
         if self.double_next and len(request.workers) == 1:
-            self.double_next -= 1  # it stays queued, and a second worker gets it too
+            self.double_next -= 1  # it stays queued, so a second worker gets it, too
         else:
             del self._queues[request.endpoint][request.id]
         if request.started_at is None:
             request.started_at = self.clock()
-            self._look_at(request, request.started_at + request.execution_timeout)
-        request.turn("IN_PROGRESS", self.clock())
+            self._check_at(request, request.started_at + request.execution_timeout)
+        request.change("IN_PROGRESS", self.clock())
         worker.request = request
         return request
 
     def queued(self, endpoint: str) -> int:
-        """Deliveries that wait for a worker."""
+        """Number of deliveries that wait for a worker."""
         return len(self._queues[endpoint])
 
     def next_request(self, endpoint: str) -> Request | None:
-        """The one that the endpoint's next free worker is handed."""
+        """The request that the endpoint's next free worker gets."""
         return next(iter(self._queues[endpoint].values()), None)
 
     def withhold(self, request: Request) -> None:
-        """Hand a request to no worker: it stays IN_QUEUE, as when RunPod loses sight of it."""
+        """Give a request to no worker, so that it stays IN_QUEUE."""
         self._queues[request.endpoint].pop(request.id, None)
 
     def stops(self, worker_id: str) -> list[str]:
-        """The requests that a worker is to stop, told once."""
+        """The requests that a worker must stop; each is returned once."""
         worker = self._worker(worker_id)
-        told, worker.to_stop = worker.to_stop, []
-        return told
+        requests, worker.to_stop = worker.to_stop, []
+        return requests
 
     def done(self, worker_id: str, request_id: str, result: Mapping[str, Any]) -> None:
-        """Take a worker's word: progress, or an end."""
+        """Accept a worker's progress or answer."""
         worker = self._worker(worker_id)
         request = self.requests.get(request_id)
         if result.get("status") == "IN_PROGRESS":
@@ -299,7 +218,7 @@ class RunPodState:
     # --- time ---
 
     def tick(self) -> None:
-        """Let time pass: executionTimeout, ttl, and the end of what is kept."""
+        """Let time pass: enforce executionTimeout and ttl, and drop old requests."""
         now = self.clock()
         while self._due and now > self._due[0][0]:
             _, request_id = heapq.heappop(self._due)
@@ -319,7 +238,7 @@ class RunPodState:
             self._end(request, "TIMED_OUT", error="job timed out")
             self._stop(request)
 
-    def _look_at(self, request: Request, at: float) -> None:
+    def _check_at(self, request: Request, at: float) -> None:
         heapq.heappush(self._due, (at, request.id))
 
     def _drop(self, request: Request) -> None:
@@ -329,12 +248,12 @@ class RunPodState:
         ended["retried"] -= len(request.workers) > 1
 
     def wanted(self, endpoint: str) -> int:
-        """Workers that a REQUEST_COUNT scaler of 1 wants, and that RunPod has machines for."""
+        """Number of workers that the scaler REQUEST_COUNT with value 1 wants, and that RunPod has machines for."""
         self.tick()
         return min(self._wanted(endpoint), self._machines(endpoint))
 
     def room(self, endpoint: str) -> int:
-        """Workers that may start beside those of all endpoints that are there."""
+        """Number of workers that may start in addition to the existing ones."""
         mine = sum(worker.endpoint == endpoint for worker in self.workers.values())
         rooms = [self.endpoints[endpoint].workers_max - mine, self._machines(endpoint) - mine]
         if self.quota is not None:
@@ -350,7 +269,7 @@ class RunPodState:
         return config.workers_max if config.capacity is None else config.capacity
 
     def idle_workers(self, endpoint: str) -> Iterator[Worker]:
-        """Those that have waited longer than the endpoint keeps them."""
+        """The workers that have been idle for longer than the endpoint keeps them."""
         limit = self.clock() - self.endpoints[endpoint].idle_timeout
         for worker in self.workers.values():
             if worker.endpoint == endpoint and worker.ready and worker.request is None and worker.idle_since < limit:
@@ -359,24 +278,24 @@ class RunPodState:
     def _end(self, request: Request, status: str, error: str | None = None) -> None:
         if request.status in TERMINAL:
             return
-        request.turn(status, self.clock())
+        request.change(status, self.clock())
         request.error, request.ended_at = error, self.clock()
         self._queues[request.endpoint].pop(request.id, None)
         self._open[request.endpoint].pop(request.id, None)
         ended = self._ended[request.endpoint]
         ended[status] += 1
         ended["retried"] += len(request.workers) > 1
-        self._look_at(request, request.ended_at + RESULTS_KEPT)
+        self._check_at(request, request.ended_at + RESULTS_KEPT)
         self.on_end(request)
 
     def _stop(self, request: Request) -> None:
-        """Tell those who hold a request to stop. An answer stops nobody: a twin's worker goes on."""
+        """Tell the workers of a request to stop. After an answer, a second worker of the same request continues."""
         for worker in self._holders(request):
             worker.to_stop.append(request.id)
             worker.leaving = True
 
     def _holders(self, request: Request) -> list[Worker]:
-        """The workers that hold a request: two when it was delivered twice."""
+        """The workers that have a request: two if it was delivered twice."""
         known = [self.workers.get(name) for name in request.workers]
         return [worker for worker in known if worker and worker.request is request]
 

@@ -1,4 +1,4 @@
-"""Settings: what works, and what is refused with which line."""
+"""The configuration: which settings work, and the error line for those that do not."""
 
 import asyncio
 import os
@@ -9,7 +9,10 @@ import pytest
 
 from bridge import database_url
 from bridge.commands.composition import composed
-from bridge.config.settings import App, Config, Environment, File, Pat, load
+from bridge.config.credentials import App, Pat
+from bridge.config.environment import Environment
+from bridge.config.file import File
+from bridge.config.settings import Config, load
 from bridge.core.worker import Credentials
 from bridge.errors import ConfigError
 
@@ -47,22 +50,22 @@ def toml(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_the_environment_alone_makes_one_route(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_alone_configures_one_route(monkeypatch: pytest.MonkeyPatch) -> None:
     config = loaded(monkeypatch, XDG_STATE_HOME="/state")
-    (route,) = config.routes
-    assert (config.owner, config.organisation) == ("acme", "acme")
+    (route,) = config.scope.routes
+    assert (config.scope.owner, config.scope.organisation) == ("acme", "acme")
     assert (route.labels, route.endpoint, route.max_workers) == ({"runpod", "gpu"}, "ep-1", 3)
     assert route.credentials is Credentials.JIT
     assert config.database_url == "sqlite:////state/runpod-actions-bridge/ledger.sqlite3"
 
 
-def test_listed_repositories_register_at_each_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_organisation_runners_register_at_each_listed_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     config = loaded(monkeypatch, GITHUB_ORG="", GITHUB_REPOSITORIES="acme/web, acme/api")
-    assert (config.owner, config.organisation) == ("acme", None)
-    assert config.repositories == ("acme/web", "acme/api")
+    assert (config.scope.owner, config.scope.organisation) == ("acme", None)
+    assert config.scope.repositories == ("acme/web", "acme/api")
 
 
-def test_an_app_comes_before_a_pat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_app_wins_over_a_personal_access_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     key.write_text("PEM")
     config = loaded(
@@ -79,7 +82,9 @@ def test_an_app_comes_before_a_pat(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     )
 
 
-def test_the_file_gives_routes_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_file_adds_routes_and_the_environment_wins_over_its_values(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path = toml(
         tmp_path,
         """
@@ -100,8 +105,8 @@ def test_the_file_gives_routes_and_the_environment_wins(monkeypatch: pytest.Monk
         """,
     )
     config = loaded(monkeypatch, path, BRIDGE_PREFIX="ours", GITHUB_APP_PRIVATE_KEY="PEM")
-    big, rest = config.routes
-    assert config.prefix == "ours"
+    big, rest = config.scope.routes
+    assert config.scope.prefix == "ours"
     assert config.github == App(issuer="12", private_key="PEM", installation_id=None)
     assert (big.labels, big.endpoint, big.job_timeout) == ({"runpod", "a100"}, "ep-big", 60)
     assert (big.credentials, big.repositories) == (Credentials.REGISTRATION, {"acme/web"})
@@ -118,30 +123,32 @@ def test_the_file_gives_routes_and_the_environment_wins(monkeypatch: pytest.Monk
         ({"GITHUB_APP_PRIVATE_KEY": "PEM"}, "GITHUB_APP_CLIENT_ID: missing; set it to the App's client id"),
         (
             {"GITHUB_ORG": "", "GITHUB_REPOSITORIES": "a/b,c/d"},
-            "GITHUB_REPOSITORIES: two owners (a, c); run one bridge per owner",
+            "GITHUB_REPOSITORIES: more than one owner (a, c); run one bridge for each owner",
         ),
         (
             {"GITHUB_REPOSITORIES": "other/x"},
-            "GITHUB_REPOSITORIES: other is not GITHUB_ORG; run one bridge per owner",
+            "GITHUB_REPOSITORIES: other is not GITHUB_ORG; run one bridge for each owner",
         ),
         (
             {"GITHUB_APP_PRIVATE_KEY_FILE": "/no/such/key"},
-            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: No such file or directory; give the path of the App's PEM",
+            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: No such file or directory; "
+            "set it to the path of the App's key (PEM)",
         ),
         (
             {"GITHUB_APP_PRIVATE_KEY_FILE": "~nosuchuser/key.pem"},
-            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: there is no such user; give the path of the App's PEM",
+            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: there is no such user; "
+            "set it to the path of the App's key (PEM)",
         ),
         (
             {"GITHUB_APP_PRIVATE_KEY_FILE": "/dev/null"},
-            "GITHUB_APP_PRIVATE_KEY_FILE: the file is empty; give the path of the App's PEM",
+            "GITHUB_APP_PRIVATE_KEY_FILE: the file is empty; set it to the path of the App's key (PEM)",
         ),
     ],
 )
-def test_what_is_missing_or_contradicts_is_named(
+def test_a_missing_or_contradictory_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], line: str
 ) -> None:
-    assert refused(monkeypatch, **variables) == line
+    assert refused(monkeypatch, None, **variables) == line
 
 
 @pytest.mark.parametrize(
@@ -159,10 +166,10 @@ def test_what_is_missing_or_contradicts_is_named(
         ({"BRIDGE_DATABASE_URL": "garbage"}, "BRIDGE_DATABASE_URL"),
     ],
 )
-def test_an_impossible_value_names_its_variable(
+def test_an_error_names_the_variable_with_the_invalid_value(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], key: str
 ) -> None:
-    assert refused(monkeypatch, **variables).startswith(key)
+    assert refused(monkeypatch, None, **variables).startswith(key)
 
 
 @pytest.mark.parametrize(
@@ -170,19 +177,20 @@ def test_an_impossible_value_names_its_variable(
     [
         ("GITHUB_ORG", "a cme", "the name of an organisation, such as acme"),
         ("GITHUB_REPOSITORIES", "acme", "owner/name, such as acme/web"),
-        ("GITHUB_API_URL", "api.github.com", "an address such as https://HOST/PATH"),
+        ("GITHUB_API_URL", "api.github.com", "a URL such as https://HOST/PATH"),
         ("GITHUB_APP_ID", "Iv1.abc", "a number"),
-        ("RUNPOD_ENDPOINT_ID", "ep/../1", "an endpoint's id of at most 32 letters, digits and -"),
+        ("RUNPOD_ENDPOINT_ID", "ep/../1", "an endpoint id: at most 32 letters, digits and -"),
         ("GITHUB_APP_CLIENT_ID", "S" * 40, "the App's client id, such as Iv23liExample"),
-        ("BRIDGE_PREFIX", "-x", "at most 24 of a-z, 0-9 and -, with no - at either end"),
+        ("BRIDGE_PREFIX", "-x", "at most 24 characters: a-z, 0-9 and -, with no - at the start or the end"),
         ("BRIDGE_LABELS", "x" * 300, "a label of at most 256 characters, without a comma"),
     ],
 )
-def test_what_a_value_must_be_is_said_in_words(
+def test_an_error_says_in_words_what_a_value_must_be(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str, wanted: str
 ) -> None:
     assert (
-        refused(monkeypatch, **{key: value}).removeprefix(f"{key}.0:").removeprefix(f"{key}:") == f" must be {wanted}"
+        refused(monkeypatch, None, **{key: value}).removeprefix(f"{key}.0:").removeprefix(f"{key}:")
+        == f" must be {wanted}"
     )
 
 
@@ -201,33 +209,46 @@ def test_what_a_value_must_be_is_said_in_words(
         "ftp://h",
     ],
 )
-def test_an_address_that_leads_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, key: str, address: str) -> None:
-    assert refused(monkeypatch, **{key: address}) == f"{key}: must be an address such as https://HOST/PATH"
+def test_an_unusable_url_is_refused(monkeypatch: pytest.MonkeyPatch, key: str, address: str) -> None:
+    assert refused(monkeypatch, None, **{key: address}) == f"{key}: must be a URL such as https://HOST/PATH"
+
+
+@pytest.mark.parametrize(
+    ("web", "api"),
+    [
+        ("https://github.com", "https://api.github.com"),
+        ("https://acme.ghe.com", "https://api.acme.ghe.com"),
+        ("https://ghes.example:8443", "https://ghes.example:8443/api/v3"),
+        ("http://127.0.0.1:4000", "http://127.0.0.1:4000/api/v3"),
+    ],
+)
+def test_githubs_web_address_follows_from_its_api_url(monkeypatch: pytest.MonkeyPatch, web: str, api: str) -> None:
+    assert loaded(monkeypatch, GITHUB_API_URL=api).scope.web_url == web
 
 
 @pytest.mark.parametrize("address", ["http://[::1]:8080/api/v3", "https://api.runpod.ai/v2", "http://localhost:1"])
-def test_an_address_is_kept_as_it_was_given(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_a_url_is_used_as_given(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     assert loaded(monkeypatch, GITHUB_API_URL=address).github_api_url == address
 
 
-def test_a_key_given_as_its_files_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_the_setting_for_its_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("-----BEGIN RSA PRIVATE KEY-----\nMIIsecret\n", "MIIsecret", "MIIsecret" * 500):
         assert "MIIsecret" not in refused(monkeypatch, GITHUB_APP_PRIVATE_KEY_FILE=key)
 
 
-def test_a_key_file_that_holds_no_key_is_named_not_the_variable(
+def test_an_invalid_key_is_reported_for_the_setting_that_it_comes_from(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "key.pem"
     path.write_text("no key")
     file = loaded(monkeypatch, GITHUB_APP_CLIENT_ID="Iv1.abc", GITHUB_APP_PRIVATE_KEY_FILE=str(path))
     variable = loaded(monkeypatch, GITHUB_APP_CLIENT_ID="Iv1.abc", GITHUB_APP_PRIVATE_KEY="no key")
-    assert put_together(file).startswith("GITHUB_APP_PRIVATE_KEY_FILE: not an RSA private key; ")
-    assert put_together(variable).startswith("GITHUB_APP_PRIVATE_KEY: not an RSA private key; ")
+    assert error_of_composing(file).startswith("GITHUB_APP_PRIVATE_KEY_FILE: not an RSA private key; ")
+    assert error_of_composing(variable).startswith("GITHUB_APP_PRIVATE_KEY: not an RSA private key; ")
 
 
-def put_together(config: Config) -> str:
-    """Why a bridge of these settings cannot be put together."""
+def error_of_composing(config: Config) -> str:
+    """The error of building a bridge from this configuration."""
 
     async def main() -> None:
         async with composed(config, dry_run=True):
@@ -238,7 +259,7 @@ def put_together(config: Config) -> str:
     return str(caught.value)
 
 
-def test_files_may_begin_with_a_byte_order_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_files_may_start_with_a_byte_order_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     key.write_text("\ufeffPEM", encoding="utf-8")
     path = toml(tmp_path, f"\ufeff[github]\napp_private_key_file = '{key}'\napp_id = 1")
@@ -260,37 +281,39 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("key", SECRETS)
-def test_a_blank_secret_is_missing(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    assert refused(monkeypatch, **OTHERS.get(key, {}), **{key: " \n"}).startswith(SECRETS[key])
+def test_a_blank_secret_counts_as_missing(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    assert refused(monkeypatch, None, **OTHERS.get(key, {}), **{key: " \n"}).startswith(SECRETS[key])
 
 
 @pytest.mark.parametrize("key", [*SECRETS, "GITHUB_WEBHOOK_SECRET"])
-def test_what_surrounds_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_whitespace_around_secrets_is_stripped(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     others = {"BRIDGE_CALLBACK_KEY": "k" * 16, "BRIDGE_PUBLIC_URL": "https://bridge"} | OTHERS.get(key, {})
     value = "Iv23liExample123" if key == "GITHUB_APP_CLIENT_ID" else "s" * 16
-    config = loaded(monkeypatch, **others | {key: f" {value}\n"})
+    config = loaded(monkeypatch, None, **others | {key: f" {value}\n"})
     assert f"'{value}'" in str([getattr(config.github, "issuer", ""), *config.secrets()])
 
 
 @pytest.mark.parametrize("key", ["GITHUB_PAT", "RUNPOD_API_KEY", "BRIDGE_CALLBACK_KEY", "GITHUB_APP_CLIENT_ID"])
 @pytest.mark.parametrize("value", ["sécret", "sec\nret", "sec\x7fret", "sec\udcffret"])
-def test_a_secret_that_no_header_can_carry_is_refused_and_not_shown(
+def test_a_secret_with_characters_that_headers_cannot_carry_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str
 ) -> None:
-    line = refused(monkeypatch, **{key: value})
-    assert line.startswith(f"{key}: must be printable")
+    line = refused(monkeypatch, None, **{key: value})
+    assert line.startswith(f"{key}: must contain only printable")
     assert "ret" not in line
 
 
-def test_a_webhook_secret_may_be_of_any_printable_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_secret_may_have_any_printable_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ("schlüssel-" * 2, "zweiter " * 2 + "'")
     assert loaded(monkeypatch, GITHUB_WEBHOOK_SECRET=", ".join(given)).webhook_secrets == given
-    assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET="a\nb").startswith("GITHUB_WEBHOOK_SECRET: must be printable")
+    assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET="a\nb").startswith(
+        "GITHUB_WEBHOOK_SECRET: must contain only printable"
+    )
 
 
 @pytest.mark.parametrize("value", ["x", "x" * 15, f"{'x' * 16},short"])
-def test_a_webhook_secret_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    why = "shorter than 16 characters; `openssl rand -hex 32` makes one"
+def test_a_short_webhook_secret_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    why = "shorter than 16 characters; create one with `openssl rand -hex 32`"
     assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET=value) == f"GITHUB_WEBHOOK_SECRET: {why}"
 
 
@@ -317,7 +340,7 @@ GITHUB_TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
 def test_a_key_in_another_setting_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str
 ) -> None:
-    line = refused(monkeypatch, **{key: value})
+    line = refused(monkeypatch, None, **{key: value})
     assert line.startswith(key)
     assert value not in line
 
@@ -325,18 +348,23 @@ def test_a_key_in_another_setting_is_refused_and_not_shown(
 @pytest.mark.parametrize(
     ("key", "value", "line"),
     [
-        ("RUNPOD_API_KEY", GITHUB_TOKEN, "RUNPOD_API_KEY: is a GitHub token; settings are swapped"),
-        ("GITHUB_PAT", RUNPOD_KEY, "GITHUB_PAT: is a RunPod API key; settings are swapped"),
+        (
+            "RUNPOD_API_KEY",
+            GITHUB_TOKEN,
+            "RUNPOD_API_KEY: contains a GitHub token; check that settings are not swapped",
+        ),
+        ("GITHUB_PAT", RUNPOD_KEY, "GITHUB_PAT: contains a RunPod API key; check that settings are not swapped"),
         (
             "RUNPOD_ENDPOINT_ID",
             RUNPOD_KEY,
-            "RUNPOD_ENDPOINT_ID: must be an endpoint's id of at most 32 letters, digits and -; "
-            "this is a RunPod API key",
+            "RUNPOD_ENDPOINT_ID: must be an endpoint id: at most 32 letters, digits and -; this is a RunPod API key",
         ),
     ],
 )
-def test_swapped_settings_are_called_so(monkeypatch: pytest.MonkeyPatch, key: str, value: str, line: str) -> None:
-    assert refused(monkeypatch, **{key: value}) == line
+def test_swapped_settings_are_reported_as_swapped(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, line: str
+) -> None:
+    assert refused(monkeypatch, None, **{key: value}) == line
 
 
 @pytest.mark.parametrize("table", ["name = 'KEY'", "name = 'a'\nrunner_group = 'KEY'", "name = 'a'\nendpoint = 'KEY'"])
@@ -347,10 +375,10 @@ def test_a_key_in_a_route_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
-def test_keys_may_stand_in_the_quotes_that_docker_keeps(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
+def test_keys_may_be_in_the_quotes_that_docker_keeps(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
     config = loaded(monkeypatch, RUNPOD_API_KEY=f"{quote}{RUNPOD_KEY}{quote}\n")
     assert config.runpod_api_key == RUNPOD_KEY
-    why = "GITHUB_WEBHOOK_SECRET: is in quotes, which `docker run --env-file` keeps; remove them"
+    why = "GITHUB_WEBHOOK_SECRET: is in quotes, and `docker run --env-file` keeps them; remove the quotes"
     assert refused(monkeypatch, GITHUB_WEBHOOK_SECRET=f"{quote}{'x' * 32}{quote}") == why
 
 
@@ -358,12 +386,12 @@ def test_keys_may_stand_in_the_quotes_that_docker_keeps(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "host", ["github.example.org", "10.0.0.1", "[fe80::1]", "localhost.example.org", "127.0.0.1.nip.io"]
 )
-def test_a_key_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch, key: str, host: str) -> None:
-    why = "must begin with https://; a key would be sent in the clear"
-    assert refused(monkeypatch, **{key: f"http://{host}/v2"}) == f"{key}: {why}"
+def test_a_key_is_not_sent_unencrypted(monkeypatch: pytest.MonkeyPatch, key: str, host: str) -> None:
+    why = "must begin with https://; otherwise a key would be sent unencrypted"
+    assert refused(monkeypatch, None, **{key: f"http://{host}/v2"}) == f"{key}: {why}"
     for local in ("127.0.0.1", "127.9.9.9", "[::1]", "localhost"):
-        loaded(monkeypatch, **{key: f"http://{local}:8080/v2"})
-    loaded(monkeypatch, **{key: f"https://{host}/v2"})
+        loaded(monkeypatch, None, **{key: f"http://{local}:8080/v2"})
+    loaded(monkeypatch, None, **{key: f"https://{host}/v2"})
 
 
 @pytest.mark.parametrize(
@@ -374,23 +402,23 @@ def test_a_key_is_not_sent_in_the_clear(monkeypatch: pytest.MonkeyPatch, key: st
         "postgresql:///?sslpassword=db_secret",
     ],
 )
-def test_a_databases_password_comes_from_the_environment_and_is_masked(
+def test_a_database_password_comes_from_the_environment_and_is_masked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
 ) -> None:
     assert loaded(monkeypatch, BRIDGE_DATABASE_URL=url).secrets()[-1] == "db_secret"
     monkeypatch.delenv("BRIDGE_DATABASE_URL")
     line = refused(monkeypatch, toml(tmp_path, f"[bridge]\ndatabase_url = '{url}'"))
-    assert "bridge.toml: bridge.database_url: must hold no password; set BRIDGE_DATABASE_URL" in line
+    assert "bridge.toml: bridge.database_url: must not contain a password; use BRIDGE_DATABASE_URL" in line
     assert "db_secret" not in line
 
 
 @pytest.mark.parametrize("state", ["/a?b", "/a%41", "/a#b", "/a b"])
-def test_the_ledgers_place_may_have_any_name(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+def test_the_ledgers_folder_may_have_any_name(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     url = loaded(monkeypatch, XDG_STATE_HOME=state).database_url
     assert database_url.parse(url).database == f"{state}/runpod-actions-bridge/ledger.sqlite3"
 
 
-def test_a_machine_without_a_home_directory_is_told_to_name_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_home_directory_needs_a_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -400,38 +428,43 @@ def test_a_machine_without_a_home_directory_is_told_to_name_the_ledger(monkeypat
 
 
 @pytest.mark.parametrize("through", ["option", "variable"])
-def test_the_files_path_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, through: str) -> None:
+def test_the_files_path_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, through: str) -> None:
     toml(tmp_path, "[bridge]\nprefix = 'filed'")
     monkeypatch.setenv("HOME", str(tmp_path))
     path = "~/bridge.toml"
     config = loaded(monkeypatch, Path(path)) if through == "option" else loaded(monkeypatch, BRIDGE_CONFIG=path)
-    assert config.prefix == "filed"
+    assert config.scope.prefix == "filed"
     assert (
         refused(monkeypatch, Path("~nosuchuser/b.toml")) == "~nosuchuser/b.toml: cannot be read: there is no such user"
     )
 
 
-def test_a_repository_in_two_spellings_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_with_two_spellings_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     config = loaded(monkeypatch, GITHUB_ORG="", GITHUB_REPOSITORIES="Acme/Web,acme/api,acme/web")
-    assert (config.owner, config.repositories) == ("Acme", ("Acme/Web", "acme/api"))
+    assert (config.scope.owner, config.scope.repositories) == ("Acme", ("Acme/Web", "acme/api"))
 
 
-def test_a_route_for_anothers_repository_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_route_for_a_repository_of_another_owner_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = toml(tmp_path, "[[route]]\nname = 'a'\nrepositories = ['Acme/web', 'other/x']")
-    assert refused(monkeypatch, path) == "route a: repositories: other/x is not acme's; run one bridge per owner"
+    assert (
+        refused(monkeypatch, path)
+        == "route a: repositories: other/x does not belong to acme; run one bridge for each owner"
+    )
 
 
-def test_implied_labels_that_a_route_writes_out_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_labels_that_every_runner_has_are_dropped_from_a_route(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = toml(
         tmp_path, "[[route]]\nname = 'a'\nlabels = ['Self-Hosted', 'Linux', 'X64', 'A100']\n[[route]]\nname = 'b'"
     )
-    written, common = loaded(monkeypatch, path, BRIDGE_LABELS="self-hosted,gpu").routes
+    written, common = loaded(monkeypatch, path, BRIDGE_LABELS="self-hosted,gpu").scope.routes
     assert (written.labels, common.labels) == ({"a100"}, {"gpu"})
 
 
 @pytest.mark.parametrize("labels", [",", " ", "self-hosted, LINUX"])
-def test_labels_that_leave_none_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: str) -> None:
-    why = "no label is left; give one beside self-hosted, linux, x64, which are implied"
+def test_a_route_without_a_label_of_its_own_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: str
+) -> None:
+    why = "needs at least one label other than self-hosted, linux, x64, which every runner has"
     assert refused(monkeypatch, BRIDGE_LABELS=labels) == f"BRIDGE_LABELS: {why}"
     monkeypatch.delenv("BRIDGE_LABELS")
     assert refused(monkeypatch, toml(tmp_path, "[bridge]\nlabels = []")) == f"BRIDGE_LABELS: {why}"
@@ -451,9 +484,9 @@ def test_labels_that_leave_none_are_refused(monkeypatch: pytest.MonkeyPatch, tmp
         ("[github]\npat = 'ghp_x'", "github.pat: no such setting"),
         ("[github]\napp_private_key = 'PEM'", "github.app_private_key: no such setting"),
         ("[runpod]\napi_key = 'rp_x'", "runpod.api_key: no such setting"),
-        ("x = ", "not TOML"),
-        ("[github]\napp_id = " + "9" * 5000, "not TOML"),
-        ("x = " + "[" * 5000, "not TOML"),
+        ("x = ", "not valid TOML"),
+        ("[github]\napp_id = " + "9" * 5000, "not valid TOML"),
+        ("x = " + "[" * 5000, "not valid TOML"),
     ],
 )
 def test_a_bad_key_or_value_in_the_file_is_named(
@@ -469,18 +502,18 @@ def test_a_bad_key_or_value_in_the_file_is_named(
         ("job_timeout = 604800", "RunPod keeps a request for at most 604800 s"),
     ],
 )
-def test_timeouts_that_github_or_runpod_would_cut_short_are_refused(
+def test_times_longer_than_github_or_runpod_allow_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, route: str, why: str
 ) -> None:
     assert why in refused(monkeypatch, toml(tmp_path, f"[[route]]\nname = 'a'\n{route}"))
 
 
-def test_two_routes_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_two_routes_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = toml(tmp_path, "[[route]]\nname = 'a'\n[[route]]\nname = 'a'")
     assert refused(monkeypatch, path) == "route.name: a is used twice; give each route its own name"
 
 
-def test_secrets_are_in_no_repr_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_repr_and_no_error_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     config = loaded(monkeypatch)
     assert config.github == Pat(token="ghp_secret")
     assert config.secrets() == ("ghp_secret", "rp_secret")

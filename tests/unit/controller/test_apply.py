@@ -1,4 +1,4 @@
-"""What is refused is asked for once and then probed, however many jobs wait, on both databases and across processes."""
+"""A refused request is probed rarely, however many jobs wait, on both databases and across processes."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bridge.controller.apply import TOGETHER
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import (
     Deleted,
     EndpointHealth,
@@ -22,11 +23,10 @@ from bridge.core.model import (
     WorkflowJob,
 )
 from bridge.core.scope import Route, Scope
-from bridge.core.snapshot import ReadingKind
 from bridge.core.submissions import State
-from bridge.errors import AuthError, BridgeError, RateLimited, Rejected
+from bridge.errors import AuthError, BridgeError, Problem, RateLimited, Rejected
 from bridge.ledger import Ledger
-from tests.values import NOW, a_job, a_route
+from tests.support.values import NOW, a_job, a_route
 
 JOBS = 100
 HOUR = 3600.0
@@ -42,7 +42,7 @@ SCOPE = Scope(
 
 
 class Outside:
-    """GitHub and RunPod in one: they count changes, and refuse what they are told to refuse."""
+    """GitHub and RunPod in one. It counts changes, and refuses what the test tells it to refuse."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -113,20 +113,20 @@ class Outside:
 
 
 class Bridge:
-    """One process after the other with one ledger."""
+    """Processes that run one after the other with one ledger."""
 
     def __init__(self, outside: Outside, ledger: Ledger) -> None:
         self.outside, self.ledger = outside, ledger
 
-    async def look(self) -> Report:
-        """A pass in a process of its own, as cron runs it."""
+    async def resync(self) -> Report:
+        """A resync in a process of its own, as cron runs it."""
         made: Any = self.outside
         return await Reconciler(SCOPE, made, made, self.ledger, None, clock=self.outside.time).resync()
 
-    async def readings(self, seconds: float, every: float = 60.0) -> list[Report]:
+    async def resyncs(self, seconds: float, every: float = 60.0) -> list[Report]:
         reports = []
         for _ in range(int(seconds / every)):
-            reports.append(await self.look())
+            reports.append(await self.resync())
             self.outside.now += every
         return reports
 
@@ -158,27 +158,27 @@ def test_an_hour_of_a_standing_refusal_costs_one_burst_and_a_few_probes(database
 
     async def main(bridge: Bridge) -> None:
         bridge.outside.refuse = lambda made: error if made.startswith(call) else None
-        first, *later = await bridge.readings(HOUR)
-        assert first.problems == (str(error),)
+        first, *later = await bridge.resyncs(HOUR)
+        assert first.problems == (Problem.of(error),)
         probes = 6  # after 1, 3, 7, 15, 31 and 60 min
         assert bridge.outside.calls["register"] <= TOGETHER + probes
         assert bridge.outside.calls["delete"] <= TOGETHER + probes
         assert (await bridge.rows()).total() <= JOBS + probes
         assert not bridge.outside.registered
-        assert all(report.problems == (str(error),) for report in later), "it stands as long as jobs wait for it"
-        explained = await bridge.look()
+        assert all(report.problems == (Problem.of(error),) for report in later), "it stands as long as jobs wait for it"
+        explained = await bridge.resync()
         assert all(str(error) in skip.why for skip in explained.decision.plan.skips)
 
     with a_bridge(database_url) as bridge:
         asyncio.run(main(bridge))
 
 
-def test_another_endpoints_jobs_are_served_at_once_meanwhile(database_url: str) -> None:
+def test_jobs_of_another_endpoint_are_served_meanwhile(database_url: str) -> None:
     async def main(bridge: Bridge) -> None:
         bridge.outside.refuse = lambda made: Rejected("404", status=404) if made == "submit ep-1" else None
-        await bridge.readings(300)
+        await bridge.resyncs(300)
         bridge.outside.jobs += [a_job(n, labels=("runpod", "cpu")) for n in (201, 202)]
-        report = await bridge.look()
+        report = await bridge.resync()
         assert sorted(s.job_id for s in report.submitted) == [201, 202]
 
     with a_bridge(database_url) as bridge:
@@ -188,13 +188,13 @@ def test_another_endpoints_jobs_are_served_at_once_meanwhile(database_url: str) 
 def test_once_a_probe_is_granted_all_jobs_are_served(database_url: str) -> None:
     async def main(bridge: Bridge) -> None:
         bridge.outside.refuse = lambda made: AuthError("401") if made.startswith("submit") else None
-        await bridge.readings(120)
+        await bridge.resyncs(120)
         bridge.outside.refuse = lambda _made: None
-        reports = await bridge.readings(600)
+        reports = await bridge.resyncs(600)
         served = [len(report.submitted) for report in reports]
         assert served[:4] == [0, 1, JOBS - 1, 0] or served[:3] == [1, JOBS - 1, 0], served
         readings = await bridge.ledger.read(lambda transaction: transaction.readings())
-        assert not any(look.value for look in readings if look.kind is ReadingKind.REFUSAL)
+        assert not any(refusal for _, refusal in readings.refusals.values())
 
     with a_bridge(database_url) as bridge:
         asyncio.run(main(bridge))
@@ -209,9 +209,9 @@ def test_a_rate_limit_writes_no_row_per_job_and_pass(database_url: str) -> None:
             return RateLimited("GitHub asked to wait", retry_at=until) if waits else None
 
         bridge.outside.refuse = limit
-        await bridge.readings(1740)
+        await bridge.resyncs(1740)
         assert (await bridge.rows()).total() == JOBS
-        await bridge.readings(180)
+        await bridge.resyncs(180)
         assert (await bridge.rows())[State.SUBMITTED] == JOBS
 
     with a_bridge(database_url) as bridge:
@@ -221,10 +221,10 @@ def test_a_rate_limit_writes_no_row_per_job_and_pass(database_url: str) -> None:
 def test_retry_lets_the_next_pass_ask_again_at_once(database_url: str) -> None:
     async def main(bridge: Bridge) -> None:
         bridge.outside.refuse = lambda made: AuthError("401") if made.startswith("submit") else None
-        await bridge.readings(600)
+        await bridge.resyncs(600)
         bridge.outside.refuse = lambda _made: None
         assert await bridge.ledger.transact(lambda transaction: transaction.retry(1, bridge.outside.now))
-        assert len((await bridge.look()).submitted) == JOBS
+        assert len((await bridge.resync()).submitted) == JOBS
 
     with a_bridge(database_url) as bridge:
         asyncio.run(main(bridge))

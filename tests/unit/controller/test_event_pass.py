@@ -1,4 +1,4 @@
-"""Events are acted upon at once, however far apart looks are: an event pass reads the runners that it needs."""
+"""Events are acted on at once, however rare resyncs are: an event pass reads the runners that it needs."""
 
 import asyncio
 import time
@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from bridge.controller.observe import STALE
 from bridge.controller.reconcile import Reconciler
 from bridge.core.model import EndpointHealth, Event, Runner
+from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
 from bridge.ledger import Ledger
+from tests.support.values import a_job, a_route, a_runner
 from tests.unit.controller.test_apply import SCOPE, Outside
-from tests.values import a_job, a_route, a_runner
 
 HOURLY = replace(SCOPE, interval=3600.0)
 
 
 class Counting(Outside):
-    """It notes whose runners were asked for, and may not answer."""
+    """It notes the targets whose runners were read, and may refuse to answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Counting(Outside):
 
 
 class Events:
-    """A service that hears of jobs, with looks an hour apart."""
+    """A service that receives events, with one resync an hour."""
 
     def __init__(self, database_url: str, scope: Any = HOURLY) -> None:
         self.outside = Counting()
@@ -61,27 +61,27 @@ class Events:
             self.ledger.close()
 
 
-@pytest.mark.parametrize("after", [0, STALE + 1, 3000, 4000])
-def test_an_event_is_acted_upon_at_once_whatever_the_interval(database_url: str, after: float) -> None:
+@pytest.mark.parametrize("after", [0, Timing().list_stale + 1, 3000, 4000])
+def test_an_event_is_acted_on_at_once_whatever_the_interval(database_url: str, after: float) -> None:
     async def main(service: Events) -> None:
         await service.reconciler.resync()
         service.outside.now += after
         assert await service.hear(1) == 1
-        assert len(service.outside.targets) == 1 + (after > STALE)
+        assert len(service.outside.targets) == 1 + (after > Timing().list_stale)
         assert await service.hear(2) == 1
-        assert len(service.outside.targets) == 1 + (after > STALE), "it has just been read"
+        assert len(service.outside.targets) == 1 + (after > Timing().list_stale), "it has just been read"
 
     Events(database_url).run(main)
 
 
-def test_an_event_is_acted_upon_before_the_first_look_too(database_url: str) -> None:
+def test_an_event_is_acted_on_before_the_first_resync(database_url: str) -> None:
     async def main(service: Events) -> None:
         assert await service.hear(1) == 1
 
     Events(database_url).run(main)
 
 
-def test_with_nothing_queued_an_event_costs_no_call(database_url: str) -> None:
+def test_an_event_needs_no_call_if_no_job_is_queued(database_url: str) -> None:
     async def main(service: Events) -> None:
         await service.reconciler.event_pass()
         assert not service.outside.targets
@@ -89,7 +89,7 @@ def test_with_nothing_queued_an_event_costs_no_call(database_url: str) -> None:
     Events(database_url).run(main)
 
 
-def test_each_repository_is_read_where_its_job_waits(database_url: str) -> None:
+def test_only_repositories_with_queued_jobs_are_read(database_url: str) -> None:
     async def main(service: Events) -> None:
         assert await service.hear(1, repository="acme/Web") == 1
         assert service.outside.targets == ["repos/acme/web"]
@@ -98,7 +98,7 @@ def test_each_repository_is_read_where_its_job_waits(database_url: str) -> None:
     Events(database_url, replace(HOURLY, organisation=None, repositories=("acme/Web", *many))).run(main)
 
 
-def test_a_lost_ledgers_requests_are_counted_before_an_event_asks_for_another(database_url: str) -> None:
+def test_requests_of_a_lost_ledger_are_counted_before_an_event_submits_another(database_url: str) -> None:
     """In token modes only the endpoint's health shows them."""
     tokens = replace(HOURLY, routes=(a_route(credentials=Credentials.REGISTRATION),))
 

@@ -1,6 +1,6 @@
-"""Whatever happens, and in whatever order: the rules of the ledger hold, and every job gets its runner in the end.
+"""Whatever happens, in whatever order: the rules of the ledger hold, and every job gets its runner in the end.
 
-A history is a random walk through a modelled world (tests/modelled.py), driven by the real reconciler, plan and
+A history is a random walk through a modelled world (tests/support/modelled.py), driven by the real reconciler, plan and
 ledger transactions. One that breaks a rule is shown as a program; FAULTS=full makes it short, in minutes.
 """
 
@@ -14,14 +14,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from bridge.controller.reconcile import Report
+from bridge.controller.report import Report
 from bridge.core.model import Event, JobStatus, RequestStatus
 from bridge.core.submissions import State
 from bridge.core.worker import Reason
-from tests.conftest import tried
-from tests.copies import Mishap, Process, Store, modelled
-from tests.faults.conftest import FULL
-from tests.modelled import ENDED, World
+from tests.support.copies import Mishap, Process, Store, unlogged
+from tests.support.effort import FULL, tried
+from tests.support.modelled import ENDED, World
 
 EXAMPLES, STEPS = (500, 60) if FULL else (60, 50)
 
@@ -34,7 +33,7 @@ SECONDS = st.sampled_from([1.0, 30.0, 65.0, 400.0, 1_000.0, 4_500.0])
 
 MOST_JOBS = 8
 ROUNDS = 40
-"""Passes within which a healthy world serves every job, whatever it was left in."""
+"""Passes within which every job is served once all services work, whatever happened before."""
 
 
 class Histories(RuleBasedStateMachine):
@@ -48,7 +47,7 @@ class Histories(RuleBasedStateMachine):
         self.told = 0
         self.backups: dict[int, Any] = {}  # by ledger
         self.stack = ExitStack()
-        self.stack.enter_context(modelled())
+        self.stack.enter_context(unlogged())
 
     @initialize(ledgers=st.sampled_from([[0], [0], [0, 0], [0, 1]]), webhook=st.booleans())
     def deploy(self, ledgers: list[int], webhook: bool) -> None:
@@ -183,7 +182,7 @@ class Histories(RuleBasedStateMachine):
     def a_dispatcher_looks(self, copy: int, script: dict[int, Mishap], races: bool) -> None:
         """At times its runners take jobs just before it would delete them."""
         process = self._copy(copy)
-        report = process.look(script, races=races)
+        report = process.resync(script, races=races)
         if report and not process.disturbed:
             self._asks_for_nothing_twice(process, report)
 
@@ -194,11 +193,11 @@ class Histories(RuleBasedStateMachine):
         if not (report.decision.plan.withdrawals or report.decision.plan.transitions):
             assert not again, "a plan right after a plan found more to ask for"
 
-    @rule(copy=WHICH, script=SCRIPTS, nudge=st.booleans())
-    def a_dispatcher_acts(self, copy: int, script: dict[int, Mishap], nudge: bool) -> None:
+    @rule(copy=WHICH, script=SCRIPTS, callbacks=st.booleans())
+    def a_dispatcher_acts(self, copy: int, script: dict[int, Mishap], callbacks: bool) -> None:
         process = self._copy(copy)
-        nudged = [row.id for row in process.store.rows()] if nudge else []
-        process.act(nudged, script)
+        ended = [row.id for row in process.store.rows()] if callbacks else []
+        process.event_pass(ended, script)
 
     @precondition(lambda self: any(p.waits for p in self.copies))
     @rule(copy=WHICH, which=WHICH)
@@ -242,7 +241,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(copy=WHICH)
     def all_goes_well_for_a_while(self, copy: int) -> None:
-        self._copy(copy).look({})
+        self._copy(copy).resync({})
         self.world.go_on()
 
     # --- the end ---
@@ -268,7 +267,7 @@ class Histories(RuleBasedStateMachine):
             if self._is_over():
                 return
             for which in range(len(self.copies)):
-                assert self._copy(which).look({}) is not None
+                assert self._copy(which).resync({}) is not None
                 self.world.go_on()
             self.world.pass_time(30.0 * 2 ** min(number, 7))
         raise AssertionError(f"did not end: {self.world} {[p.store.rows() for p in self.copies]}")
@@ -292,8 +291,8 @@ TestHistories.settings = settings(
 )
 
 
-def test_a_runner_that_takes_a_job_just_before_it_is_given_back_keeps_it() -> None:
-    """One history that chance seldom finds: the world itself refuses to see it cancelled under its worker."""
+def test_a_runner_that_takes_a_job_just_before_its_withdrawal_keeps_it() -> None:
+    """A history that random walks rarely find. The world fails the test if the request is cancelled."""
     history = Histories()
     history.deploy([0], webhook=False)
     for _ in range(2):
@@ -307,8 +306,8 @@ def test_a_runner_that_takes_a_job_just_before_it_is_given_back_keeps_it() -> No
 
 
 @pytest.mark.parametrize("call", range(8))
-def test_runners_that_take_their_jobs_while_a_look_goes_on_are_not_asked_for_again(call: int) -> None:
-    """Just before any one of its calls: what it saw of runners and of jobs need not be of one moment."""
+def test_no_second_runner_is_requested_for_jobs_that_are_taken_during_a_resync(call: int) -> None:
+    """Just before any of its calls: a resync does not see runners and jobs at the same moment."""
     history = Histories()
     history.deploy([0], webhook=False)
     history.jobs_are_queued(["gpu", "gpu"])
@@ -326,13 +325,13 @@ def test_a_worker_that_registers_while_runpod_forgets_its_request_keeps_its_runn
     history.a_dispatcher_looks(0, {}, False)
     history.a_worker_starts(0)
     history.a_request_vanishes(0)
-    history.a_dispatcher_acts(0, nudge=True, script={})
+    history.a_dispatcher_acts(0, callbacks=True, script={})
     assert [row.state for row in history.copies[0].store.rows()] == [State.SUBMITTED]
     history.teardown()
 
 
-def test_a_job_that_is_queued_again_though_it_was_in_progress_is_looked_up_at_once() -> None:
-    """By its event alone: a late one changes nothing, a true one has the job asked for again."""
+def test_a_job_in_progress_that_is_queued_again_is_looked_up_at_once() -> None:
+    """Its event is enough. A late event changes nothing; after a true one another runner is requested."""
     history = Histories()
     history.deploy([0], webhook=True)
     history.jobs_are_queued(["gpu"])
@@ -346,12 +345,13 @@ def test_a_job_that_is_queued_again_though_it_was_in_progress_is_looked_up_at_on
 
     def hear(guid: str) -> Any:
         store.run(lambda transaction: transaction.hear([Event(guid=guid, at=history.world.time(), job=again)]))
-        history.a_dispatcher_acts(0, nudge=False, script={})
+        history.a_dispatcher_acts(0, callbacks=False, script={})
         ((known, _),) = store.run(lambda transaction: transaction.jobs()).values()
         return known.status
 
     assert hear("late") is JobStatus.IN_PROGRESS
     assert len(history.world.requests) == 1
+    assert job.runner_id is not None
     history.world.runners[job.runner_id] = replace(history.world.runners[job.runner_id], busy=False)
     history.world.jobs[job.id] = again
     assert hear("true") is JobStatus.QUEUED
@@ -374,7 +374,7 @@ def states(history: Histories) -> list[State]:
     return [row.state for row in history.copies[0].store.rows()]
 
 
-def test_a_cancelled_runs_request_is_taken_back_in_a_token_mode_too() -> None:
+def test_the_request_of_a_cancelled_run_is_cancelled_in_a_token_mode() -> None:
     history = one()
     history.a_job_is_cancelled(0)
     history.a_dispatcher_looks(0, {}, False)
@@ -384,8 +384,8 @@ def test_a_cancelled_runs_request_is_taken_back_in_a_token_mode_too() -> None:
 
 
 @pytest.mark.parametrize("call", range(12))
-def test_but_not_when_its_worker_registers_just_before_any_call_of_that_look(call: int) -> None:
-    """The world itself refuses to see it cancelled under its worker."""
+def test_that_request_is_kept_if_its_worker_registers_during_the_resync(call: int) -> None:
+    """The world fails the test if the request is cancelled under its worker."""
     history = Histories()
     history.deploy([0], webhook=False)
     history.jobs_are_queued(["cpu", "cpu"])
@@ -398,7 +398,7 @@ def test_but_not_when_its_worker_registers_just_before_any_call_of_that_look(cal
 
 @pytest.mark.parametrize("mishap", [Mishap.LOST, Mishap.NOT_DONE, Mishap.REFUSED, Mishap.DIE_AFTER, Mishap.DIE_BEFORE])
 @pytest.mark.parametrize("call", range(5, 12))
-def test_and_whatever_befalls_a_call_of_it_nothing_is_left(call: int, mishap: Mishap) -> None:
+def test_nothing_is_left_of_that_request_whatever_call_fails(call: int, mishap: Mishap) -> None:
     history = one()
     history.a_job_is_cancelled(0)
     history.a_dispatcher_looks(0, {call: mishap}, False)
@@ -408,8 +408,8 @@ def test_and_whatever_befalls_a_call_of_it_nothing_is_left(call: int, mishap: Mi
     history.teardown()
 
 
-def test_a_request_that_no_worker_took_in_time_is_taken_back_and_asked_for_again() -> None:
-    """In a token mode, where it would cost a start and the next one wait behind it."""
+def test_a_request_that_no_worker_takes_in_time_is_cancelled_and_submitted_again() -> None:
+    """In a token mode: otherwise its worker would start for nothing, and the next request would wait behind it."""
     history = one()
     (first,) = history.world.requests.values()
     history.time_passes(history.world.requests[first.id].not_after - history.world.now + 1.0)
@@ -423,7 +423,7 @@ def test_a_request_that_no_worker_took_in_time_is_taken_back_and_asked_for_again
 
 @pytest.mark.parametrize("labels", ["gpu", "cpu"])
 @pytest.mark.parametrize("mishap", [Mishap.LOST, Mishap.NOT_DONE])
-def test_an_unanswered_request_is_waited_for_if_there_is_one_and_only_then(labels: str, mishap: Mishap) -> None:
+def test_the_bridge_waits_for_an_unanswered_request_only_if_it_exists(labels: str, mishap: Mishap) -> None:
     history = Histories()
     history.deploy([0], webhook=False)
     history.jobs_are_queued([labels])
@@ -443,7 +443,7 @@ def test_an_unanswered_request_is_waited_for_if_there_is_one_and_only_then(label
 
 
 def _is_submission(labels: str, call: int) -> bool:
-    """Whether this call of a first look is the one that sends a request."""
+    """Whether this call of a first resync sends a request."""
     history = Histories()
     history.deploy([0], webhook=False)
     history.jobs_are_queued([labels])
@@ -454,8 +454,8 @@ def _is_submission(labels: str, call: int) -> bool:
 
 
 @pytest.mark.parametrize("status", [RequestStatus.MISSING, RequestStatus.FAILED, RequestStatus.COMPLETED])
-def test_running_requests_that_runpod_shows_as_ended_for_two_minutes_keep_their_place(status: RequestStatus) -> None:
-    """The cap of three holds, whatever RunPod tells, and the endpoint counts as no broken one."""
+def test_running_requests_that_runpod_reports_as_ended_for_two_minutes_still_count(status: RequestStatus) -> None:
+    """At most three run, whatever RunPod reports, and the endpoint does not count as failing."""
     history = Histories()
     history.deploy([0], webhook=False)
     history.jobs_are_queued(["gpu"] * 4)

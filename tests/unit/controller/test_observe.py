@@ -1,12 +1,13 @@
-"""What a look asks GitHub for: between two scans the delivery log tells, and little else is asked."""
+"""What a resync reads: between two scans mostly the delivery log."""
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bridge.controller.observe import LOOK_AGAIN, MOST_AGAIN, Observer
+from bridge.controller.observe import MOST_AGAIN, Observer
 from bridge.controller.observed import Memory
 from bridge.core.model import (
     EndpointHealth,
@@ -19,11 +20,11 @@ from bridge.core.model import (
     WaitingRun,
     WorkflowJob,
 )
+from bridge.core.readings import Place, Readings, Timed
 from bridge.core.scope import Scope
-from bridge.core.snapshot import Reading, ReadingKind
 from bridge.core.submissions import JobHistory, State, Submission
 from bridge.errors import Unavailable
-from tests.values import NOW, a_job, a_route, a_runner, a_submission
+from tests.support.values import NOW, a_job, a_route, a_runner, a_submission
 
 SCOPE = Scope(
     owner="acme",
@@ -33,16 +34,19 @@ SCOPE = Scope(
     prefix="runpod",
     web_url="https://github.example",
 )
+SCANNED = Readings(full_scan=Timed(NOW - 60, None))
 
 
 class GitHub:
-    """It knows one organisation without runners, and notes which jobs it was asked about."""
+    """It has one organisation without runners, and notes which jobs were looked up."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
 
     async def runners(self, _target: str) -> tuple[Runner, ...]:
         return ()
+
+    spare_runners = runners
 
     async def repositories(self, _owner: str) -> tuple[Repository, ...]:
         raise AssertionError("they are configured")
@@ -68,7 +72,7 @@ class GitHub:
 
 
 class RunPod:
-    """An endpoint at rest that knows no request, and notes what it was asked."""
+    """An idle endpoint without requests. It notes what was read."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -94,19 +98,22 @@ class QuietLog:
     async def since(self, _at: float) -> tuple[Sent, ...]:
         return ()
 
+    async def job(self, _delivery_id: int) -> WorkflowJob | None:
+        raise AssertionError("nothing is new")
+
 
 async def _nothing_known(_guids: Collection[str]) -> Collection[str]:
     return ()
 
 
 def asked(*jobs: tuple[WorkflowJob, float], log: "QuietLog | None" = None, **memory: Any) -> list[int]:
-    """The jobs that a look at NOW asks about, of those known with when they were seen."""
+    """The jobs that a resync at NOW looks up, of the known ones, each with when it was seen."""
     github = GitHub()
     remembered = Memory(
         jobs={job.id: (job, seen_at) for job, seen_at in jobs},
         submissions=(),
         known_deliveries=_nothing_known,
-        **{"history": {}, "readings": (Reading(kind=ReadingKind.SCAN, key="", at=NOW - 60, value=None),), **memory},
+        **{"history": {}, "readings": SCANNED, **memory},
     )
     observer = Observer(SCOPE, github, RunPod(), log or QuietLog(), clock=lambda: NOW)
     seen = asyncio.run(observer.observe_all(remembered))
@@ -114,10 +121,10 @@ def asked(*jobs: tuple[WorkflowJob, float], log: "QuietLog | None" = None, **mem
     return sorted(github.asked)
 
 
-def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely() -> None:
-    """Each time when it is twice as old as at the last: seven times in its first hour, not two a minute."""
-    new = a_job(1, created_at=NOW - LOOK_AGAIN - 1), NOW - LOOK_AGAIN - 1
-    just_seen = a_job(2, created_at=NOW - 100), NOW - LOOK_AGAIN + 1
+def test_a_job_without_news_is_looked_up_less_and_less_often() -> None:
+    """Each time when it is twice as old as the last time: seven times in its first hour, not twice a minute."""
+    new = a_job(1, created_at=NOW - SCOPE.timing.look_up_after - 1), NOW - SCOPE.timing.look_up_after - 1
+    just_seen = a_job(2, created_at=NOW - 100), NOW - SCOPE.timing.look_up_after + 1
     seen_in_its_middle_age = a_job(3, created_at=NOW - 1000), NOW - 499
     long_unseen = a_job(4, created_at=NOW - 1000), NOW - 501
     running = a_job(5, status=JobStatus.IN_PROGRESS, created_at=NOW - 1000), NOW - 501
@@ -125,13 +132,13 @@ def test_a_job_that_nothing_was_heard_of_is_asked_about_ever_more_rarely() -> No
     assert asked(*jobs) == [1, 4, 5]
 
 
-def test_a_job_whose_runner_ended_is_asked_about_at_once() -> None:
-    """Before it gets another."""
+def test_a_job_whose_runner_ended_is_looked_up_at_once() -> None:
+    """Before it gets another runner."""
     ended = JobHistory(generation=1, attempts=0, last_claim=NOW - 60, last_end=NOW - 5)
     assert asked((a_job(1, created_at=NOW - 90), NOW - 10), history={1: ended}) == [1]
 
 
-def test_so_many_are_asked_about_at_a_time_those_first_that_were_longest_unseen() -> None:
+def test_a_limited_number_of_jobs_is_looked_up_at_a_time_longest_unseen_first() -> None:
     jobs = [(a_job(n, created_at=NOW - 1000), NOW - 600 - n) for n in range(1, MOST_AGAIN + 51)]
     assert asked(*jobs) == list(range(51, MOST_AGAIN + 51))
 
@@ -152,17 +159,14 @@ class Missed(QuietLog):
         return self._jobs[delivery_id]
 
 
-def test_a_job_in_progress_that_a_missed_event_tells_is_queued_is_asked_about_in_the_same_look() -> None:
+def test_a_job_in_progress_that_a_missed_event_says_is_queued_is_looked_up_in_the_same_pass() -> None:
     running = [(a_job(n, status=JobStatus.IN_PROGRESS, created_at=NOW - 60), NOW - 5) for n in (1, 2)]
-    told = Reading(kind=ReadingKind.DELIVERIES, key="", at=NOW - 60, value=None)
-    scanned = Reading(kind=ReadingKind.SCAN, key="", at=NOW - 60, value=None)
+    read = replace(SCANNED, place=Timed(NOW - 60, Place(until=NOW - 60)))
     log = Missed(a_job(1), a_job(3))
-    assert asked(*running, log=log, readings=(told, scanned)) == [1, 3], (
-        "3 may have ended since, in a delivery not read"
-    )
+    assert asked(*running, log=log, readings=read) == [1, 3], "3 may have ended since, in a delivery not read"
 
 
-def test_what_two_passes_on_events_doubt_is_asked_about_once() -> None:
+def test_a_job_that_two_event_passes_doubt_is_looked_up_once() -> None:
     class Slow(GitHub):
         async def job(self, repository: str, job_id: int) -> WorkflowJob:
             await asyncio.sleep(0)
@@ -183,12 +187,12 @@ def test_what_two_passes_on_events_doubt_is_asked_about_once() -> None:
 # --- RunPod ---
 
 
-def looked(runpod: RunPod, *submissions: Submission, readings: tuple[Reading, ...] = ()) -> tuple[Reading, ...]:
-    """What a look at NOW has seen."""
+def readings_of(runpod: RunPod, *submissions: Submission, readings: Readings | None = None) -> Readings:
+    """What a resync at NOW reads."""
     remembered = Memory(
         jobs={},
         submissions=submissions,
-        readings=(Reading(kind=ReadingKind.SCAN, key="", at=NOW - 60, value=None), *readings),
+        readings=readings or SCANNED,
         known_deliveries=_nothing_known,
         history={},
     )
@@ -197,25 +201,22 @@ def looked(runpod: RunPod, *submissions: Submission, readings: tuple[Reading, ..
     ).readings
 
 
-def missing(seen: tuple[Reading, ...]) -> list[Any]:
-    return [look.value for look in seen if look.kind is ReadingKind.MISSING]
-
-
-def test_since_when_runpod_does_not_know_a_request_is_kept_from_look_to_look() -> None:
+def test_the_time_since_which_runpod_does_not_know_a_request_is_kept() -> None:
     rows = [a_submission(n, request_id=request) for n, request in enumerate(("new", "again", "known", "unread"))]
     before = {row.id: NOW - 50 for row in rows[1:]} | {"ended": NOW - 50}
-    assert missing(
-        looked(RunPod(), *rows, readings=(Reading(kind=ReadingKind.MISSING, key="", at=NOW - 30, value=before),))
-    ) == [{rows[0].id: NOW, rows[1].id: NOW - 50, rows[3].id: NOW - 50}]
-    assert not missing(looked(RunPod(), rows[2])), "nothing is written where there is nothing to tell"
+    seen = readings_of(RunPod(), *rows, readings=replace(SCANNED, missing=Timed(NOW - 30, before)))
+    assert seen.missing == Timed(NOW, {rows[0].id: NOW, rows[1].id: NOW - 50, rows[3].id: NOW - 50})
+    assert readings_of(RunPod(), rows[2]).missing is None, "nothing is written if no request is missing"
 
 
-def test_the_health_of_an_endpoint_is_read_before_its_requests_also_for_one_without_an_answer() -> None:
+def test_the_health_of_an_endpoint_is_read_before_its_requests() -> None:
     runpod = RunPod()
-    looked(runpod, a_submission(1, State.UNKNOWN, request_id=None), a_submission(2, State.STARTED, request_id="known"))
+    readings_of(
+        runpod, a_submission(1, State.UNKNOWN, request_id=None), a_submission(2, State.STARTED, request_id="known")
+    )
     assert runpod.calls == ["ep-1", "known"]
     quiet = RunPod()
-    looked(quiet, a_submission(2, State.STARTED, request_id="known"))
+    readings_of(quiet, a_submission(2, State.STARTED, request_id="known"))
     assert quiet.calls == ["known"], "nobody needs to know its health"
 
 
@@ -223,17 +224,14 @@ def test_the_health_of_an_endpoint_is_read_before_its_requests_also_for_one_with
     ("name", "online", "read"),
     [("runpod-1-1", False, {"ep-1"}), ("runpod-1-1", True, set()), ("builder", False, set())],
 )
-def test_health_is_read_where_a_runner_that_nothing_explains_is_offline(
-    name: str, online: bool, read: set[str]
-) -> None:
+def test_health_is_read_if_an_offline_runner_is_unexplained(name: str, online: bool, read: set[str]) -> None:
     """Without a ledger only the endpoint tells whether there is still a request for it."""
 
     class WithRunner(GitHub):
         async def runners(self, _target: str) -> tuple[Runner, ...]:
             return (a_runner(name, online=online),)
 
-    scanned = Reading(kind=ReadingKind.SCAN, key="", at=NOW - 60, value=None)
-    nothing = Memory(jobs={}, submissions=(), readings=(scanned,), history={}, known_deliveries=_nothing_known)
+    nothing = Memory(jobs={}, submissions=(), readings=SCANNED, history={}, known_deliveries=_nothing_known)
     observer = Observer(SCOPE, WithRunner(), RunPod(), QuietLog(), clock=lambda: NOW)
     seen = asyncio.run(observer.observe_all(nothing))
-    assert {look.key for look in seen.readings if look.kind is ReadingKind.HEALTH} == read
+    assert seen.readings.health.keys() == read

@@ -1,4 +1,4 @@
-"""A request is cancelled only with GitHub's agreement: an answer that no other code of the bridge can make."""
+"""A request is cancelled only if GitHub has deleted its runner. Only the GitHub client can make that proof."""
 
 import ast
 import asyncio
@@ -13,9 +13,9 @@ from bridge.core.actions import Withdrawal
 from bridge.core.model import Absent, Cancellation, Deleted, JitConfig
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import Reason
-from bridge.errors import NameTaken, Unavailable
-from tests.modelled import SCOPE
-from tests.values import ORG, a_submission
+from bridge.errors import NameTaken, Problem, Unavailable
+from tests.support.modelled import SCOPE
+from tests.support.values import ORG, a_submission
 
 ROOT = Path(bridge.__file__).parent
 
@@ -31,14 +31,14 @@ def calls(name: str) -> set[str]:
     }
 
 
-def test_only_githubs_answer_and_what_is_recorded_of_it_prove_that_a_runner_holds_no_job() -> None:
-    """apply.py makes the proof anew for the state `withdrawn`, which it writes with a proof alone."""
+def test_only_githubs_answer_and_its_record_prove_that_a_runner_holds_no_job() -> None:
+    """apply.py makes the proof again for the state `withdrawn`, which it records only with a proof."""
     assert calls("Deleted") == {"github/api.py", "controller/apply.py"}
     assert calls("Cancellation") == {"controller/apply.py"}
 
 
 class Outside:
-    """GitHub, RunPod and the ledger: what they answer, and what was done."""
+    """GitHub, RunPod and the ledger: how they answer, and what was done."""
 
     def __init__(
         self, answer: Deleted | Absent | None, *, cancel_fails: bool = False, held: JitConfig | None = None
@@ -76,7 +76,7 @@ AGREED = Deleted(target=ORG, runner_id=101)
 UNKNOWN = Absent(target=ORG, runner_id=101)
 
 
-def withdraw(outside: Any, submission: Submission, runner_id: int | None = 101) -> list[str]:
+def withdraw(outside: Any, submission: Submission, runner_id: int | None = 101) -> list[Problem]:
     applier = Applier(outside, outside, outside, SCOPE, refusals={})
     wanted = Withdrawal(submission=submission, to=State.EXPIRED, runner_id=runner_id, detail="too late")
     asyncio.run(applier.apply([], [wanted], []))
@@ -98,17 +98,17 @@ def test_a_busy_runner_keeps_its_request() -> None:
 
 
 def test_a_registration_that_github_does_not_know_proves_nothing() -> None:
-    """An ephemeral runner's is gone when its job has ended, and its worker may still be sending the job's logs."""
+    """The registration of an ephemeral runner is gone when its job ends, and its worker may still send the logs."""
     outside = Outside(UNKNOWN)
     withdraw(outside, a_submission(1))
     assert (outside.cancelled, outside.states) == ([], [])
 
 
 HELD = JitConfig(runner_id=555, encoded="unused")
-"""The registration under the runner's own name, by which the bridge keeps its worker from registering."""
+"""The registration under the runner's name with which the bridge keeps its worker from registering."""
 
 
-def test_where_the_worker_registers_itself_the_bridge_holds_its_name_while_it_cancels() -> None:
+def test_the_bridge_holds_the_name_of_a_runner_that_its_worker_would_register_while_it_cancels() -> None:
     outside = Outside(AGREED, held=HELD)
     withdraw(outside, a_submission(1, runner_id=None), runner_id=None)
     assert outside.cancelled == [Cancellation(endpoint="ep-1", request_id="r1", proof=HELD)]
@@ -121,27 +121,27 @@ def test_a_worker_that_has_registered_meanwhile_keeps_its_request() -> None:
     assert (outside.deleted, outside.cancelled, outside.states) == ([], [], [])
 
 
-def test_the_name_is_given_up_although_the_cancellation_fails() -> None:
+def test_the_name_is_released_even_if_the_cancellation_fails() -> None:
     outside = Outside(AGREED, cancel_fails=True, held=HELD)
-    assert withdraw(outside, a_submission(1, runner_id=None), runner_id=None) == ["RunPod is down"]
+    assert withdraw(outside, a_submission(1, runner_id=None), runner_id=None) == [Problem("RunPod is down")]
     assert (outside.deleted, outside.states) == ([555], [])
 
 
-def test_a_registration_of_the_same_name_is_not_deleted_in_place_of_the_submissions_own() -> None:
+def test_another_registration_of_the_same_name_is_not_deleted() -> None:
     outside = Outside(AGREED)
     withdraw(outside, a_submission(1), runner_id=999)
     assert outside.deleted == [101]
 
 
-def test_what_was_never_sent_needs_no_proof() -> None:
+def test_a_request_that_was_never_sent_needs_no_proof() -> None:
     outside = Outside(UNKNOWN)
     withdraw(outside, a_submission(1, State.MINTED, request_id=None))
     assert (outside.cancelled, outside.states) == ([], [State.EXPIRED])
 
 
-def test_a_cancellation_that_fails_is_tried_again_though_the_registration_is_gone() -> None:
+def test_a_failed_cancellation_is_retried_although_the_registration_is_gone() -> None:
     down = Outside(AGREED, cancel_fails=True)
-    assert withdraw(down, a_submission(1)) == ["RunPod is down"]
+    assert withdraw(down, a_submission(1)) == [Problem("RunPod is down")]
     assert down.states == [State.WITHDRAWN]
     again = Outside(UNKNOWN)
     withdraw(again, a_submission(1, State.WITHDRAWN), runner_id=None)
@@ -149,7 +149,7 @@ def test_a_cancellation_that_fails_is_tried_again_though_the_registration_is_gon
     assert (again.deleted, again.states) == ([], [State.EXPIRED])
 
 
-def test_the_reason_of_a_withdrawal_is_written_down_with_its_end() -> None:
+def test_the_reason_of_a_withdrawal_is_recorded() -> None:
     outside = Outside(AGREED)
     applier = Applier(outside, outside, outside, SCOPE, refusals={})  # type: ignore[arg-type]
     wanted = Withdrawal(

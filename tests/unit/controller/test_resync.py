@@ -1,11 +1,12 @@
-"""Which jobs passes find and keep, and what they ask GitHub for: several looks in a row over a real ledger."""
+"""Which jobs passes find and keep, and what they read of GitHub: several resyncs in a row with a real ledger."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bridge.controller.reconcile import Reconciler, Report
+from bridge.controller.reconcile import Reconciler
+from bridge.controller.report import Report
 from bridge.core.model import (
     EndpointHealth,
     JitConfig,
@@ -17,13 +18,12 @@ from bridge.core.model import (
     WaitingRun,
     WorkflowJob,
 )
-from bridge.core.repositories import NAMES_EVERY
-from bridge.core.reviews import LIST_EVERY
 from bridge.core.scope import Route, Scope
 from bridge.core.submissions import Pool
-from bridge.errors import Rejected, Unavailable
+from bridge.core.timing import Timing
+from bridge.errors import Problem, Rejected, Unavailable
 from bridge.ledger import Ledger
-from tests.values import NOW, a_job, a_route
+from tests.support.values import NOW, a_job, a_route
 
 HOSTED = ("ubuntu-latest",)
 SCOPE = Scope(
@@ -37,7 +37,7 @@ SCOPE = Scope(
 
 
 class GitHub:
-    """Repositories with their jobs, and what it was asked."""
+    """Repositories with their jobs. It notes what was read."""
 
     def __init__(self) -> None:
         self.known = {1: Repository(id=1, full_name="acme/web", public=False)}
@@ -156,7 +156,7 @@ class Log:
 
 
 class Bridge:
-    """The reconciler over a ledger in memory, at a time of its own."""
+    """The reconciler with a ledger in memory and a clock of its own."""
 
     def __init__(self, scope: Scope = SCOPE, log: Log | None = None) -> None:
         self.now = NOW
@@ -165,8 +165,8 @@ class Bridge:
         parts: Any = (scope, self.github, RunPod(), self.ledger, log)
         self.reconciler = Reconciler(*parts, clock=lambda: self.now)
 
-    async def look(self, *, after: float = 0.0) -> Report:
-        """A pass that looks, `after` so many s."""
+    async def resync(self, *, after: float = 0.0) -> Report:
+        """A resync, `after` so many s."""
         self.now += after
         self.github.calls.clear()
         return await self.reconciler.resync()
@@ -192,25 +192,25 @@ def driven(drive: Callable[[Bridge], Awaitable[None]], **given: Any) -> None:
 # --- whose jobs ---
 
 
-def test_a_scan_keeps_our_jobs_alone_and_looks_up_none_of_the_others() -> None:
+def test_a_scan_keeps_only_our_jobs_and_looks_up_no_others() -> None:
     async def drive(bridge: Bridge) -> None:
         hosted = [a_job(n, labels=HOSTED) for n in range(2, 102)]
         bridge.github.jobs = {job.id: job for job in (a_job(1), *hosted)}
-        report = await bridge.look()
+        report = await bridge.resync()
         assert len(report.decision.plan.skips) == 100, "they are shown"
         assert list(await bridge.kept()) == [1]
         bridge.github.jobs = {1: a_job(1)}
-        await bridge.look(after=60)
+        await bridge.resync(after=60)
         assert not bridge.github.asked("job")
 
     driven(drive)
 
 
-def test_a_job_that_no_route_serves_any_more_is_forgotten_and_not_looked_up() -> None:
+def test_a_job_that_no_route_serves_any_more_is_deleted_and_not_looked_up() -> None:
     async def drive(bridge: Bridge) -> None:
         others = [a_job(1, labels=HOSTED)]
         await bridge.ledger.transact(lambda transaction: transaction.merge(others, NOW))
-        await bridge.look(after=60)
+        await bridge.resync(after=60)
         assert not await bridge.kept()
         assert not bridge.github.asked("job")
 
@@ -220,21 +220,21 @@ def test_a_job_that_no_route_serves_any_more_is_forgotten_and_not_looked_up() ->
 # --- runs that wait for a review ---
 
 
-def test_a_job_that_is_queued_in_a_run_that_waits_is_found_within_minutes_and_not_asked_for_at_each_look() -> None:
+def test_a_queued_job_of_a_run_that_waits_is_found_within_minutes_without_reading_the_run_in_each_pass() -> None:
     async def drive(bridge: Bridge) -> None:
         run = WaitingRun(id=5, repository="acme/web", created_at=NOW, updated_at=NOW)
         bridge.github.waiting = {5: run}
-        await bridge.look()
+        await bridge.resync()
         assert bridge.github.asked("run_jobs") == [5]
         bridge.github.jobs = {1: a_job(1, run_id=5, created_at=NOW)}
-        for _ in range(int(LIST_EVERY / 30) - 1):
-            await bridge.look(after=30)
+        for _ in range(int(Timing().reviews_every / 30) - 1):
+            await bridge.resync(after=30)
             assert not bridge.github.asked("waiting_runs")
-        report = await bridge.look(after=30)
+        report = await bridge.resync(after=30)
         assert [claim.job_id for claim in report.decision.plan.claims] == [1]
         asked = []
-        for _ in range(int(LIST_EVERY / 30) - 1):
-            await bridge.look(after=30)
+        for _ in range(int(Timing().reviews_every / 30) - 1):
+            await bridge.resync(after=30)
             asked += bridge.github.asked("job")
         assert len(asked) <= 1, "it is read with its run"
 
@@ -244,19 +244,19 @@ def test_a_job_that_is_queued_in_a_run_that_waits_is_found_within_minutes_and_no
 # --- repositories ---
 
 
-def test_a_renamed_repository_is_served_under_its_new_name_with_the_runners_that_it_had() -> None:
+def test_a_renamed_repository_is_served_under_its_new_name_and_keeps_its_runners() -> None:
     async def drive(bridge: Bridge) -> None:
         bridge.github.jobs = {1: a_job(1)}
-        await bridge.look()
+        await bridge.resync()
         assert bridge.github.asked("jit") == ["repos/acme/web"]
         bridge.github.rename(1, "acme/site")
-        report = await bridge.look(after=NAMES_EVERY)
+        report = await bridge.resync(after=Timing().names_every)
         assert not report.decision.plan.claims, "its runner is supply under the new name"
         assert not report.problems
         assert (await bridge.kept())[1].repository == "acme/site"
         bridge.github.jobs[2] = a_job(2, repository="acme/site")
         assert bridge.reconciler.serves(bridge.github.jobs[2]), "so are its webhooks"
-        await bridge.look(after=30)
+        await bridge.resync(after=30)
         assert bridge.github.asked("jit") == ["repos/acme/site"]
         assert bridge.github.asked("open_jobs") == ["acme/site"]
         rows = await bridge.ledger.read(lambda transaction: transaction.open_submissions())
@@ -268,9 +268,9 @@ def test_a_renamed_repository_is_served_under_its_new_name_with_the_runners_that
 def test_a_renamed_repository_of_an_installation_keeps_its_pool() -> None:
     async def drive(bridge: Bridge) -> None:
         bridge.github.jobs = {1: a_job(1)}
-        await bridge.look()
+        await bridge.resync()
         bridge.github.rename(1, "acme/site")
-        report = await bridge.look(after=30)
+        report = await bridge.resync(after=30)
         assert not report.decision.plan.claims
         (row,) = await bridge.ledger.read(lambda transaction: transaction.open_submissions())
         assert row.pool == Pool("gpu", "repos/acme/site")
@@ -280,32 +280,33 @@ def test_a_renamed_repository_of_an_installation_keeps_its_pool() -> None:
 
 def test_a_route_for_a_repository_follows_its_new_name() -> None:
     async def drive(bridge: Bridge) -> None:
-        await bridge.look()
+        await bridge.resync()
         bridge.github.rename(1, "acme/site")
         bridge.github.jobs = {1: a_job(1, repository="acme/site")}
-        report = await bridge.look(after=NAMES_EVERY)
+        report = await bridge.resync(after=Timing().names_every)
         assert [claim.job_id for claim in report.decision.plan.claims] == [1]
 
     driven(drive, scope=replace(SCOPE, routes=(a_route(repositories=frozenset({"acme/web"})),)))
 
 
-def test_a_repository_that_is_gone_is_reported_once_and_asked_for_now_and_then() -> None:
+def test_a_deleted_repository_is_reported_once_and_read_now_and_then() -> None:
     async def drive(bridge: Bridge) -> None:
         bridge.github.jobs = {1: a_job(1)}
-        await bridge.look()
+        await bridge.resync()
         bridge.github.known[2] = bridge.github.known.pop(1)
         bridge.github.known[2] = replace(bridge.github.known[2], full_name="acme/other")
         bridge.github.jobs.clear()
-        problems, calls = [], []
+        problems: list[Problem] = []
+        calls: list[Any] = []
         for _ in range(40):
-            problems += (await bridge.look(after=30)).problems
+            problems += (await bridge.resync(after=30)).problems
             calls += [call for call in bridge.github.calls if "web" in str(call[1])]
-        assert len([line for line in problems if "is gone" in line]) == 1
-        assert len(problems) <= 2, "the first look may meet it at its runners, too"
-        assert len(calls) <= 2 + 40 * 30 / NAMES_EVERY
+        assert len([line for line in problems if "is gone" in str(line)]) == 1
+        assert len(problems) <= 2, "the first resync may also fail to read its runners"
+        assert len(calls) <= 2 + 40 * 30 / Timing().names_every
         bridge.github.known = {1: Repository(id=1, full_name="acme/web", public=False)}
         bridge.github.jobs = {3: a_job(3)}
-        claims = [(await bridge.look(after=30)).decision.plan.claims for _ in range(11)]
+        claims = [(await bridge.resync(after=30)).decision.plan.claims for _ in range(11)]
         assert any(claims), "it is back"
 
     driven(drive, scope=replace(SCOPE, organisation=None, repositories=("acme/web", "acme/other")))
@@ -315,9 +316,9 @@ def test_a_job_is_served_once_its_repository_is_private() -> None:
     async def drive(bridge: Bridge) -> None:
         bridge.github.jobs = {1: a_job(1)}
         bridge.github.known[1] = replace(bridge.github.known[1], public=True)
-        assert not (await bridge.look()).decision.plan.claims
+        assert not (await bridge.resync()).decision.plan.claims
         bridge.github.known[1] = replace(bridge.github.known[1], public=False)
-        assert (await bridge.look(after=30)).decision.plan.claims
+        assert (await bridge.resync(after=30)).decision.plan.claims
 
     driven(drive)
 
@@ -325,31 +326,31 @@ def test_a_job_is_served_once_its_repository_is_private() -> None:
 # --- scans beside the delivery log ---
 
 
-def test_one_repository_that_cannot_be_scanned_is_scanned_again_alone() -> None:
+def test_only_the_repository_whose_scan_failed_is_scanned_again() -> None:
     async def drive(bridge: Bridge) -> None:
         bridge.github.known[2] = Repository(id=2, full_name="acme/docs", public=False)
         bridge.github.broken = {"acme/docs"}
         bridge.github.jobs = {1: a_job(1, repository="acme/docs")}
-        await bridge.look()
-        await bridge.look(after=30)
+        await bridge.resync()
+        await bridge.resync(after=30)
         assert bridge.github.asked("open_jobs") == ["acme/docs"]
         bridge.github.broken.clear()
-        assert (await bridge.look(after=30)).decision.plan.claims
-        await bridge.look(after=30)
+        assert (await bridge.resync(after=30)).decision.plan.claims
+        await bridge.resync(after=30)
         assert not bridge.github.asked("open_jobs")
 
     driven(drive, log=Log())
 
 
-def test_repositories_that_cannot_be_listed_are_not_taken_for_scanned() -> None:
+def test_repositories_that_cannot_be_listed_do_not_count_as_scanned() -> None:
     async def drive(bridge: Bridge) -> None:
         async def broken(owner: str) -> tuple[Repository, ...]:
             raise Unavailable(f"GitHub: {owner}: 502")
 
         bridge.github.jobs = {1: a_job(1)}
         listing, bridge.github.repositories = bridge.github.repositories, broken  # type: ignore[method-assign]
-        assert (await bridge.look()).problems
+        assert (await bridge.resync()).problems
         bridge.github.repositories = listing  # type: ignore[method-assign]
-        assert (await bridge.look(after=30)).decision.plan.claims
+        assert (await bridge.resync(after=30)).decision.plan.claims
 
     driven(drive, log=Log())

@@ -1,4 +1,4 @@
-"""The address that RunPod posts to proves that the bridge gave it: RunPod itself signs nothing."""
+"""The address that RunPod posts to contains a signature of the bridge: RunPod does not sign its calls."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def parts(path: str) -> tuple[str, str]:
     return submission, signature
 
 
-def test_every_copy_knows_an_address_that_another_gave() -> None:
+def test_every_copy_accepts_an_address_that_another_copy_made() -> None:
     submission, signature = parts(callback.path(SUBMISSION, KEY))
     assert submission == SUBMISSION
     assert callback.is_ours(submission, signature, KEY)
@@ -23,7 +23,7 @@ def test_every_copy_knows_an_address_that_another_gave() -> None:
     ("submission", "key"),
     [("1" * 32, KEY), (SUBMISSION, "another key"), (SUBMISSION + "0", KEY), ("", KEY)],
 )
-def test_an_address_is_good_for_one_submission_and_one_key(submission: str, key: str) -> None:
+def test_an_address_is_valid_for_one_submission_and_one_key(submission: str, key: str) -> None:
     _, signature = parts(callback.path(SUBMISSION, KEY))
     assert not callback.is_ours(submission, signature, key)
 

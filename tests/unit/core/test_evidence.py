@@ -1,4 +1,4 @@
-"""What idle runners tell about queued jobs: who waits, for how long, and what makes them try again."""
+"""What idle runners show about queued jobs: which jobs wait, for how long, and what ends the wait."""
 
 import time
 from dataclasses import replace
@@ -7,31 +7,17 @@ from typing import Any
 import pytest
 
 from bridge.core.actions import Plan
-from bridge.core.evidence import (
-    FIRST_PAUSE,
-    FIRST_PROBE,
-    FRESH_PROBE,
-    GIVEN_UP,
-    HELD_PAUSE,
-    LONGEST_PAUSE,
-    LONGEST_PROBE,
-    SLOT,
-    SLOTS,
-    TURN,
-    UNTRIED,
-    YOUNG,
-    Rounds,
-    judge,
-)
-from bridge.core.idle import PROBE, QUIET
+from bridge.core.evidence import SLOTS, Rounds, judge
 from bridge.core.model import JobStatus
 from bridge.core.plan import plan
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, State
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 POOL = Pool("gpu", ORG)
 HOUR = 3600.0
+DAY_AGO = NOW - TIMING.given_up
+FIRST, LONGEST = TIMING.stuck_job
 
 
 def idle(ended: float, seconds: float = 300.0, **given: Any) -> IdleRunner:
@@ -57,18 +43,16 @@ def why(decided: Plan, job_id: int = 1) -> str:
 
 
 def test_runners_that_are_idle_together_are_one_round() -> None:
-    assert Rounds([idle(NOW, 300), idle(NOW + 1, 290), idle(NOW + 400, 300)]).after(0.0) == [NOW, NOW + 400]
+    assert Rounds([idle(NOW, 300), idle(NOW + 1, 290), idle(NOW + 400, 300)], 60.0).after(0.0) == [NOW, NOW + 400]
 
 
 def test_a_runner_is_evidence_only_if_it_listened_for_a_minute_beside_the_queued_job() -> None:
-    assert Rounds([idle(NOW, 59)]).after(0.0) == []
-    assert Rounds([idle(NOW, 300)]).after(NOW - 59) == []
-    assert Rounds([idle(NOW, 300)]).after(NOW - 60) == [NOW]
+    assert Rounds([idle(NOW, 59)], 60.0).after(0.0) == []
+    assert Rounds([idle(NOW, 300)], 60.0).after(NOW - 59) == []
+    assert Rounds([idle(NOW, 300)], 60.0).after(NOW - 60) == [NOW]
 
 
-@pytest.mark.parametrize(
-    ("times", "pause"), [(1, FIRST_PAUSE), (2, 2 * FIRST_PAUSE), (4, 8 * FIRST_PAUSE), (9, LONGEST_PAUSE)]
-)
+@pytest.mark.parametrize(("times", "pause"), [(1, FIRST), (2, 2 * FIRST), (4, 8 * FIRST), (9, LONGEST)])
 def test_the_pause_before_a_stuck_jobs_next_try_doubles_up_to_hours(times: int, pause: float) -> None:
     snapshot = stuck(1, idle=series(*(NOW - 400.0 * n for n in range(times))))
     assert not plan(snapshot, NOW + pause - 1).claims
@@ -76,7 +60,7 @@ def test_the_pause_before_a_stuck_jobs_next_try_doubles_up_to_hours(times: int, 
     assert names(plan(snapshot, NOW + pause)) == ["runpod-1-1"]
 
 
-def test_a_job_queued_since_then_is_served_at_once() -> None:
+def test_a_job_that_was_queued_after_the_idle_runner_ended_is_served_at_once() -> None:
     snapshot = stuck(1, 2, idle=series(NOW - 10), last_taken={POOL: NOW - 5})
     fresh = replace(snapshot, queued_since={**snapshot.queued_since, 2: NOW - 30})
     assert names(plan(fresh, NOW)) == ["runpod-2-1"]
@@ -87,38 +71,41 @@ def test_evidence_ends_when_a_job_that_was_queued_meanwhile_ran_later() -> None:
 
 
 def test_a_job_is_given_up_a_day_after_its_first_claim() -> None:
-    history = {1: JobHistory(generation=7, attempts=0, last_claim=NOW, last_end=NOW - 1, first_claim=NOW - GIVEN_UP)}
+    history = {1: JobHistory(generation=7, attempts=0, last_claim=NOW, last_end=NOW - 1, first_claim=DAY_AGO)}
     snapshot = stuck(1, history=history, seen_at={1: NOW})
-    assert why(plan(snapshot, NOW)) == "given up: 7 runners in a day did not get it; `retry 1` tries again"
+    assert (
+        why(plan(snapshot, NOW))
+        == "given up: 7 runners in a day did not get this job; fix the cause, then use `retry 1`"
+    )
     assert names(plan(snapshot, NOW - 1)) == ["runpod-1-8"]
 
 
 # --- several jobs ---
 
 
-def test_where_several_jobs_are_stuck_one_runner_at_a_time_tries_for_their_pool() -> None:
+def test_if_several_jobs_are_stuck_their_pool_is_tried_with_one_runner_at_a_time() -> None:
     snapshot = stuck(1, 2, 3, idle=series(NOW))
-    assert not plan(snapshot, NOW + FIRST_PROBE - 1).claims
-    decided = plan(snapshot, NOW + FIRST_PROBE)
+    assert not plan(snapshot, NOW + TIMING.stuck_pool.first - 1).claims
+    decided = plan(snapshot, NOW + TIMING.stuck_pool.first)
     assert names(decided) == ["runpod-1-1"]
-    assert why(decided, 2).startswith("GitHub gives no runner of route gpu a job: 3 jobs are stuck")
+    assert why(decided, 2).startswith("GitHub gives no job to runners of route gpu: 3 jobs are stuck")
 
 
-def test_no_second_runner_tries_while_the_first_waits() -> None:
+def test_no_second_runner_is_tried_while_the_first_waits() -> None:
     waiting = a_submission(1, State.SUBMITTED)
     assert not plan(stuck(1, 2, 3, idle=series(NOW), submissions=(waiting,)), NOW + HOUR).claims
 
 
 def test_the_pauses_between_tries_grow_to_half_an_hour() -> None:
     snapshot = stuck(1, 2, idle=series(*(NOW - 2000.0 * n for n in range(8))))
-    assert not plan(snapshot, NOW + LONGEST_PROBE - 1).claims
-    assert plan(snapshot, NOW + LONGEST_PROBE).claims
+    assert not plan(snapshot, NOW + TIMING.stuck_pool.longest - 1).claims
+    assert plan(snapshot, NOW + TIMING.stuck_pool.longest).claims
 
 
-def test_a_job_taken_in_the_pool_ends_the_single_tries() -> None:
-    """What is left is the evidence against each job."""
+def test_when_a_job_of_the_pool_is_taken_several_runners_are_tried_again() -> None:
+    """The evidence against each single job remains."""
     snapshot = stuck(1, 2, idle=series(NOW), last_taken={POOL: NOW + 1})
-    assert names(plan(snapshot, NOW + FIRST_PAUSE)) == ["runpod-1-1", "runpod-2-1"]
+    assert names(plan(snapshot, NOW + TIMING.stuck_job.first)) == ["runpod-1-1", "runpod-2-1"]
 
 
 def test_a_new_job_of_a_repository_with_stuck_jobs_waits_two_minutes_and_of_another_not_at_all() -> None:
@@ -126,7 +113,7 @@ def test_a_new_job_of_a_repository_with_stuck_jobs_waits_two_minutes_and_of_anot
     snapshot = stuck(1, 2, idle=series(NOW - 1))
     with_same = replace(snapshot, jobs=(*snapshot.jobs, same), queued_since={**snapshot.queued_since, 3: NOW})
     assert not plan(with_same, NOW).claims
-    assert names(plan(with_same, NOW - 1 + FRESH_PROBE)) == ["runpod-3-1"]
+    assert names(plan(with_same, NOW - 1 + TIMING.fresh_job)) == ["runpod-3-1"]
     with_other = replace(snapshot, jobs=(*snapshot.jobs, other), queued_since={**snapshot.queued_since, 4: NOW})
     assert names(plan(with_other, NOW)) == ["runpod-4-1"]
 
@@ -149,18 +136,18 @@ def test_a_run_whose_runners_were_idle_beside_its_own_jobs_gets_no_more_than_it_
     both = (use(NOW - 900, None), use(NOW - 800, None))
     decided = plan(matrix(8, 2, both), NOW)
     assert not decided.claims
-    assert why(decided) == "2 jobs of its run are in progress, and it never used more than 2 runners at a time"
+    assert why(decided) == "2 jobs of its run are in progress, and the run has never used more than 2 runners at a time"
 
 
-def test_a_run_that_was_held_back_by_an_incident_is_tried_with_one_runner_more() -> None:
+def test_a_run_that_an_incident_held_back_is_tried_with_one_more_runner() -> None:
     snapshot = matrix(8, 1, (use(NOW - 900, None),))
-    due = NOW - 100 + HELD_PAUSE
+    due = NOW - 100 + TIMING.held_run.first
     assert not plan(snapshot, due - 1).claims
     assert names(plan(snapshot, due)) == ["runpod-1-1"]
 
 
-def test_jobs_of_another_route_in_the_same_run_are_none_of_its_matrix() -> None:
-    """Else a matrix with max-parallel would wait for a long job of the run that has nothing to do with it."""
+def test_jobs_of_another_route_in_the_same_run_do_not_belong_to_its_matrix() -> None:
+    """Otherwise a matrix with max-parallel would wait for a long job of the run that is not part of it."""
     snapshot = matrix(8, 0, (use(NOW - 900, NOW - 5),))
     others = [a_job(200, run_id=9, labels=("runpod", "cpu")), a_job(201, run_id=9, labels=("ubuntu-latest",))]
     running = tuple(replace(job, status=JobStatus.IN_PROGRESS, runner_name="x") for job in others)
@@ -169,7 +156,7 @@ def test_jobs_of_another_route_in_the_same_run_are_none_of_its_matrix() -> None:
 
 
 def test_thousands_of_jobs_beside_thousands_of_idle_runners_are_judged_in_time() -> None:
-    """A pass plans while nothing else can be written."""
+    """While a pass plans, nothing else can be written."""
     jobs = range(1, 3001)
     idle_all_day = tuple(idle(NOW - 20 * HOUR + 20 * n, 100.0) for n in range(3000))
     snapshot = stuck(*jobs, idle=idle_all_day)
@@ -178,12 +165,12 @@ def test_thousands_of_jobs_beside_thousands_of_idle_runners_are_judged_in_time()
     assert time.process_time() - began < 2.0
 
 
-def test_when_one_of_its_jobs_ends_the_next_gets_a_runner_at_once() -> None:
+def test_when_a_job_of_a_limited_run_ends_the_next_job_gets_a_runner_at_once() -> None:
     one_ended = (use(NOW - 900, NOW - 5), use(NOW - 800, None))
     assert names(plan(matrix(8, 1, one_ended), NOW)) == ["runpod-1-1"]
 
 
-def test_a_run_none_of_whose_jobs_runs_is_stuck_like_any_other() -> None:
+def test_a_run_without_running_jobs_is_stuck_like_any_other() -> None:
     before = (use(NOW - 900, NOW - 700),)
     assert why(plan(matrix(8, 0, before), NOW)).startswith("stuck: ")
 
@@ -192,7 +179,7 @@ def test_a_run_none_of_whose_jobs_runs_is_stuck_like_any_other() -> None:
 
 
 def repositories(*counts: int, max_workers: int) -> Snapshot:
-    """Each with so many jobs, those of the first queued first."""
+    """Repositories with these numbers of jobs; the jobs of the first were queued first."""
     ids = iter(range(1, 100))
     jobs = [a_job(next(ids), repository=f"acme/{n}") for n, count in enumerate(counts) for _ in range(count)]
     return a_snapshot(
@@ -209,18 +196,18 @@ def test_the_pools_of_a_route_share_its_max_workers() -> None:
     ]  # fmt: skip
 
 
-def test_jobs_with_less_evidence_come_first() -> None:
+def test_jobs_with_less_evidence_against_them_come_first() -> None:
     snapshot = repositories(1, 1, max_workers=1)
     against = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - HOUR, ended=NOW - HOUR + 300)
     doubted = replace(snapshot, idle=(against,), queued_since={1: NOW - 2 * HOUR, 2: NOW - 10})
     assert names(plan(doubted, NOW)) == ["runpod-2-1"]
 
 
-def test_a_job_that_was_stuck_gets_its_turn_although_the_route_never_lacks_others() -> None:
+def test_a_stuck_job_gets_its_turn_even_if_its_route_always_has_other_jobs() -> None:
     snapshot = repositories(1, 1, max_workers=1)
     before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 300, ended=NOW)
     snapshot = replace(snapshot, idle=(before,), queued_since={1: NOW - 400})
-    busy_until = NOW + FIRST_PAUSE + TURN
+    busy_until = NOW + TIMING.stuck_job.first + TIMING.turn
     assert names(plan(snapshot, busy_until - 1)) == ["runpod-2-1"]
     assert names(plan(snapshot, busy_until)) == ["runpod-1-1"]
 
@@ -239,7 +226,7 @@ def with_runners(snapshot: Snapshot, *submissions: Any, **given: Any) -> Snapsho
 
 
 def test_an_idle_runner_makes_room_for_a_job_of_another_repository() -> None:
-    """At the route's cap: its own jobs are stuck, and it has listened for a minute."""
+    """The route is full, the jobs of the runner's own pool are stuck, and it has listened for a minute."""
     snapshot = repositories(2, 1, max_workers=1)
     since = dict.fromkeys((1, 2, 3), NOW - HOUR)
     assert not plan(with_runners(snapshot, listening(1, 59.0), queued_since=since), NOW).withdrawals
@@ -247,7 +234,7 @@ def test_an_idle_runner_makes_room_for_a_job_of_another_repository() -> None:
     assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-1-1", State.NO_JOB)]
 
 
-# --- runners that listen for nothing ---
+# --- runners that listen and get no job ---
 
 
 def idlers(count: int, seconds: float, **given: Any) -> Snapshot:
@@ -261,26 +248,26 @@ def withdrawn(snapshot: Snapshot) -> list[str]:
     return [w.submission.name for w in plan(snapshot, NOW).withdrawals]
 
 
-def test_of_several_runners_that_listen_for_nothing_only_one_is_kept() -> None:
-    assert withdrawn(idlers(4, QUIET)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
-    assert withdrawn(idlers(4, QUIET - 10)) == []
+def test_of_several_runners_that_listen_and_get_no_job_one_is_kept() -> None:
+    assert withdrawn(idlers(4, TIMING.quiet)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
+    assert withdrawn(idlers(4, TIMING.quiet - 10)) == []
 
 
-def test_runners_of_a_pool_in_which_a_job_was_taken_lately_are_kept() -> None:
+def test_runners_of_a_pool_in_which_a_job_was_taken_recently_are_kept() -> None:
     taken = {Pool("gpu", "repos/acme/0"): NOW - 60}
-    assert withdrawn(idlers(4, QUIET, last_taken=taken)) == []
+    assert withdrawn(idlers(4, TIMING.quiet, last_taken=taken)) == []
 
 
-def test_jobs_queued_just_now_keep_their_runners() -> None:
+def test_jobs_that_were_queued_just_now_keep_their_runners() -> None:
     since = {1: NOW - HOUR, 2: NOW - 5, 3: NOW - 5, 4: NOW - 5}
-    assert withdrawn(idlers(4, QUIET, queued_since=since)) == ["runpod-4-1"]
+    assert withdrawn(idlers(4, TIMING.quiet, queued_since=since)) == ["runpod-4-1"]
 
 
 def test_the_next_runner_of_a_pool_whose_last_one_was_idle_is_kept_for_two_minutes() -> None:
     before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 1000, ended=NOW - 500)
-    assert withdrawn(idlers(1, PROBE - 10, idle=(before,))) == []
-    assert withdrawn(idlers(1, PROBE, idle=(before,))) == ["runpod-1-1"]
-    assert withdrawn(idlers(1, PROBE)) == []
+    assert withdrawn(idlers(1, TIMING.probe - 10, idle=(before,))) == []
+    assert withdrawn(idlers(1, TIMING.probe, idle=(before,))) == ["runpod-1-1"]
+    assert withdrawn(idlers(1, TIMING.probe)) == []
 
 
 # --- each pass with a new ledger ---
@@ -291,16 +278,19 @@ def unknown(age: float, born: float = 0.0) -> Plan:
     return plan(a_snapshot(jobs=(job,), ledger_born=NOW - born), NOW)
 
 
-def test_a_new_ledger_serves_a_job_of_less_than_an_hour() -> None:
-    assert names(unknown(UNTRIED - 1)) == ["runpod-1-1"]
+def test_a_new_ledger_serves_a_job_that_was_queued_less_than_an_hour_ago() -> None:
+    assert names(unknown(TIMING.untried - 1)) == ["runpod-1-1"]
 
 
 def test_a_new_ledger_tries_an_older_job_every_four_hours_and_gives_it_up_after_a_day() -> None:
-    slots = [n for n in range(1, 288) if unknown(n * SLOT + 1).claims]
+    slots = [n for n in range(1, 288) if unknown(n * TIMING.try_slot + 1).claims]
     assert slots == [*range(1, 12), *range(SLOTS, 288, SLOTS)]
-    assert why(unknown(GIVEN_UP + 1)) == "given up: it is queued for over a day, and this ledger is new"
+    assert (
+        why(unknown(TIMING.given_up + 1))
+        == "given up: it has been queued for more than a day, and this ledger is new; re-run the job in GitHub"
+    )
 
 
-def test_a_ledger_that_lasts_serves_it_after_ten_minutes() -> None:
+def test_a_ledger_of_more_than_ten_minutes_serves_an_older_job() -> None:
     assert not unknown(2 * HOUR).claims
-    assert names(unknown(2 * HOUR, born=YOUNG + 1)) == ["runpod-1-1"]
+    assert names(unknown(2 * HOUR, born=TIMING.new_ledger + 1)) == ["runpod-1-1"]

@@ -1,4 +1,4 @@
-"""The one decision: demand, supply, caps, names, and a reason for whatever is left alone."""
+"""The decision: demand, supply, limits, names, and a reason for each job that gets no runner."""
 
 import random
 from dataclasses import replace
@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.core.actions import Plan
-from bridge.core.evidence import FAILED_PAUSE, MAX_FAILURES
+from bridge.core.evidence import MAX_FAILURES
 from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
 from bridge.core.plan import plan
+from bridge.core.routing import match
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, JobHistory, Pool, State, Submission
-from bridge.core.surplus import MOST_HELD
+from bridge.core.surplus import MAX_HELD_NAMES
 from bridge.core.worker import Credentials, Reason
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 IN_QUEUE = RequestStatus.IN_QUEUE
 
@@ -28,23 +29,23 @@ def why(decided: Plan, job_id: int) -> str:
     return next(skip.why for skip in decided.skips if skip.job_id == job_id)
 
 
-def test_each_queued_job_gets_a_runner_of_its_own_name() -> None:
+def test_each_queued_job_gets_a_runner_with_a_name_of_its_own() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1), a_job(2))), NOW)
     assert names(decided) == ["runpod-1-1", "runpod-2-1"]
     assert not decided.skips
 
 
-def test_supply_that_waits_is_not_asked_for_again() -> None:
+def test_no_second_runner_is_requested_while_the_first_waits() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), submissions=(a_submission(1),)), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "already asked for: runner runpod-1-1 is submitted"
+    assert why(decided, 1) == "already requested: runner runpod-1-1 is submitted"
 
 
 def test_a_runner_taken_by_another_job_is_replaced() -> None:
-    """A thief's job is in progress on job 1's runner: job 1 needs another, under a new name."""
-    thief = a_job(2, status=JobStatus.IN_PROGRESS, runner_name="runpod-1-1")
+    """Another job runs on the runner that was requested for job 1. So job 1 needs another, under a new name."""
+    other = a_job(2, status=JobStatus.IN_PROGRESS, runner_name="runpod-1-1")
     snapshot = a_snapshot(
-        jobs=(a_job(1), thief),
+        jobs=(a_job(1), other),
         submissions=(a_submission(1),),
         history={1: JobHistory(generation=1, attempts=0, last_claim=NOW - 60, last_end=0.0)},
     )
@@ -53,11 +54,22 @@ def test_a_runner_taken_by_another_job_is_replaced() -> None:
     assert [(m.to, m.held_job_id) for m in decided.transitions] == [(State.BUSY, 2)]
 
 
-def test_the_oldest_jobs_come_first_up_to_max_workers_and_the_others_are_told_why() -> None:
+def test_the_oldest_jobs_come_first_up_to_max_workers_and_the_others_have_a_reason() -> None:
     routes = (a_route(max_workers=2),)
     decided = plan(a_snapshot(routes=routes, jobs=(a_job(3), a_job(1), a_job(2))), NOW)
     assert names(decided) == ["runpod-1-1", "runpod-2-1"]
-    assert why(decided, 3) == "route gpu is at its max_workers of 2"
+    assert why(decided, 3) == "route gpu has reached its max_workers of 2"
+
+
+def test_the_oldest_job_comes_first_across_repositories() -> None:
+    jobs = (a_job(1, repository="acme/a", created_at=NOW - 10), a_job(2, repository="acme/b", created_at=NOW - 20))
+    snapshot = a_snapshot(
+        organisation=None,
+        routes=(a_route(max_workers=1),),
+        jobs=jobs,
+        runners={"repos/acme/a": (), "repos/acme/b": ()},
+    )
+    assert names(plan(snapshot, NOW)) == ["runpod-2-1"]
 
 
 def test_max_workers_holds_over_all_repositories_of_a_route() -> None:
@@ -71,25 +83,25 @@ def test_max_workers_holds_over_all_repositories_of_a_route() -> None:
     assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
 
 
-def test_a_repositorys_name_is_the_same_in_any_case() -> None:
-    """Configured by a person, and told by GitHub as its owner wrote it."""
+def test_upper_and_lower_case_in_the_name_of_a_repository_do_not_matter() -> None:
+    """The configuration and GitHub may spell it differently."""
     snapshot = a_snapshot(
         organisation=None,
         jobs=(a_job(1, repository="acme/Web"),),
         submissions=(a_submission(2, pool=Pool("gpu", "repos/acme/web")),),
         runners={"repos/acme/web": (a_runner("runpod-2-1", id=102, online=False),)},
     )
-    assert why(plan(snapshot, NOW), 1) == "already asked for: 1 waiting runners can take it"
+    assert why(plan(snapshot, NOW), 1) == "already requested: 1 waiting runners can take it"
 
 
-def test_jobs_that_match_no_route_are_left_alone_with_the_reason() -> None:
+def test_jobs_that_match_no_route_get_no_runner_and_a_reason() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1, labels=("ubuntu-latest",)),)), NOW)
     assert not decided.claims
     assert why(decided, 1) == 'no route has any of the labels "ubuntu-latest"'
 
 
-def test_a_registration_that_nothing_needs_is_deleted_by_a_look_not_again_by_every_pass_on_events() -> None:
-    """Such a pass has only the last look's list, on which the runner stands until the next one."""
+def test_a_registration_that_nothing_needs_is_deleted_by_a_resync_and_not_again_by_each_event_pass() -> None:
+    """An event pass has only the list of the last resync, which has the runner until the next one."""
     ended = a_submission(1, State.FAILED, since=NOW - 30)
     snapshot = a_snapshot(submissions=(ended,), runners={ORG: (a_runner(ended.name, online=False),)})
     assert [item.runner.name for item in plan(snapshot, NOW).garbage] == [ended.name]
@@ -97,10 +109,10 @@ def test_a_registration_that_nothing_needs_is_deleted_by_a_look_not_again_by_eve
     assert not plan(on_events, NOW).garbage
 
 
-def test_without_a_ledger_our_runners_are_supply_until_their_lease_ends_then_swept() -> None:
-    """A fresh container finds a runner that it knows nothing of."""
-    stranger = a_runner("runpod-1-1", online=False)
-    snapshot = a_snapshot(jobs=(a_job(1),), runners={ORG: (stranger,)}, ledger_born=NOW)
+def test_without_a_ledger_our_runners_are_supply_until_their_lease_ends_and_are_deleted_then() -> None:
+    """A new container finds a runner that its ledger does not know."""
+    unexplained = a_runner("runpod-1-1", online=False)
+    snapshot = a_snapshot(jobs=(a_job(1),), runners={ORG: (unexplained,)}, ledger_born=NOW)
     assert not plan(snapshot, NOW).claims
     later = NOW + a_route().lease
     decided = plan(snapshot, later)
@@ -108,15 +120,15 @@ def test_without_a_ledger_our_runners_are_supply_until_their_lease_ends_then_swe
     assert [item.runner.name for item in decided.garbage] == ["runpod-1-1"]
 
 
-def test_a_busy_stranger_counts_against_the_cap_but_is_no_supply() -> None:
-    stranger = a_runner("runpod-9-1", busy=True)
-    snapshot = a_snapshot(routes=(a_route(max_workers=1),), jobs=(a_job(1),), runners={ORG: (stranger,)})
+def test_a_busy_runner_that_no_row_explains_counts_against_max_workers_but_is_no_supply() -> None:
+    unexplained = a_runner("runpod-9-1", busy=True)
+    snapshot = a_snapshot(routes=(a_route(max_workers=1),), jobs=(a_job(1),), runners={ORG: (unexplained,)})
     assert not plan(snapshot, NOW).claims
     roomy = replace(snapshot, routes=(a_route(max_workers=2),))
     assert names(plan(roomy, NOW)) == ["runpod-1-1"]
 
 
-def test_the_runners_of_others_are_never_touched() -> None:
+def test_the_runners_of_others_are_never_deleted() -> None:
     others = (
         a_runner("builder-1"),
         a_runner("runpod-1-1", labels=("self-hosted", "gpu")),  # our name by chance, not our label
@@ -126,7 +138,7 @@ def test_the_runners_of_others_are_never_touched() -> None:
     assert not decided.garbage
 
 
-def test_a_registration_whose_submission_ended_is_swept_unless_it_is_busy() -> None:
+def test_a_registration_whose_submission_ended_is_deleted_unless_its_runner_is_busy() -> None:
     ended = a_submission(1, State.FAILED, reason=Reason.CRASHED)
     snapshot = a_snapshot(submissions=(ended,), runners={ORG: (a_runner(ended.name),)})
     assert [item.runner.name for item in plan(snapshot, NOW).garbage] == [ended.name]
@@ -134,7 +146,7 @@ def test_a_registration_whose_submission_ended_is_swept_unless_it_is_busy() -> N
     assert not plan(busy, NOW).garbage
 
 
-def test_a_refused_name_is_anothers_runner_and_adopted_as_supply() -> None:
+def test_a_runner_whose_name_was_taken_belongs_to_another_copy_and_counts_as_supply() -> None:
     refused = a_submission(1, State.FAILED, reason=Reason.NAME_TAKEN, runner_id=None)
     snapshot = a_snapshot(jobs=(a_job(1),), submissions=(refused,), runners={ORG: (a_runner(refused.name),)})
     decided = plan(snapshot, NOW)
@@ -142,7 +154,7 @@ def test_a_refused_name_is_anothers_runner_and_adopted_as_supply() -> None:
     assert not decided.garbage
 
 
-def test_in_token_modes_requests_that_nothing_explains_are_supply_for_one_lease() -> None:
+def test_in_token_modes_unexplained_requests_are_supply_until_they_must_have_registered() -> None:
     route = a_route(credentials=Credentials.REGISTRATION)
     snapshot = a_snapshot(
         routes=(route,),
@@ -154,7 +166,7 @@ def test_in_token_modes_requests_that_nothing_explains_are_supply_for_one_lease(
     assert len(plan(snapshot, NOW + route.lease + 1).claims) == 2
 
 
-def test_requests_that_no_job_needs_any_more_are_taken_back_newest_first() -> None:
+def test_requests_that_no_job_needs_are_withdrawn_newest_first() -> None:
     pair = (a_submission(1, created_at=NOW - 90), a_submission(2, created_at=NOW - 10))
     requests = {s.id: Request(id="r", status=IN_QUEUE) for s in pair}
     cancelled = a_job(2, status=JobStatus.COMPLETED, conclusion="cancelled")
@@ -162,7 +174,17 @@ def test_requests_that_no_job_needs_any_more_are_taken_back_newest_first() -> No
     assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-2-1", State.CANCELLED)]
 
 
-def test_in_token_modes_too_and_a_runner_that_is_listed_is_deleted_first() -> None:
+def test_no_request_is_withdrawn_while_the_runners_of_its_target_cannot_be_read() -> None:
+    """Its job is not counted as demand then, but it may still need the request."""
+    waiting = a_submission(1)
+    requests = {waiting.id: Request(id="r", status=IN_QUEUE)}
+    snapshot = a_snapshot(jobs=(a_job(1),), submissions=(waiting,), requests=requests)
+    assert not plan(replace(snapshot, runners={}, runners_at={}), NOW).withdrawals
+    assert not plan(replace(snapshot, jobs=(), runners={}, runners_at={}), NOW).withdrawals
+    assert plan(replace(snapshot, jobs=()), NOW).withdrawals
+
+
+def test_in_token_modes_a_runner_that_is_listed_is_deleted_before_its_request_is_cancelled() -> None:
     unseen = a_submission(1, credentials=Credentials.REGISTRATION, runner_id=None)
     requests = {unseen.id: Request(id="r", status=IN_QUEUE)}
     snapshot = a_snapshot(submissions=(unseen,), requests=requests)
@@ -174,24 +196,24 @@ def test_in_token_modes_too_and_a_runner_that_is_listed_is_deleted_first() -> No
     assert not plan(runs, NOW).withdrawals
 
 
-def test_in_token_modes_so_many_are_taken_back_at_a_time() -> None:
-    """Each costs GitHub a registration."""
-    rows = [a_submission(n, credentials=Credentials.APP, runner_id=None) for n in range(MOST_HELD + 5)]
+def test_in_token_modes_a_pass_withdraws_a_limited_number_of_requests() -> None:
+    """Each needs a registration."""
+    rows = [a_submission(n, credentials=Credentials.APP, runner_id=None) for n in range(MAX_HELD_NAMES + 5)]
     requests = {s.id: Request(id="r", status=IN_QUEUE) for s in rows}
     snapshot = a_snapshot(submissions=tuple(rows), requests=requests)
-    assert len(plan(snapshot, NOW).withdrawals) == MOST_HELD
+    assert len(plan(snapshot, NOW).withdrawals) == MAX_HELD_NAMES
     registered = replace(snapshot, submissions=tuple(replace(s, credentials=Credentials.JIT) for s in rows))
-    assert len(plan(registered, NOW).withdrawals) == MOST_HELD + 5
+    assert len(plan(registered, NOW).withdrawals) == MAX_HELD_NAMES + 5
 
 
-def test_a_job_whose_runners_keep_failing_is_tried_ever_more_rarely() -> None:
+def test_a_job_whose_runners_keep_failing_is_tried_less_and_less_often() -> None:
     history = {1: JobHistory(generation=5, attempts=MAX_FAILURES, last_claim=NOW - 60, last_end=NOW - 50)}
     snapshot = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW})
-    assert why(plan(snapshot, NOW), 1) == ("stuck: 5 runners failed before they took a job; the next try is in 14 min")
-    assert names(plan(snapshot, NOW - 60 + FAILED_PAUSE)) == ["runpod-1-6"]
+    assert why(plan(snapshot, NOW), 1) == ("stuck: 5 runners failed before they took a job; next try in 14 min")
+    assert names(plan(snapshot, NOW - 60 + TIMING.failing_job.first)) == ["runpod-1-6"]
 
 
-def test_the_next_try_of_a_stuck_job_is_not_taken_back_as_surplus() -> None:
+def test_the_next_try_of_a_stuck_job_is_not_withdrawn_as_surplus() -> None:
     history = {1: JobHistory(generation=6, attempts=MAX_FAILURES, last_claim=NOW - 5, last_end=NOW - 50)}
     trying = a_submission(1, generation=6)
     snapshot = a_snapshot(
@@ -203,23 +225,23 @@ def test_the_next_try_of_a_stuck_job_is_not_taken_back_as_surplus() -> None:
     assert plan(snapshot, NOW) == Plan(skips=plan(snapshot, NOW).skips)
 
 
-def test_a_job_is_asked_about_again_before_its_second_runner() -> None:
+def test_a_job_is_looked_up_again_before_it_gets_a_second_runner() -> None:
     history = {1: JobHistory(generation=1, attempts=1, last_claim=NOW - 90, last_end=NOW - 10)}
     stale = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW - 20})
-    assert why(plan(stale, NOW), 1) == "its last runner ended after GitHub was last asked about it"
+    assert why(plan(stale, NOW), 1) == "its last runner ended, and GitHub has not been asked about the job since"
     assert names(plan(replace(stale, seen_at={1: NOW}), NOW)) == ["runpod-1-2"]
 
 
-def test_a_submission_that_left_after_the_look_began_still_covers_its_job() -> None:
-    """Another pass saw the job done; this pass's older look still shows it queued."""
+def test_a_submission_that_ended_after_the_resync_began_still_covers_its_job() -> None:
+    """Another pass saw that the job was done. This pass began before that, and still has it as queued."""
     done = a_submission(1, State.FINISHED, since=NOW + 1)
     assert not plan(a_snapshot(jobs=(a_job(1),), submissions=(done,)), NOW + 2).claims
 
 
-def test_nothing_is_asked_for_while_githubs_runners_cannot_be_read() -> None:
+def test_nothing_is_requested_while_the_runners_of_a_target_cannot_be_read() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), runners={}), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "GitHub's runners of orgs/acme have not been read lately"
+    assert why(decided, 1) == "the runners of orgs/acme have not been read from GitHub recently"
 
 
 # --- properties ---
@@ -273,7 +295,7 @@ def snapshots(draw: Any) -> Snapshot:
 
 
 def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
-    """The snapshot of the next pass, when everything planned was done and nothing else happened."""
+    """The snapshot of the next pass, if everything was done as planned and nothing else happened."""
     left = {m.submission.id: m.to for m in decided.transitions} | {w.submission.id: w.to for w in decided.withdrawals}
     gone = {w.submission.name for w in decided.withdrawals} | {s.runner.name for s in decided.garbage}
     rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.looked_at) for s in snapshot.submissions]
@@ -294,7 +316,7 @@ def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
 
 @settings(max_examples=300)
 @given(snapshots())
-def test_no_route_passes_its_cap_and_no_pool_its_demand(snapshot: Snapshot) -> None:
+def test_no_route_exceeds_its_max_workers_or_its_demand(snapshot: Snapshot) -> None:
     decided = plan(snapshot, NOW)
     after = applied(snapshot, decided)
     for route in ROUTES:
@@ -305,12 +327,12 @@ def test_no_route_passes_its_cap_and_no_pool_its_demand(snapshot: Snapshot) -> N
             listed = {runner.id for runner in after.runners[ORG]}
             waiting = [s for s in live if s.state in WAITING_STATES and s.runner_id in listed]
             queued = [j for j in snapshot.jobs if j.status is JobStatus.QUEUED]
-            assert len(waiting) <= len(queued)
+            assert len(waiting) <= sum(match(j.labels, j.repository, ROUTES) == route for j in queued)
 
 
 @settings(max_examples=300)
 @given(snapshots())
-def test_a_second_plan_after_everything_was_done_asks_for_nothing_new(snapshot: Snapshot) -> None:
+def test_the_next_plan_requests_no_second_runner_for_a_job(snapshot: Snapshot) -> None:
     once = applied(snapshot, plan(snapshot, NOW))
     again = plan(once, NOW)
     twice = {c.job_id for c in plan(snapshot, NOW).claims} & {c.job_id for c in again.claims}
@@ -319,7 +341,7 @@ def test_a_second_plan_after_everything_was_done_asks_for_nothing_new(snapshot: 
 
 @settings(max_examples=200)
 @given(snapshots(), st.randoms(use_true_random=False))
-def test_the_order_of_what_was_seen_changes_nothing(snapshot: Snapshot, chance: random.Random) -> None:
+def test_the_order_of_the_snapshots_parts_does_not_matter(snapshot: Snapshot, chance: random.Random) -> None:
     def shuffled(values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(chance.sample(values, len(values)))
 
@@ -334,10 +356,10 @@ def test_the_order_of_what_was_seen_changes_nothing(snapshot: Snapshot, chance: 
 
 @settings(max_examples=200)
 @given(snapshots())
-def test_every_queued_job_is_either_asked_for_or_told_why_not(snapshot: Snapshot) -> None:
+def test_every_queued_job_gets_a_request_or_a_reason(snapshot: Snapshot) -> None:
     decided = plan(snapshot, NOW)
     queued = {j.id for j in snapshot.jobs if j.status is JobStatus.QUEUED}
     asked = [c.job_id for c in decided.claims]
-    told = [s.job_id for s in decided.skips]
-    assert sorted(asked + told) == sorted(queued)
+    skipped = [s.job_id for s in decided.skips]
+    assert sorted(asked + skipped) == sorted(queued)
     assert len(set(names(decided))) == len(asked)

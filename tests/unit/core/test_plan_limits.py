@@ -1,4 +1,4 @@
-"""What a job may not cost, what waits for a broken endpoint, and which jobs only look queued."""
+"""Cost guard, failing endpoints, lost ledgers, and jobs that only look queued."""
 
 import time
 from dataclasses import replace
@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from bridge.core.actions import Plan
-from bridge.core.breaker import LONGEST, OPENS_AT, SHORTEST, probe_at
+from bridge.core.breaker import OPENS_AT, probe_at
 from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
 from bridge.core.naming import runner_labels
 from bridge.core.plan import plan
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import JobHistory, Pool, State, Streak
-from bridge.core.worker import BOOT_ALLOWANCE, Credentials
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from bridge.core.worker import Credentials
+from tests.support.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 
 def names(decided: Plan) -> list[str]:
@@ -26,14 +26,14 @@ def why(decided: Plan, job_id: int = 1) -> str:
     return next(skip.why for skip in decided.skips if skip.job_id == job_id)
 
 
-# --- whose jobs are served ---
+# --- public repositories and forks ---
 
 
 def test_a_public_repositorys_job_is_refused_unless_its_route_allows_it() -> None:
     snapshot = a_snapshot(jobs=(a_job(1, public=True), a_job(2)))
     decided = plan(snapshot, NOW)
     assert names(decided) == ["runpod-2-1"]
-    assert why(decided) == "its repository is public, and route gpu has no allow_public_repositories"
+    assert why(decided) == "its repository is public, and route gpu does not set allow_public_repositories"
     allowed = replace(snapshot, routes=(a_route(allow_public_repositories=True),))
     assert names(plan(allowed, NOW)) == ["runpod-1-1", "runpod-2-1"]
 
@@ -41,8 +41,8 @@ def test_a_public_repositorys_job_is_refused_unless_its_route_allows_it() -> Non
 @pytest.mark.parametrize(
     ("fork", "reason"),
     [
-        (True, "its run comes from a fork, and route gpu has no allow_forks"),
-        (None, "whether its run comes from a fork is not known yet"),
+        (True, "its run comes from a fork, and route gpu does not set allow_forks"),
+        (None, "it is not known yet whether its run comes from a fork"),
     ],
 )
 def test_a_forks_job_is_refused_and_one_of_unknown_origin_waits(fork: bool | None, reason: str) -> None:
@@ -54,7 +54,7 @@ def test_a_forks_job_is_refused_and_one_of_unknown_origin_waits(fork: bool | Non
     assert names(plan(allowed, NOW)) == ["runpod-1-1", "runpod-2-1"]
 
 
-def test_public_and_from_a_fork_needs_both_allowed() -> None:
+def test_a_job_of_a_public_repository_and_a_fork_needs_both_settings() -> None:
     snapshot = a_snapshot(jobs=(a_job(1, public=True, fork=True),))
     for allowed in ({"allow_forks": True}, {"allow_public_repositories": True}):
         assert not plan(replace(snapshot, routes=(a_route(**allowed),)), NOW).claims
@@ -62,8 +62,8 @@ def test_public_and_from_a_fork_needs_both_allowed() -> None:
     assert names(plan(replace(snapshot, routes=(both,)), NOW)) == ["runpod-1-1"]
 
 
-def test_a_refused_job_does_not_keep_a_request_waiting_for_it() -> None:
-    """Its repository was made public after its runner was asked for."""
+def test_the_request_for_a_job_that_is_refused_since_is_withdrawn() -> None:
+    """Its repository was made public after its runner was requested."""
     asked = a_submission(1)
     snapshot = a_snapshot(
         jobs=(a_job(1, public=True),),
@@ -73,7 +73,7 @@ def test_a_refused_job_does_not_keep_a_request_waiting_for_it() -> None:
     assert [w.to for w in plan(snapshot, NOW).withdrawals] == [State.CANCELLED]
 
 
-# --- endpoints whose workers break down ---
+# --- endpoints whose workers fail ---
 
 
 def broken(failures: int = OPENS_AT, first: float = NOW - 10, last: float = NOW) -> Streak:
@@ -84,54 +84,55 @@ def after(streak: Streak, **given: Any) -> Snapshot:
     return a_snapshot(jobs=(a_job(1), a_job(2)), streaks={"ep-1": streak}, **given)
 
 
-def test_two_breakdowns_stop_nothing() -> None:
+def test_two_failures_stop_nothing() -> None:
     assert len(plan(after(broken(OPENS_AT - 1)), NOW).claims) == 2
 
 
-def test_after_three_breakdowns_nothing_is_sent_until_a_probe_is_due() -> None:
-    decided = plan(after(broken()), NOW + SHORTEST - 20)
+def test_after_three_failures_nothing_is_sent_until_the_next_try() -> None:
+    decided = plan(after(broken()), NOW + TIMING.breaker_shortest - 20)
     assert not decided.claims
-    assert why(decided) == "endpoint ep-1: its last 3 workers broke down (crashed); one is tried in 20 s"
+    assert why(decided) == "endpoint ep-1: its last 3 workers failed (crashed); next try in 20 s"
 
 
-def test_a_broken_endpoint_is_probed_with_one_request_at_a_time() -> None:
-    due = NOW + SHORTEST
+def test_a_failing_endpoint_is_tried_with_one_request_at_a_time() -> None:
+    due = NOW + TIMING.breaker_shortest
     decided = plan(after(broken()), due)
     assert names(decided) == ["runpod-1-1"]
-    assert why(decided, 2).endswith("one is being tried")
+    assert why(decided, 2).endswith("one request is being tried")
     probing = after(broken(), submissions=(a_submission(1, created_at=NOW + 1, since=NOW + 1),))
     assert not plan(probing, due).claims
 
 
-def test_a_request_from_before_the_last_breakdown_is_no_probe() -> None:
+def test_a_request_from_before_the_last_failure_is_no_try() -> None:
     older = a_submission(3, created_at=NOW - 30, since=NOW - 30)
     jobs = (a_job(1), a_job(2), a_job(3))
     snapshot = replace(after(broken(), submissions=(older,)), jobs=jobs)
-    assert len(plan(snapshot, NOW + SHORTEST).claims) == 1
+    assert len(plan(snapshot, NOW + TIMING.breaker_shortest).claims) == 1
 
 
-def test_each_failed_probe_doubles_the_wait_up_to_a_longest() -> None:
+def test_each_failed_try_doubles_the_wait_up_to_a_limit() -> None:
     first, last, waits = NOW, NOW, []
     for _ in range(8):
-        due = probe_at(broken(first=first, last=last))
+        due = probe_at(broken(first=first, last=last), TIMING)
         assert due
         waits.append(due - last)
         last = due
-    assert waits[:3] == [SHORTEST, SHORTEST, 2 * SHORTEST]
+    assert waits[:3] == [TIMING.breaker_shortest, TIMING.breaker_shortest, 2 * TIMING.breaker_shortest]
     assert waits == sorted(waits)
-    assert waits[-1] == LONGEST
+    assert waits[-1] == TIMING.breaker_longest
 
 
-def test_a_broken_endpoint_does_not_hold_up_another() -> None:
+def test_a_failing_endpoint_does_not_delay_another() -> None:
     routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"))
     jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
     assert names(plan(replace(after(broken()), routes=routes, jobs=jobs), NOW)) == ["runpod-2-1"]
 
 
-def test_routes_that_share_a_broken_endpoint_share_its_probe() -> None:
+def test_routes_that_share_a_failing_endpoint_share_its_try() -> None:
     routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu")))
     jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
-    assert names(plan(replace(after(broken()), routes=routes, jobs=jobs), NOW + SHORTEST)) == ["runpod-1-1"]
+    snapshot = replace(after(broken()), routes=routes, jobs=jobs)
+    assert names(plan(snapshot, NOW + TIMING.breaker_shortest)) == ["runpod-1-1"]
 
 
 # --- why a request waits ---
@@ -148,11 +149,11 @@ def test_routes_that_share_a_broken_endpoint_share_its_probe() -> None:
         ({}, ""),
     ],
 )
-def test_a_request_in_the_queue_says_what_its_workers_wait_for(workers: dict[str, int], said: str) -> None:
+def test_a_request_in_the_queue_shows_what_its_workers_wait_for(workers: dict[str, int], said: str) -> None:
     snapshot = a_snapshot(
         jobs=(a_job(1),), submissions=(a_submission(1),), health={"ep-1": EndpointHealth(in_queue=1, workers=workers)}
     )
-    assert why(plan(snapshot, NOW)) == f"already asked for: runner runpod-1-1 is submitted{said}"
+    assert why(plan(snapshot, NOW)) == f"already requested: runner runpod-1-1 is submitted{said}"
 
 
 def test_a_runner_that_has_started_waits_for_no_worker() -> None:
@@ -161,7 +162,7 @@ def test_a_runner_that_has_started_waits_for_no_worker() -> None:
         submissions=(a_submission(1, State.STARTED),),
         health={"ep-1": EndpointHealth(workers={"throttled": 2})},
     )
-    assert why(plan(snapshot, NOW)) == "already asked for: runner runpod-1-1 is started"
+    assert why(plan(snapshot, NOW)) == "already requested: runner runpod-1-1 is started"
 
 
 # --- jobs that only look queued ---
@@ -170,28 +171,28 @@ COMPLETED = Request(id="r1", status=RequestStatus.COMPLETED, output={"outcome": 
 ONCE = {1: JobHistory(generation=1, attempts=0, last_claim=NOW - 60, last_end=0.0)}
 
 
-def test_a_request_that_runpod_calls_completed_before_github_names_its_job_asks_for_no_second_runner() -> None:
-    """RunPod's callback overtook GitHub's events: job 1 still looks queued, and has been done."""
+def test_no_second_runner_is_requested_if_runpod_reports_the_end_before_github_names_the_job() -> None:
+    """RunPod's callback came before GitHub's events: job 1 still looks queued, but it is done."""
     asked = a_submission(1)
-    told = a_snapshot(
+    known = a_snapshot(
         jobs=(a_job(1),), seen_at={1: NOW - 60}, submissions=(asked,), requests={asked.id: COMPLETED}, history=ONCE
     )
-    decided = plan(told, NOW)
+    decided = plan(known, NOW)
     assert [m.to for m in decided.transitions] == [State.FINISHED]
     assert not decided.claims
 
 
-def test_nor_for_another_job_that_its_runner_may_have_taken() -> None:
+def test_nor_for_another_job_that_the_runner_may_have_taken() -> None:
     asked = a_submission(1)
     jobs = (a_job(1), a_job(2))
-    told = a_snapshot(
+    known = a_snapshot(
         jobs=jobs,
         seen_at={1: NOW - 60, 2: NOW - 60},
         submissions=(asked,),
         requests={asked.id: COMPLETED},
         history=ONCE,
     )
-    assert len(plan(told, NOW).claims) == 1, "one of the two has been done, and any runner serves the other"
+    assert len(plan(known, NOW).claims) == 1, "one of the two has been done, and any runner serves the other"
 
 
 def test_a_job_that_was_seen_queued_after_that_request_ended_gets_a_runner() -> None:
@@ -203,19 +204,19 @@ def test_a_job_that_was_seen_queued_after_that_request_ended_gets_a_runner() -> 
 
 
 @pytest.mark.parametrize("state", [State.NO_JOB, State.RELEASED, State.LOST, State.EXPIRED])
-def test_a_runner_that_provably_took_no_job_hides_none(state: State) -> None:
+def test_a_runner_that_took_no_job_covers_none(state: State) -> None:
     ended = a_submission(9, state, since=NOW - 30)
     snapshot = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 50}, submissions=(ended,))
     assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
 
 
-def test_a_runner_whose_job_is_known_and_done_hides_no_other() -> None:
+def test_a_runner_whose_job_is_known_and_done_covers_no_other() -> None:
     ended = a_submission(9, State.FINISHED, since=NOW - 30, held_job_id=9)
     snapshot = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 50}, submissions=(ended,))
     assert names(plan(snapshot, NOW)) == ["runpod-1-1"]
 
 
-def test_one_runner_hides_one_job_however_many_look_queued() -> None:
+def test_one_runner_covers_one_of_the_jobs_that_look_queued() -> None:
     ended = a_submission(9, State.FINISHED, since=NOW - 30)
     jobs = tuple(a_job(n) for n in (1, 2, 3))
     seen = dict.fromkeys((1, 2, 3), NOW - 50)
@@ -227,8 +228,8 @@ def test_one_runner_hides_one_job_however_many_look_queued() -> None:
 TOKENS = a_route(credentials=Credentials.REGISTRATION)
 
 
-def test_a_request_sent_after_the_look_does_not_explain_one_that_the_look_counted() -> None:
-    """The look counted a lost ledger's request; ours came after it, and is another."""
+def test_a_request_that_was_sent_later_does_not_explain_one_that_was_counted() -> None:
+    """The resync counted a request of a lost ledger. Ours was sent after that."""
     ours = a_submission(1, credentials=Credentials.REGISTRATION, runner_id=None, created_at=NOW + 5, since=NOW + 5)
     snapshot = a_snapshot(
         routes=(TOKENS,),
@@ -243,12 +244,12 @@ def test_a_request_sent_after_the_look_does_not_explain_one_that_the_look_counte
 
 
 def test_a_lost_ledgers_runner_that_has_registered_is_not_counted_twice() -> None:
-    stranger = a_runner("runpod-9-1")
+    unexplained = a_runner("runpod-9-1")
     snapshot = a_snapshot(
         routes=(TOKENS,),
         jobs=(a_job(1), a_job(2)),
         health={"ep-1": EndpointHealth(in_progress=1)},
-        runners={ORG: (stranger,)},
+        runners={ORG: (unexplained,)},
         ledger_born=NOW,
     )
     assert len(plan(snapshot, NOW).claims) == 1
@@ -257,23 +258,23 @@ def test_a_lost_ledgers_runner_that_has_registered_is_not_counted_twice() -> Non
 # --- registrations that are gone, or another's ---
 
 
-def test_a_runner_whose_registration_is_gone_is_no_supply_but_counts_against_the_cap() -> None:
-    """GitHub removes one that is idle for minutes: its worker can take no job any more, and is still paid."""
+def test_a_runner_whose_registration_is_gone_is_no_supply_but_counts_against_max_workers() -> None:
+    """GitHub removes idle registrations after minutes. The worker can take no job any more, and still costs money."""
     asked = a_submission(1, State.STARTED)
     gone = a_snapshot(jobs=(a_job(1),), submissions=(asked,), history=ONCE, runners={ORG: ()})
     assert names(plan(gone, NOW)) == ["runpod-1-2"]
     full = replace(gone, routes=(a_route(max_workers=1),))
-    assert why(plan(full, NOW)) == "route gpu is at its max_workers of 1"
+    assert why(plan(full, NOW)) == "route gpu has reached its max_workers of 1"
 
 
-def test_it_may_have_gone_with_a_job_that_was_seen_queued_before() -> None:
+def test_it_may_have_taken_a_job_that_was_seen_as_queued_before() -> None:
     asked = a_submission(1, State.STARTED)
     gone = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 30}, submissions=(asked,), history=ONCE, runners={ORG: ()})
     assert not plan(gone, NOW).claims
 
 
 def test_a_registration_of_the_same_name_and_another_id_is_not_a_submissions_own() -> None:
-    """A restored ledger used the name a second time: neither its registration nor its job tell of this request."""
+    """A restored ledger used the name again: the other registration and its job say nothing about this request."""
     late = a_submission(1, not_after=NOW - 1)
     other = a_runner(late.name, id=999)
     job = a_job(7, status=JobStatus.COMPLETED, conclusion="success", runner_name=late.name, runner_id=999)
@@ -306,11 +307,13 @@ def test_another_deployments_runner_is_no_supply_and_is_never_deleted(other: Rou
     assert names(decided) == ["runpod-1-2"], "under a name that is free"
     assert not decided.garbage
     (warning,) = decided.warnings
-    assert warning.startswith("orgs/acme: another deployment, or a route that has been changed, has runners called run")
+    assert warning.startswith(
+        "orgs/acme: runners called runpod-... belong to another deployment, or to a route that was changed"
+    )
     assert "BRIDGE_PREFIX" in warning
 
 
-def test_not_even_if_it_has_the_name_of_a_runner_of_ours_that_has_ended() -> None:
+def test_it_is_not_deleted_even_if_it_has_the_name_of_a_runner_of_ours_that_has_ended() -> None:
     ended = a_submission(1, State.NO_JOB, credentials=Credentials.REGISTRATION, runner_id=None)
     decided = plan(a_snapshot(submissions=(ended,), runners={ORG: (of(CPU, ended.name),)}), NOW)
     assert not decided.garbage
@@ -326,7 +329,7 @@ def test_a_runner_of_ours_stays_ours_when_other_routes_and_its_limits_change() -
     assert [s.runner for s in plan(changed, NOW + 10**6).garbage] == [ours]
 
 
-def test_a_runner_that_a_row_explains_stays_ours_whatever_becomes_of_its_route() -> None:
+def test_a_runner_that_a_row_explains_stays_ours_when_its_route_changes() -> None:
     asked = a_submission(1, State.NO_JOB)
     snapshot = a_snapshot(submissions=(asked,), runners={ORG: (of(CPU, asked.name, id=asked.runner_id),)})
     decided = plan(snapshot, NOW)
@@ -334,7 +337,7 @@ def test_a_runner_that_a_row_explains_stays_ours_whatever_becomes_of_its_route()
     assert not decided.warnings
 
 
-def test_a_runner_that_an_older_bridge_asked_for_is_ours_by_its_labels() -> None:
+def test_a_runner_that_an_older_version_requested_is_ours_if_it_has_a_routes_labels() -> None:
     labels = ("self-hosted", "Linux", "X64", "runpod", "gpu", f"runpod-at-{int(NOW - 60)}")
     old = a_runner("runpod-1-1", labels=labels, online=False)
     assert not plan(a_snapshot(jobs=(a_job(1),), runners={ORG: (old,)}), NOW).claims
@@ -343,20 +346,29 @@ def test_a_runner_that_an_older_bridge_asked_for_is_ours_by_its_labels() -> None
     assert plan(other, NOW).warnings
 
 
+@pytest.mark.parametrize("labels", [("runpod",), ("runpod", "gpu", "large")])
+def test_a_runner_that_an_older_version_requested_is_not_ours_if_its_labels_differ(labels: tuple[str, ...]) -> None:
+    stamped = ("self-hosted", "linux", "x64", *labels, f"runpod-at-{int(NOW - 60)}")
+    old = a_runner("runpod-1-1", labels=stamped, online=False)
+    decided = plan(a_snapshot(jobs=(a_job(1),), runners={ORG: (old,)}), NOW)
+    assert names(decided) == ["runpod-1-2"]
+    assert decided.warnings
+
+
 # --- without a ledger ---
 
 
 def old(name: str, **given: Any) -> Runner:
     """A registration of ours whose worker should have started long ago."""
-    return of(a_route(), name, asked=NOW - BOOT_ALLOWANCE - 1, **given)
+    return of(a_route(), name, asked=NOW - TIMING.boot_allowance - 1, **given)
 
 
 def requests(in_queue: int = 0, in_progress: int = 0) -> dict[str, EndpointHealth]:
     return {"ep-1": EndpointHealth(in_queue=in_queue, in_progress=in_progress)}
 
 
-def test_a_dead_registration_is_no_supply_and_no_worker() -> None:
-    """Its job was cancelled, or its worker crashed at its start; the endpoint has no request for it."""
+def test_a_registration_without_a_request_is_no_supply_and_no_worker() -> None:
+    """Its job was cancelled, or its worker crashed when it started. The endpoint has no request for it."""
     routes = (a_route(max_workers=1),)
     dead = a_snapshot(routes=routes, jobs=(a_job(2),), runners={ORG: (old("runpod-1-1"),)}, health=requests())
     assert names(plan(dead, NOW)) == ["runpod-2-1"]
@@ -367,7 +379,7 @@ def test_a_dead_registration_is_no_supply_and_no_worker() -> None:
 
 
 @pytest.mark.parametrize("given", [{"asked": NOW - 60}, {"busy": True}])
-def test_a_registration_whose_worker_starts_or_works_has_the_request_that_there_is(given: dict[str, Any]) -> None:
+def test_the_only_request_belongs_to_the_registration_whose_worker_starts_or_works(given: dict[str, Any]) -> None:
     living = replace(of(a_route(), "runpod-2-1", **{"asked": NOW - 1000, **given}), id=9)
     snapshot = a_snapshot(
         jobs=(a_job(1), a_job(2)), runners={ORG: (old("runpod-1-1"), living)}, health=requests(in_progress=1)
@@ -376,7 +388,7 @@ def test_a_registration_whose_worker_starts_or_works_has_the_request_that_there_
     assert len(plan(snapshot, NOW).claims) == 2 - supply
 
 
-def test_requests_that_a_row_explains_are_not_a_strangers() -> None:
+def test_a_request_that_a_row_explains_belongs_to_no_other_runner() -> None:
     snapshot = a_snapshot(
         jobs=(a_job(1), a_job(3)),
         submissions=(a_submission(3),),
@@ -386,15 +398,15 @@ def test_requests_that_a_row_explains_are_not_a_strangers() -> None:
     assert names(plan(snapshot, NOW)) == ["runpod-1-2"]
 
 
-def test_unexplained_requests_are_a_lost_ledgers_only_as_long_as_workers_take_to_register() -> None:
-    """In a token mode, on an endpoint that another system uses, too."""
+def test_unexplained_requests_belong_to_a_lost_ledger_only_for_the_time_that_workers_take_to_register() -> None:
+    """In a token mode, on an endpoint that another system also uses."""
     snapshot = a_snapshot(routes=(TOKENS,), jobs=(a_job(1),), health=requests(in_progress=5), ledger_born=NOW)
-    assert not plan(snapshot, NOW + BOOT_ALLOWANCE).claims
-    assert len(plan(snapshot, NOW + BOOT_ALLOWANCE + 1).claims) == 1
+    assert not plan(snapshot, NOW + TIMING.boot_allowance).claims
+    assert len(plan(snapshot, NOW + TIMING.boot_allowance + 1).claims) == 1
 
 
 def test_thousands_of_runners_in_thousands_of_repositories_are_planned_in_time() -> None:
-    """A pass plans while nothing else can be written."""
+    """While a pass plans, nothing else can be written."""
     repositories = [f"acme/r{n}" for n in range(3000)]
     jobs = tuple(a_job(n, run_id=n, repository=repositories[n % 3000]) for n in range(1, 5001))
     submissions = tuple(a_submission(job.id, pool=Pool("gpu", f"repos/{job.repository}")) for job in jobs)

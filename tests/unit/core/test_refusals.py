@@ -1,4 +1,4 @@
-"""What is refused is not asked for again at full width: one probe, growing pauses, and the refusal as the reason."""
+"""After a refusal: single tries, growing pauses, and the refusal as the reason."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,8 +9,6 @@ from bridge.controller.refused import github_key, refused, runpod_key
 from bridge.core.actions import Plan
 from bridge.core.plan import plan
 from bridge.core.refusals import (
-    LONGEST,
-    SHORTEST,
     endpoint_key,
     group_key,
     keys,
@@ -20,7 +18,7 @@ from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, State, Streak
 from bridge.core.worker import Credentials
 from bridge.errors import AuthError, BridgeError, NameTaken, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from tests.values import NOW, ORG, a_job, a_route, a_snapshot, a_submission
+from tests.support.values import NOW, ORG, TIMING, a_job, a_route, a_snapshot, a_submission
 
 MISSING = Rejected("GitHub: orgs/acme has no runner group 'gpu-team'", status=404)
 
@@ -38,38 +36,38 @@ def after(refusal: Refusal, key: str = "endpoint ep-1", **given: Any) -> Snapsho
 
 
 @pytest.mark.parametrize("key", keys(ORG, a_route()))
-def test_jobs_wait_while_what_they_need_is_refused_and_the_refusal_is_the_reason(key: str) -> None:
+def test_jobs_that_need_what_is_refused_wait_with_the_refusal_as_the_reason(key: str) -> None:
     decided = plan(after(a_refusal(), key), NOW)
     assert not decided.claims
     assert {skip.why for skip in decided.skips} == {f"{key} was refused: no such group; next try in 50 s"}
 
 
-def test_when_its_pause_is_over_the_oldest_job_probes_and_the_others_wait() -> None:
+def test_after_the_pause_the_oldest_job_is_tried_and_the_others_wait() -> None:
     decided = plan(after(a_refusal()), NOW + 50)
     assert names(decided) == ["runpod-1-1"]
-    assert all(skip.why.endswith("one request is tried now") for skip in decided.skips)
+    assert all(skip.why.endswith("one request is being tried") for skip in decided.skips)
 
 
 @pytest.mark.parametrize("state", [State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN])
-def test_while_one_probes_no_other_does(state: State) -> None:
+def test_no_second_job_is_tried_meanwhile(state: State) -> None:
     probing = a_submission(1, state, created_at=NOW + 51, since=NOW + 51, lease_until=NOW + 111)
     assert not plan(after(a_refusal(), submissions=(probing,)), NOW + 52).claims
 
 
-def test_a_request_from_before_the_refusal_is_no_probe() -> None:
+def test_a_request_from_before_the_refusal_is_no_try() -> None:
     older = a_submission(9, State.UNKNOWN, created_at=NOW - 60, since=NOW - 60, lease_until=NOW + 60)
     jobs = tuple(a_job(n) for n in (1, 2, 3, 9))
     assert len(plan(replace(after(a_refusal(), submissions=(older,)), jobs=jobs), NOW + 50).claims) == 1
 
 
-def test_routes_that_share_what_is_refused_share_its_probe() -> None:
+def test_routes_that_share_what_is_refused_share_its_try() -> None:
     routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu")))
     jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
     assert names(plan(replace(after(a_refusal()), routes=routes, jobs=jobs), NOW + 50)) == ["runpod-1-1"]
 
 
 @pytest.mark.parametrize("obstacle", ["max_workers", "breaker", "evidence"])
-def test_a_route_that_can_ask_for_nothing_takes_no_probe_from_another(obstacle: str) -> None:
+def test_a_route_that_can_request_nothing_leaves_the_try_to_another(obstacle: str) -> None:
     routes = (a_route(max_workers=1), a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"))
     jobs = (a_job(1), a_job(2), a_job(3), a_job(4, labels=("runpod", "cpu")))
     given: dict[str, Any] = {}
@@ -86,14 +84,14 @@ def test_a_route_that_can_ask_for_nothing_takes_no_probe_from_another(obstacle: 
     assert names(plan(snapshot, NOW + 50)) == ["runpod-4-1"]
 
 
-def test_another_route_is_served_as_if_nothing_were_refused() -> None:
+def test_another_route_is_served_as_usual() -> None:
     routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"))
     jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")), a_job(3, labels=("runpod", "cpu")))
     assert names(plan(replace(after(a_refusal()), routes=routes, jobs=jobs), NOW)) == ["runpod-2-1", "runpod-3-1"]
 
 
-def test_a_refused_target_takes_nothing_of_max_workers_from_another() -> None:
-    """The first repository's old jobs must not stand before the second one's."""
+def test_jobs_of_a_refused_target_take_no_places_from_another() -> None:
+    """The older jobs of the first repository must not delay those of the second."""
     jobs = (*(a_job(n) for n in range(1, 30)), a_job(40, repository="acme/other"))
     snapshot = a_snapshot(
         organisation=None,
@@ -105,39 +103,40 @@ def test_a_refused_target_takes_nothing_of_max_workers_from_another() -> None:
     assert names(plan(snapshot, NOW)) == ["runpod-40-1"]
 
 
-def test_requests_that_wait_already_are_not_given_back_because_new_ones_are_refused() -> None:
+def test_waiting_requests_are_not_withdrawn_because_new_ones_are_refused() -> None:
     waiting = a_submission(1)
     decided = plan(after(a_refusal(), submissions=(waiting,)), NOW)
     assert not decided.claims
     assert not decided.withdrawals
 
 
-def test_a_job_whose_claim_was_refused_is_shown_with_the_refusal_before_github_is_asked_again() -> None:
+def test_the_reason_of_a_job_whose_claim_was_refused_is_the_refusal_before_the_job_is_looked_up_again() -> None:
     ended = JobHistory(generation=1, attempts=0, last_claim=NOW - 10, last_end=NOW - 9)
     snapshot = after(a_refusal(), seen_at=dict.fromkeys((1, 2, 3), NOW - 20), history={1: ended})
     why = next(skip.why for skip in plan(snapshot, NOW).skips if skip.job_id == 1)
     assert why == "endpoint ep-1 was refused: no such group; next try in 50 s"
 
 
-def test_a_rate_limit_ends_by_itself_for_all() -> None:
-    limited = refused(None, RateLimited("asked to wait", retry_at=NOW + 30), NOW)
+def test_a_rate_limit_ends_by_itself_for_all_jobs() -> None:
+    limited = refused(None, RateLimited("asked to wait", retry_at=NOW + 30), TIMING, NOW)
     assert not plan(after(limited), NOW + 29).claims
     assert len(plan(after(limited), NOW + 30).claims) == 3
 
 
-def test_workers_that_register_themselves_do_not_wait_for_what_this_bridge_may_not_register() -> None:
+def test_workers_that_register_themselves_do_not_wait_for_a_refusal_of_the_bridges_registrations() -> None:
     routes = (a_route(credentials=Credentials.APP),)
     assert len(plan(after(a_refusal(), target_key(ORG), routes=routes), NOW).claims) == 3
 
 
-def test_the_pause_doubles_from_probe_to_probe_up_to_a_longest() -> None:
+def test_the_pause_doubles_from_try_to_try_up_to_a_limit() -> None:
     pauses, now, known = [], NOW, None
     for _ in range(8):
-        known = refused(known, MISSING, now)
+        known = refused(known, MISSING, TIMING, now)
         pauses.append(known.until - now)
         now = known.until
-    assert pauses[:4] == [SHORTEST, 2 * SHORTEST, 4 * SHORTEST, 8 * SHORTEST]
-    assert pauses[-1] == LONGEST
+    first, longest = TIMING.refusal
+    assert pauses[:4] == [first, 2 * first, 4 * first, 8 * first]
+    assert pauses[-1] == longest
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_the_pause_doubles_from_probe_to_probe_up_to_a_longest() -> None:
         (OutcomeUnknown("no answer"), None),
     ],
 )
-def test_what_a_failed_registration_tells_of(error: BridgeError, key: str | None) -> None:
+def test_what_a_failed_registration_refuses(error: BridgeError, key: str | None) -> None:
     assert github_key(ORG, a_route(), error) == key
 
 
@@ -159,10 +158,10 @@ def test_what_a_failed_registration_tells_of(error: BridgeError, key: str | None
     ("error", "refusal"),
     [(AuthError("401"), True), (Rejected("404", status=404), True), (Unavailable("no connection"), False)],
 )
-def test_what_a_failed_submission_tells_of(error: BridgeError, refusal: bool) -> None:
+def test_what_a_failed_submission_refuses(error: BridgeError, refusal: bool) -> None:
     assert runpod_key("ep-1", error) == (endpoint_key("ep-1") if refusal else None)
 
 
-def test_the_pool_of_a_refusal_is_its_target_group_and_endpoint() -> None:
+def test_a_request_depends_on_its_target_runner_group_and_endpoint() -> None:
     pool = Pool("gpu", ORG)
     assert keys(pool.target, a_route()) == ("orgs/acme", "orgs/acme, runner group Default", "endpoint ep-1")

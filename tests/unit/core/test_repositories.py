@@ -1,11 +1,12 @@
-"""Repositories under the names that they have now."""
+"""Repositories under their current names."""
 
 import pytest
 
 from bridge.core.model import Repository, WorkflowJob
-from bridge.core.repositories import Names, configured, following, is_served
+from bridge.core.repositories import Names, configured, following
+from bridge.core.routing import is_served
 from bridge.core.scope import Scope
-from tests.values import a_job, a_route
+from tests.support.values import a_job, a_route
 
 SCOPE = Scope(
     owner="acme",
@@ -21,12 +22,11 @@ def a_repository(repository_id: int, name: str) -> Repository:
     return Repository(id=repository_id, full_name=name, public=False)
 
 
-def test_a_renamed_repository_is_served_under_its_new_name_by_scope_and_routes() -> None:
+def test_a_renamed_repository_is_served_under_its_new_name() -> None:
     names = Names().learn({"acme/Web": a_repository(1, "acme/Site"), "acme/docs": a_repository(2, "Acme/docs")})
     assert following(SCOPE, names).repositories == ("acme/Site", "acme/docs")
     assert following(SCOPE, names).routes[0].repositories == {"acme/site"}
     assert following(SCOPE, names).routes[1] is SCOPE.routes[1]
-    assert Names.of_value(names.value()) == names
 
 
 def test_every_earlier_name_leads_to_the_current_one() -> None:
@@ -44,21 +44,21 @@ def test_a_name_that_another_repository_has_taken_leads_to_that_one() -> None:
     assert taken.now("acme/site") == "acme/site"
 
 
-def test_repositories_of_unknown_id_are_not_taken_for_one() -> None:
+def test_repositories_with_an_unknown_id_are_not_the_same() -> None:
     found = {name: a_repository(0, name) for name in ("acme/web", "acme/docs")}
     names = Names().learn(found)
     assert (names.now("acme/web"), names.now("acme/docs")) == ("acme/web", "acme/docs")
     assert not names.renamed_since(Names())
 
 
-def test_one_that_comes_back_is_no_longer_gone() -> None:
+def test_a_repository_that_exists_again_is_no_longer_gone() -> None:
     gone = Names().learn({"acme/Web": None})
     assert gone.gone == {"acme/web"}
     assert not gone.learn({"acme/web": a_repository(1, "acme/web")}).gone
     assert not gone.learn({"acme/old": a_repository(1, "acme/web")}).gone
 
 
-def test_the_configuration_names_repositories_for_all_and_for_single_routes() -> None:
+def test_repositories_are_configured_for_the_bridge_and_for_single_routes() -> None:
     assert configured(SCOPE) == ("acme/web", "acme/docs")
 
 

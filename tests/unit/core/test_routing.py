@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.routing import Unmatched, contained, match
-from tests.values import a_route
+from bridge.core.scope import Route
+from tests.support.values import a_route
 
 GPU = a_route(name="gpu", labels=("runpod", "gpu"))
 BIG = a_route(name="big", labels=("runpod", "gpu", "a100"))
@@ -37,8 +38,8 @@ def test_the_most_specific_route_with_all_labels_wins(labels: tuple[str, ...], r
         (
             ("self-hosted", "Linux"),
             "gpu",
-            'it asks for no label of a route\'s own, such as "gpu", "runpod"; '
-            "`generic_jobs = true` on a route allows that",
+            'it asks only for labels that every runner has; add a label of a route, such as "gpu", "runpod", '
+            "or set `generic_jobs = true` on a route",
         ),
         (("self-hosted", "tpu"), None, 'no route has any of the labels "tpu"'),
         (("runpod", "gpu", "h100"), "gpu", 'route gpu lacks "h100"'),
@@ -55,7 +56,7 @@ def test_an_unmatched_job_names_what_is_missing(labels: tuple[str, ...], nearest
     assert match(labels, "acme/web", ROUTES) == Unmatched(reason=why, nearest=nearest)
 
 
-def test_a_job_without_labels_needs_a_route_that_says_so() -> None:
+def test_a_job_without_labels_needs_a_route_that_allows_it() -> None:
     refused = match((), "acme/web", ROUTES)
     assert isinstance(refused, Unmatched)
     assert "unlabelled = true" in refused.reason
@@ -76,7 +77,7 @@ def test_a_generic_job_goes_only_to_a_route_that_allows_it(labels: tuple[str, ..
     assert match(labels, "acme/web", (*ROUTES, generic)) == generic
 
 
-def test_routes_whose_runners_may_be_given_anothers_jobs_are_named() -> None:
+def test_routes_whose_runners_may_get_the_jobs_of_another_route_are_found() -> None:
     assert [(small.name, large.name) for small, large in contained(ROUTES)] == [("gpu", "big")]
 
 
@@ -84,12 +85,10 @@ LABELS = st.sampled_from(["self-hosted", "linux", "x64", "runpod", "gpu", "GPU",
 
 
 @given(st.frozensets(LABELS), st.permutations(ROUTES))
-def test_a_matched_route_holds_every_label_and_no_smaller_route_does(
-    labels: frozenset[str], routes: list[object]
-) -> None:
+def test_a_matched_route_has_every_label_and_no_smaller_route_does(labels: frozenset[str], routes: list[Route]) -> None:
     wanted = {label.lower() for label in labels}
     serving = [r for r in ROUTES if wanted <= r.label_set and wanted & r.labels]
-    found = match(labels, "acme/web", routes)  # type: ignore[arg-type]
+    found = match(labels, "acme/web", routes)
     if isinstance(found, Unmatched):
         assert not serving
     else:

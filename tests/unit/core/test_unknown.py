@@ -1,4 +1,4 @@
-"""Requests whose `run` was not answered: what the endpoint's health tells of them, in both kinds of modes."""
+"""Requests whose `run` was not answered: what the endpoint's health shows about them."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,20 +10,19 @@ from bridge.core.model import EndpointHealth, Request, RequestStatus
 from bridge.core.plan import plan
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import State, Streak
-from bridge.core.unknown import UNKNOWN_LEASE
-from bridge.core.worker import BOOT_ALLOWANCE, Credentials
-from tests.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+from bridge.core.worker import Credentials
+from tests.support.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 QUEUED, RUNS = RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS
-SINCE = NOW - UNKNOWN_LEASE
+SINCE = NOW - TIMING.unknown_lease
 
 
 def an_unknown(job_id: int, mode: Credentials = Credentials.JIT, **given: Any) -> Any:
     return a_submission(job_id, State.UNKNOWN, request_id=None, credentials=mode, **{"since": SINCE, **given})
 
 
-def a_look(*rows: Any, queued: int = 0, running: int = 0, **given: Any) -> Snapshot:
-    """With a queued job for each row, and what the endpoint has."""
+def a_resync(*rows: Any, queued: int = 0, running: int = 0, **given: Any) -> Snapshot:
+    """A snapshot with a queued job for each row, and the endpoint's requests."""
     return a_snapshot(
         jobs=tuple(a_job(s.job_id) for s in rows),
         submissions=rows,
@@ -44,33 +43,33 @@ MODES = pytest.mark.parametrize("mode", [Credentials.JIT, Credentials.REGISTRATI
 
 
 @MODES
-def test_one_that_its_endpoint_does_not_have_is_given_up_at_once(mode: Credentials) -> None:
+def test_a_request_that_its_endpoint_does_not_have_is_given_up_at_once(mode: Credentials) -> None:
     unknown = an_unknown(1, mode)
-    assert given_up(a_look(unknown)) == [unknown.name]
+    assert given_up(a_resync(unknown)) == [unknown.name]
 
 
 @MODES
 @pytest.mark.parametrize("has", [{"queued": 1}, {"running": 1}])
-def test_one_that_its_endpoint_may_have_is_waited_for_and_is_supply(mode: Credentials, has: dict[str, int]) -> None:
-    """The longest cold start does not end that: only its worker's own limit does."""
-    snapshot = a_look(an_unknown(1, mode, since=NOW - BOOT_ALLOWANCE + 1), **has)
+def test_a_request_that_its_endpoint_may_have_is_supply(mode: Credentials, has: dict[str, int]) -> None:
+    """Even after a long cold start: only the limit of its worker ends that."""
+    snapshot = a_resync(an_unknown(1, mode, since=NOW - TIMING.boot_allowance + 1), **has)
     assert not given_up(snapshot)
     assert not asked(snapshot)
 
 
-def test_a_request_of_the_ledgers_explains_what_the_endpoint_has() -> None:
+def test_a_request_in_the_ledger_explains_one_that_the_endpoint_has() -> None:
     unknown, other = an_unknown(1), a_submission(2)
-    snapshot = a_look(unknown, other, queued=1, requests={other.id: Request(id="r2", status=QUEUED)})
+    snapshot = a_resync(unknown, other, queued=1, requests={other.id: Request(id="r2", status=QUEUED)})
     assert given_up(snapshot) == [unknown.name]
     ended = replace(snapshot, requests={other.id: Request(id="r2", status=RequestStatus.TIMED_OUT)})
     assert not given_up(ended), "it ended after the health was read, or before: then the unanswered one is there"
     unread = replace(snapshot, requests={})
-    assert not given_up(unread), "whether the other one is still there was not told"
+    assert not given_up(unread), "it is not known whether the other one is still there"
 
 
-def test_so_does_one_that_was_never_answered_and_whose_runner_is_online() -> None:
+def test_an_unanswered_request_whose_runner_is_online_explains_one_too() -> None:
     unknown, found = an_unknown(1), a_submission(2, State.STARTED, request_id=None)
-    snapshot = a_look(unknown, found, running=1, runners={ORG: (a_runner(found.name),)})
+    snapshot = a_resync(unknown, found, running=1, runners={ORG: (a_runner(found.name),)})
     assert given_up(snapshot) == [unknown.name]
     assert not given_up(replace(snapshot, runners={ORG: ()})), "a worker that died may have left its place to another"
 
@@ -78,52 +77,54 @@ def test_so_does_one_that_was_never_answered_and_whose_runner_is_online() -> Non
 @pytest.mark.parametrize(
     "given",
     [
-        {"health_at": {"ep-1": NOW - 1}},  # read by the look before
+        {"health_at": {"ep-1": NOW - 1}},  # read by the resync before
         {"health_at": {}},
         {"health_at": {"ep-1": NOW - 1}, "began": NOW - 1},  # read before RunPod counts it for sure
     ],
 )
 def test_a_health_that_was_read_too_early_proves_nothing(given: dict[str, Any]) -> None:
-    assert not given_up(a_look(an_unknown(1), **given))
+    assert not given_up(a_resync(an_unknown(1), **given))
 
 
-def test_where_fewer_exist_than_were_not_answered_the_others_jobs_are_asked_for_and_none_is_given_up() -> None:
-    snapshot = a_look(*(an_unknown(n) for n in (1, 2, 3)), queued=1)
+def test_if_only_some_unanswered_requests_exist_the_others_are_replaced_and_none_is_given_up() -> None:
+    snapshot = a_resync(*(an_unknown(n) for n in (1, 2, 3)), queued=1)
     assert not given_up(snapshot)
     assert asked(snapshot) == 2
     capped = replace(snapshot, routes=(a_route(max_workers=3),))
     assert not asked(capped), "any of the three may exist"
 
 
-def test_what_was_asked_for_in_their_place_is_not_taken_back_while_the_doubt_lasts() -> None:
+def test_a_replacement_is_not_withdrawn_while_the_doubt_lasts() -> None:
     more = a_submission(4)
-    snapshot = a_look(an_unknown(1), an_unknown(2), more, queued=2, requests={more.id: Request(id="r4", status=QUEUED)})
+    snapshot = a_resync(
+        an_unknown(1), an_unknown(2), more, queued=2, requests={more.id: Request(id="r4", status=QUEUED)}
+    )
     two_jobs = replace(snapshot, jobs=(a_job(1), a_job(2)))
     assert not plan(two_jobs, NOW).withdrawals
     assert not plan(two_jobs, NOW).claims
 
 
 @MODES
-def test_another_systems_running_requests_delay_a_job_by_no_more_than_a_start(mode: Credentials) -> None:
-    """They look like the unanswered one. Were it running, its runner would be online by then."""
-    young, late = an_unknown(1, mode), an_unknown(1, mode, since=NOW - BOOT_ALLOWANCE)
-    assert not asked(a_look(young, running=5))
-    assert asked(a_look(late, running=5)) == 1
-    assert not given_up(a_look(late, running=5)), "should it exist after all, it keeps its registration"
+def test_running_requests_of_another_system_delay_a_job_only_for_the_time_of_a_start(mode: Credentials) -> None:
+    """They look like the unanswered one. If it were running, its runner would be online by then."""
+    young, late = an_unknown(1, mode), an_unknown(1, mode, since=NOW - TIMING.boot_allowance)
+    assert not asked(a_resync(young, running=5))
+    assert asked(a_resync(late, running=5)) == 1
+    assert not given_up(a_resync(late, running=5)), "if it exists after all, it keeps its registration"
 
 
 @MODES
-def test_another_systems_queue_delays_it_until_no_worker_may_start_it(mode: Credentials) -> None:
-    late = an_unknown(1, mode, since=NOW - BOOT_ALLOWANCE)
-    assert not asked(a_look(late, queued=5))
-    over = replace(late, not_after=NOW - BOOT_ALLOWANCE)
-    assert given_up(a_look(over, queued=5)) == [late.name]
+def test_queued_requests_of_another_system_delay_a_job_until_no_worker_may_start_it(mode: Credentials) -> None:
+    late = an_unknown(1, mode, since=NOW - TIMING.boot_allowance)
+    assert not asked(a_resync(late, queued=5))
+    over = replace(late, not_after=NOW - TIMING.boot_allowance)
+    assert given_up(a_resync(over, queued=5)) == [late.name]
 
 
 # --- the breaker ---
 
 
-def test_the_second_request_in_a_row_without_an_answer_counts_as_a_breakdown() -> None:
+def test_the_second_request_in_a_row_without_an_answer_counts_as_a_failure() -> None:
     assert with_unanswered({}, {"ep-1": (NOW,)}) == {}
     two = with_unanswered({}, {"ep-1": (NOW + 5, NOW)})
     assert two == {"ep-1": Streak(failures=1, first=NOW + 5, last=NOW + 5, reason=NO_ANSWER)}
@@ -132,10 +133,10 @@ def test_the_second_request_in_a_row_without_an_answer_counts_as_a_breakdown() -
     assert added == {"ep-1": Streak(failures=3, first=NOW - 9, last=NOW + 5, reason=NO_ANSWER), "ep-2": before}
 
 
-def test_an_endpoint_that_answers_nothing_is_probed() -> None:
+def test_an_endpoint_that_does_not_answer_is_tried_with_single_requests() -> None:
     streaks = with_unanswered({}, {"ep-1": tuple(NOW - n for n in range(OPENS_AT + 1))})
     decided = plan(a_snapshot(jobs=(a_job(1),), streaks=streaks), NOW)
     assert not decided.claims
     assert decided.skips[0].why == (
-        "endpoint ep-1: its last 3 requests failed (RunPod did not answer); one is tried in 60 s"
+        "endpoint ep-1: its last 3 requests failed (RunPod did not answer); next try in 60 s"
     )

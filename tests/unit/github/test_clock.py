@@ -9,7 +9,7 @@ import pytest
 
 from bridge.github.clock import GitHubClock
 from bridge.github.transport import http_client
-from tests.values import NOW
+from tests.support.values import NOW
 
 
 class Machine:

@@ -23,14 +23,14 @@ class Hour:
     def told(self) -> None:
         if self.now >= self.reset:
             self.reset, self.used = self.now + HOUR, 0
-        self.pace.told(LIMIT, LIMIT - self.used, self.reset)
+        self.pace.learn(LIMIT, LIMIT - self.used, self.reset)
 
-    def call(self, priority: Priority | None, method: str = "GET", *, not_modified: bool = False) -> float:
-        """Send a call, None for a registration's; how long it waited."""
+    def call(self, priority: Priority, method: str = "GET", *, not_modified: bool = False) -> float:
+        """Send a call as soon as it may be sent; return how long it waited."""
         began = self.now
-        while priority and (wait := self.pace.wait(priority, self.now)) > 0:
+        while (wait := self.pace.wait(priority, self.now)) > 0:
             self.now += wait
-        self.pace.sent(method, self.now, look=priority is not None)
+        self.pace.sent(method, self.now, priority)
         self.sent.append(self.now)
         self.used += not (not_modified and self.free_304)
         self.told()
@@ -43,8 +43,8 @@ class Hour:
 def test_at_most_600_looks_are_sent_in_any_minute_even_if_nothing_has_changed() -> None:
     hour = Hour(free_304=True)
     for _ in range(3000):
-        hour.call(Priority.LOOK, not_modified=True)
-    assert hour.most_in_a_minute() <= PER_MINUTE[Priority.LOOK]
+        hour.call(Priority.BACKGROUND, not_modified=True)
+    assert hour.most_in_a_minute() <= PER_MINUTE[Priority.BACKGROUND]
     assert hour.now - NOW == pytest.approx(4 * WINDOW, abs=1), "and no fewer"
 
 
@@ -52,7 +52,7 @@ def test_a_first_scan_of_200_repositories_with_500_runs_meets_no_limit() -> None
     """900 calls at once are GitHub's secondary limit."""
     hour = Hour()
     for _ in range(903):
-        hour.call(Priority.LOOK)
+        hour.call(Priority.BACKGROUND)
     assert hour.most_in_a_minute() <= 600
     assert hour.now - NOW <= 65
 
@@ -61,7 +61,7 @@ def test_looks_take_at_most_80_percent_of_an_hour_and_go_on_until_its_end() -> N
     hour = Hour()
     at = []
     while hour.now < NOW + HOUR - 1:
-        hour.call(Priority.LOOK)
+        hour.call(Priority.BACKGROUND)
         at.append(hour.now - NOW)
     assert 0.78 * LIMIT <= len(at) <= 0.8 * LIMIT + 1
     gaps = [later - before for before, later in itertools.pairwise(at)]
@@ -71,18 +71,18 @@ def test_looks_take_at_most_80_percent_of_an_hour_and_go_on_until_its_end() -> N
 def test_jobs_are_looked_up_while_other_looks_must_wait() -> None:
     hour = Hour(free_304=True)
     for _ in range(600):
-        hour.call(Priority.LOOK, not_modified=True)
-    assert hour.pace.wait(Priority.LOOK, hour.now) == pytest.approx(WINDOW, abs=1)
+        hour.call(Priority.BACKGROUND, not_modified=True)
+    assert hour.pace.wait(Priority.BACKGROUND, hour.now) == pytest.approx(WINDOW, abs=1)
     assert hour.call(Priority.JOB) == 0
 
 
 def test_registrations_slow_down_looks_in_the_minute_but_take_nothing_of_their_hour() -> None:
     hour = Hour()
     for _ in range(130):
-        hour.call(None, "POST")
-    assert hour.pace.wait(Priority.LOOK, hour.now) > 50, "650 points were spent"
+        hour.call(Priority.REGISTRATION, "POST")
+    assert hour.pace.wait(Priority.BACKGROUND, hour.now) > 50, "650 points were spent"
     hour.now += WINDOW
-    waited = [hour.call(Priority.LOOK) for _ in range(590)]
+    waited = [hour.call(Priority.BACKGROUND) for _ in range(590)]
     assert max(waited) == 0
 
 
@@ -90,19 +90,19 @@ def test_the_last_of_the_hour_is_for_registrations_alone() -> None:
     hour = Hour()
     hour.used = LIMIT - 200
     hour.told()
-    for priority in Priority:
-        assert hour.pace.wait(priority, NOW) == HOUR
+    waits = {priority: hour.pace.wait(priority, NOW) for priority in Priority}
+    assert waits == {Priority.REGISTRATION: 0, Priority.JOB: HOUR, Priority.BACKGROUND: HOUR}
 
 
 def test_a_server_that_tells_of_no_limit_is_not_paced() -> None:
     pace = Pace()
     for _ in range(5000):
-        assert pace.wait(Priority.LOOK, NOW) == 0
-        pace.sent("GET", NOW, look=True)
+        assert pace.wait(Priority.BACKGROUND, NOW) == 0
+        pace.sent("GET", NOW, Priority.BACKGROUND)
 
 
 def test_after_the_hours_end_looks_go_on_at_once() -> None:
     hour = Hour()
     hour.used = LIMIT
     hour.told()
-    assert hour.pace.wait(Priority.LOOK, NOW + HOUR) == 0
+    assert hour.pace.wait(Priority.BACKGROUND, NOW + HOUR) == 0

@@ -1,10 +1,11 @@
-"""The ledger keeps what was decided, once, through crashes and beside other dispatchers."""
+"""The ledger records each decision once, despite crashes and other dispatchers."""
 
 import asyncio
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ from bridge.core.worker import Reason
 from bridge.errors import ConfigError, Unavailable
 from bridge.ledger import SCHEMA, Ledger, Transaction, metadata, tables
 from bridge.ledger.database import connect
-from tests.postgres import Postgres
-from tests.values import NOW, ORG, a_job, a_route
+from tests.support.postgres import Postgres
+from tests.support.values import NOW, ORG, a_job, a_route
 
 GPU = Pool("gpu", ORG)
 
@@ -48,7 +49,9 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def claimed(transaction: Transaction, job_id: int = 1, generation: int = 1) -> Submission:
     name = f"runpod-{job_id}-{generation}"
-    return transaction.claim(Claim(pool=GPU, job_id=job_id, name=name, generation=generation), a_route(), NOW)
+    claim = Claim(pool=GPU, job_id=job_id, name=name, generation=generation)
+    (submission,) = transaction.claim([(claim, a_route())], NOW)
+    return submission
 
 
 def test_a_submission_is_read_back_as_it_was_written(ledger: Ledger) -> None:
@@ -75,7 +78,7 @@ def test_a_job_is_read_back_as_it_was_seen_and_older_news_of_it_is_ignored(ledge
     asyncio.run(main())
 
 
-def test_a_job_that_has_not_changed_is_not_made_anew_by_each_pass(ledger: Ledger) -> None:
+def test_a_job_that_has_not_changed_is_not_built_again_in_each_pass(ledger: Ledger) -> None:
     """Passes overlap, and thousands of jobs may be queued."""
     taken = a_job(2, status=JobStatus.IN_PROGRESS, runner_name="runpod-2-1")
 
@@ -102,7 +105,7 @@ def test_a_completed_job_is_forgotten_unless_an_open_submissions_runner_took_it(
     asyncio.run(main())
 
 
-def test_an_arrow_is_recorded_only_from_the_state_it_was_read_in(ledger: Ledger) -> None:
+def test_a_transition_is_recorded_only_from_the_state_that_was_read(ledger: Ledger) -> None:
     async def main() -> None:
         row = await ledger.transact(claimed)
         assert await ledger.advance(row, State.MINTED, runner_id=5)
@@ -154,8 +157,8 @@ def test_what_a_preview_wrote_is_not_kept(ledger: Ledger) -> None:
     asyncio.run(main())
 
 
-def test_nobody_else_may_read_the_ledgers_files(tmp_path: Path) -> None:
-    """Those of an earlier bridge, too, whose mode was what the process gives."""
+def test_only_the_owner_can_read_the_ledgers_files(tmp_path: Path) -> None:
+    """Also the files of an earlier bridge, which had the default mode of the process."""
     path = tmp_path / "state" / "ledger.sqlite3"
     before = os.umask(0)
     try:
@@ -170,15 +173,15 @@ def test_nobody_else_may_read_the_ledgers_files(tmp_path: Path) -> None:
         os.umask(before)
 
 
-def test_a_dry_run_makes_no_file(file_url: str, tmp_path: Path) -> None:
-    ledger = Ledger.open_to_look(file_url)
+def test_a_dry_run_creates_no_file(file_url: str, tmp_path: Path) -> None:
+    ledger = Ledger.open_existing(file_url)
     assert asyncio.run(ledger.read(lambda transaction: transaction.open_submissions())) == ()
     ledger.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def contents(url: str) -> list[str]:
-    """Every table of a database, without touching a file of it."""
+    """Every table of a database, without a change to its files."""
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         tables = sa.inspect(connection).get_table_names()
@@ -187,7 +190,7 @@ def contents(url: str) -> list[str]:
 
 
 def upgraded(url: str, revision: str, *statements: str) -> None:
-    """Make the ledger of an earlier bridge."""
+    """Create the ledger of an earlier bridge."""
     engine = connect(url)
     with engine.connect() as connection:
         config = Config()
@@ -200,11 +203,11 @@ def upgraded(url: str, revision: str, *statements: str) -> None:
     engine.dispose()
 
 
-def test_a_dry_run_makes_no_table_in_a_database_without_a_ledger(url: str) -> None:
+def test_a_dry_run_creates_no_table_in_a_database_without_a_ledger(url: str) -> None:
     connect(url).dispose()  # makes the directory
     if url.startswith("sqlite"):
         Path(str(sa.make_url(url).database)).touch()
-    ledger = Ledger.open_to_look(url)
+    ledger = Ledger.open_existing(url)
     assert asyncio.run(ledger.read(lambda transaction: transaction.open_submissions())) == ()
     ledger.close()
     assert contents(url) == []
@@ -213,29 +216,29 @@ def test_a_dry_run_makes_no_table_in_a_database_without_a_ledger(url: str) -> No
 def test_a_dry_run_changes_no_byte_of_an_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     path.touch()
-    ledger = Ledger.open_to_look(f"sqlite:///{path}")
+    ledger = Ledger.open_existing(f"sqlite:///{path}")
     asyncio.run(ledger.preview(claimed))
     ledger.close()
     assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [(path.name, 0)]
 
 
-def test_a_dry_run_plans_on_the_ledger_that_there_is(url: str) -> None:
+def test_a_dry_run_reads_the_existing_ledger(url: str) -> None:
     ledger = Ledger.open(url)
     row = asyncio.run(ledger.transact(claimed))
     ledger.close()
-    looking = Ledger.open_to_look(url)
+    looking = Ledger.open_existing(url)
     assert asyncio.run(looking.read(lambda transaction: transaction.open_submissions())) == (row,)
     looking.close()
 
 
-def test_a_dry_run_refuses_the_ledger_of_an_earlier_bridge_and_leaves_it_as_it_was(url: str) -> None:
+def test_a_dry_run_refuses_the_ledger_of_an_earlier_bridge_and_does_not_change_it(url: str) -> None:
     upgraded(url, "0001")
     before = contents(url)
     with pytest.raises(ConfigError, match="schema 0001 is older than this bridge's 0004: run a pass without --dry-run"):
-        Ledger.open_to_look(url)
+        Ledger.open_existing(url)
     assert contents(url) == before
     Ledger.open(url).close()
-    Ledger.open_to_look(url).close()
+    Ledger.open_existing(url).close()
 
 
 def _claim_in_a_process(url: str, name: str) -> None:
@@ -243,14 +246,15 @@ def _claim_in_a_process(url: str, name: str) -> None:
 
     def work(transaction: Transaction) -> None:
         if not transaction.open_submissions():
-            transaction.claim(Claim(pool=GPU, job_id=1, name=name, generation=int(name[-1])), a_route(), NOW)
+            claim = Claim(pool=GPU, job_id=1, name=name, generation=int(name[-1]))
+            transaction.claim([(claim, a_route())], NOW)
 
     ledger = Ledger.open(url)
     asyncio.run(ledger.transact(work))
     ledger.close()
 
 
-def test_of_dispatchers_that_start_at_once_on_a_new_ledger_one_claims(url: str) -> None:
+def test_only_one_of_several_dispatchers_that_start_at_once_on_a_new_ledger_claims(url: str) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_claim_in_a_process, args=(url, f"runpod-1-{number}")) for number in range(1, 5)]
     for worker in workers:
@@ -263,7 +267,7 @@ def test_of_dispatchers_that_start_at_once_on_a_new_ledger_one_claims(url: str) 
     ledger.close()
 
 
-def test_migrations_make_what_the_code_expects(url: str) -> None:
+def test_migrations_create_the_tables_that_the_code_expects(url: str) -> None:
     Ledger.open(url).close()
     engine = sa.create_engine(url)
     with engine.connect() as connection:
@@ -283,7 +287,7 @@ def test_a_ledger_of_a_newer_bridge_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="schema 9999 is newer"):
         Ledger.open(url)
     with pytest.raises(ConfigError, match="schema 9999 is newer"):
-        Ledger.open_to_look(url)
+        Ledger.open_existing(url)
 
 
 def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
@@ -293,20 +297,20 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         Ledger.open(f"sqlite:///{broken}")
 
 
-def test_a_directory_in_place_of_the_ledger_keeps_its_mode(tmp_path: Path) -> None:
+def test_a_directory_given_as_the_ledger_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with pytest.raises(ConfigError, match="cannot open the ledger"):
         Ledger.open(f"sqlite:///{tmp_path}")
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_to_look])
+@pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_existing])
 @pytest.mark.parametrize(
     ("url", "why"),
     [
         ("garbage", "not a database URL; give sqlite:///PATH or "),
         ("postgresql://bridge:secret/db", "not a database URL; "),
-        ("postgresql://bridge:p@secret@host/db", "one @ too many; "),
+        ("postgresql://bridge:p@secret@host/db", "more than one @; "),
         ("postgresql://bridge@host/db?port=secret", "not a database URL; "),
         ("sqlite:///ledger\nsecret", "not a database URL; "),
         ("sqlite:///ledger%00secret", "not a database URL; "),
@@ -316,7 +320,7 @@ def test_a_directory_in_place_of_the_ledger_keeps_its_mode(tmp_path: Path) -> No
         ("sqlite:////proc", "cannot open the ledger: "),
     ],
 )
-def test_what_is_no_ledgers_address_is_refused_in_one_line_without_its_password(
+def test_an_invalid_database_url_is_refused_in_one_line_without_its_password(
     opened: Callable[[str], Ledger], url: str, why: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -336,10 +340,10 @@ LONG = "x" * 300
         (Ledger.open, "/dev/null/state/ledger", "Not a directory"),
         (Ledger.open, "/proc/state/ledger", "No such file or directory"),
         (Ledger.open, f"/tmp/{LONG}/ledger", "File name too long"),
-        (Ledger.open_to_look, f"/tmp/{LONG}", "File name too long"),
+        (Ledger.open_existing, f"/tmp/{LONG}", "File name too long"),
     ],
 )
-def test_a_place_where_no_ledger_can_be_is_named_with_the_mend(
+def test_a_path_that_cannot_hold_a_ledger_is_refused_with_what_to_do(
     opened: Callable[[str], Ledger], path: str, why: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -349,7 +353,7 @@ def test_a_place_where_no_ledger_can_be_is_named_with_the_mend(
     )
 
 
-def test_the_ledgers_address_is_shown_without_a_password(a_postgres: Postgres) -> None:
+def test_the_url_of_the_ledger_is_shown_without_a_password(a_postgres: Postgres) -> None:
     url = sa.make_url(a_postgres.database())
     ledger = Ledger.open(url.update_query_dict({"password": "secret"}).render_as_string(hide_password=False))
     assert ledger.url.startswith("postgresql+psycopg://")
@@ -357,9 +361,9 @@ def test_the_ledgers_address_is_shown_without_a_password(a_postgres: Postgres) -
     ledger.close()
 
 
-def test_what_was_written_outlives_a_power_cut(file_url: str) -> None:
+def test_what_was_written_survives_a_power_cut(file_url: str) -> None:
     ledger = Ledger.open(file_url)
-    for opened in (ledger, Ledger.open_to_look(file_url)):
+    for opened in (ledger, Ledger.open_existing(file_url)):
         synchronous = asyncio.run(
             opened.transact(lambda transaction: transaction._connection.exec_driver_sql("PRAGMA synchronous").scalar())
         )
@@ -367,7 +371,7 @@ def test_what_was_written_outlives_a_power_cut(file_url: str) -> None:
         opened.close()
 
 
-def test_a_full_ledger_is_named_and_loses_nothing(file_url: str) -> None:
+def test_a_full_ledger_is_reported_and_loses_nothing(file_url: str) -> None:
     ledger = Ledger.open(file_url)
 
     def fill(transaction: Transaction) -> None:
@@ -401,7 +405,7 @@ QUEUED, RUNS, DONE = JobStatus.QUEUED, JobStatus.IN_PROGRESS, JobStatus.COMPLETE
 
 
 @pytest.mark.parametrize(
-    ("told", "comes_to"),
+    ("statuses", "comes_to"),
     [
         ([QUEUED], QUEUED),
         ([QUEUED, QUEUED], QUEUED),
@@ -413,20 +417,22 @@ QUEUED, RUNS, DONE = JobStatus.QUEUED, JobStatus.IN_PROGRESS, JobStatus.COMPLETE
         ([DONE, QUEUED, QUEUED], DONE),
     ],
 )
-def test_events_move_a_job_forward_only(ledger: Ledger, told: list[JobStatus], comes_to: JobStatus) -> None:
+def test_events_change_a_job_only_to_later_states(
+    ledger: Ledger, statuses: list[JobStatus], comes_to: JobStatus
+) -> None:
     async def main() -> None:
-        for number, status in enumerate(told):
+        for number, status in enumerate(statuses):
             event = an_event(f"guid-{number}", a_job(1, status=status), NOW + number)
-            await ledger.transact(lambda transaction, event=event: transaction.hear([event]))
-        together = [an_event(f"batch-{n}", a_job(2, status=status)) for n, status in enumerate(told)]
+            await ledger.transact(partial(Transaction.hear, events=[event]))
+        together = [an_event(f"batch-{n}", a_job(2, status=status)) for n, status in enumerate(statuses)]
         await ledger.transact(lambda transaction: transaction.hear(together))
         for job_id in (1, 2):
-            assert (await ledger.read(lambda transaction, i=job_id: status_of(transaction, i)))[0] == comes_to
+            assert (await ledger.read(partial(status_of, job_id=job_id)))[0] == comes_to
 
     asyncio.run(main())
 
 
-def test_a_look_after_the_last_event_replaces_its_state_in_either_direction(ledger: Ledger) -> None:
+def test_a_reading_after_the_last_event_replaces_the_jobs_state_in_either_direction(ledger: Ledger) -> None:
     async def main() -> None:
         await ledger.transact(lambda transaction: transaction.hear([an_event("g", a_job(1, status=RUNS), NOW)]))
         await ledger.transact(lambda transaction: transaction.merge([a_job(1)], NOW - 1))
@@ -437,8 +443,8 @@ def test_a_look_after_the_last_event_replaces_its_state_in_either_direction(ledg
     asyncio.run(main())
 
 
-def test_a_queued_event_of_a_job_in_progress_leaves_it_so_and_has_it_looked_up(ledger: Ledger) -> None:
-    """It may be late, or GitHub may have queued the job again: only a look-up tells."""
+def test_a_queued_event_of_a_job_in_progress_causes_a_look_up(ledger: Ledger) -> None:
+    """It may be late, or GitHub may have queued the job again: only a look-up can decide."""
 
     async def doubted(*events: Event) -> tuple[int, ...]:
         await ledger.transact(lambda transaction: transaction.hear(events))
@@ -452,14 +458,14 @@ def test_a_queued_event_of_a_job_in_progress_leaves_it_so_and_has_it_looked_up(l
         assert await ledger.read(lambda transaction: status_of(transaction, 1)) == (RUNS, "runpod-1-1")
         await ledger.transact(lambda transaction: transaction.merge([runs], NOW + 2))
         assert await doubted() == (), "it was looked up"
-        assert await doubted(an_event("e", a_job(1), NOW + 3)) == (), "a redelivery tells nothing new"
+        assert await doubted(an_event("e", a_job(1), NOW + 3)) == (), "a redelivery says nothing new"
         assert await doubted(an_event("f", a_job(1), NOW + 3)) == (1,)
         assert await doubted(an_event("g", a_job(1, status=DONE), NOW + 4)) == ()
 
     asyncio.run(main())
 
 
-def test_a_job_that_another_runner_takes_anew_is_that_runners(ledger: Ledger) -> None:
+def test_a_job_that_another_runner_takes_later_belongs_to_that_runner(ledger: Ledger) -> None:
     first = a_job(1, status=RUNS, runner_name="runpod-1-1", started_at=NOW)
     anew = replace(first, runner_name="runpod-1-2", started_at=NOW + 60)
 
@@ -487,8 +493,8 @@ def test_a_redelivery_changes_nothing(ledger: Ledger) -> None:
     asyncio.run(main())
 
 
-def test_what_an_event_does_not_tell_is_kept(ledger: Ledger) -> None:
-    """Neither events nor look-ups of single jobs tell of forks."""
+def test_what_an_event_does_not_say_is_kept(ledger: Ledger) -> None:
+    """Neither events nor look-ups of single jobs say whether a run comes from a fork."""
 
     async def main() -> None:
         await ledger.transact(lambda transaction: transaction.hear([an_event("a", a_job(1, fork=None))]))
@@ -500,12 +506,10 @@ def test_what_an_event_does_not_tell_is_kept(ledger: Ledger) -> None:
     asyncio.run(main())
 
 
-def test_a_repository_that_is_made_private_or_public_is_known_as_what_it_is_now(ledger: Ledger) -> None:
+def test_a_change_of_a_repositorys_visibility_is_kept(ledger: Ledger) -> None:
     async def main() -> None:
         for at, public in enumerate((True, False, True)):
-            await ledger.transact(
-                lambda transaction, p=public, at=at: transaction.merge([a_job(1, public=p)], NOW + at)
-            )
+            await ledger.transact(partial(Transaction.merge, seen=[a_job(1, public=public)], at=NOW + at))
             ((job, _),) = (await ledger.read(lambda transaction: transaction.jobs())).values()
             assert job.public is public
 
@@ -513,13 +517,13 @@ def test_a_repository_that_is_made_private_or_public_is_known_as_what_it_is_now(
 
 
 def test_a_renamed_repository_keeps_its_jobs_and_its_runners(ledger: Ledger) -> None:
-    """Under one name and in one pool, whichever name they came under."""
+    """Under one name and in one pool, whatever name they were recorded under."""
 
     async def main() -> None:
         jobs = [a_job(1, repository="Acme/Web"), a_job(2, repository="acme/website"), a_job(3, repository="acme/web-2")]
         await ledger.transact(lambda transaction: transaction.merge(jobs, NOW))
         claim = Claim(pool=Pool("gpu", "repos/acme/web"), job_id=1, name="runpod-1-1", generation=1)
-        await ledger.transact(lambda transaction: transaction.claim(claim, a_route(), NOW))
+        await ledger.transact(lambda transaction: transaction.claim([(claim, a_route())], NOW))
         await ledger.transact(lambda transaction: transaction.rename("acme/web", "acme/Website"))
         known = await ledger.read(lambda transaction: transaction.jobs())
         assert [known[n][0].repository for n in (1, 2, 3)] == ["acme/Website", "acme/website", "acme/web-2"]
@@ -529,13 +533,13 @@ def test_a_renamed_repository_keeps_its_jobs_and_its_runners(ledger: Ledger) -> 
     asyncio.run(main())
 
 
-def test_others_jobs_are_forgotten_unless_our_runner_has_them(ledger: Ledger) -> None:
+def test_jobs_that_are_not_ours_are_deleted_unless_they_run_on_our_runner(ledger: Ledger) -> None:
     async def main() -> None:
         await ledger.transact(
             lambda transaction: transaction.merge([a_job(1), a_job(2, runner_name="runpod-9-1")], NOW)
         )
         claim = Claim(pool=Pool("gpu", ORG), job_id=9, name="runpod-9-1", generation=1)
-        await ledger.transact(lambda transaction: transaction.claim(claim, a_route(), NOW))
+        await ledger.transact(lambda transaction: transaction.claim([(claim, a_route())], NOW))
         await ledger.transact(lambda transaction: transaction.forget_jobs({1, 2}))
         assert list(await ledger.read(lambda transaction: transaction.jobs())) == [2]
 
@@ -557,21 +561,21 @@ def test_one_piece_of_work_that_fails_does_not_fail_those_that_share_its_commit(
     asyncio.run(main())
 
 
-def test_one_dispatcher_at_a_time_has_a_turn_and_another_when_it_has_died(ledger: Ledger) -> None:
-    def turn(holder: str, now: float) -> bool:
+def test_one_dispatcher_at_a_time_holds_a_lease_and_another_takes_it_when_it_has_died(ledger: Ledger) -> None:
+    def takes(holder: str, now: float) -> bool:
         return asyncio.run(
-            ledger.transact(lambda transaction: transaction.take_leader_lease("look", holder, now, now + 90))
+            ledger.transact(lambda transaction: transaction.take_leader_lease("resync", holder, now, now + 90))
         )
 
-    assert turn("a", NOW)
-    assert not turn("b", NOW + 60)
-    assert turn("a", NOW + 60)
-    assert not turn("b", NOW + 120)
-    assert turn("b", NOW + 151)
-    assert not turn("a", NOW + 152)
+    assert takes("a", NOW)
+    assert not takes("b", NOW + 60)
+    assert takes("a", NOW + 60)
+    assert not takes("b", NOW + 120)
+    assert takes("b", NOW + 151)
+    assert not takes("a", NOW + 152)
 
 
-def test_an_endpoints_streak_counts_breakdowns_since_a_worker_last_worked(ledger: Ledger) -> None:
+def test_the_streak_of_an_endpoint_counts_failures_since_a_worker_last_worked(ledger: Ledger) -> None:
     ends = [
         (State.FAILED, Reason.CRASHED),
         (State.FINISHED, Reason.COMPLETED),
@@ -594,7 +598,7 @@ def test_an_endpoints_streak_counts_breakdowns_since_a_worker_last_worked(ledger
 
 
 def killed_by_its_job(transaction: Transaction, generation: int, at: float, seen: str) -> None:
-    """A worker that breaks down under its job; `seen` tells who said that it had one, and when."""
+    """A worker that fails while it has a job. `seen`: who reported that it had one, and when."""
     row = claimed(transaction, generation=generation)
     if seen == "busy":
         transaction.record(Transition(submission=row, to=State.BUSY), at - 10)
@@ -606,7 +610,7 @@ def killed_by_its_job(transaction: Transaction, generation: int, at: float, seen
 
 
 @pytest.mark.parametrize("seen", ["busy", "with its end", "later, by name"])
-def test_a_worker_that_was_killed_by_its_job_is_no_breakdown_of_its_endpoint(ledger: Ledger, seen: str) -> None:
+def test_a_worker_that_its_job_killed_is_no_failure_of_its_endpoint(ledger: Ledger, seen: str) -> None:
     def write(transaction: Transaction) -> None:
         for generation in range(1, 5):
             killed_by_its_job(transaction, generation, NOW + generation, seen)
@@ -619,7 +623,9 @@ def test_a_worker_that_was_killed_by_its_job_is_no_breakdown_of_its_endpoint(led
 
 
 @pytest.mark.parametrize("seen", ["busy", "with its end"])
-def test_a_worker_that_took_a_job_has_proved_its_endpoint_even_if_the_job_killed_it(ledger: Ledger, seen: str) -> None:
+def test_a_worker_that_took_a_job_proves_that_its_endpoint_works_even_if_the_job_killed_it(
+    ledger: Ledger, seen: str
+) -> None:
     def write(transaction: Transaction) -> None:
         for generation in range(1, 4):
             row = claimed(transaction, generation=generation)
@@ -637,11 +643,11 @@ def test_requests_without_an_answer_count_until_runpod_answers_one(ledger: Ledge
     def unanswered(transaction: Transaction, job_id: int, at: float, to: State = State.UNKNOWN) -> Submission:
         transaction.merge([a_job(job_id)], NOW)
         claim = Claim(pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1)
-        row = transaction.claim(claim, a_route(), at)
+        (row,) = transaction.claim([(claim, a_route())], at)
         transaction.record(Transition(submission=row, to=to), at + 10)
         return replace(row, state=to)
 
-    def told() -> dict[str, tuple[float, ...]]:
+    def counted() -> dict[str, tuple[float, ...]]:
         found = asyncio.run(ledger.read(lambda transaction: transaction.unanswered()))
         return {endpoint: tuple(sorted(times)) for endpoint, times in found.items()}
 
@@ -653,7 +659,7 @@ def test_requests_without_an_answer_count_until_runpod_answers_one(ledger: Ledge
         transaction.advance(found, State.STARTED)  # its worker has shown itself
 
     asyncio.run(ledger.transact(write))
-    assert told() == {"ep-1": (NOW, NOW + 20)}
+    assert counted() == {"ep-1": (NOW, NOW + 20)}
 
     def answer(transaction: Transaction) -> None:
         transaction.advance(
@@ -661,7 +667,7 @@ def test_requests_without_an_answer_count_until_runpod_answers_one(ledger: Ledge
         )
 
     asyncio.run(ledger.transact(answer))
-    assert told() == {"ep-1": (NOW + 20,)}
+    assert counted() == {"ep-1": (NOW + 20,)}
 
 
 def test_retry_forgets_the_attempts_of_an_open_job(ledger: Ledger) -> None:
@@ -679,13 +685,14 @@ def test_retry_forgets_the_attempts_of_an_open_job(ledger: Ledger) -> None:
     asyncio.run(main())
 
 
-def test_what_ended_long_ago_is_forgotten_but_no_name_of_an_open_job(ledger: Ledger) -> None:
+def test_what_ended_long_ago_is_deleted_except_names_of_open_jobs(ledger: Ledger) -> None:
     def write(transaction: Transaction) -> None:
         transaction.merge([a_job(1), a_job(2, status=DONE), a_job(3, status=DONE)], NOW)
         transaction.hear([an_event("old", None, NOW - 10**6), an_event("new", None, NOW)])
         for job_id in (1, 2):
             transaction.record(Transition(submission=claimed(transaction, job_id), to=State.FINISHED), NOW)
-        transaction.claim(Claim(pool=GPU, job_id=3, name="runpod-3-1", generation=1), a_route(), NOW)
+        claim = Claim(pool=GPU, job_id=3, name="runpod-3-1", generation=1)
+        transaction.claim([(claim, a_route())], NOW)
 
     def left(transaction: Transaction) -> tuple[set[int], set[str], frozenset[str]]:
         ids = set(transaction._connection.execute(sa.select(tables.jobs.c.id)).scalars())
@@ -703,7 +710,7 @@ def test_what_ended_long_ago_is_forgotten_but_no_name_of_an_open_job(ledger: Led
     asyncio.run(main())
 
 
-def test_a_ledger_of_the_first_bridge_is_migrated_with_all_that_it_holds(url: str) -> None:
+def test_a_ledger_of_the_first_version_is_migrated_without_loss(url: str) -> None:
     upgraded(
         url,
         "0001",

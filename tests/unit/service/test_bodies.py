@@ -1,7 +1,7 @@
 """Bodies that arrive: how much memory they may take together, and which gives way."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -29,8 +29,8 @@ class Sender:
         await self._parts.put({"type": "http.disconnect"})
 
 
-def driven(drive: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(drive())  # type: ignore[arg-type]
+def driven(drive: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(drive())
 
 
 def test_a_body_is_read_whole() -> None:

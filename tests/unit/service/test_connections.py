@@ -1,36 +1,45 @@
-"""The warnings before the service cannot accept another connection."""
+"""The warnings before the service can accept no more connections, and the files that connections leave to the rest."""
 
 import resource
 
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.service import connections
+from bridge.service.connections import DEFAULT_LIMITS, Warnings
+from bridge.service.open_files import allowed_files, count_of, open_files
 
 
-@pytest.fixture(autouse=True)
-def _never_warned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_warned_at", {})
-
-
-def limited(monkeypatch: pytest.MonkeyPatch, soft: int) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
-
-
-def test_a_limit_of_open_files_that_is_near_is_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_near_its_limit_of_open_files_warns_once_a_minute() -> None:
+    now = 0.0
+    warnings = Warnings(clock=lambda: now)
     with capture_logs() as logged:
-        limited(monkeypatch, 100_000)
-        connections._warn_of_open_files()
+        warnings.warn_of_open_files(90, 100)
+        warnings.warn_of_open_files(None, 100)
         assert logged == []
-        limited(monkeypatch, 2)
-        connections._warn_of_open_files()
-        connections._warn_of_open_files()
-    assert [(each["log_level"], each["event"], each["limit"]) for each in logged] == [
-        ("warning", "open files near their limit", 2)
-    ]
+        warnings.warn_of_open_files(91, 100)
+        now = 59.0
+        warnings.warn_of_open_files(95, 100)
+        assert [(each["log_level"], each["event"], each["open"]) for each in logged] == [
+            ("warning", "open files near their limit", 91)
+        ]
+        now = 60.0
+        warnings.warn_of_open_files(95, 100)
+        assert [each["open"] for each in logged] == [91, 95]
+
+
+def test_warnings_of_different_kinds_do_not_suppress_each_other() -> None:
+    warnings = Warnings(clock=lambda: 0.0)
+    with capture_logs() as logged:
+        warnings.warn_of_open_files(100, 100)
+        warnings.warn("connections at their limit", limit=1)
+    assert len(logged) == 2
 
 
 @pytest.mark.parametrize(("files", "most"), [(1024, 896), (65_536, 1000), (resource.RLIM_INFINITY, 1000), (64, 1)])
-def test_connections_leave_files_for_the_rest(monkeypatch: pytest.MonkeyPatch, files: int, most: int) -> None:
-    limited(monkeypatch, files)
-    assert connections.most_connections() == most
+def test_connections_leave_files_to_the_ledger_and_to_calls(files: int, most: int) -> None:
+    assert DEFAULT_LIMITS.most_connections(count_of(files)) == most
+
+
+def test_a_process_can_tell_how_many_files_are_open() -> None:
+    opened = open_files()
+    assert opened is None or 0 < opened <= allowed_files()

@@ -13,7 +13,7 @@ from bridge.github.webhook import Webhook
 from bridge.service.http import Dependencies, application
 from bridge.service.metrics import Metrics
 from bridge.telemetry import configure_logging
-from tests.values import a_route
+from tests.support.values import a_route
 
 SECRET = "a secret that is long"
 
@@ -35,7 +35,7 @@ def a_door() -> Dependencies:
     failing, metrics = _Failing(), Metrics()
     return Dependencies(
         scope=Scope(owner="acme", organisation="acme", repositories=(), routes=(a_route(),), prefix="r", web_url=""),
-        is_served=lambda job, scope: True,
+        is_served=lambda job: True,
         webhook=Webhook([SECRET]),
         intake=failing,
         loop=failing,

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 
 from bridge.core.model import Event
 from bridge.errors import Unavailable
 from bridge.service.intake import Intake
-from tests.values import a_job
+from tests.support.values import a_job
 
 
 class Kept:
@@ -48,7 +49,7 @@ class Woken:
 def driven(drive: Callable[[Intake, Kept, Woken], Any]) -> None:
     async def main() -> None:
         kept, woken = Kept(), Woken()
-        await asyncio.wait_for(drive(Intake(kept, woken), kept, woken), 5)
+        await asyncio.wait_for(drive(Intake(cast(Any, kept), woken), kept, woken), 5)
 
     asyncio.run(main())
 
@@ -105,10 +106,10 @@ def test_one_that_the_database_refuses_does_not_fail_those_that_came_with_it() -
                 raise ValueError("it cannot be encoded")
             return hear(events)
 
-        kept.hear = picky  # type: ignore[method-assign]
-        taken = await asyncio.gather(
-            *(intake.take(guid, a_job(1)) for guid in ("a", "odd", "b")), return_exceptions=True
-        )
+        with patch.object(kept, "hear", picky):
+            taken = await asyncio.gather(
+                *(intake.take(guid, a_job(1)) for guid in ("a", "odd", "b")), return_exceptions=True
+            )
         assert [type(each) for each in taken] == [type(None), ValueError, type(None)]
         assert kept.guids == {"a", "b"}
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Registers this runner, or removes it.
+# Registers this runner, or removes it. Follows src/Misc/layoutroot/config.sh of actions/runner.
 
 if [[ $(id -u) -eq 0 && -z "$RUNNER_ALLOW_RUNASROOT" ]]; then
     echo "Must not run with sudo"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Keeps the Listener running.
+# Keeps the Listener running. Follows src/Misc/layoutroot/run.sh of actions/runner.
 
 root=$(dirname "$(readlink -f "$0")")
 
@@ -22,7 +22,7 @@ run() {
     done
 }
 
-# The helper gets a process group of its own, and INT whatever the signal was.
+# The helper gets its own process group, and always INT, for both signals.
 run_trapped() {
     set -m
     signaled=

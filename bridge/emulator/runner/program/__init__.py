@@ -1,1 +1,1 @@
-"""The programs behind the stand-in's launchers. Standard library only: they run where `bridge` is not."""
+"""The programs behind the stand-in's launchers. Standard library only: they run where `bridge` is not installed."""

@@ -1,4 +1,4 @@
-"""One job through act: its command line, and what its JSON log says. https://nektosact.com/usage/"""
+"""Runs one job with act: the command line, and how its JSON log is read. https://nektosact.com/usage/"""
 
 import json
 import os
@@ -11,39 +11,39 @@ from .cancellation import TRACKING
 RESULTS = {"success": "Succeeded", "failure": "Failed", "cancelled": "Canceled", "skipped": "Skipped"}
 
 PRIVATE = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
-"""Where act would find settings of the user's and leave files; the steps get them as the runner did."""
+"""Variables that act itself must not get, because it would read the user's settings. Steps get them."""
 
 
 def with_summary(workflow: Mapping[str, object], job: str) -> tuple[dict[str, object], str]:
-    """Add a last job that prints the `needs` context, in which act itself sums up `job`.
+    """Add a last job that prints the `needs` context, which contains act's result of `job`.
 
     Args:
         workflow: a workflow as JSON.
-        job: the key of the job of interest.
+        job: the key of the job.
 
     Returns:
         The workflow, and the new job's key.
     """
     jobs: dict[str, object] = dict(workflow["jobs"])  # type: ignore[call-overload]  # a JSON object
-    key = "_" + max(jobs, key=len)  # longer than any, so no other job's
+    key = "_" + max(jobs, key=len)  # longer than all others, so it is new
     jobs[key] = {
         "runs-on": "self-hosted",
         "needs": job,
         "if": "${{ always() }}",
-        # A here-document: a variable must not be longer than 128 KB. No line of JSON is its end.
+        # A here-document, because a variable must not be longer than 128 KB. No line of JSON ends it.
         "steps": [{"run": "cat <<'NEEDS'\n${{ toJSON(needs) }}\nNEEDS\n"}],
     }
     return {**workflow, "jobs": jobs}, key
 
 
 def document(workflow: object) -> bytes:
-    """A workflow as JSON that is YAML, too: in that, an escaped surrogate pair is no character."""
+    """A workflow as JSON that is also YAML, where an escaped surrogate pair is not one character."""
     return json.dumps(workflow, ensure_ascii=False).encode("ascii", "backslashreplace")
 
 
 def command(act: str, job: str, workflow: Path, assignment: Assignment, tracking: str) -> list[str]:
-    """The command line that runs `job` of the file `workflow` on this machine, without network or Docker."""
-    nothing = ("env", "secret", "var", "input")  # else act reads the repository's own .env, .secrets, ...
+    """The command that runs `job` of the file `workflow` on this machine, without network and Docker."""
+    nothing = ("env", "secret", "var", "input")  # otherwise act reads .env, .secrets, ... of the repository
     return [
         act, assignment.event, "--job", job, "--workflows", str(workflow),
         "--directory", str(assignment.checkout), "--platform", "self-hosted=-self-hosted",
@@ -56,13 +56,13 @@ def command(act: str, job: str, workflow: Path, assignment: Assignment, tracking
 
 
 def environment(assignment: Assignment) -> dict[str, str]:
-    """What act runs in: this process's environment, with the user's directories moved into the work folder."""
+    """The environment of act: this process's, but with the user's directories in the work folder."""
     home = str(assignment.temp / "home")
     return {name: home if name in PRIVATE else value for name, value in os.environ.items()} | {"HOME": home}
 
 
 def _variables(assignment: Assignment, tracking: str) -> dict[str, str]:
-    """What steps get beside act's environment; act takes its `github` context from some of them."""
+    """Variables that steps get in addition to act's environment. act uses some of them for its `github` context."""
     return {
         **{name: os.environ[name] for name in PRIVATE if name in os.environ},
         TRACKING: tracking,
@@ -74,11 +74,11 @@ def _variables(assignment: Assignment, tracking: str) -> dict[str, str]:
 
 
 class Log:
-    """Folds act's log, line by line.
+    """Reads act's log line by line.
 
     Args:
-        job: the key of the job of interest.
-        summary: the key of the job that prints its outcome; `printed` is what it printed.
+        job: the key of the job.
+        summary: the key of the job that prints its outcome, which is collected in `printed`.
     """
 
     def __init__(self, job: str, summary: str) -> None:
@@ -87,7 +87,7 @@ class Log:
         self.printed = ""
 
     def read(self, line: str) -> str:
-        """Take a line; return what it adds to the job's own log, often nothing."""
+        """Read a line; returns the text that it adds to the job's own log, often none."""
         try:
             entry = json.loads(line)
         except ValueError:
@@ -99,9 +99,9 @@ class Log:
         return str(entry["msg"]).rstrip("\n") + "\n"
 
     def outcome(self) -> dict[str, object]:
-        """The job's result and outputs; failed, when act did not come to it."""
+        """The job's result and outputs. It failed if act did not get to the summary."""
         try:
             needs = json.loads(self.printed)[self._job]
-        except ValueError:  # nothing, or only a part of it
+        except ValueError:  # nothing or only a part was printed
             return {"result": "Failed", "outputs": {}}
         return {"result": RESULTS[needs["result"]], "outputs": needs["outputs"]}

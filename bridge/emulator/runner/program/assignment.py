@@ -1,4 +1,4 @@
-"""What the Listener hands to the Worker."""
+"""The job that the Listener gives to the Worker."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ class Assignment:
     """A job to run.
 
     Args:
-        runner_name: the runner's.
+        runner_name: of the runner.
         work: the work folder.
         repository: owner/name.
-        workspace: path of the git repository that checkout gives, if there is one.
+        workspace: path of the git repository that is checked out, if there is one.
         sha: the commit.
         ref: the git ref, or empty.
-        event: what triggered the run.
-        workflow: a workflow as JSON: the job, and stubs for those it needs.
+        event: that triggered the run.
+        workflow: as JSON, with the job and stubs for the jobs that it needs.
         job: its key in the workflow.
     """
 
@@ -33,7 +33,7 @@ class Assignment:
 
     @property
     def checkout(self) -> Path:
-        """Where the repository is cloned, as the real runner lays it out."""
+        """The directory of the clone, as with the real runner."""
         name = self.repository.rpartition("/")[2]
         return self.work / name / name
 

@@ -1,4 +1,7 @@
-"""Ends the job when the Listener says so, and finds what the job left behind."""
+"""Stops the job when the Listener asks for it, and finds the processes that the job left.
+
+https://docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation
+"""
 
 import os
 import signal
@@ -10,28 +13,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TRACKING = "RUNNER_TRACKING_ID"
-"""The variable by which the real runner, too, finds the processes of a job."""
+"""The variable that marks the processes of a job, as with the real runner."""
 
 CANCEL, SHUTDOWN = "cancel", "shutdown"
-"""The Listener's words: GitHub cancelled the job; the runner itself is to end."""
+"""Messages of the Listener: GitHub cancelled the job; the runner itself must stop."""
 
 GRACE = 10.0
-"""s from the cancellation until what still runs is killed."""
+"""s between the cancellation and the kill of processes that still run."""
 
-LOOK_EVERY = 0.02
-"""s between two looks whether the steps' processes have ended."""
+CHECK_INTERVAL = 0.02
+"""s between two checks whether the steps' processes have exited."""
 
 
 class Cancellation(threading.Thread):
-    """Ends the job once the Listener closes this process's standard input, or dies.
+    """Stops the job when the Listener closes this process's standard input, or dies.
 
-    As the official runner does it:
+    It behaves as the official runner does:
     - a cancellation interrupts the step, and steps with `if: always()` or `cancelled()` run;
     - a shutdown interrupts the step, and no other step starts;
-    - a signal to the whole process group reaches the step by itself: it fails, and steps with `if: failure()` run.
+    - a signal to the whole process group reaches the step directly: it fails, and steps with `if: failure()` run.
 
     Args:
-        tracking: the tracking id that the job's processes carry.
+        tracking: the tracking id of the job's processes.
     """
 
     def __init__(self, tracking: str) -> None:
@@ -40,20 +43,22 @@ class Cancellation(threading.Thread):
         self._tracking = tracking
         self._process: subprocess.Popen[str] | None = None
         self._signalled = False
-        self._lock = threading.Lock()  # each process is interrupted once: act takes a second one for haste
+        self._lock = (
+            threading.Lock()
+        )  # each process is interrupted only once: at a second interrupt act skips its clean-up
 
     @property
     def shut_down(self) -> bool:
-        """No step and no hook is to be started any more."""
+        """Whether no step and no hook may start any more."""
         return self._requested == SHUTDOWN and not self._signalled
 
     def forward_group_signals(self) -> None:
-        """Pass on what the process group is sent to the step, which act has put into a group of its own."""
+        """Forward signals to the process group to the steps, which have their own group because of act."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_group_signal)
 
     def run(self) -> None:
-        """Wait for the end of standard input; interrupt; after a grace, kill."""
+        """Wait for the end of standard input, then interrupt the job, then kill it."""
         word = sys.stdin.read()
         with self._lock:
             self._requested = word or CANCEL
@@ -63,11 +68,11 @@ class Cancellation(threading.Thread):
                 self._interrupt()
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline and not (self.shut_down and not self._steps()):
-            time.sleep(LOOK_EVERY)
+            time.sleep(CHECK_INTERVAL)
         kill_orphans(self._tracking)
 
     def watch(self, process: "subprocess.Popen[str]") -> None:
-        """From now on, it is this process that is interrupted."""
+        """Set the process to interrupt."""
         with self._lock:
             self._process = process
             if self._requested == CANCEL:
@@ -80,7 +85,7 @@ class Cancellation(threading.Thread):
             self._process.send_signal(signal.SIGINT)
 
     def _freeze(self) -> None:
-        """Interrupt the step alone: act, which would start the next, does nothing more until it is killed."""
+        """Interrupt only the step. act is stopped until it is killed, because it would start the next step."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
             self._signal_steps(signal.SIGINT)
@@ -90,7 +95,7 @@ class Cancellation(threading.Thread):
         self._signal_steps(number)
 
     def _steps(self) -> list[int]:
-        """The processes of the job but act, or a hook, itself."""
+        """The processes of the job, without act or the hook itself."""
         process = self._process
         return [pid for pid in _tracked(self._tracking) if process is None or pid != process.pid]
 
@@ -100,7 +105,7 @@ class Cancellation(threading.Thread):
 
 
 def kill_orphans(tracking: str) -> list[int]:
-    """Kill every other process that carries this tracking id; their process ids."""
+    """Kill all other processes with this tracking id; returns their process ids."""
     found = list(_tracked(tracking))
     for pid in found:
         _kill(pid, signal.SIGKILL)
@@ -119,7 +124,7 @@ def _tracked(tracking: str) -> Iterator[int]:
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             variables = path.read_bytes().split(b"\0")
-        except OSError:  # ended meanwhile, or another user's
+        except OSError:  # exited meanwhile, or of another user
             continue
         if variable in variables:
             yield int(path.parent.name)

@@ -1,4 +1,4 @@
-"""The command line, and the environment variables that stand in for it."""
+"""The command line, and the environment variables that can replace it."""
 
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ ARGUMENTS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What was asked for.
+    """A parsed command line.
 
     Args:
         name: configure, remove, run, or empty for none.
-        flags: given on the command line.
+        flags: on the command line.
         arguments: values by name.
-        environment: `ACTIONS_RUNNER_INPUT_<NAME>` by lower-case name; the command line comes before it.
-        unknown: what is neither command, flag nor argument; it is only complained about.
+        environment: values of `ACTIONS_RUNNER_INPUT_<NAME>` by lower-case name. The command line has precedence.
+        unknown: words that are no command, flag or argument; they only cause a warning.
     """
 
     name: str = ""
@@ -38,7 +38,7 @@ class Command:
     unknown: tuple[str, ...] = ()
 
     def flag(self, name: str) -> bool:
-        """Whether a flag is set; in the environment it must say `true`."""
+        """Whether a flag is set; in the environment its value must be `true`."""
         return name in self.flags or self.environment.get(name, "").lower() == "true"
 
     def argument(self, name: str, default: str = "") -> str:
@@ -47,7 +47,7 @@ class Command:
 
 
 def parse(argv: Sequence[str], environ: MutableMapping[str, str]) -> Command:
-    """Read the command line, and take its stand-ins out of `environ`."""
+    """Parse the command line, and remove its replacements from `environ`."""
     commands, flags, arguments = _split(argv)
     return Command(
         name=next((word for word in commands if word in COMMANDS), ""),

@@ -1,4 +1,4 @@
-"""`config.sh`: registers this runner, and removes it."""
+"""`config.sh`: registers this runner or removes it."""
 
 import http
 import platform
@@ -13,15 +13,15 @@ MAX_LABEL = 256
 
 
 class Refused(Exception):
-    """What to print before leaving with code 1."""
+    """The message to print before exiting with 1."""
 
 
 def configure(root: Path, command: Command) -> None:
     """Register this runner at `--url` and write its files.
 
     Raises:
-        Refused: by the server, or because an argument is wrong.
-        Unreachable: the server gave no answer.
+        Refused: by the server, or because an argument is invalid.
+        Unreachable: the server did not answer.
     """
     if settings.is_configured(root):
         raise Refused(
@@ -32,18 +32,16 @@ def configure(root: Path, command: Command) -> None:
     name = command.argument("name", platform.node() or "myrunner")
     server = Server(url)
     _section("Authentication")
-    answer = server.post(
-        "/register",
-        {
-            "url": url,
-            "token": token,
-            "name": name,
-            "labels": labels,
-            "group": command.argument("runnergroup", "Default"),
-            "ephemeral": command.flag("ephemeral"),
-            "replace": command.flag("replace"),
-        },
-    )
+    registration = {
+        "url": url,
+        "token": token,
+        "name": name,
+        "labels": labels,
+        "group": command.argument("runnergroup", "Default"),
+        "ephemeral": command.flag("ephemeral"),
+        "replace": command.flag("replace"),
+    }
+    answer = server.post("/register", registration)
     if answer.status == 409:
         console.say("A runner exists with the same name")
         raise Refused(f"A runner exists with the same name {name}.")
@@ -62,11 +60,11 @@ def configure(root: Path, command: Command) -> None:
 
 
 def remove(root: Path, command: Command) -> None:
-    """Remove this runner; with `--local` its files alone.
+    """Remove this runner; with `--local` only its files.
 
     Raises:
         Refused: by the server, or because the token is missing.
-        Unreachable: the server gave no answer.
+        Unreachable: the server did not answer.
     """
     if not command.flag("local") and settings.is_configured(root):
         _section("Runner removal")

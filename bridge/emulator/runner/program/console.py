@@ -1,4 +1,4 @@
-"""What the runner prints, and its diagnostic logs."""
+"""The runner's output, and its diagnostic logs."""
 
 import os
 import sys
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def use_utf8() -> None:
-    """Print each line at once and in UTF-8, whatever the locale is."""
+    """Print each line at once and in UTF-8, independent of the locale."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", line_buffering=True)  # type: ignore[union-attr]  # a TextIOWrapper
 
 
 def timestamp() -> str:
-    """Now, as the runner writes it: `2026-09-16 15:14:46Z`."""
+    """The current time in the runner's format: `2026-09-16 15:14:46Z`."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
@@ -23,12 +23,12 @@ def say(line: str = "") -> None:
 
 
 def success(what: str) -> None:
-    """Print a line with a check mark."""
+    """Print a line after a check mark."""
     say(f"√ {what}")
 
 
 def event(what: str) -> None:
-    """Print a line with the time before it."""
+    """Print a line after the time."""
     say(f"{timestamp()}: {what}")
 
 

@@ -1,4 +1,4 @@
-"""One job: acquired, handed to a Worker, renewed while it runs, completed."""
+"""Runs one job: acquires it, gives it to a Worker, renews it while it runs, and completes it."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ RENEW_INTERVAL = 1.0
 ACQUIRE_INTERVAL = 2.0
 COMPLETE_TRIES = 5
 COMPLETE_INTERVAL = 5.0
-"""Intervals are s between tries."""
+"""Intervals are s between two attempts."""
 
 
 class Dispatcher:
@@ -27,7 +27,7 @@ class Dispatcher:
 
     Args:
         root: the runner's directory.
-        signals: heard while a job runs; from its acquisition on, they cancel it and it is reported.
+        signals: received while a job runs. Once the job is acquired, they cancel it, and its end is reported.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Dispatcher:
         self._signals = signals
 
     def run(self, job_id: int) -> bool:
-        """Run a job to its end; False if it was given to another meanwhile."""
+        """Run a job to its end; False if another runner got it meanwhile."""
         try:
             answer = self._server.post(f"/jobs/{job_id}/acquire")
         except Unreachable as error:
@@ -61,7 +61,7 @@ class Dispatcher:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 text=True,
-            )  # in the Listener's process group: a signal to that reaches it and the step, as with the official runner
+            )  # in the Listener's process group: as with the official runner, a signal to the group reaches the step
             _send(worker, self._assignment(job))
             end = SHUTDOWN
             try:
@@ -74,13 +74,13 @@ class Dispatcher:
                 self._report(job_id, str(job["name"]), _read_outcome(output.read()), end)
 
     def _report(self, job_id: int, name: str, outcome: dict[str, object], end: str) -> None:
-        """As the official runner does: a shutdown prints Canceled, and GitHub concludes that the job failed."""
-        said = "Canceled" if end else outcome["result"]
-        self._complete(job_id, {**outcome, "result": "Failed" if end == SHUTDOWN else said})
-        console.event(f"Job {name} completed with result: {said}")
+        """Report the result. As with the official runner, a shutdown prints Canceled, but GitHub fails the job."""
+        printed = "Canceled" if end else outcome["result"]
+        self._complete(job_id, {**outcome, "result": "Failed" if end == SHUTDOWN else printed})
+        console.event(f"Job {name} completed with result: {printed}")
 
     def _supervise(self, worker: "subprocess.Popen[str]", job_id: int, job: dict[str, object]) -> bool:
-        """Renew the job until the Worker ends; False when it must be cancelled before."""
+        """Renew the job until the Worker exits; False if the job must be cancelled before."""
         limit = time.monotonic() + 60 * float(str(job.get("timeout_minutes") or 360))
         while time.monotonic() < limit and self._renew(job_id):
             try:
@@ -106,7 +106,7 @@ class Dispatcher:
         }
 
     def _renew(self, job_id: int) -> bool:
-        """Tell the server that the job still runs; False when it must not run on."""
+        """Tell the server that the job still runs; False if it must be cancelled."""
         try:
             answer = self._server.post(f"/jobs/{job_id}/renew")
         except Unreachable as error:
@@ -126,13 +126,13 @@ class Dispatcher:
 
 def _send(worker: "subprocess.Popen[str]", assignment: dict[str, object]) -> None:
     pipe = cast(IO[str], worker.stdin)
-    with contextlib.suppress(BrokenPipeError):  # a Worker that is gone gives no answer: that tells
+    with contextlib.suppress(BrokenPipeError):  # a Worker that is gone is noticed later: it gives no answer
         pipe.write(json.dumps(assignment) + "\n")
         pipe.flush()
 
 
 def _end(worker: "subprocess.Popen[str]", how: str) -> None:
-    """Tell the Worker how its job ends, and close its input; should this process die, that happens by itself."""
+    """Tell the Worker how its job ends, and close its input. If this process dies, the input closes by itself."""
     pipe = cast(IO[str], worker.stdin)
     with contextlib.suppress(BrokenPipeError):
         pipe.write(how)

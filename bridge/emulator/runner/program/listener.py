@@ -1,4 +1,4 @@
-"""The Listener: the command line, the session, and the jobs it takes one after the other."""
+"""The Listener: handles the command line and the session, and takes jobs one after the other."""
 
 import json
 import os
@@ -31,7 +31,7 @@ https://docs.github.com/en/actions/hosting-your-own-runners/autoscaling-with-sel
 
 
 class Code(IntEnum):
-    """How the Listener leaves."""
+    """Exit codes of the Listener: src/Runner.Common/Constants.cs of actions/runner."""
 
     SUCCESS = 0
     TERMINATED = 1
@@ -41,7 +41,7 @@ class Code(IntEnum):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do what the command line says; the result is the exit code."""
+    """Run the command line; returns the exit code."""
     console.use_utf8()
     settings.load_environment(ROOT)
     command = parse(argv, os.environ)
@@ -55,9 +55,9 @@ def main(argv: Sequence[str]) -> int:
         return _execute(command, version)
     except Deprecated:
         console.complain(f"An error occurred: Runner version v{version} is deprecated and cannot receive messages.")
-        asked = os.environ.get("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE") == "1"
-        return Code.VERSION_DEPRECATED if asked else Code.TERMINATED
-    except Exception as error:  # the real one's code 2 is any exception that nothing handled
+        own_code = os.environ.get("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE") == "1"
+        return Code.VERSION_DEPRECATED if own_code else Code.TERMINATED
+    except Exception as error:  # the official runner exits with 2 after any unhandled exception
         console.complain(f"An error occurred: {error}")
         return Code.RETRYABLE
 

@@ -1,4 +1,4 @@
-"""The private protocol between this stand-in and the GitHub emulator."""
+"""The private protocol between this stand-in and the emulated GitHub."""
 
 import http.client
 import json
@@ -9,33 +9,33 @@ PREFIX = "/_runner"
 
 
 class Unreachable(Exception):
-    """No sensible answer came: try again."""
+    """There was no valid answer; try again."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP status below 500 and the JSON object that came with it."""
+    """An HTTP status below 500, and the JSON object of the answer."""
 
     status: int
     body: dict[str, object]
 
     @property
     def message(self) -> str:
-        """What the server says of an error."""
+        """The server's error message."""
         return str(self.body.get("message", ""))
 
     @property
     def deprecated(self) -> bool:
-        """The server refuses this version."""
+        """Whether the server refuses this runner version."""
         return self.status == 403 and self.message == "version_deprecated"
 
 
 class Server:
-    """The emulator, as one runner sees it.
+    """A client of the emulator for one runner.
 
     Args:
-        url: any URL on its host.
-        credential: the runner's bearer credential, if it has one yet.
+        url: any URL of the emulator.
+        credential: the runner's bearer credential, if it has one.
     """
 
     def __init__(self, url: str, credential: str = "") -> None:
@@ -56,7 +56,7 @@ class Server:
         return self._call("DELETE", path, body)
 
     def get(self, path: str, timeout: float) -> Answer:
-        """GET, waiting at most `timeout` s."""
+        """GET, with a timeout in s."""
         return self._call("GET", path, None, timeout)
 
     def _call(self, method: str, path: str, body: dict[str, object] | None, timeout: float = 30.0) -> Answer:
@@ -66,7 +66,7 @@ class Server:
             response = connection.getresponse()
             return _read(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
-            # .NET's words, as in `Connection refused (127.0.0.1:1)`.
+            # In .NET's format: `Connection refused (127.0.0.1:1)`.
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(f"{why} ({self._netloc})") from error
         finally:

@@ -1,4 +1,4 @@
-"""The Listener's session with the server: made, kept through outages, ended."""
+"""The Listener's session with the server: opened, kept during outages, closed."""
 
 import os
 import random
@@ -12,7 +12,7 @@ CONFLICT_INTERVAL = 30.0
 CONFLICT_LIMIT = 240.0
 RECONNECT_INTERVALS = (15.0, 30.0)
 POLL = 20.0
-"""s that one call waits for a job; the others are s between tries."""
+"""s that one call waits for a job; the others are s between two attempts."""
 
 
 class SessionConflict(Exception):
@@ -20,15 +20,15 @@ class SessionConflict(Exception):
 
 
 class SessionRefused(Exception):
-    """There is no session to be had; the reason was printed."""
+    """The server refuses the session; the reason was printed."""
 
 
 class Deprecated(Exception):
-    """The server takes no runner of this version any more."""
+    """The server no longer accepts runners of this version."""
 
 
 def pause(seconds: float) -> None:
-    """Sleep; tests shorten all pauses through `RUNNER_STANDIN_WAIT_FACTOR`."""
+    """Sleep. Tests shorten all pauses with `RUNNER_STANDIN_WAIT_FACTOR`."""
     time.sleep(seconds * float(os.environ.get("RUNNER_STANDIN_WAIT_FACTOR", "1")))
 
 
@@ -37,8 +37,8 @@ class Session:
 
     Args:
         server: with the runner's credential.
-        version: the runner's.
-        signals: heard between tries and while it waits for a job, so that a session that was opened is ended.
+        version: of the runner.
+        signals: received between attempts and while it waits for a job, so that an open session is closed.
     """
 
     def __init__(self, server: Server, version: str, log: console.Diagnostics, signals: Signals) -> None:
@@ -50,12 +50,12 @@ class Session:
         self._connected = True
 
     def create(self) -> None:
-        """Open the session, for as long as it takes.
+        """Open the session; retry until there is one.
 
         Raises:
-            SessionConflict: another session stayed for 240 s.
+            SessionConflict: another session existed for 240 s.
             SessionRefused: the registration is gone.
-            Deprecated: this version is.
+            Deprecated: the server refuses this version.
         """
         waited = 0.0
         while self._id is None:
@@ -81,10 +81,10 @@ class Session:
                 pause(CONFLICT_INTERVAL)
 
     def next_job(self) -> int | None:
-        """Wait for a job's id; None when the registration was deleted.
+        """Wait for a job; returns its id, or None if the registration was deleted.
 
         Raises:
-            Deprecated: the server takes this version no more.
+            Deprecated: the server refuses this version.
         """
         with self._signals.heard():
             return self._next_job()
@@ -106,7 +106,7 @@ class Session:
                 return int(str(answer.body["job_id"]))
 
     def delete(self) -> None:
-        """End the session; that the server has forgotten it, or is away, does no harm."""
+        """Close the session. Errors are ignored."""
         try:
             self.server.delete("/sessions")
         except Unreachable as error:

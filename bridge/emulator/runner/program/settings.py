@@ -1,4 +1,4 @@
-"""The files in the runner's root: who it is, its credential, and what config.sh leaves beside them."""
+"""The files in the runner's directory: its registration, its credential, and other files of config.sh."""
 
 import base64
 import binascii
@@ -13,18 +13,18 @@ RUNNER, CREDENTIALS, KEY = ".runner", ".credentials", ".credentials_rsaparams"
 
 
 class BadJitConfig(Exception):
-    """It is not base64 of a JSON object of base64 files."""
+    """The configuration is not the base64 of a JSON object with base64 files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Who this runner is.
+    """The registration of this runner.
 
     Args:
         server_url: the emulator's base URL.
-        github_url: the organisation or repository it serves.
-        work_folder: relative to the root, or absolute.
-        ephemeral: it runs one job.
+        github_url: of its organisation or repository.
+        work_folder: absolute, or relative to the runner's directory.
+        ephemeral: whether it runs only one job.
     """
 
     runner_id: int
@@ -36,12 +36,12 @@ class Settings:
 
 
 def is_configured(root: Path) -> bool:
-    """Whether there is a registration in `root`."""
+    """Whether `root` contains a registration."""
     return (root / RUNNER).is_file()
 
 
 def load(root: Path) -> Settings:
-    """Read `.runner`, whatever the case and the type of its values: JIT configs differ from config.sh's."""
+    """Read `.runner`. Keys differ in case, and values in type, between JIT configurations and config.sh."""
     raw = {key.lower(): value for key, value in _read(root / RUNNER).items()}
     return Settings(
         runner_id=int(str(raw["agentid"])),
@@ -77,10 +77,10 @@ def save(root: Path, settings: Settings, credential: str) -> None:
 
 
 def save_jit(root: Path, encoded: str) -> None:
-    """Write the files of a JIT configuration: whatever it names, as the official runner does.
+    """Write all files that a JIT configuration contains, as the official runner does.
 
     Raises:
-        BadJitConfig: it cannot be read.
+        BadJitConfig: it cannot be decoded.
     """
     try:
         files: Mapping[str, str] = json.loads(base64.b64decode(encoded, validate=True))
@@ -98,7 +98,7 @@ def delete(root: Path) -> None:
 
 
 def save_environment(root: Path) -> None:
-    """Leave what config.sh leaves beside the registration: variables, the search path, a script for a service."""
+    """Write the other files of config.sh: variables, the search path, a script for a service."""
     if not (root / ".env").exists():
         (root / ".env").write_text(f"LANG={os.environ.get('LANG', 'C.UTF-8')}\n")
     (root / ".path").write_text(os.environ.get("PATH", ""))
@@ -106,7 +106,7 @@ def save_environment(root: Path) -> None:
 
 
 def load_environment(root: Path) -> None:
-    """Set the variables that `.env` names, line by line as `K=V`."""
+    """Set the variables in `.env`, which has one `K=V` per line."""
     path = root / ".env"
     if path.is_file():
         pairs = (line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)

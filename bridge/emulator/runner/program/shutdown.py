@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the Listener, once, and only where it waits: between two waits nothing is cut short."""
+"""SIGINT and SIGTERM stop the Listener, but only where it waits, so that nothing else is interrupted."""
 
 import os
 import signal
@@ -9,19 +9,19 @@ from typing import NoReturn
 from . import console
 
 UNLOAD_LIMIT = 30.0
-"""s that SIGTERM leaves to end the job and the session."""
+"""s after SIGTERM for the end of the job and the session."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Shutdown(Exception):
-    """SIGINT or SIGTERM came."""
+    """SIGINT or SIGTERM was received."""
 
 
 class Signals:
-    """From its making on, both signals are noted; they raise Shutdown within `heard`.
+    """Records both signals. They raise Shutdown inside `heard`.
 
-    They are neither blocked nor ignored: programs that are started meanwhile would inherit that.
+    They are not blocked or ignored, because child processes would inherit that.
     """
 
     def __init__(self) -> None:
@@ -32,10 +32,10 @@ class Signals:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Let a signal that came, or that comes, end the block.
+        """Let a signal, received before or now, end the block.
 
         Raises:
-            Shutdown: one did.
+            Shutdown: a signal was received.
         """
         self._heard = True
         try:
@@ -47,7 +47,7 @@ class Signals:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if self._came:
-            return  # what ends the Listener is not to be interrupted
+            return  # the shutdown itself must not be interrupted
         self._came = number
         if number == signal.SIGTERM:
             signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signal.SIGTERM))

@@ -1,4 +1,4 @@
-"""The Worker: one job, from the assignment on its standard input to the outcome on its standard output."""
+"""The Worker: runs the job that it reads from standard input, and prints the outcome to standard output."""
 
 import json
 import os
@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[3]
 """The runner's directory: this file is installed as bin/standin/program/worker.py."""
 
 NOWHERE = "/dev/null"
-"""The remote that steps find: a job must not push into the repository that it was cloned from."""
+"""The git remote in the clone: a job must not push into the repository that it was cloned from."""
 
 
 def main(_argv: Sequence[str]) -> int:
-    """Run the job that standard input describes in one line of JSON; its end cancels the job."""
+    """Run the job in the first line of standard input, as JSON. The end of standard input cancels the job."""
     console.use_utf8()
     raw = json.loads(sys.stdin.readline())
     binary = json.loads((ROOT / "bin" / "standin" / "install.json").read_text())["act"]
@@ -47,7 +47,7 @@ class Worker:
         self._log: list[str] = []
 
     def run(self) -> dict[str, object]:
-        """Run the job between its hooks; the outcome, as the server wants it."""
+        """Run the job and its hooks; returns the outcome in the server's format."""
         self._cancellation.forward_group_signals()
         self._cancellation.start()
         self._diagnostics.info(f"Job message:\n{json.dumps(self._assignment.workflow, indent=2)}")
@@ -66,7 +66,7 @@ class Worker:
         return {"result": "Failed", "outputs": {}}
 
     def _check_out(self) -> bool:
-        """Clone the repository at the job's commit; act's checkout step copies it from there."""
+        """Clone the repository at the job's commit. act's checkout step copies this clone."""
         job, directory = self._assignment, str(self._assignment.checkout)
         _empty(self._assignment.checkout)
         if job.workspace is None:
@@ -100,15 +100,15 @@ class Worker:
         return log.outcome()
 
     def _stream(self, command: list[str], environment: Mapping[str, str], read: Callable[[str], str] = str) -> int:
-        """Run a command to its end, its output through `read` into the log; the exit code."""
+        """Run a command to its end; returns its exit code. Its output goes through `read` into the log."""
         with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            cwd=self._assignment.temp,  # not the checkout: act would read an .actrc there
+            cwd=self._assignment.temp,  # not the checkout, where act would read .actrc
             env={**environment, TRACKING: self._tracking},
-            start_new_session=True,  # act would cancel the job at a signal to the group; its steps get that one
+            start_new_session=True,  # a signal to the group goes to the steps, because act would cancel the job
             encoding="utf-8",
             errors="replace",
         ) as process:
@@ -124,6 +124,6 @@ class Worker:
 
 
 def _empty(directory: Path) -> None:
-    """Make an empty directory, whatever was there."""
+    """Create an empty directory; remove an existing one."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, exist_ok=True)

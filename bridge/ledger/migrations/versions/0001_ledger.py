@@ -1,4 +1,4 @@
-"""The first ledger: jobs as GitHub told of them, and submissions."""
+"""The first ledger: jobs and submissions."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What a service needs: deliveries told apart, the last looks shared, turns taken, forks not yet known."""
+"""What a service needs: known deliveries, shared readings, leases, and jobs whose origin is unknown."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,0 +1,159 @@
+"""What a demo has done: its JSON document, and its table."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bridge.emulator.cloud import Cloud
+from bridge.emulator.github.state import Job
+from bridge.emulator.runpod.state import TERMINAL, Request
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(kw_only=True)
+class Demo:
+    """A demo while it runs.
+
+    Args:
+        cloud: the emulators.
+        workers: the limit of the bridge and of the endpoint.
+        routes: of each job that a pass has reported, by job id; None for a job that the bridge ignores.
+        passes: the number of passes so far.
+        problems: of the passes, each once; the values are not used.
+    """
+
+    cloud: Cloud
+    workers: int
+    routes: dict[int, str | None] = field(default_factory=dict)
+    passes: int = 0
+    problems: dict[str, None] = field(default_factory=dict)
+
+    def jobs(self) -> list[Job]:
+        """Every job that GitHub has queued or skipped, oldest first."""
+        return sorted(self.cloud.github.state.jobs.values(), key=lambda job: job.id)
+
+    def matched(self) -> list[Job]:
+        """The jobs that have a route, or that a worker has run."""
+        return [job for job in self.jobs() if self.routes.get(job.id) is not None or job.executions]
+
+    def unsupported(self) -> Iterator[dict[str, str]]:
+        """The jobs that cannot run on this machine, and why."""
+        for run in self.cloud.github.state.runs.values():
+            ended = run.results()
+            for spec in run.spec.jobs:
+                missing = next((need for need in spec.needs if need not in ended), None)
+                if spec.unsupported:
+                    yield {"name": spec.name, "reason": spec.unsupported}
+                elif missing and spec.key not in run.jobs:
+                    yield {"name": spec.name, "reason": f"it needs '{missing}', which did not run here"}
+
+    def request_of(self, job: Job) -> Request | None:
+        """The request whose runner ran the job."""
+        held = {r.input.get("runner_name"): r for r in self.cloud.runpod.state.requests.values()}
+        return held.get(job.executions[-1]) if job.executions else None
+
+    def over(self) -> bool:
+        """Whether the matched jobs have ended, the others are reported, and no request, runner or worker is left."""
+        # A bridge that is killed may have served a job in a pass that it did not report.
+        known = all(job.id in self.routes or job.status == "completed" for job in self.jobs())
+        waiting = any(job.status != "completed" for job in self.matched())
+        requests = any(r.status not in TERMINAL for r in self.cloud.runpod.state.requests.values())
+        state = self.cloud.github.state
+        return bool(self.passes and known) and not (
+            waiting or requests or state.runners or self.cloud.runpod.state.workers
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The document that `--json` prints."""
+        requests = self.cloud.runpod.state.requests
+        return {
+            "jobs": [self._row(job) for job in self.jobs()],
+            "unsupported": list(self.unsupported()),
+            "counts": {
+                "matched_jobs": len(self.matched()),
+                "requests": len(requests),
+                "workers_started": self.cloud.runpod.state.workers_started,
+                "github_calls": {**self.cloud.github.calls, "not_modified": self.cloud.github.not_modified},
+                "runpod_calls": _client_calls(self.cloud.runpod.calls),
+            },
+        }
+
+    def _row(self, job: Job) -> dict[str, Any]:
+        request = self.request_of(job)
+        began = job.started_at if job.executions else None
+        return {
+            "id": job.id,
+            "name": job.spec.name,
+            "labels": list(job.spec.labels),
+            "route": self.routes.get(job.id),
+            "conclusion": job.conclusion,
+            "executions": len(job.executions),
+            "request_id": request and request.id,
+            "runner_name": job.executions[-1] if job.executions else None,
+            "queued_at": _iso(job.created_at),
+            "submitted_at": _iso(request.created_at if request else None),
+            "started_at": _iso(began),
+            "completed_at": _iso(job.completed_at),
+        }
+
+    def table(self) -> "Table":
+        """The table that a person sees."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title="bridge demo")
+        for column in ("job", "route", "request", "runner", "waited", "ran", "result"):
+            table.add_column(column, overflow="fold")
+        for job in self.jobs():
+            request = self.request_of(job)
+            cells = (
+                job.spec.name,
+                self._route(job),
+                request.id if request else "-",
+                job.executions[-1] if job.executions else "-",
+                _seconds(job.created_at, job.started_at if job.executions else None),
+                _seconds(job.started_at if job.executions else None, job.completed_at),
+                job.conclusion or job.status,
+            )
+            table.add_row(*map(Text, cells))
+        return table
+
+    def _route(self, job: Job) -> str:
+        if job.conclusion == "skipped":
+            return "-"
+        return self.routes.get(job.id, "?") or "none: ignored"
+
+    def show(self, *, as_json: bool) -> None:
+        """Print the document, or the table and a summary."""
+        if as_json:
+            print(json.dumps(self.document(), indent=2))
+            return
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console()
+        console.print(self.table())
+        for each in self.unsupported():
+            console.print(Text(f"unsupported: {each['name']}: {each['reason']}"))
+        counts = self.document()["counts"]
+        console.print(
+            f"{counts['matched_jobs']} jobs matched, {counts['requests']} requests, "
+            f"{counts['workers_started']} workers started, {self.cloud.github.calls.total()} calls to GitHub"
+        )
+
+
+def _client_calls(calls: Counter[str]) -> dict[str, int]:
+    return {call: count for call, count in calls.items() if " /v2/" in call}
+
+
+def _iso(at: float | None) -> str | None:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") if at is not None else None
+
+
+def _seconds(start: float | None, end: float | None) -> str:
+    return f"{end - start:.1f} s" if start is not None and end is not None else "-"

@@ -1,0 +1,99 @@
+"""`bridge emulate`: serves an emulated GitHub and RunPod, to try the bridge against."""
+
+import shlex
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from bridge.commands.options import Event, Repository, Workers
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from bridge.commands.emulation import Queue
+    from bridge.emulator.cloud import Cloud
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")]
+
+
+def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
+    repo: Repository = None,
+    event: Event = "push",
+    workers: Workers = 3,
+    github_port: Port = 0,
+    runpod_port: Port = 0,
+    cold_start: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time that RunPod needs to start a worker.")
+    ] = 15,
+    auto_push: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Push again after each such interval.")
+    ] = None,
+    synthetic: Annotated[
+        str | None, typer.Option(metavar="REPOS,JOBS", help="Queue trivial jobs instead of a repository's.")
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send GitHub's events there, such as http://127.0.0.1:8080/webhook."),
+    ] = None,
+) -> None:
+    """Serve an emulated GitHub and RunPod until a signal, and print the settings that point the bridge at them."""
+    import asyncio
+
+    from bridge.commands import emulation
+    from bridge.emulator.cloud import cloud, github_state
+    from bridge.emulator.runpod import EndpointConfig
+
+    config = EndpointConfig(workers_max=workers, cold_start=cold_start)
+    webhook_url, counts = _url(webhook), _counts(synthetic)
+
+    async def serve(pushed: "Queue") -> None:
+        state = github_state()
+        served = cloud(state, config, github_port=github_port, runpod_port=runpod_port, webhook_url=webhook_url)
+        queue = emulation.synthetic(*counts) if counts else pushed
+        await _serve(served, queue, pushed, auto_push)
+
+    with emulation.errors_in_one_line(), emulation.repository(repo) as path:
+        asyncio.run(serve(emulation.pushed(path, event)))
+
+
+async def _serve(
+    serving: "AbstractAsyncContextManager[Cloud]", queue: "Queue", pushed: "Queue", auto_push: float | None
+) -> None:
+    """Serve the queue until a signal, and queue `pushed` every `auto_push` seconds."""
+    from bridge.commands.emulation import tolerant
+    from bridge.commands.signals import is_set_within, stop_event
+
+    stop = stop_event(hang_up=True)
+    async with serving as served:
+        state = served.github.state
+        await queue(state)
+        for name, value in served.settings().items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+        while auto_push and not await is_set_within(auto_push, stop):
+            await tolerant(pushed)(state)
+        await stop.wait()
+
+
+def _counts(synthetic: str | None) -> tuple[int, int] | None:
+    """The number of repositories and of jobs in `REPOS,JOBS`."""
+    if not synthetic:
+        return None
+    repositories, _, jobs = synthetic.partition(",")
+    if not (repositories.isdecimal() and jobs.isdecimal() and int(repositories)):
+        raise typer.BadParameter("must be REPOS,JOBS, such as 200,500", param_hint="--synthetic")
+    return int(repositories), int(jobs)
+
+
+def _url(webhook: str | None) -> str | None:
+    if webhook and not _is_url(webhook):
+        raise typer.BadParameter("must be a URL such as http://127.0.0.1:8080/webhook", param_hint="--webhook")
+    return webhook
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is not a number, or too large
+        return False

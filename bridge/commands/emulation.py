@@ -1,0 +1,86 @@
+"""What `demo` and `emulate` share: the repository, and the jobs that are queued in the emulated GitHub."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import typer
+
+from bridge.emulator.act import find_act
+from bridge.emulator.cloud import repository_name, sample_repository
+from bridge.emulator.github.state import GitHubState
+from bridge.emulator.synthetic import fill
+from bridge.emulator.workflow_jobs import WorkflowError
+from bridge.emulator.workflows import runs_of, top_level
+
+Queue = Callable[[GitHubState], Awaitable[None]]
+"""Queues jobs in the emulated GitHub."""
+
+
+@contextlib.contextmanager
+def repository(path: Path | None) -> Iterator[Path]:
+    """The root of the repository at `path`, or a sample repository that exists until the end of the block.
+
+    Raises:
+        OSError, WorkflowError: there is no repository, or no program to run its jobs with.
+    """
+    find_act()  # raises here, not in each worker
+    if path:
+        yield top_level(path)
+        return
+    with sample_repository() as sample:
+        yield sample
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Report an unsuitable repository, port or machine in one line, and exit with status 2."""
+    try:
+        yield
+    except (WorkflowError, OSError) as error:
+        typer.echo(f"bridge: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def pushed(path: Path, event: str) -> Queue:
+    """The jobs of a repository's workflows.
+
+    Args:
+        path: the root of a local git repository.
+        event: the event that triggers the workflows.
+    """
+
+    async def queue(state: GitHubState) -> None:
+        name = repository_name(path)
+        if name not in state.repositories:
+            state.add_repository(name)
+        specs = await asyncio.to_thread(runs_of, path, event, full_name=name)
+        if not specs:
+            print(f"bridge: {path} has no workflow that {event} triggers", file=sys.stderr)
+        for spec in specs:
+            state.add_run(name, spec, path)
+
+    return queue
+
+
+def tolerant(queue: Queue) -> Queue:
+    """The same jobs; an invalid workflow is only reported, because someone may be about to fix it."""
+
+    async def queue_or_report(state: GitHubState) -> None:
+        try:
+            await queue(state)
+        except WorkflowError as error:
+            print(f"bridge: {error}", file=sys.stderr)
+
+    return queue_or_report
+
+
+def synthetic(repositories: int, jobs: int) -> Queue:
+    """Trivial jobs, evenly spread over new repositories."""
+
+    async def queue(state: GitHubState) -> None:
+        fill(state, repositories, jobs)
+
+    return queue

@@ -1,0 +1,25 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge import __version__
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"runpod-actions-bridge {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option("--config", help="Path of bridge.toml. Default: BRIDGE_CONFIG, else environment variables only."),
+]
+Repository = Annotated[Path | None, typer.Option(help="A local git repository. Default: a sample with one workflow.")]
+Event = Annotated[str, typer.Option(help="The event that triggers the workflows.")]
+Workers = Annotated[int, typer.Option(min=1, help="The most workers that run at the same time.")]

@@ -1,0 +1,26 @@
+"""`bridge retry`: lets the bridge request a runner for a job again."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.commands.ledger_access import with_ledger
+from bridge.commands.options import ConfigPath
+
+if TYPE_CHECKING:
+    from bridge.commands.composition import Bridge
+
+
+def retry(
+    job: Annotated[int, typer.Argument(help="The job's id, as `bridge jobs` lists it.")], config: ConfigPath = None
+) -> None:
+    """Forget a job's failed attempts, so that the next pass requests a runner for it again."""
+
+    async def forget(bridge: "Bridge") -> bool:
+        return await bridge.ledger.transact(lambda transaction: transaction.retry(job, time.time()))
+
+    if not with_ledger(config, forget):
+        typer.echo(f"bridge: the ledger has no open job {job}; `bridge jobs` lists the open jobs", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"job {job}: the failed attempts are forgotten; the next pass requests a runner again")

@@ -1,0 +1,48 @@
+"""`bridge submissions`: the runners that the bridge has requested."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from bridge.commands.ledger_access import with_ledger
+from bridge.commands.options import AsJson, ConfigPath
+
+if TYPE_CHECKING:
+    from bridge.commands.composition import Bridge
+    from bridge.core.submissions import Submission
+
+RECENT = 86_400.0
+"""s for which a submission is listed after it has ended."""
+
+SHOWN = ("runner", "route", "state", "since", "result", "why")
+"""The columns of the table."""
+
+
+def submissions(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """List the requested runners: the open ones, and those that ended within the last day."""
+    rows = with_ledger(config, _rows)
+
+    from bridge.commands.report import print_rows
+
+    print_rows(rows, SHOWN, as_json=as_json)
+
+
+async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:
+    since = time.time() - RECENT
+    rows = await bridge.ledger.read(lambda transaction: transaction.submissions(since=since, names=()))
+    return [_row(each) for each in sorted(rows, key=lambda submission: (submission.created_at, submission.name))]
+
+
+def _row(submission: "Submission") -> dict[str, Any]:
+    return {
+        "runner": submission.name,
+        "route": submission.pool.route,
+        "target": submission.pool.target,
+        "state": submission.state,
+        "since": submission.since,
+        "request_id": submission.request_id,
+        "job_id": submission.job_id,
+        "held_job_id": submission.held_job_id,
+        "reason": submission.reason,
+        "result": submission.result,
+        "why": submission.detail,
+    }

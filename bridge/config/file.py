@@ -1,0 +1,124 @@
+"""bridge.toml: its tables, and how the file is read. It has no key for a secret."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bridge.config.types import (
+    EndpointId,
+    Label,
+    PublicDatabaseUrl,
+    RepositoryName,
+    RouteName,
+    RunnerGroup,
+    Seconds,
+    ServiceUrl,
+)
+from bridge.core.scope import Route
+from bridge.core.worker import Credentials
+from bridge.errors import ConfigError
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class GitHubTable(_Table):
+    """`[github]`: the GITHUB_ variables that are not secret. The environment wins."""
+
+    org: str | None = None
+    repositories: list[RepositoryName] | None = None
+    api_url: ServiceUrl | None = None
+    app_client_id: str | None = None
+    app_id: int | None = None
+    app_private_key_file: str | None = None
+    app_installation_id: int | None = None
+
+
+class RunPodTable(_Table):
+    """`[runpod]`: the RUNPOD_ variables that are not secret. The environment wins."""
+
+    endpoint_base_url: ServiceUrl | None = None
+    endpoint_id: EndpointId | None = None
+
+
+class BridgeTable(_Table):
+    """`[bridge]`: the BRIDGE_ variables that are not secret. The environment wins."""
+
+    prefix: str | None = None
+    database_url: PublicDatabaseUrl | None = None
+    labels: list[Label] | None = None
+    max_workers: int | None = None
+    interval: float | None = None
+    full_scan_every: float | None = None
+    retention_days: float | None = None
+    allow_public_repositories: bool | None = None
+    allow_forks: bool | None = None
+    public_url: str | None = None
+
+
+class RouteTable(_Table):
+    """`[[route]]`. None means: the value that the environment or `[bridge]` sets for all routes."""
+
+    name: RouteName
+    labels: Annotated[list[Label], Field(min_length=1, max_length=96)] | None = None
+    endpoint: EndpointId | None = None
+    max_workers: Annotated[int, Field(ge=1)] | None = None
+    credentials: Credentials = Route.credentials
+    runner_group: RunnerGroup = Route.runner_group
+    job_timeout: Seconds = Route.job_timeout
+    queue_timeout: Seconds = Route.queue_timeout
+    idle_timeout: Seconds = Route.idle_timeout
+    repositories: list[RepositoryName] = []
+    unlabelled: bool = Route.unlabelled
+    generic_jobs: bool = Route.generic_jobs
+    allow_public_repositories: bool | None = None
+    allow_forks: bool | None = None
+
+
+class File(_Table):
+    """The whole of bridge.toml."""
+
+    github: GitHubTable = GitHubTable()
+    runpod: RunPodTable = RunPodTable()
+    bridge: BridgeTable = BridgeTable()
+    route: list[RouteTable] = []
+
+
+def read(path: Path) -> File:
+    """Read bridge.toml.
+
+    Args:
+        path: of the file; may start with `~`.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has an unknown key or an invalid value.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8-sig")
+        return File.model_validate(tomllib.loads(text))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_problem(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except RuntimeError:
+        raise ConfigError(f"{path}: cannot be read: there is no such user") from None
+
+
+def first_problem(error: ValidationError, *, upper: bool = False) -> str:
+    """The first problem that pydantic found, in one line and without the value, which may be a secret.
+
+    Args:
+        error: pydantic's.
+        upper: write the setting's name in upper case, as an environment variable.
+    """
+    detail = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: no such setting; remove it or correct its spelling"
+    why = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"]
+    return f"{where.upper() if upper else where}: {why[0].lower()}{why[1:]}"

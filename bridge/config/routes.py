@@ -1,0 +1,88 @@
+"""The routes: `[[route]]` tables of bridge.toml, with the environment's values where a table sets none."""
+
+from bridge.config.environment import Environment
+from bridge.config.file import RouteTable
+from bridge.config.types import MAX_POLICY
+from bridge.core.scope import IMPLIED_LABELS, Route
+from bridge.core.worker import JIT_LIFETIME, Credentials
+from bridge.errors import ConfigError
+
+
+def routes(tables: list[RouteTable], env: Environment, owner: str) -> tuple[Route, ...]:
+    """Combine and check the routes.
+
+    Args:
+        tables: of bridge.toml; none makes one route of the environment's values.
+        env: the values for all routes.
+        owner: of all repositories.
+
+    Raises:
+        ConfigError: a route is incomplete, or cannot work.
+    """
+    tables = tables or [RouteTable(name="default")]
+    names = [table.name for table in tables]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ConfigError(f"route.name: {twice} is used twice; give each route its own name")
+    for table in tables:
+        _check_owner(table, owner)
+    return tuple(_checked(_route(table, env)) for table in tables)
+
+
+def _check_owner(table: RouteTable, owner: str) -> None:
+    other = next((name for name in table.repositories if name.split("/")[0].lower() != owner.lower()), None)
+    if other:
+        raise ConfigError(
+            f"route {table.name}: repositories: {other} does not belong to {owner}; run one bridge for each owner"
+        )
+
+
+def _route(table: RouteTable, env: Environment) -> Route:
+    endpoint = table.endpoint or env.runpod_endpoint_id
+    if not endpoint:
+        raise ConfigError(f"RUNPOD_ENDPOINT_ID: missing; set it, or `endpoint` in route {table.name}")
+    return Route(
+        name=table.name,
+        labels=_labels(table, env),
+        endpoint=endpoint,
+        max_workers=table.max_workers or env.bridge_max_workers,
+        credentials=table.credentials,
+        runner_group=table.runner_group,
+        job_timeout=table.job_timeout,
+        queue_timeout=table.queue_timeout,
+        idle_timeout=table.idle_timeout,
+        repositories=frozenset(name.lower() for name in table.repositories),
+        unlabelled=table.unlabelled,
+        generic_jobs=table.generic_jobs,
+        allow_public_repositories=_either(table.allow_public_repositories, env.bridge_allow_public_repositories),
+        allow_forks=_either(table.allow_forks, env.bridge_allow_forks),
+    )
+
+
+def _labels(table: RouteTable, env: Environment) -> frozenset[str]:
+    """A route's labels, without those that every runner has."""
+    labels = frozenset(label.lower() for label in table.labels or env.bridge_labels) - frozenset(IMPLIED_LABELS)
+    if not labels:
+        where = f"route {table.name}: labels" if table.labels else "BRIDGE_LABELS"
+        implied = ", ".join(IMPLIED_LABELS)
+        raise ConfigError(f"{where}: needs at least one label other than {implied}, which every runner has")
+    return labels
+
+
+def _either(own: bool | None, common: bool) -> bool:
+    return common if own is None else own
+
+
+def _checked(route: Route) -> Route:
+    """The route; refused if GitHub or RunPod would end something before the route's times do."""
+    if route.credentials is Credentials.JIT and route.queue_timeout > JIT_LIFETIME:
+        raise ConfigError(
+            f"route {route.name}: queue_timeout is over {JIT_LIFETIME:.0f} s; "
+            "GitHub removes an unused runner with jit credentials after that time"
+        )
+    if route.ttl > MAX_POLICY:
+        raise ConfigError(
+            f"route {route.name}: queue_timeout, idle_timeout and job_timeout need {route.ttl:.0f} s; "
+            f"RunPod keeps a request for at most {MAX_POLICY:.0f} s; set shorter times"
+        )
+    return route

@@ -1,0 +1,106 @@
+"""Builds the snapshot that a plan is made from, out of the ledger and an observation."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+from bridge.controller.observe import stale_after
+from bridge.controller.observed import Observed
+from bridge.controller.ports import Transaction
+from bridge.core.breaker import with_unanswered
+from bridge.core.model import JobStatus, Runner, WorkflowJob
+from bridge.core.readings import Readings, Timed
+from bridge.core.refusals import standing
+from bridge.core.routing import is_served
+from bridge.core.scope import Scope
+from bridge.core.snapshot import Snapshot
+from bridge.core.submissions import IdleRunner, Pool, RunnerUse, State, Submission
+from bridge.core.timing import Timing
+
+T = TypeVar("T")
+KnownJobs = Mapping[int, tuple[WorkflowJob, float]]
+"""Jobs by id, each with when it was seen (Unix seconds)."""
+
+
+def build(transaction: Transaction, readings: Readings, seen: Observed, scope: Scope, now: float) -> Snapshot:
+    """Read what a plan needs.
+
+    Args:
+        transaction: the ledger; `seen` has been written to it.
+        readings: all that the ledger has.
+        seen: what was read from GitHub and RunPod.
+        scope: what is served, under the current names of repositories.
+        now: Unix seconds.
+    """
+    jobs, fresh = transaction.jobs(), now - stale_after(scope)
+    runners = _recent(readings.runners, fresh)
+    health = _recent(readings.health, fresh)
+    missing = readings.missing if readings.missing and readings.missing.at > fresh else None
+    looked_at = max((read.at for read in runners.values()), default=0.0)
+    submissions = _submissions(transaction, jobs, runners.values(), looked_at)
+    evidence = _evidence(transaction, jobs, submissions, scope.timing, now)
+    born = transaction.born()
+    return Snapshot(
+        began=seen.began,
+        at=seen.at,
+        looked_at=looked_at,
+        ledger_born=born,
+        knows_since=max(born, readings.resumed.at if readings.resumed else 0.0),
+        prefix=scope.prefix,
+        organisation=scope.organisation,
+        routes=scope.routes,
+        # Jobs that are not served are not kept, but shown: a label may be wrong.
+        jobs=(*(job for job, _ in jobs.values()), *(job for job in seen.jobs if not is_served(job, scope))),
+        seen_at={job_id: at for job_id, (_, at) in jobs.items()},
+        submissions=submissions,
+        history=transaction.history(),
+        runners={target: read.value for target, read in runners.items()},
+        runners_at={target: read.at for target, read in runners.items()},
+        requests=seen.requests,
+        health={endpoint: read.value for endpoint, read in health.items()},
+        health_at={endpoint: read.at for endpoint, read in health.items()},
+        missing_since=missing.value if missing else {},
+        streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
+        refusals=standing(readings.refusals, scope.timing, now),
+        timing=scope.timing,
+        queued_since=evidence.queued_since,
+        idle=evidence.idle,
+        last_taken=evidence.last_taken,
+        uses=evidence.uses,
+    )
+
+
+def _recent(read: Mapping[str, Timed[T]], after: float) -> dict[str, Timed[T]]:
+    return {key: timed for key, timed in read.items() if timed.at > after}
+
+
+def _submissions(
+    transaction: Transaction, jobs: KnownJobs, runners: Iterable[Timed[tuple[Runner, ...]]], looked_at: float
+) -> tuple[Submission, ...]:
+    """The open submissions, and the ended ones that still matter: see `Transaction.relevant`."""
+    oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=looked_at)
+    names = [runner.name for read in runners for runner in read.value]
+    return transaction.relevant(since=min(looked_at, oldest), names=names)
+
+
+class _Evidence(NamedTuple):
+    """What `bridge.core.evidence` and `bridge.core.idle` need; see Snapshot."""
+
+    idle: tuple[IdleRunner, ...]
+    queued_since: Mapping[int, float]
+    last_taken: Mapping[Pool, float]
+    uses: tuple[RunnerUse, ...]
+
+
+def _evidence(
+    transaction: Transaction, jobs: KnownJobs, submissions: Iterable[Submission], timing: Timing, now: float
+) -> _Evidence:
+    """Most of it is needed only after a runner got no job, and is not read otherwise."""
+    idle = transaction.idle_runners(now - timing.evidence_kept, timing.min_listening)
+    listening = any(s.state is State.STARTED and s.since < now - timing.min_listening for s in submissions)
+    runs = {job.run_id for job, _ in jobs.values() if job.status is JobStatus.QUEUED} if idle else set()
+    return _Evidence(
+        idle=idle,
+        queued_since=transaction.queued_since() if idle or listening else {},
+        last_taken=transaction.last_taken(now - timing.evidence_kept),
+        uses=transaction.runner_uses(runs) if runs else (),
+    )

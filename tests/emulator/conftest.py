@@ -1,0 +1,5 @@
+"""Fixtures of this folder."""
+
+from tests.support.runners import standin
+
+__all__ = ["standin"]
