@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench faults image-check lint lint-python lint-image lint-workflows types contracts lock clean
+.PHONY: demo test check bench faults mutants image-check lint lint-python lint-image lint-workflows types contracts lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m bridge demo
@@ -44,6 +44,10 @@ contracts: $(VENV)/.dev
 faults: $(VENV)/.dev
 	FAULTS=full $(BIN)/python -m pytest --timeout 3600 --numprocesses $(WORKERS) --dist worksteal tests/faults tests/unit/controller/test_histories.py tests/simulation tests/e2e/test_hostile_clients.py
 
+# Changes bridge/core in many small ways and lists the changes that no test notices; takes about 15 minutes.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.mutants
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
@@ -61,7 +65,7 @@ lock: $(VENV)/.dev
 	  --constraint requirements.lock runner_image/requirements.in --output-file runner_image/requirements.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache mutants
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

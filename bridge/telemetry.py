@@ -1,4 +1,4 @@
-"""Logs: one line per transition, on stderr. And the masking of secrets, in logs and in all else that is shown."""
+"""Logs to stderr, and masks secrets in logs and in everything else that is shown."""
 
 import json
 import logging
@@ -17,10 +17,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 MASK = "***"
 
 SHORTEST = 8
-"""Characters of a value that is masked: a shorter one stands in too many lines that do not mean it."""
+"""Characters from which on a value is masked. Shorter values would match too much ordinary text."""
 
 # https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/
-# https://docs.runpod.io/get-started/api-keys; three parts in base64 are a JWT, such as the App's own.
+# https://docs.runpod.io/get-started/api-keys; three parts in base64 are a JWT, as an App uses.
 _SHAPES = re.compile(
     r"\b(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+|rpa_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
@@ -29,10 +29,10 @@ _SHAPES = re.compile(
 
 
 class Masking:
-    """Masks secrets; also a log processor.
+    """Masks secrets. It is also a log processor.
 
     Args:
-        secrets: exact values. GitHub's and RunPod's tokens, JWTs and private keys are recognised without being named.
+        secrets: exact values. Tokens of GitHub and RunPod, JWTs and private keys are recognised by their form.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -40,12 +40,12 @@ class Masking:
         self._secrets = sorted(forms, key=len, reverse=True)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """Mask a log line."""
+        """Mask the values of a log line."""
         masked: EventDict = self.mask(event)
         return masked
 
     def mask(self, value: Any) -> Any:
-        """A text, or a value that is made of texts, without secrets."""
+        """A value without the secrets in its texts."""
         match value:
             case str():
                 return self._text(value)
@@ -65,7 +65,7 @@ class Masking:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as texts may hold it: as it is, within JSON, a URL or Python's repr, and each line of a key."""
+    """The forms that a secret can have in a text: plain, in JSON, a repr or a URL, and each line of a key."""
     yield from (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret), quote(secret, safe=""))
     lines = secret.replace("\\r", "").replace("\\n", "\n").splitlines()
     yield from (line for line in lines if not line.startswith("-----"))
@@ -75,32 +75,29 @@ _current = [Masking(())]
 
 
 def mask(value: Any) -> Any:
-    """What is about to be shown, without the secrets that `configure_logging` was given."""
+    """A value without the secrets that were passed to `configure_logging`."""
     return _current[-1].mask(value)
 
 
 def configure_logging(secrets: Iterable[str]) -> None:
-    """Send all logs to stderr: for a person at a terminal, else as JSON lines. Mask them, and what is shown elsewhere.
+    """Send all logs to stderr, as text on a terminal and otherwise as JSON lines. Mask secrets there and in `mask`.
 
     Args:
-        secrets: values that must not appear.
+        secrets: values that must never be shown.
     """
     _current[:] = [masking := Masking(secrets)]
-    person = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    renderer = person if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    text = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer = text if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     marks: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
-    ends: list[Processor] = [
-        structlog.processors.format_exc_info,
-        masking,
-        renderer,
-    ]  # in this order: an error's text may hold a secret
+    # In this order, because the text of an error may contain a secret.
+    ends: list[Processor] = [structlog.processors.format_exc_info, masking, renderer]
     structlog.configure(processors=[*marks, *ends], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     others = logging.StreamHandler(sys.stderr)
     others.setLevel(logging.WARNING)
     others.setFormatter(
         ProcessorFormatter(foreign_pre_chain=marks, processors=[ProcessorFormatter.remove_processors_meta, *ends])
     )
-    logging.lastResort = others  # of libraries, which set up no logging of their own
+    logging.lastResort = others  # for libraries, which do not configure logging
     sys.excepthook = _show_exception
 
 

@@ -9,6 +9,7 @@ is not explained there, and if an explanation has no survivor any more. Patterns
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -84,6 +85,8 @@ def explained(text: str) -> Iterator[Change]:
 
 def main(patterns: list[str]) -> int:
     """Run the mutants that match the patterns, all by default; the exit status."""
+    if not patterns:
+        shutil.rmtree(ROOT / "mutants", ignore_errors=True)  # it has the results of earlier tests
     mutmut("run", "--max-children", os.environ.get("WORKERS", "2"), *patterns, quiet=False)
     patterns = patterns or ["*"]
     found = survivors(patterns)

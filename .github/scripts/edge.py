@@ -1,4 +1,4 @@
-"""What the update scripts share: asking over HTTP, reading versions, telling the workflow, ending with one line."""
+"""What the scripts share: HTTP, versions, files, step outputs, and errors of one line."""
 
 import os
 import sys
@@ -11,14 +11,14 @@ Version = tuple[int, int, int]
 
 
 class Refused(Exception):
-    """An answer or a file that cannot be trusted. Nothing was changed; somebody has to look."""
+    """An answer or a file cannot be trusted. Nothing was changed; a person must check it."""
 
 
 def get_json(url: str, *, accept: str, token: str | None = None) -> object:
     """The JSON document of media type `accept` at `url`.
 
     Raises:
-        Refused: no answer, a status other than 200, or not JSON. The body is never shown.
+        Refused: no answer, a status other than 200, or not JSON. The error never shows the body.
     """
     headers = {"Accept": accept, "User-Agent": "runpod-actions-bridge"}
     if token:
@@ -37,12 +37,12 @@ def get_json(url: str, *, accept: str, token: str | None = None) -> object:
 
 
 def text(version: Version) -> str:
-    """The version as it is written."""
+    """The version as text, such as 1.2.3."""
     return ".".join(str(part) for part in version)
 
 
 def read(path: Path) -> str:
-    """The file's text, its line ends as they are."""
+    """The file's text, with its line ends."""
     try:
         return path.read_bytes().decode()
     except FileNotFoundError:
@@ -50,12 +50,12 @@ def read(path: Path) -> str:
 
 
 def write(path: Path, content: str) -> None:
-    """Replace the file's text, line ends as given."""
+    """Replace the file's text, with the line ends in `content`."""
     path.write_bytes(content.encode())
 
 
 def tell(name: str, value: str) -> None:
-    """Set a step output, where there is a workflow to hear it.
+    """Set a step output, if a workflow runs this script.
 
     https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#setting-an-output-parameter
     """
@@ -66,7 +66,7 @@ def tell(name: str, value: str) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main`; a refusal becomes one line on stderr and exit status 1."""
+    """Run `main`. Refused becomes one line on stderr, and exit status 1."""
     try:
         main()
     except Refused as refusal:

@@ -1,8 +1,8 @@
-"""Open a pull request with what changed in the work tree: once per branch, however often it runs.
+"""Open a pull request with the changes in the work tree, at most one for each branch.
 
-A pull request from this branch in any state ends it: what somebody closed is not asked again. A branch without one
-(its creation was refused last time) gets it now. Pull requests opened with GITHUB_TOKEN start no workflow, so the
-checks are started by hand:
+If the branch has or had a pull request, even a closed one, nothing happens. If the branch exists without one, because
+GitHub refused it last time, the pull request is opened now. A pull request that GITHUB_TOKEN opens starts no workflow,
+so this script starts the checks:
 https://docs.github.com/actions/how-tos/write-workflows/choose-when-workflows-run/trigger-a-workflow#triggering-a-workflow-from-a-workflow
 """
 
@@ -17,33 +17,33 @@ _AUTHOR = (
     *("-c", "user.name=github-actions[bot]"),
     *("-c", "user.email=41898282+github-actions[bot]@users.noreply.github.com"),
 )
-# The token stays in this step's environment; nothing is written to git's configuration.
+# The token stays in the environment of this step. It is not written to git's configuration.
 _CREDENTIALS = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git-credential")
 
 
-def _said(*command: str) -> str:
-    """What the command prints; its own words go to the log."""
+def _output(*command: str) -> str:
+    """The standard output of a command; its errors go to the log."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise Refused(f"{command[0]} ended with status {done.returncode}")
     return done.stdout.strip()
 
 
-def _asked_before(repository: str, branch: str) -> bool:
-    owner = repository.split("/", maxsplit=1)[0]  # a fork's branch of the same name does not count
+def _had_pull_request(repository: str, branch: str) -> bool:
+    owner = repository.split("/", maxsplit=1)[0]  # a branch of the same name in a fork does not count
     pulls = f"repos/{repository}/pulls"
     query = ("-f", "state=all", "-f", f"head={owner}:{branch}")
-    return _said("gh", "api", "--method", "GET", pulls, *query, "--jq", "length") != "0"
+    return _output("gh", "api", "--method", "GET", pulls, *query, "--jq", "length") != "0"
 
 
 def _push(branch: str, title: str) -> None:
-    _said("git", "switch", "--create", branch)
-    _said("git", *_AUTHOR, "commit", "--all", "--message", title)
-    _said("git", *_CREDENTIALS, "push", "origin", branch)
+    _output("git", "switch", "--create", branch)
+    _output("git", *_AUTHOR, "commit", "--all", "--message", title)
+    _output("git", *_CREDENTIALS, "push", "origin", branch)
 
 
 def main() -> None:
-    """Commit, push and ask; or do nothing."""
+    """Commit, push and open the pull request, unless there was one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--branch", required=True)
     parser.add_argument("--title", required=True)
@@ -51,13 +51,13 @@ def main() -> None:
     parser.add_argument("--check", default="ci.yml", help="the workflow to start on the branch. Default: %(default)s")
     arguments = parser.parse_args()
     branch, title = arguments.branch, arguments.title
-    if _asked_before(os.environ["GITHUB_REPOSITORY"], branch):
-        print(f"{branch} has had its pull request: nothing to do")
+    if _had_pull_request(os.environ["GITHUB_REPOSITORY"], branch):
+        print(f"{branch} already has or had a pull request: nothing to do")
         return
-    if not _said("git", *_CREDENTIALS, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
+    if not _output("git", *_CREDENTIALS, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
         _push(branch, title)
-    print(_said("gh", "pr", "create", "--head", branch, "--title", title, "--body", arguments.body))
-    _said("gh", "workflow", "run", arguments.check, "--ref", branch)
+    print(_output("gh", "pr", "create", "--head", branch, "--title", title, "--body", arguments.body))
+    _output("gh", "workflow", "run", arguments.check, "--ref", branch)
 
 
 if __name__ == "__main__":

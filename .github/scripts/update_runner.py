@@ -1,8 +1,8 @@
-"""Move the image to the newest actions/runner release and its SHA-256.
+"""Update the image to the newest actions/runner release and its SHA-256.
 
 GitHub gives no jobs to a runner that is not updated within 30 days of a release:
 https://docs.github.com/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners
-Sets the step output `version` when something changed.
+Sets the step output `version` if something changed.
 """
 
 import argparse
@@ -32,10 +32,10 @@ def newest(document: object) -> Release:
     """The newest release that is neither a draft nor a prerelease.
 
     Args:
-        document: https://docs.github.com/rest/releases/releases#list-releases, decoded.
+        document: the decoded answer of https://docs.github.com/rest/releases/releases#list-releases
 
     Raises:
-        Refused: the document is not of that shape, or the release's notes do not hold exactly one well-formed sum.
+        Refused: the answer has another shape, or the release notes do not have exactly one valid SHA-256.
     """
     if not isinstance(document, list):
         raise Refused("GitHub's answer is not a list of releases")
@@ -56,25 +56,25 @@ def _final(release: object) -> Version | None:
 def _sha256(version: Version, notes: object) -> str:
     sums = _SUM.findall(notes) if isinstance(notes, str) else []
     if len(sums) != 1:
-        raise Refused(f"the notes of runner {text(version)} hold {len(sums)} sums for linux-x64; one is wanted")
+        raise Refused(f"the notes of runner {text(version)} have {len(sums)} checksums for linux-x64 instead of one")
     sha256: str = sums[0].strip()
     if not _SHA256.fullmatch(sha256):
-        raise Refused(f"the notes of runner {text(version)} hold a sum for linux-x64 that is not a SHA-256")
+        raise Refused(f"the notes of runner {text(version)} have a checksum for linux-x64 that is not a SHA-256")
     return sha256
 
 
 def moved(content: str, release: Release) -> str | None:
-    """The Dockerfile with its two ARG lines moved to `release`; None when it has that version or a newer one.
+    """The Dockerfile with `release` in its two ARG lines; None if it already has that version or a newer one.
 
     Raises:
-        Refused: the lines are not there exactly once, or the sum of the very version that is pinned has changed.
+        Refused: a line is missing or there more than once, or the checksum of the version in use has changed.
     """
     versions, sums = _VERSION_LINE.findall(content), _SHA256_LINE.findall(content)
     if len(versions) != 1 or len(sums) != 1:
-        raise Refused("ARG RUNNER_VERSION=X.Y.Z and ARG RUNNER_SHA256=<sum> must stand in the Dockerfile once each")
+        raise Refused("the Dockerfile must have ARG RUNNER_VERSION=X.Y.Z and ARG RUNNER_SHA256=<checksum> once each")
     pinned = tuple(int(part) for part in versions[0][1:4])
     if release.version == pinned and release.sha256 != sums[0][1]:
-        raise Refused(f"runner {text(release.version)} is pinned with another sum than its notes hold now")
+        raise Refused(f"the Dockerfile has another checksum for runner {text(release.version)} than its release notes")
     if release.version <= pinned:
         return None
     content = _VERSION_LINE.sub(rf"\g<1>{text(release.version)}\g<5>", content)
@@ -82,7 +82,7 @@ def moved(content: str, release: Release) -> str | None:
 
 
 def main() -> None:
-    """Ask GitHub and move the Dockerfile's lines."""
+    """Ask GitHub, and update the Dockerfile."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dockerfile", type=Path, default=Path("runner_image/Dockerfile"), help="Default: %(default)s")
     parser.add_argument("--api", default="https://api.github.com", help="GitHub's address. Default: %(default)s")

@@ -1,7 +1,7 @@
-"""Move the `runpod~=X.Y.Z` pin when PyPI has a new major or minor version of the SDK.
+"""Update the pin `runpod~=X.Y.Z` if PyPI has a new major or minor version of the SDK.
 
-Patch releases need no pull request: `~=` admits them, and the lock takes them when it is made anew.
-Sets the step output `version` when something changed.
+Patch releases need no pull request: `~=` allows them, and the next `make lock` takes them.
+Sets the step output `version` if something changed.
 """
 
 import argparse
@@ -17,14 +17,14 @@ _PIN = re.compile(r"(?<![\w.-])runpod~=(\d+)\.(\d+)\.(\d+)(?![\w.])", re.ASCII)
 
 
 def newest(document: object) -> Version:
-    """The newest final release that still has a file to install.
+    """The newest final release that has a file to install.
 
     Args:
-        document: https://docs.pypi.org/api/index-api/#get-project-detail, decoded. (The older JSON API's list of
-            releases is deprecated.)
+        document: the decoded answer of https://docs.pypi.org/api/index-api/#get-project-detail
+            (the list of releases in the older JSON API is deprecated)
 
     Raises:
-        Refused: the document is not of that shape, or holds no such release.
+        Refused: the answer has another shape, or no such release.
     """
     files = document.get("files") if isinstance(document, dict) else None
     if not isinstance(files, list):
@@ -43,19 +43,19 @@ def _final(file: object) -> Version | None:
 
 
 def pin(content: str) -> Version | None:
-    """The version that the text pins; None where it pins none.
+    """The version in the text's pin; None if there is no pin.
 
     Raises:
         Refused: more than one pin.
     """
     found = _PIN.findall(content)
     if len(found) > 1:
-        raise Refused(f"runpod~=X.Y.Z stands {len(found)} times; one is wanted")
+        raise Refused(f"runpod~=X.Y.Z is there {len(found)} times instead of once")
     return (int(found[0][0]), int(found[0][1]), int(found[0][2])) if found else None
 
 
 def moved(content: str, version: Version) -> str | None:
-    """The text with its pin moved to `version`; None when its major.minor is not older, or it pins nothing."""
+    """The text with `version` in its pin; None if the pin's major.minor is not older, or there is no pin."""
     pinned = pin(content)
     if pinned is None or version[:2] <= pinned[:2]:
         return None
@@ -63,14 +63,14 @@ def moved(content: str, version: Version) -> str | None:
 
 
 def main() -> None:
-    """Ask PyPI and move the pin in pyproject.toml, and in the image's requirements where it stands there too."""
+    """Ask PyPI, and update the pin in pyproject.toml and, if it has one, in the image's requirements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path(), help="the repository. Default: here")
     parser.add_argument("--pypi", default="https://pypi.org", help="PyPI's address. Default: %(default)s")
     arguments = parser.parse_args()
     project = arguments.root / "pyproject.toml"
     if pin(read(project)) is None:
-        raise Refused(f"{project}: no runpod~=X.Y.Z to move")
+        raise Refused(f"{project}: no runpod~=X.Y.Z to update")
     version = newest(get_json(f"{arguments.pypi}/simple/runpod/", accept="application/vnd.pypi.simple.v1+json"))
     files = [project, *sorted((arguments.root / "runner_image").glob("*.in"))]
     changes = {file: content for file in files if (content := moved(read(file), version)) is not None}

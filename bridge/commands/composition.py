@@ -46,12 +46,15 @@ class Bridge:
 async def composed(
     settings: "Config", *, dry_run: bool, github_timing: "GitHubTiming | None" = None
 ) -> "AsyncIterator[Bridge]":
-    """Put the parts together, and take them apart in the end.
+    """Build a bridge, and close what it has opened at the end of the block.
 
     Args:
-        settings: what the bridge was told to do.
-        dry_run: make no ledger where there is none.
+        settings: the configuration.
+        dry_run: neither create nor migrate a ledger.
         github_timing: how long GitHub's client waits; its clock is replaced by GitHub's. None for the defaults.
+
+    Raises:
+        ConfigError: the App's key or the ledger cannot be used.
     """
     import structlog
 
@@ -102,7 +105,8 @@ def _warn_of_shared_labels(routes: "Iterable[Route]") -> None:
 
     for small, large in contained(tuple(routes)):
         structlog.get_logger().warning(
-            f"route {large.name} has all labels of route {small.name}: GitHub may give its runners that route's jobs; "
+            f"route {large.name} has all labels of route {small.name}: GitHub may give jobs of route {small.name} "
+            f"to runners of route {large.name}; "
             "give each route a label that the other does not have"
         )
 

@@ -48,7 +48,7 @@ async def _serve_until_signal(settings: Config, listener: socket.socket) -> None
 async def serve(
     settings: Config, listener: socket.socket, stop: asyncio.Event, *, github_timing: GitHubTiming = DEFAULT_TIMING
 ) -> None:
-    """Serve until `stop` is set, then finish: deliveries first, then passes."""
+    """Serve until `stop` is set. Then finish the deliveries that were accepted, and after them the current pass."""
     async with composed(settings, dry_run=False, github_timing=github_timing) as bridge:
         await bridge.prepare()
         metrics = Metrics()

@@ -21,7 +21,7 @@ _CAPACITY = {
     "unhealthy": "its workers are unhealthy: see the endpoint's logs",
     "initializing": "its worker is starting",
 }
-"""What RunPod's worker states tell about a request in the queue, the most important first."""
+"""What RunPod's worker states mean for a request in the queue, the most important first."""
 
 
 class _Limit(NamedTuple):
@@ -55,7 +55,7 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         snapshot: what was seen.
         counts: by pool, demand and supply.
         waiting: runners that wait for a job.
-        evidence: what earlier idle runners tell.
+        evidence: what earlier idle runners show.
         gate: lets claims through that nothing refuses; it counts the probes that it allows.
         now: Unix seconds.
     """
@@ -165,7 +165,7 @@ def _supplied(snapshot: Snapshot, pool: Pool, job: WorkflowJob, own: Submission 
 
 
 def _delay(health: EndpointHealth | None) -> str:
-    """Why a request waits. Its status alone does not tell a lack of capacity from workers that crash."""
+    """Why a request waits. Its status alone does not distinguish a lack of capacity from workers that crash."""
     if not health or any(health.workers.get(state) for state in ("running", "ready", "idle")):
         return ""
     return next(

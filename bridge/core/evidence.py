@@ -32,7 +32,7 @@ class Verdict:
     """What the evidence says about one queued job.
 
     Args:
-        rounds: how many runners in a row listened beside it and got no job.
+        rounds: how many runners in a row listened while it was queued, and got no job.
         why: the reason not to serve it now, None to serve it.
         rank: its place in the order of a full route: `rounds`, and 0 after it has waited for its turn.
         given_up: it gets no more runners until it is retried by hand.
@@ -51,7 +51,8 @@ class Evidence:
     Args:
         verdicts: by job id.
         probing: pools in which only one runner at a time may wait for a job, with the reason for the other jobs.
-        suspect: pools whose last runner was idle beside a queued job, or where a run is tried with one more runner.
+        suspect: pools whose last runner got no job although one was queued, or where a run is tried with one more
+            runner.
     """
 
     verdicts: dict[int, Verdict] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class Rounds:
 
     Args:
         idle: runners that ended without a job.
-        min_listening: s that a runner must have listened beside a queued job.
+        min_listening: s that a runner must have listened while a job was queued.
     """
 
     def __init__(self, idle: Iterable[IdleRunner], min_listening: float) -> None:
@@ -120,7 +121,7 @@ class _PoolRunners:
         """Rounds that neither a job that ran later explains, nor another job of the run (`max-parallel`)."""
         return (self._of_runs[job.run_id][0] if job.run_id in self._of_runs else self._unexplained).after(since)
 
-    def beside_run(self, job: WorkflowJob, since: float) -> list[float]:
+    def explained_by_run(self, job: WorkflowJob, since: float) -> list[float]:
         """Rounds of runners that were idle while other jobs of the job's run were in progress."""
         return self._of_runs[job.run_id][1].after(since) if job.run_id in self._of_runs else []
 
@@ -133,9 +134,9 @@ class _PoolRunners:
 
     def _split(self, idle: Collection[IdleRunner], uses: Sequence[RunnerUse]) -> tuple[Rounds, Rounds]:
         """Rounds that a run's jobs do not explain, and those that they explain."""
-        beside = [each for each in idle if _is_beside(each, uses)]
-        ids = set(map(id, beside))
-        return self._rounds(each for each in self.unrefuted if id(each) not in ids), self._rounds(beside)
+        explained = [each for each in idle if _ran_meanwhile(each, uses)]
+        ids = set(map(id, explained))
+        return self._rounds(each for each in self.unrefuted if id(each) not in ids), self._rounds(explained)
 
 
 def judge(snapshot: Snapshot, queued: Mapping[Pool, Sequence[WorkflowJob]], now: float) -> Evidence:
@@ -206,7 +207,7 @@ def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
         evidence.verdicts[job.id] = Verdict(rounds=len(ends), rank=rank, why=why, given_up=given_up is not None)
 
 
-def _is_beside(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
+def _ran_meanwhile(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
     """Whether a job of the run ran while this runner was idle. Then `max-parallel` explains it."""
     return any(use.began < idle.ended and (use.ended is None or use.ended > idle.began) for use in uses)
 
@@ -214,7 +215,7 @@ def _is_beside(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
 def _limited_runs(
     snapshot: Snapshot, jobs: Iterable[WorkflowJob], runners: _PoolRunners, now: float
 ) -> tuple[dict[int, str], bool]:
-    """Find jobs beyond what their run has ever used at a time, in runs beside whose jobs runners were idle.
+    """Find jobs beyond the most runners that their run has ever used at a time, if runners were idle while it ran.
 
     The cause may be an incident instead of `max-parallel`: after a pause, one more runner is tried.
 
@@ -224,7 +225,7 @@ def _limited_runs(
     limited: dict[int, list[WorkflowJob]] = defaultdict(list)
     ends: dict[int, list[float]] = {}
     for job in jobs:
-        if found := runners.beside_run(job, queued_since(snapshot, job)):
+        if found := runners.explained_by_run(job, queued_since(snapshot, job)):
             limited[job.run_id].append(job)
             ends[job.run_id] = max(found, ends.get(job.run_id, []), key=len)
     reasons: dict[int, str] = {}

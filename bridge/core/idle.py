@@ -38,7 +38,7 @@ def idle_withdrawals(  # noqa: PLR0913, PLR0917 - the parts of one decision
         snapshot: what was seen.
         queued: by pool, the queued jobs that its route serves.
         submissions: as they will be after this plan's transitions.
-        evidence: what earlier idle runners tell.
+        evidence: what earlier idle runners show.
         blocked: jobs that wait only because their route has reached max_workers.
         now: Unix seconds.
     """
@@ -50,7 +50,7 @@ def idle_withdrawals(  # noqa: PLR0913, PLR0917 - the parts of one decision
         since = [queued_since(snapshot, job) for job in queued.get(pool, ())]
         if since:
             suspect = pool in evidence.suspect
-            chosen |= {s.id: s for s in _beside_queued_jobs(runners, since, suspect, snapshot.timing, now)}
+            chosen |= {s.id: s for s in _without_jobs(runners, since, suspect, snapshot.timing, now)}
     chosen |= {s.id: s for s in _for_blocked_jobs(idle, blocked, evidence, snapshot.timing)}
     detail = "it listened, and GitHub gave it no job"
     return [
@@ -77,7 +77,7 @@ def _longest_first(idle: Iterable[_Idle]) -> list[_Idle]:
     return sorted(idle, key=lambda each: (-each.seconds, each.submission.id))
 
 
-def _beside_queued_jobs(
+def _without_jobs(
     runners: Sequence[_Idle], queued: Collection[float], suspect: bool, timing: Timing, now: float
 ) -> list[Submission]:
     """All but one of the runners of a pool that get no job although jobs are queued.

@@ -215,3 +215,8 @@ class EndpointHealth:
     in_queue: int = 0
     in_progress: int = 0
     workers: Mapping[str, int] = field(default_factory=dict)
+
+
+def storable(text: object) -> str:
+    """A text that every database can store: PostgreSQL refuses NUL, and an unpaired surrogate is not valid text."""
+    return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -83,7 +83,8 @@ def _add_possibly_taken(snapshot: Snapshot, counts: Mapping[Pool, Count], submis
 def _settle(snapshot: Snapshot, now: float) -> _Settled:
     held: dict[str, list[WorkflowJob]] = defaultdict(list)
     for job in sorted(snapshot.jobs, key=lambda j: j.id):
-        held[job.runner_name or ""].append(job)
+        if job.runner_name:
+            held[job.runner_name].append(job)
     listed = {(target, r.name): r for target, runners in snapshot.runners.items() for r in runners}
     routes = {r.name: r for r in snapshot.routes}
     unexplained = unexplained_requests(snapshot)
@@ -133,10 +134,10 @@ def _is_gone(snapshot: Snapshot, submission: Submission, listed: Collection[int]
 def _claims(
     snapshot: Snapshot, jobs: Iterable[tuple[Pool, WorkflowJob]], prefixed: Iterable[PrefixedRunner]
 ) -> Iterator[Claim]:
-    highest = {job_id: history.generation for job_id, history in snapshot.history.items()}
+    highest = defaultdict(int, {job_id: history.generation for job_id, history in snapshot.history.items()})
     for each in prefixed:
-        highest[each.job_id] = max(each.generation, highest.get(each.job_id, 0))
+        highest[each.job_id] = max(each.generation, highest[each.job_id])
     for pool, job in jobs:
-        generation = highest.get(job.id, 0) + 1
+        generation = highest[job.id] + 1
         name = runner_name(snapshot.prefix, job.id, generation)
         yield Claim(pool=pool, job_id=job.id, name=name, generation=generation)

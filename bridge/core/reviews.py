@@ -4,7 +4,8 @@ A run has the status of its least advanced job, so a run that waits for a review
 days. Reading it costs a call, which the hourly limit does not count while nothing has changed.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.model import WaitingRun
@@ -43,7 +44,7 @@ class WaitingRuns:
     read: Mapping[int, RunRead] = field(default_factory=dict)
 
 
-def due(runs: Iterable[WaitingRun], readings: Mapping[int, RunRead], timing: Timing, now: float) -> list[WaitingRun]:
+def due(runs: Collection[WaitingRun], readings: Mapping[int, RunRead], timing: Timing, now: float) -> list[WaitingRun]:
     """Choose the runs to read now, those first that were read longest ago.
 
     Args:
@@ -52,11 +53,12 @@ def due(runs: Iterable[WaitingRun], readings: Mapping[int, RunRead], timing: Tim
         timing: how rarely a run is read.
         now: Unix seconds.
     """
-    wanted = [(_due_at(run, readings.get(run.id), timing), run.id, run) for run in runs]
-    return [run for at, _, run in sorted(wanted, key=lambda each: each[:2]) if at <= now][:MOST_READ]
+    due_at = {run.id: _due_at(run, readings.get(run.id), timing) for run in runs}
+    wanted = [run for run in runs if due_at[run.id] <= now]
+    return sorted(wanted, key=lambda run: (due_at[run.id], run.id))[:MOST_READ]
 
 
 def _due_at(run: WaitingRun, last: RunRead | None, timing: Timing) -> float:
     if last is None or run.updated_at != last.updated_at:
-        return 0.0
+        return -math.inf
     return last.at + min(max((last.at - run.created_at) * SHARE, timing.reviews_every), timing.review_reread)

@@ -62,7 +62,7 @@ def is_served(job: WorkflowJob, scope: Scope) -> bool:
         return False
     if scope.repositories and job.repository.lower() not in {name.lower() for name in scope.repositories}:
         return False
-    ours = (job.runner_name or "").startswith(f"{scope.prefix}-")
+    ours = job.runner_name is not None and job.runner_name.startswith(f"{scope.prefix}-")
     return ours or isinstance(match(job.labels, job.repository, scope.routes), Route)
 
 
@@ -84,7 +84,7 @@ def _no_labels() -> Unmatched:
 def _nearest(wanted: frozenset[str], routes: Sequence[Route]) -> Unmatched:
     nearest = min(routes, key=lambda r: (len(wanted - r.label_set), len(r.labels)))
     missing = wanted - nearest.label_set
-    if missing == wanted - frozenset(IMPLIED_LABELS) and not wanted & nearest.labels:
+    if not wanted & nearest.labels:
         return Unmatched(reason=f"no route has any of the labels {_quoted(missing)}")
     return Unmatched(reason=f"route {nearest.name} lacks {_quoted(missing)}", nearest=nearest.name)
 

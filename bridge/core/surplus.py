@@ -66,7 +66,7 @@ def garbage(
     rows = rows_by_name(submissions)
     stale = {each.runner.id for each in unexplained if now >= each.lease_end}
     for each in sorted(prefixed, key=lambda p: (p.target, p.runner.id)):
-        listed = snapshot.runners_at.get(each.target, 0.0) >= snapshot.began
+        listed = snapshot.runners_at[each.target] >= snapshot.began
         row = row_of(each, rows)
         ended = row is not None and row.state not in OPEN_STATES
         if listed and not each.runner.busy and (ended or each.runner.id in stale):

@@ -35,8 +35,8 @@ class Timing:
         unknown_lease: after a `run` without an answer, until the endpoint's health shows whether RunPod accepted it.
         gone_after: RunPod must answer 404 for this long before a request counts as gone. RunPod has answered 404 for
             two minutes about requests that were running.
-        min_listening: a runner that listened beside a queued job for this long, and got nothing, is evidence against
-            the job. GitHub assigns a job within seconds.
+        min_listening: a runner that listened for this long while a job was queued, and did not get it, is evidence
+            against the job. GitHub assigns a job within seconds.
         evidence_kept: evidence is used for this long: as long as a runner may be requested for a job, and an hour.
         stuck_job: from the end of an idle runner to the next try for a single job.
         stuck_pool: from the end of an idle runner to the next try for a pool in which several jobs are stuck.
@@ -52,8 +52,8 @@ class Timing:
         untried: a new ledger serves jobs that have been queued for less than this.
         try_slot: a new ledger serves older jobs in one slot of this length out of SLOTS.
         quiet: when several runners of a pool have listened for this long and none got a job, one is kept.
-        probe: a runner may listen for this long in a pool whose last runner was idle beside a queued job.
-        breaker_shortest: the shortest wait from a breakdown to the next probe of an endpoint.
+        probe: a runner may listen for this long in a pool whose last runner got no job although one was queued.
+        breaker_shortest: the shortest wait from a failure of an endpoint's workers to the next try.
         breaker_longest: the longest such wait.
         refusal: from one refusal by GitHub or RunPod to the next try.
         refusal_kept: a refusal that nothing has confirmed is forgotten after this long.

@@ -1,4 +1,4 @@
-"""Requests whose `run` was not answered: what the endpoint's health tells about them. Pure.
+"""Requests whose `run` was not answered: what the endpoint's health shows about them. Pure.
 
 RunPod cannot list requests, but it counts them. A request that it counts and the ledger does not explain is one of
 these, or belongs to another system.

@@ -56,8 +56,7 @@ class WorkerInput(TypedDict, total=False):
 class WorkerAnswer(TypedDict, total=False):
     """A request's `output`.
 
-    A failure has `outcome`, and `seconds` if the runner was started. Beside the output it has the string `error`:
-    `{reason}: {detail}`.
+    A failure has `outcome`, and `seconds` if the runner was started. Its `error` is `{reason}: {detail}`.
     """
 
     outcome: str  # Reason.COMPLETED, NO_JOB (the runner listened) or EXPIRED (nothing was started), or a failure's

@@ -4,19 +4,23 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from bridge.core.model import JitConfig, JobStatus, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
+from bridge.core.model import (
+    JitConfig,
+    JobStatus,
+    RegistrationToken,
+    Repository,
+    Runner,
+    WaitingRun,
+    WorkflowJob,
+    storable,
+)
 
 Raw = Mapping[str, Any]
 _STATUSES = frozenset(JobStatus)
 
 
-def _clean(text: Any) -> str:
-    """A text that every database can store: PostgreSQL refuses NUL, and an unpaired surrogate is not valid text."""
-    return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-
 def _text(value: Any) -> str | None:
-    return _clean(value) if value else None
+    return storable(value) if value else None
 
 
 def moment(text: str | None) -> float | None:
@@ -85,9 +89,9 @@ def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
         id=int(raw["id"]),
         run_id=int(raw["run_id"]),
         repository=repository,
-        name=_clean(raw["name"]),
+        name=storable(raw["name"]),
         workflow_name=_text(raw.get("workflow_name") or run.get("name")),
-        labels=tuple(_clean(label) for label in raw.get("labels") or ()),
+        labels=tuple(storable(label) for label in raw.get("labels") or ()),
         status=JobStatus(raw["status"]),
         conclusion=_text(raw.get("conclusion")),
         runner_id=int(raw.get("runner_id") or 0) or None,

@@ -229,7 +229,7 @@ class Transport:
             raise RateLimited(f"GitHub: call not sent: {why} until {_utc(until)}", retry_at=until)
 
     def _note_limit(self, response: httpx.Response, sent_at: float) -> None:
-        # Calls that were sent before a limit was known meet the same limit, not the next one.
+        # Calls that were sent before a limit was known reach the same limit, not the next one.
         strikes = max(0, self._strikes - (sent_at < self._limited_at))
         until = retry_at(response, strikes, self._clock(), self._timing)
         if until is None:

@@ -1,1 +1,1 @@
-"""RunPod: requests to endpoints."""
+"""RunPod: sends and reads requests to serverless endpoints."""

@@ -1,11 +1,10 @@
-"""RunPod's endpoints through its SDK: submit, status, cancel, health. The only file that imports the SDK.
+"""RunPod's endpoints, through its SDK: submit, status, cancel, health. No other file of the bridge imports the SDK.
 
-It is imported at the first call: that takes two seconds, and a pass with nothing to do needs none of it.
+It is imported at the first call: this takes two seconds, and a pass without requests does not need it.
 """
 
 import asyncio
 import logging
-import ssl
 import threading
 import time
 from collections import Counter
@@ -14,54 +13,61 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from bridge.core.model import Cancellation, EndpointHealth, Request, RequestStatus
+from bridge.core.model import Cancellation, EndpointHealth, Request, RequestStatus, storable
 from bridge.core.scope import Route
 from bridge.core.worker import WorkerInput
-from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
+from bridge.errors import BridgeError, Rejected
+from bridge.runpod.failures import error_of, retry_after, submission_error_of
 
 THREADS = 10
-"""Calls in flight: the size of the SDK's connection pool."""
+"""Calls at a time: the size of the SDK's connection pool."""
 
-LOOKS = 7
-"""Of them; so that a request never waits behind looks at others."""
+READS = 7
+"""How many of them may be reads, so that a new request never waits for reads of others."""
 
-PAUSE = 10.0
-"""s to wait after a 429 without Retry-After: RunPod counts calls per 10 s."""
+RATE_LIMIT_WAIT = 10.0
+"""s to wait after a 429 without Retry-After: RunPod counts calls per 10 s.
 
-_NO_CERTIFICATES = "Could not find a suitable TLS CA certificate bundle"
-"""How Requests begins when there are no certificates to trust."""
-
-_NO_TUNNEL = "Tunnel connection failed"
-"""How Python begins when a proxy lets nothing through."""
+https://docs.runpod.io/serverless/endpoints/send-requests
+"""
 
 T = TypeVar("T")
 
 
 class RunPod:
-    """RunPod's client API, for any number of endpoints.
+    """A client of RunPod's endpoints.
 
     Args:
         api_key: secret.
         base_url: such as `https://api.runpod.ai/v2`.
-        clock: Unix seconds.
+        clock: returns Unix seconds.
+        rate_limit_wait: s to wait after a rate limit that states no time.
     """
 
-    def __init__(self, *, api_key: str, base_url: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        base_url: str,
+        clock: Callable[[], float] = time.time,
+        rate_limit_wait: float = RATE_LIMIT_WAIT,
+    ) -> None:
         self._api_key = api_key
         self._base_url = base_url.rstrip("/")
         self._clock = clock
+        self._rate_limit_wait = rate_limit_wait
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="runpod")
-        self._looking = asyncio.Semaphore(LOOKS)
-        self._making = threading.Lock()
+        self._reads = asyncio.Semaphore(READS)
+        self._creating = threading.Lock()
         self._endpoints: dict[str, Any] = {}
         self.calls: Counter[str] = Counter()
 
     def close(self) -> None:
-        """Wait for calls in flight, and end the threads."""
+        """Wait for the current calls, and end the threads."""
         self._threads.shutdown()
 
     async def prepare(self, endpoint: str) -> None:
-        """Load the SDK, so that what is written down just before a call is not waiting for that."""
+        """Load the SDK now, so that no time passes between a commit and the call that follows it."""
         if endpoint in self._endpoints:
             return
         await asyncio.get_running_loop().run_in_executor(self._threads, self._endpoint, endpoint)
@@ -70,15 +76,15 @@ class RunPod:
         """Send one request.
 
         Args:
-            route: says where, and within what limits.
-            worker_input: what the worker reads.
-            callback: URL that RunPod posts to when the request has ended, None for none.
+            route: has the endpoint and the time limits.
+            worker_input: the worker's input.
+            callback: the URL that RunPod calls when the request has ended; None for none.
 
         Returns:
-            RunPod's id of it.
+            RunPod's id of the request.
 
         Raises:
-            OutcomeUnknown: it was sent and no readable answer came; it may have been accepted.
+            OutcomeUnknown: it was sent and there was no readable answer; it may have been accepted.
             AuthError, RateLimited, Rejected, Unavailable: it was not accepted.
         """
         # In milliseconds: https://docs.runpod.io/serverless/endpoints/send-requests#execution-policies
@@ -88,26 +94,26 @@ class RunPod:
         def run() -> str:
             return _request_id(self._endpoint(route.endpoint).run(body).job_id)
 
-        return await self._call(f"POST /{route.endpoint}/run", run, _submission_error)
+        return await self._call(f"POST /{route.endpoint}/run", run, submission_error_of)
 
     async def status(self, endpoint: str, request_id: str) -> Request:
-        """Look a request up; one that RunPod does not know has the status MISSING."""
+        """Read a request. If RunPod does not know it, its status is MISSING."""
 
         def get() -> Request:
             return _request(request_id, self._endpoint(endpoint).rp_client.get(f"{endpoint}/status/{request_id}"))
 
         try:
-            return await self._look(f"GET /{endpoint}/status", get)
+            return await self._read(f"GET /{endpoint}/status", get)
         except Rejected as error:
             if error.status != 404:
                 raise
             return Request(id=request_id, status=RequestStatus.MISSING)
 
     async def cancel(self, cancellation: Cancellation) -> None:
-        """Cancel a request; one that has ended or is unknown stays as it is.
+        """Cancel a request. If it has ended or is unknown, nothing happens.
 
         Args:
-            cancellation: the request, with the proof that it holds no job.
+            cancellation: the request, with the proof that it has no job.
         """
         endpoint = cancellation.endpoint
 
@@ -115,51 +121,51 @@ class RunPod:
             self._endpoint(endpoint).rp_client.post(f"{endpoint}/cancel/{cancellation.request_id}", {})
 
         try:
-            await self._call(f"POST /{endpoint}/cancel", post, _error)
+            await self._call(f"POST /{endpoint}/cancel", post, error_of)
         except Rejected as error:
             if error.status not in (400, 404):
                 raise
 
     async def health(self, endpoint: str) -> EndpointHealth:
-        """What the endpoint has queued and running, and its workers."""
-        return await self._look(f"GET /{endpoint}/health", lambda: _health(self._endpoint(endpoint).health()))
+        """The numbers of an endpoint's queued and running requests, and of its workers."""
+        return await self._read(f"GET /{endpoint}/health", lambda: _health(self._endpoint(endpoint).health()))
 
-    async def _look(self, call: str, work: Callable[[], T]) -> T:
-        async with self._looking:
-            return await self._call(call, work, _error)
+    async def _read(self, call: str, work: Callable[[], T]) -> T:
+        async with self._reads:
+            return await self._call(call, work, error_of)
 
     async def _call(self, call: str, work: Callable[[], T], named: Callable[[str, Exception, float], BridgeError]) -> T:
         self.calls[call] += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except Exception as error:
-            raise named(
-                f"RunPod: {call}", error, self._clock()
-            ) from None  # the SDK's own error may hold the URL and body
+            after = retry_after(error)
+            retry_at = self._clock() + (self._rate_limit_wait if after is None else after)
+            raise named(f"RunPod: {call}", error, retry_at) from None  # the SDK's error may hold the URL and the body
 
     def _endpoint(self, endpoint: str) -> Any:
-        with self._making:
+        with self._creating:
             if endpoint not in self._endpoints:
                 self._endpoints[endpoint] = _sdk_endpoint(endpoint, self._api_key, self._base_url)
             return self._endpoints[endpoint]
 
 
 def _sdk_endpoint(endpoint: str, api_key: str, base_url: str) -> Any:
-    """The SDK's Endpoint without redirects and the retries that it mounts on http: a request is never sent twice."""
+    """The SDK's Endpoint, without its redirects and retries, so that no request is sent twice."""
     with _root_logger_kept():
         import runpod
         from requests.adapters import HTTPAdapter
     made = runpod.Endpoint(endpoint, api_key=api_key)
     made.rp_client.endpoint_url_base = base_url
     made.rp_client.rp_session.max_redirects = 0
-    made.rp_client.rp_session.auth = _as_it_is
+    made.rp_client.rp_session.auth = _unchanged
     for scheme in ("http://", "https://"):
         made.rp_client.rp_session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS, max_retries=0))
     return made
 
 
-def _as_it_is(request: Any) -> Any:
-    """Keep the SDK's Authorization header: without an `auth`, Requests replaces it by what ~/.netrc has for the host.
+def _unchanged(request: Any) -> Any:
+    """Keep the SDK's Authorization header. Without an `auth`, Requests replaces it by an entry of ~/.netrc.
 
     https://requests.readthedocs.io/en/latest/user/authentication/#netrc-authentication
     """
@@ -168,7 +174,7 @@ def _as_it_is(request: Any) -> Any:
 
 @contextmanager
 def _root_logger_kept() -> Iterator[None]:
-    """Undo what importing the SDK does to the root logger."""
+    """Restore the root logger, which an import of the SDK changes."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
@@ -190,13 +196,8 @@ def _request(request_id: str, raw: Any) -> Request:
         id=request_id,
         status=RequestStatus(raw["status"]),
         output=output if isinstance(output, dict) else None,
-        error=_clean(error) if error else None,
+        error=storable(error) if error else None,
     )
-
-
-def _clean(text: Any) -> str:
-    """A text that any database can hold: PostgreSQL refuses NUL, and half a surrogate pair is no text."""
-    return str(text).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _health(raw: Any) -> EndpointHealth:
@@ -206,79 +207,3 @@ def _health(raw: Any) -> EndpointHealth:
         in_progress=int(jobs.get("inProgress") or 0),
         workers={str(state): int(count or 0) for state, count in workers.items()},
     )
-
-
-def _submission_error(call: str, error: Exception, now: float) -> BridgeError:
-    """Name what went wrong with a request that must not be sent again unless it surely was not accepted."""
-    status = _http_status(error)
-    if _unsent(error) or (status is not None and 400 <= status < 500):
-        return _error(call, error, now)
-    return OutcomeUnknown(f"{call}: {_what(error)}; the request may have been accepted")
-
-
-def _error(call: str, error: Exception, now: float) -> BridgeError:
-    status = _http_status(error)
-    if status == 401:
-        return AuthError(f"{call}: 401, RUNPOD_API_KEY was refused")
-    if status == 403:
-        return AuthError(f"{call}: 403, RUNPOD_API_KEY may not use this endpoint")
-    if status == 429:
-        return RateLimited(f"{call}: 429, too many calls", retry_at=now + _retry_after(error))
-    if status is not None and status < 500:
-        return Rejected(f"{call}: {status}{_hint(status)}", status=status)
-    return Unavailable(f"{call}: {_what(error)}")
-
-
-def _hint(status: int) -> str:
-    if status < 400:
-        return " is a redirect, which is not followed; correct RUNPOD_ENDPOINT_BASE_URL"
-    return "; is the endpoint's id right?" if status == 404 else ""
-
-
-def _what(error: Exception) -> str:
-    status = _http_status(error)
-    if status:
-        return f"HTTP {status}"
-    return f"{'nothing was sent' if _unsent(error) else 'no readable answer'} ({type(error).__name__})"
-
-
-def _http_status(error: Exception) -> int | None:
-    if isinstance(error, RuntimeError) and str(error).startswith("401"):
-        return 401  # the SDK's own error for it
-    response = getattr(error, "response", None)
-    return None if response is None else int(response.status_code)
-
-
-def _retry_after(error: Exception) -> float:
-    response: Any = getattr(error, "response", None)
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else PAUSE
-
-
-def _unsent(error: Exception) -> bool:
-    """Whether nothing was sent, so that nothing can have been accepted."""
-    return _unsendable(error) or _unreached(error)
-
-
-def _unsendable(error: Exception) -> bool:
-    """Whether there was no request to send: a key that no header holds, an address or certificates that are none."""
-    from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
-
-    if isinstance(error, (InvalidHeader, InvalidSchema, InvalidURL, MissingSchema, UnicodeEncodeError)):
-        return True
-    return type(error) is OSError and str(error).startswith(_NO_CERTIFICATES)
-
-
-def _unreached(error: Exception) -> bool:
-    """Whether there was no connection to send it over."""
-    from requests import ConnectionError as NoConnection
-    from urllib3.exceptions import ConnectTimeoutError, ProxyError  # NewConnectionError is one of the former
-
-    cause = error.args[0] if isinstance(error, NoConnection) and error.args else None
-    reason = getattr(cause, "reason", None)
-    if isinstance(reason, ProxyError):  # by itself no proof: also when the proxy hung up on what it was sent
-        reason = reason.original_error
-        if str(reason).startswith(_NO_TUNNEL):
-            return True
-    untrusted = any(isinstance(each, ssl.SSLCertVerificationError) for each in getattr(reason, "args", ()))
-    return untrusted or isinstance(reason, ConnectTimeoutError)

@@ -1,4 +1,4 @@
-"""Runs what lies in .github as a workflow would: its own process, its own outputs, an HTTP server that answers it."""
+"""Runs the scripts of .github as a workflow does: in a process with outputs, against an HTTP server with one answer."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ SCRIPTS = ROOT / ".github" / "scripts"
 
 
 def recorded(name: str) -> Any:
-    """A recorded answer, decoded anew each time."""
+    """A recorded answer, decoded; each call returns a new copy."""
     return json.loads((ROOT / "tests" / "automation" / "recorded" / name).read_text())
 
 
@@ -31,7 +31,7 @@ class Ran:
 
 
 def run(script: str, *arguments: object, outputs: Path, **environment: str) -> Ran:
-    """Run a script as a step does; nothing of this process's settings reaches it."""
+    """Run a script as a step does, without this process's environment."""
     outputs.touch()
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / script), *map(str, arguments)],
@@ -47,7 +47,7 @@ def run(script: str, *arguments: object, outputs: Path, **environment: str) -> R
 
 @dataclass
 class OneAnswerServer:
-    """A server on this machine that gives one answer, and remembers who asked for what."""
+    """A local server that always gives the same answer, and stores the path and headers of each request."""
 
     body: bytes
     status: int = 200
@@ -79,6 +79,6 @@ class OneAnswerServer:
 
 
 def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
-    """Every line that differs, before and after. Lines that come or go are an error."""
+    """Every line that differs, before and after. Added or removed lines are an error."""
     pairs = zip(before.splitlines(keepends=True), after.splitlines(keepends=True), strict=True)
     return [(old, new) for old, new in pairs if old != new]

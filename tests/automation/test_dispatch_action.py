@@ -1,4 +1,4 @@
-"""The composite action: a pass of this bridge, whatever the workspace holds."""
+"""The composite action runs a pass of this bridge, even if the workspace has modules of the same names."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ ACTION = ".github/actions/dispatch"
 
 
 def one_pass(tmp_path: Path, *, python: str, dry_run: str) -> subprocess.CompletedProcess[str]:
-    """Run the action's last step as a hosted runner does, in a workspace that would like to be imported."""
+    """Run the action's last step as a hosted runner does, in a workspace with modules that must not be imported."""
     home, workspace = tmp_path / "home", tmp_path / "workspace"
     (home / ACTION).mkdir(parents=True)
     (home / "bridge").symlink_to(ROOT / "bridge")
@@ -42,7 +42,7 @@ def test_it_runs_the_bridge_and_nothing_from_the_workspace(tmp_path: Path) -> No
     assert ran.stderr == "bridge: GITHUB_ORG: missing; set it, or GITHUB_REPOSITORIES=owner/name,...\n"
 
 
-def test_a_dry_run_is_a_dry_run_and_other_words_are_not_commands(tmp_path: Path) -> None:
+def test_only_true_is_a_dry_run_and_other_words_are_not_commands(tmp_path: Path) -> None:
     said = {
         word: one_pass(tmp_path / str(index), python="echo", dry_run=word).stdout
         for index, word in enumerate(("true", "false", "", "$(id); --watch 1"))
@@ -51,7 +51,7 @@ def test_a_dry_run_is_a_dry_run_and_other_words_are_not_commands(tmp_path: Path)
     assert said == {"true": "-P -m bridge.dispatch --dry-run\n", "false": plain, "": plain, "$(id); --watch 1": plain}
 
 
-def test_the_scheduled_example_passes_settings_that_exist_from_names_that_are_documented() -> None:
+def test_the_scheduled_workflow_passes_existing_settings_from_documented_names() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "dispatch.yml").read_text())
     passed = workflow["jobs"]["dispatch"]["steps"][-1]["env"]
     assert {name.lower() for name in passed} <= set(Environment.model_fields)

@@ -1,4 +1,4 @@
-"""An update's pull request: opened once, with one commit and its checks; never twice, never against a closed one."""
+"""The pull request of an update: opened once, with one commit and its checks, and not again after it was closed."""
 
 import json
 import os
@@ -39,7 +39,7 @@ file.write_text(json.dumps(state))
 
 
 class Checkout:
-    """A clone with an update in its work tree, its origin, and GitHub's side of it."""
+    """A clone with an update in its work tree, its origin, and a stand-in for `gh` with GitHub's state."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,12 +55,12 @@ class Checkout:
         self.commit("First", "main")
 
     def fresh(self) -> None:
-        """Check out anew, as every run does."""
+        """Check out again, as each run does."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.git("clone", "--quiet", str(self.origin), str(self.work), cwd=self.path)
 
     def commit(self, message: str, branch: str) -> None:
-        """Commit and push as somebody with write access."""
+        """Commit and push as a person with write access."""
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
         self.git(*identity, "commit", "--quiet", "--allow-empty", "--message", message)
         self.git("push", "--quiet", "origin", f"HEAD:{branch}")
@@ -80,7 +80,7 @@ class Checkout:
         return done.stdout.strip()
 
     def asked(self, title: str = "Runner 2.338.0") -> Ran:
-        """One day's run: check out, update, ask."""
+        """The run of one day: check out, update, open the pull request."""
         self.fresh()
         (self.work / "Dockerfile").write_text("ARG RUNNER_VERSION=2.338.0\n")
         words = ("--branch", "update/runner-2.338.0", "--title", title, "--body", "Notes")
@@ -114,7 +114,7 @@ def test_an_update_becomes_one_commit_one_pull_request_and_one_run_of_the_checks
     assert checkout.github()["runs"] == [["ci.yml", BRANCH]]
 
 
-def test_the_next_days_find_it_asked_and_change_nothing(checkout: Checkout) -> None:
+def test_later_runs_change_nothing_once_there_is_a_pull_request(checkout: Checkout) -> None:
     checkout.asked()
     before, head = checkout.github(), checkout.git("rev-parse", f"origin/{BRANCH}")
     assert checkout.asked().status == 0
@@ -122,7 +122,7 @@ def test_the_next_days_find_it_asked_and_change_nothing(checkout: Checkout) -> N
     assert checkout.git("rev-parse", f"origin/{BRANCH}") == head
 
 
-def test_what_somebody_closed_is_not_asked_again_even_when_the_branch_is_gone(checkout: Checkout) -> None:
+def test_a_closed_pull_request_is_not_opened_again_even_if_its_branch_is_deleted(checkout: Checkout) -> None:
     checkout.tell(pulls=[{"head": f"acme:{BRANCH}", "title": "", "body": "", "state": "closed"}])
     before = checkout.github()
     assert checkout.asked().status == 0
@@ -136,7 +136,7 @@ def test_a_forks_branch_of_the_same_name_does_not_stop_the_update(checkout: Chec
     assert [pull["head"] for pull in checkout.github()["pulls"]] == [f"mallory:{BRANCH}", f"acme:{BRANCH}"]
 
 
-def test_a_pull_request_that_was_not_permitted_is_opened_once_it_is_with_the_branch_as_it_stands(
+def test_a_pull_request_that_github_refused_is_opened_later_without_changing_the_branch(
     checkout: Checkout,
 ) -> None:
     checkout.tell(creation="refused")

@@ -1,4 +1,4 @@
-"""The daily look for a new runner: when the image's two lines move, and which releases are not believed."""
+"""The daily update of the runner: when it changes the image's two lines, and which answers it refuses."""
 
 import json
 from collections.abc import Callable
@@ -31,19 +31,19 @@ def updated(dockerfile: Path, document: object, status: int = 200) -> Ran:
 
 
 def releases(change: Callable[[Any], object]) -> Any:
-    """The recorded releases, the newest changed."""
+    """The recorded releases, with `change` applied to the newest."""
     document = recorded("actions-runner-releases.json")
     change(document[0])
     return document
 
 
 def notes(old: str, new: str) -> Any:
-    """The recorded releases, the newest's notes changed."""
+    """The recorded releases, with other notes of the newest."""
     assert old in recorded("actions-runner-releases.json")[0]["body"]
     return releases(lambda release: release.update(body=release["body"].replace(old, new)))
 
 
-def test_a_new_release_moves_the_version_and_its_sum_and_nothing_else(dockerfile: Path) -> None:
+def test_a_new_release_changes_only_the_version_and_its_checksum(dockerfile: Path) -> None:
     ran = updated(dockerfile, recorded("actions-runner-releases.json"))
     assert (ran.status, ran.outputs, ran.err) == (0, "version=2.338.0\n", "")
     assert changed_lines(BEFORE, dockerfile.read_text()) == [
@@ -59,7 +59,7 @@ def test_line_ends_are_kept(dockerfile: Path) -> None:
     assert dockerfile.read_bytes() == expected.replace("\n", "\r\n").encode()
 
 
-def test_the_newest_is_found_wherever_it_stands_in_the_list(dockerfile: Path) -> None:
+def test_the_newest_release_may_be_anywhere_in_the_list(dockerfile: Path) -> None:
     assert updated(dockerfile, recorded("actions-runner-releases.json")[::-1]).outputs == "version=2.338.0\n"
 
 
@@ -68,13 +68,13 @@ def test_the_newest_is_found_wherever_it_stands_in_the_list(dockerfile: Path) ->
     [{"prerelease": True}, {"draft": True}, {"tag_name": "v2.338.0-rc1"}, {"tag_name": "v2.338.0\n"}],
     ids=["a prerelease", "a draft", "a candidate", "a tag with more behind it"],
 )
-def test_what_is_not_a_release_for_everybody_is_passed_over(dockerfile: Path, change: dict[str, Any]) -> None:
+def test_drafts_and_prereleases_are_ignored(dockerfile: Path, change: dict[str, Any]) -> None:
     ran = updated(dockerfile, releases(lambda release: release.update(change)))
     assert (ran.status, ran.outputs, ran.err) == (0, "", "")
     assert dockerfile.read_text() == BEFORE
 
 
-def test_an_image_that_is_up_to_date_or_ahead_is_left_alone(dockerfile: Path) -> None:
+def test_an_image_with_the_newest_version_or_a_newer_one_does_not_change(dockerfile: Path) -> None:
     for version, sha256 in (("2.338.0", SUM_2_338), ("2.1000.0", "0" * 64)):
         content = BEFORE.replace("SION=2.337.0", f"SION={version}").replace(SUM_2_337, sha256)
         dockerfile.write_text(content)
@@ -86,9 +86,9 @@ def test_an_image_that_is_up_to_date_or_ahead_is_left_alone(dockerfile: Path) ->
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        pytest.param(notes("BEGIN SHA linux-x64 ", "BEGIN SHA "), "hold 0 sums for linux-x64", id="no sum"),
-        pytest.param(releases(lambda r: r.update(body=None)), "hold 0 sums for linux-x64", id="no notes"),
-        pytest.param(notes("linux-arm64 -->", "linux-x64 -->"), "hold 2 sums for linux-x64", id="two sums"),
+        pytest.param(notes("BEGIN SHA linux-x64 ", "BEGIN SHA "), "have 0 checksums for linux-x64", id="no sum"),
+        pytest.param(releases(lambda r: r.update(body=None)), "have 0 checksums for linux-x64", id="no notes"),
+        pytest.param(notes("linux-arm64 -->", "linux-x64 -->"), "have 2 checksums for linux-x64", id="two sums"),
         pytest.param(notes(SUM_2_338, SUM_2_338[:-1]), "not a SHA-256", id="a short sum"),
         pytest.param(notes(SUM_2_338, ""), "not a SHA-256", id="an empty sum"),
         pytest.param(notes(SUM_2_338, SUM_2_338 + "\nRUN id"), "not a SHA-256", id="a line behind the sum"),
@@ -117,12 +117,12 @@ def test_a_rate_limit_is_refused_and_its_body_is_not_shown(dockerfile: Path) -> 
     assert "192.0.2.1" not in ran.err
 
 
-def test_a_sum_that_changed_under_the_version_in_use_is_reported(dockerfile: Path) -> None:
+def test_a_changed_checksum_of_the_version_in_use_is_reported(dockerfile: Path) -> None:
     content = BEFORE.replace("SION=2.337.0", "SION=2.338.0")  # with 2.337.0's sum
     dockerfile.write_text(content)
     ran = updated(dockerfile, recorded("actions-runner-releases.json"))
     assert (ran.status, ran.outputs) == (1, "")
-    assert "runner 2.338.0 is pinned with another sum" in ran.err
+    assert "another checksum for runner 2.338.0" in ran.err
     assert dockerfile.read_text() == content
 
 
@@ -139,16 +139,16 @@ def test_a_dockerfile_without_exactly_its_two_lines_is_refused(dockerfile: Path,
     dockerfile.write_text(content)
     ran = updated(dockerfile, recorded("actions-runner-releases.json"))
     assert (ran.status, ran.outputs) == (1, "")
-    assert "must stand in the Dockerfile once each" in ran.err
+    assert "once each" in ran.err
     assert dockerfile.read_text() == content
 
 
-def test_a_missing_dockerfile_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+def test_a_missing_dockerfile_is_refused_before_github_is_asked(tmp_path: Path) -> None:
     ran = run("update_runner.py", "--api", "http://127.0.0.1:9", outputs=tmp_path / "outputs")
     assert (ran.status, ran.err) == (1, "refused: runner_image/Dockerfile: no such file\n")
 
 
-def test_the_workflows_token_goes_to_github_and_nowhere_else(dockerfile: Path) -> None:
+def test_the_workflows_token_is_sent_only_to_github(dockerfile: Path) -> None:
     service = OneAnswerServer(json.dumps(recorded("actions-runner-releases.json")).encode())
     with service.serving() as url:
         options = ("--dockerfile", dockerfile, "--api", url)

@@ -1,4 +1,4 @@
-"""The daily look for a new runpod SDK: when the pin moves, what moves with it, what is not believed."""
+"""The daily update of the runpod SDK: when it changes the pin, and which answers it refuses."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def pinned(version: str) -> str:
-    """The project's own file, with its pin at `version`."""
+    """The project's own pyproject.toml, with `version` in its pin."""
     lines = [
         f'    "runpod~={version}",\n' if '"runpod~=' in line else line for line in PROJECT.splitlines(keepends=True)
     ]
@@ -27,7 +27,7 @@ def pinned(version: str) -> str:
 
 
 def files(version: str, *, yanked: bool | str = False) -> list[dict[str, Any]]:
-    """What PyPI lists for a release."""
+    """The files that PyPI lists for a release."""
     names = (f"runpod-{version}-py3-none-any.whl", f"runpod-{version}.tar.gz")
     return [{"filename": name, "hashes": {}, "requires-python": ">=3.10", "yanked": yanked} for name in names]
 
@@ -46,14 +46,14 @@ def updated(repository: Path, body: bytes, status: int = 200) -> Ran:
 
 
 @pytest.mark.parametrize(("release", "pin"), [("1.13.0", "1.13.0"), ("1.13.2", "1.13.2"), ("2.0", "2.0.0")])
-def test_a_new_minor_or_major_moves_the_pin_and_nothing_else(repository: Path, release: str, pin: str) -> None:
+def test_a_new_minor_or_major_version_changes_only_the_pin(repository: Path, release: str, pin: str) -> None:
     ran = updated(repository, answer(files(release)))
     assert (ran.status, ran.outputs) == (0, f"version={pin}\n")
     after = (repository / "pyproject.toml").read_text()
     assert changed_lines(pinned("1.12.0"), after) == [('    "runpod~=1.12.0",\n', f'    "runpod~={pin}",\n')]
 
 
-def test_the_image_follows_where_it_names_the_pin_itself(repository: Path) -> None:
+def test_a_pin_in_the_images_requirements_changes_too(repository: Path) -> None:
     (repository / "runner_image").mkdir()
     image = repository / "runner_image" / "requirements.in"
     image.write_bytes(b"# the handler's\r\nhttpx>=0.28\r\nrunpod~=1.12.0\r\n")
@@ -77,13 +77,13 @@ def test_the_image_follows_where_it_names_the_pin_itself(repository: Path) -> No
         pytest.param([{"filename": "runpod-2.0.0.tar.gz.asc", "yanked": False}], id="nothing to install"),
     ],
 )
-def test_what_needs_no_pull_request_changes_nothing(repository: Path, more: list[dict[str, Any]]) -> None:
+def test_releases_that_need_no_pull_request_change_nothing(repository: Path, more: list[dict[str, Any]]) -> None:
     ran = updated(repository, answer(more))
     assert (ran.status, ran.outputs, ran.err) == (0, "", "")
     assert (repository / "pyproject.toml").read_text() == pinned("1.12.0")
 
 
-def test_the_pin_never_goes_back(repository: Path) -> None:
+def test_the_pin_is_never_lowered(repository: Path) -> None:
     (repository / "pyproject.toml").write_text(pinned("1.20.0"))
     ran = updated(repository, answer(files("1.19.9")))
     assert (ran.status, ran.outputs) == (0, "")
@@ -129,7 +129,7 @@ def test_no_answer_is_refused_in_one_line(repository: Path) -> None:
     ("content", "says"),
     [
         ('dependencies = ["runpod>=1.12"]\n', "no runpod~=X.Y.Z"),
-        ('a = ["runpod~=1.12.0"]\nb = ["runpod~=1.11.0"]\n', "stands 2 times"),
+        ('a = ["runpod~=1.12.0"]\nb = ["runpod~=1.11.0"]\n', "is there 2 times"),
     ],
 )
 def test_a_project_without_exactly_one_pin_is_refused(repository: Path, content: str, says: str) -> None:
@@ -140,6 +140,6 @@ def test_a_project_without_exactly_one_pin_is_refused(repository: Path, content:
     assert (repository / "pyproject.toml").read_text() == content
 
 
-def test_the_projects_own_pin_is_one_it_can_move(repository: Path) -> None:
+def test_the_projects_own_pin_can_be_updated(repository: Path) -> None:
     (repository / "pyproject.toml").write_text(PROJECT)
     assert updated(repository, answer(files("999.0.0"))).outputs == "version=999.0.0\n"

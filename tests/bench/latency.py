@@ -27,7 +27,7 @@ WARM_UP = 20
 def webhook_to_submit() -> Iterator[dict[str, Any]]:
     """Measure single jobs one after the other, and bursts."""
     with tempfile.TemporaryDirectory() as home, emulators(Path(home)) as made, Path(home, "log").open("w") as log:
-        made.github.webhooks.slots = asyncio.Semaphore(SENDERS)
+        made.github.webhooks. = asyncio.Semaphore(SENDERS)
         # Nothing ends here, and a look between two measurements is no part of them.
         with running_service(made, log=log, BRIDGE_INTERVAL="3600", BRIDGE_MAX_WORKERS="100000"):
             for _ in range(WARM_UP):

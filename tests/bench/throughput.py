@@ -33,7 +33,7 @@ def throughput() -> dict[str, Any]:
         emulators(Path(home), state=patient, instant={}, workers_max=WORKERS) as made,
         Path(home, "log").open("w") as log,
     ):
-        made.github.webhooks.slots = asyncio.Semaphore(SENDERS)
+        made.github.webhooks. = asyncio.Semaphore(SENDERS)
         with running_service(made, log=log, BRIDGE_MAX_WORKERS=str(WORKERS)) as service:
             process = psutil.Process(service.process.pid)
             _finish(made, _queue(made, WARM_UP))

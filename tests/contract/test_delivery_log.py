@@ -1,4 +1,4 @@
-"""The bridge's reader of the App's delivery log, against the emulator."""
+"""Reading the App's delivery log, against the emulator."""
 
 import asyncio
 import time
@@ -44,9 +44,9 @@ def an_auth(emulator: GitHubEmulator, http: httpx.AsyncClient) -> AppAuth:
 
 
 async def queue(emulator: GitHubEmulator, count: int) -> list[int]:
-    """Queue jobs whose deliveries go nowhere; their ids."""
+    """Queue jobs whose deliveries fail; return their ids."""
     runs = [emulator.state.add_run("acme/web", a_run(a_spec(f"job {n}"))) for n in range(count)]
-    while emulator.webhooks.pending:  # noqa: ASYNC110 - the end of tasks elsewhere
+    while emulator.webhooks.pending:  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0.005)
     return [job.id for run in runs for job in run.jobs.values()]
 
@@ -59,20 +59,20 @@ async def queue(emulator: GitHubEmulator, count: int) -> list[int]:
         ({"webhook_url": NOWHERE, "events": ["push"]}, False),
     ],
 )
-def test_a_log_of_jobs_is_kept_for_an_app_that_has_a_webhook_and_subscribes(app: dict[str, Any], kept: bool) -> None:
+def test_github_keeps_a_log_for_an_app_with_a_webhook_that_subscribes_to_jobs(app: dict[str, Any], kept: bool) -> None:
     async def drive(_: GitHubEmulator, log: DeliveryLog) -> None:
         assert await log.is_kept() is kept
 
     reading(drive, **app)
 
 
-def test_what_never_arrived_is_listed_page_by_page_and_told_in_full() -> None:
+def test_deliveries_that_never_arrived_are_listed_page_by_page_and_read_in_full() -> None:
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
         emulator.webhooks.ping()
         ids = await queue(emulator, 130)
         sent = await log.since(0.0)
         assert len(sent) == len({each.guid for each in sent}) == 130, "the ping is not about a job"
-        assert emulator.calls["GET /app/hook/deliveries"] == 2, "a call per hundred"
+        assert emulator.calls["GET /app/hook/deliveries"] == 2, "one call for each hundred"
         assert {each.action for each in sent} == {"queued"}
         assert {each.repository_id for each in sent} == {emulator.state.repositories["acme/web"].id}
         job = await log.job(sent[-1].id)
@@ -84,7 +84,7 @@ def test_what_never_arrived_is_listed_page_by_page_and_told_in_full() -> None:
 
 
 @pytest.mark.parametrize("events", ["5", "true"])
-def test_an_app_whose_events_are_no_list_is_a_problem(events: str) -> None:
+def test_events_of_an_app_that_are_not_a_list_are_an_error(events: str) -> None:
     odd = Fault(method="GET", path="/app$", kind=FaultKind.ERROR, status=200, body=f'{{"events": {events}}}')
 
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
@@ -105,7 +105,9 @@ def test_an_app_whose_events_are_no_list_is_a_problem(events: str) -> None:
         ({"status": 422}, Rejected),
     ],
 )
-def test_a_log_that_cannot_be_read_is_named(fault: dict[str, Any], error: type[BridgeError]) -> None:
+def test_a_log_that_cannot_be_read_has_the_error_that_says_what_to_do(
+    fault: dict[str, Any], error: type[BridgeError]
+) -> None:
     async def drive(emulator: GitHubEmulator, log: DeliveryLog) -> None:
         emulator.faults.add(Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, times=9, **fault))
         with pytest.raises(error):
@@ -127,17 +129,16 @@ def test_a_log_with_too_many_new_deliveries_is_an_error_of_its_own() -> None:
     reading(drive, webhook_url=NOWHERE, pages=2)
 
 
-def test_a_rate_limit_that_the_log_meets_does_not_keep_a_token_from_being_minted() -> None:
-    limit: dict[str, Any] = {
-        "status": 403,
-        "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)},
-    }
+def test_a_rate_limit_of_the_log_does_not_prevent_a_new_token() -> None:
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 900)}
 
     async def main() -> None:
         async with github_emulator(a_github(), an_app(webhook_url=NOWHERE)) as emulator, http_client() as http:
             auth = an_auth(emulator, http)
             log = DeliveryLog(auth)
-            emulator.faults.add(Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, **limit))
+            emulator.faults.add(
+                Fault(method="GET", path="/deliveries$", kind=FaultKind.ERROR, status=403, headers=headers)
+            )
             for _ in range(2):
                 with pytest.raises(RateLimited):
                     await log.since(0.0)

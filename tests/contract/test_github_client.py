@@ -93,10 +93,10 @@ def failing(drive: Callable[[GitHubEmulator, GitHub], Awaitable[Any]], *faults: 
     return caught[0]
 
 
-# --- looking ---
+# --- reading ---
 
 
-def test_queued_jobs_are_found_in_queued_runs_and_in_running_ones() -> None:
+def test_queued_jobs_are_found_in_queued_runs_and_in_runs_in_progress() -> None:
     state = a_github()
     state.add_run("acme/web", a_run(a_spec("first"), a_spec("second"))).shown = "in_progress"
     state.add_run("acme/web", a_run(a_spec("third")))
@@ -121,7 +121,7 @@ def test_queued_jobs_are_found_in_queued_runs_and_in_running_ones() -> None:
     driven(state, drive)
 
 
-def test_repositories_come_page_by_page_without_archived_ones() -> None:
+def test_repositories_are_listed_page_by_page_without_archived_ones() -> None:
     state = a_github()
     for number in range(250):
         state.add_repository(f"acme/r{number}", archived=number == 7, disabled=number == 8)
@@ -133,28 +133,28 @@ def test_repositories_come_page_by_page_without_archived_ones() -> None:
     assert emulator.calls["GET /installation/repositories"] == 3
 
 
-def test_a_look_at_what_has_not_changed_is_all_304() -> None:
+def test_reading_again_what_has_not_changed_is_answered_with_304_only() -> None:
     state = a_github()
     for number in range(120):
         state.add_repository(f"acme/r{number}")
     state.add_run("acme/r3", a_run())
 
-    async def look(github: GitHub) -> Any:
+    async def read(github: GitHub) -> Any:
         repositories = await github.repositories("acme")
         jobs = await asyncio.gather(*(github.open_jobs(r.full_name) for r in repositories))
         return jobs, await github.runners("orgs/acme")
 
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
-        first = await look(github)
+        first = await read(github)
         before = github.calls.copy()
-        assert await look(github) == first
+        assert await read(github) == first
         now = github.calls - before
         assert now["total"] == now["not_modified"] == 2 + 2 * 121 + 1 + 1
 
     driven(state, drive)
 
 
-def test_a_new_token_means_that_everything_is_read_again() -> None:
+def test_with_a_new_token_everything_is_read_again() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
         emulator.access.revoke()
@@ -164,7 +164,7 @@ def test_a_new_token_means_that_everything_is_read_again() -> None:
     driven(a_github(), drive)
 
 
-def test_runs_that_wait_for_a_review_are_listed_apart_and_read_by_themselves() -> None:
+def test_runs_that_wait_for_a_review_are_listed_separately() -> None:
     state = a_github()
     made = state.add_run("acme/web", a_run(a_spec("deploy", gate=Gate.REVIEW)))
 
@@ -179,7 +179,7 @@ def test_runs_that_wait_for_a_review_are_listed_apart_and_read_by_themselves() -
     driven(state, drive)
 
 
-def test_a_renamed_repository_is_known_by_its_new_name_and_still_answers_to_the_old_one() -> None:
+def test_a_renamed_repository_is_found_by_its_new_and_by_its_old_name() -> None:
     state = a_github()
     repository = state.repositories["acme/web"]
     state.add_run("acme/web", a_run())
@@ -201,7 +201,7 @@ def test_a_renamed_repository_is_known_by_its_new_name_and_still_answers_to_the_
     driven(state, drive)
 
 
-def test_a_job_of_a_status_that_github_has_since_invented_hides_no_other() -> None:
+def test_a_job_with_an_unknown_status_does_not_hide_other_jobs() -> None:
     state = a_github()
     state.add_run("acme/web", a_run(a_spec("odd"), a_spec("good")))
     state.jobs[min(state.jobs)].status = "dancing"
@@ -214,7 +214,7 @@ def test_a_job_of_a_status_that_github_has_since_invented_hides_no_other() -> No
     driven(state, drive)
 
 
-def test_what_a_job_tells_of_itself_is_text_that_any_database_holds() -> None:
+def test_the_texts_of_a_job_can_be_stored_in_any_database() -> None:
     odd = {"id": 7, "run_id": 1, "name": "x", "status": "completed", "conclusion": ["?"], "html_url": "a\0b"}
     answer = Fault(method="GET", path="/jobs/7$", kind=FaultKind.ERROR, status=200, body=json.dumps(odd))
 
@@ -227,10 +227,10 @@ def test_what_a_job_tells_of_itself_is_text_that_any_database_holds() -> None:
     driven(a_github(), drive)
 
 
-# --- changing ---
+# --- registering ---
 
 
-def test_a_jit_runner_is_minted_seen_and_deleted() -> None:
+def test_a_jit_runner_is_registered_listed_and_deleted() -> None:
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         group = await github.runner_group_id("orgs/acme", "default")
         made = await github.generate_jit_config("orgs/acme", name="r-1", labels=["gpu"], group_id=group)
@@ -240,7 +240,9 @@ def test_a_jit_runner_is_minted_seen_and_deleted() -> None:
         assert (runner.id, runner.name, runner.online, runner.busy) == (made.runner_id, "r-1", False, False)
         gone: dict[str, Any] = {"target": "orgs/acme", "runner_id": made.runner_id}
         assert await github.delete_runner("orgs/acme", made.runner_id) == Deleted(**gone)
-        assert await github.delete_runner("orgs/acme", made.runner_id) == Absent(**gone), "which is no proof"
+        assert await github.delete_runner("orgs/acme", made.runner_id) == Absent(**gone), (
+            "this is no proof that it had no job"
+        )
 
     driven(a_github(), drive)
 
@@ -257,7 +259,7 @@ def test_a_busy_runner_is_not_deleted() -> None:
     driven(state, drive)
 
 
-def test_one_registration_token_serves_many_workers() -> None:
+def test_many_workers_share_one_registration_token() -> None:
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         tokens = await asyncio.gather(*(github.registration_token("repos/acme/web") for _ in range(20)))
         assert len({token.token for token in tokens}) == 1
@@ -268,7 +270,7 @@ def test_one_registration_token_serves_many_workers() -> None:
 
 
 def test_a_registration_token_is_shared_only_while_most_of_its_hour_is_left() -> None:
-    """A request that waits for a worker must not outlive it."""
+    """It must not expire while a request waits for a worker."""
     ahead = 0.0
 
     async def drive(emulator: GitHubEmulator, _: GitHub) -> None:
@@ -286,14 +288,14 @@ def test_a_registration_token_is_shared_only_while_most_of_its_hour_is_left() ->
     driven(a_github(), drive)
 
 
-def mint(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:
+def register(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:
     return github.generate_jit_config("orgs/acme", name="r-1", labels=["gpu"], group_id=1)
 
 
-def test_a_taken_name_is_told_apart() -> None:
+def test_a_name_that_is_taken_has_its_own_error() -> None:
     state = a_github()
     state.add_runner("orgs/acme", "r-1", GPU)
-    assert isinstance(failing(mint, state=state), NameTaken)
+    assert isinstance(failing(register, state=state), NameTaken)
 
 
 @pytest.mark.parametrize(
@@ -306,19 +308,19 @@ def test_a_taken_name_is_told_apart() -> None:
         {"kind": FaultKind.ERROR, "status": 200, "body": "<html>sign in</html>"},
     ],
 )
-def test_a_mint_whose_answer_is_lost_is_unknown_and_never_sent_again(fault: dict[str, Any]) -> None:
+def test_a_registration_without_a_readable_answer_is_unknown_and_never_repeated(fault: dict[str, Any]) -> None:
     state = a_github()
-    error = failing(mint, Fault(method="POST", path="generate-jitconfig", times=5, **fault), state=state)
+    error = failing(register, Fault(method="POST", path="generate-jitconfig", times=5, **fault), state=state)
     assert isinstance(error, OutcomeUnknown)
     assert len(state.runners) <= 1
 
 
-def test_an_unknown_runner_group_is_named() -> None:
+def test_the_error_names_an_unknown_runner_group() -> None:
     error = failing(lambda _, github: github.runner_group_id("orgs/acme", "gpu-team"))
     assert "orgs/acme has no runner group 'gpu-team'" in str(error)
 
 
-def test_a_runner_group_that_was_made_anew_is_found_under_its_new_id() -> None:
+def test_a_runner_group_that_was_created_again_is_found_by_its_new_id() -> None:
     state = a_github()
     state.groups[4711] = "gpu-team"
 
@@ -335,7 +337,7 @@ def test_a_runner_group_that_was_made_anew_is_found_under_its_new_id() -> None:
     driven(state, drive)
 
 
-def test_a_runner_group_that_is_gone_for_good_is_named_and_asked_for_once() -> None:
+def test_a_runner_group_that_was_deleted_is_named_and_looked_up_once() -> None:
     state = a_github()
     state.groups[4711] = "gpu-team"
 
@@ -349,10 +351,10 @@ def test_a_runner_group_that_is_gone_for_good_is_named_and_asked_for_once() -> N
     driven(state, drive)
 
 
-# --- failing ---
+# --- failures and rate limits ---
 
 
-def look(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:
+def read_runners(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:
     return github.runners("orgs/acme")
 
 
@@ -370,13 +372,15 @@ def look(_: GitHubEmulator, github: GitHub) -> Awaitable[Any]:
         ({"kind": FaultKind.ERROR, "status": 429}, RateLimited),
     ],
 )
-def test_a_look_that_keeps_failing_is_named_by_what_to_do(fault: dict[str, Any], kind: type[BridgeError]) -> None:
-    error = failing(look, Fault(method="GET", path="/actions/runners", times=20, **fault))
+def test_a_read_that_keeps_failing_has_the_error_that_says_what_to_do(
+    fault: dict[str, Any], kind: type[BridgeError]
+) -> None:
+    error = failing(read_runners, Fault(method="GET", path="/actions/runners", times=20, **fault))
     assert type(error) is kind
     assert "sign in" not in str(error)
 
 
-def test_a_look_that_fails_twice_succeeds() -> None:
+def test_a_read_that_fails_twice_succeeds() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.DROP))
         emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=502))
@@ -385,7 +389,7 @@ def test_a_look_that_fails_twice_succeeds() -> None:
     driven(a_github(), drive)
 
 
-def test_a_missing_permission_is_named() -> None:
+def test_the_error_names_a_missing_permission() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         del emulator.app.permissions["organization_self_hosted_runners"]
         with pytest.raises(AuthError, match="needs the permission organization_self_hosted_runners=read"):
@@ -410,7 +414,7 @@ def test_a_missing_permission_is_named() -> None:
         ),
     ],
 )
-def test_no_call_is_made_before_the_time_that_a_rate_limit_names(
+def test_no_call_is_made_before_the_time_that_a_rate_limit_states(
     headers: dict[str, str], body: str, until: Callable[[float], float]
 ) -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
@@ -428,8 +432,8 @@ def test_no_call_is_made_before_the_time_that_a_rate_limit_names(
     driven(a_github(), drive)
 
 
-def test_a_limit_that_many_calls_meet_at_once_is_waited_for_once() -> None:
-    """A burst of registrations under way together: a minute, not a minute doubled for each of them."""
+def test_a_rate_limit_that_many_calls_reach_together_counts_once() -> None:
+    """A burst of registrations waits one minute, not a minute that doubles for each of them."""
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
@@ -439,10 +443,10 @@ def test_a_limit_that_many_calls_meet_at_once_is_waited_for_once() -> None:
             "body": '{"message": "You have exceeded a secondary rate limit."}',
         }
         emulator.faults.add(Fault(method="POST", path="generate-jitconfig", times=12, **limit))
-        mints = (
+        registrations = (
             github.generate_jit_config("orgs/acme", name=f"runpod-{n}-1", labels=["gpu"], group_id=1) for n in range(12)
         )
-        answers = await asyncio.gather(*mints, return_exceptions=True)
+        answers = await asyncio.gather(*registrations, return_exceptions=True)
         waits = [answer.retry_at - time.time() for answer in answers if isinstance(answer, RateLimited)]
         assert len(waits) == 12
         assert max(waits) <= 61
@@ -450,8 +454,8 @@ def test_a_limit_that_many_calls_meet_at_once_is_waited_for_once() -> None:
     driven(a_github(), drive)
 
 
-def test_limits_that_follow_one_another_are_waited_for_longer_and_longer() -> None:
-    """Whatever becomes of the calls that were under way when one was met."""
+def test_rate_limits_in_a_row_are_waited_for_longer_and_longer() -> None:
+    """Also if other calls, sent before the limit was known, succeed."""
     now = [time.time()]
     timing = GitHubTiming(clock=lambda: now[0])
 
@@ -463,12 +467,12 @@ def test_limits_that_follow_one_another_are_waited_for_longer_and_longer() -> No
             for _ in range(3):
                 emulator.faults.add(Fault(method="GET", path="/orgs/acme/repos", kind=FaultKind.DELAY, seconds=0.2))
                 emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=429))
-                under_way = asyncio.create_task(github.repositories("acme"))
+                earlier = asyncio.create_task(github.repositories("acme"))
                 await asyncio.sleep(0.05)
                 now[0] += 1
                 with pytest.raises(RateLimited) as refused:
                     await github.runners("orgs/acme")
-                await under_way
+                await earlier
                 waits.append(refused.value.retry_at - now[0])
                 now[0] = refused.value.retry_at
         return waits
@@ -476,8 +480,8 @@ def test_limits_that_follow_one_another_are_waited_for_longer_and_longer() -> No
     assert asyncio.run(main()) == pytest.approx([60, 120, 240])
 
 
-def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
-    """A runner that a job waits for goes before everything that is only looked at."""
+def test_background_calls_leave_the_rest_of_the_rate_limit_to_registrations() -> None:
+    """A job waits for its runner; everything else can wait longer."""
     calls = 100
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
@@ -485,19 +489,19 @@ def test_looks_leave_the_last_of_the_rate_limit_to_registrations() -> None:
             for number in range(calls):
                 await github.job("acme/web", number)
         assert refused.value.retry_at == pytest.approx(time.time() + 3600, abs=60)
-        looked = emulator.calls.total()
+        before = emulator.calls.total()
         await github.registration_token("orgs/acme")
-        minted = await github.generate_jit_config("orgs/acme", name="runpod-1-1", labels=["gpu"], group_id=1)
-        assert await github.delete_runner("orgs/acme", minted.runner_id)
+        registered = await github.generate_jit_config("orgs/acme", name="runpod-1-1", labels=["gpu"], group_id=1)
+        assert await github.delete_runner("orgs/acme", registered.runner_id)
         with pytest.raises(RateLimited, match="not sent"):
             await github.job("acme/web", 1)
-        assert emulator.calls.total() == looked + 3
+        assert emulator.calls.total() == before + 3
 
     driven(a_github(), drive, budget=Budget(calls=calls))
 
 
-def test_what_registrations_need_is_read_from_what_looks_have_left() -> None:
-    """Without the list of runners nothing is registered: looks must not be able to use it up."""
+def test_what_registrations_need_is_read_from_the_reserved_rest() -> None:
+    """Without the list of runners nothing is registered, so background calls must not prevent reading it."""
     calls = 100
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
@@ -517,7 +521,7 @@ def test_what_registrations_need_is_read_from_what_looks_have_left() -> None:
 
 
 def test_a_scan_is_paced_and_leaves_the_minute_to_registrations() -> None:
-    """In virtual time: 700 runs are looked at within two minutes, 600 calls in each at most."""
+    """In virtual time: 700 runs are read within two minutes, with at most 600 calls a minute."""
     state = a_github()
     for number in range(700):
         state.add_run("acme/web", a_run(a_spec(f"job {number}")))
@@ -542,7 +546,7 @@ def test_a_scan_is_paced_and_leaves_the_minute_to_registrations() -> None:
             assert len({job.id for job in jobs}) == 700
 
     asyncio.run(main())
-    assert max(sum(at <= later < at + 60 for later in sent) for at in set(sent)) <= 600 + 40, "some are under way"
+    assert max(sum(at <= later < at + 60 for later in sent) for at in set(sent)) <= 600 + 40, "some were already sent"
     assert 59 <= now[0] - min(sent) <= 120
 
 
@@ -558,34 +562,34 @@ def test_runs_that_github_leaves_out_of_a_long_list_are_found() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         jobs = await github.open_jobs("acme/web")
         assert {job.name for job in jobs} == {f"job {number}" for number in range(231)}
-        assert emulator.calls["GET /repos/{owner}/{repo}/actions/runs"] == 1 + 3, "one of the runs in progress"
+        assert emulator.calls["GET /repos/{owner}/{repo}/actions/runs"] == 1 + 3, "one for the runs in progress"
 
     driven(state, drive, clock=lambda: now[0], runs_listed=100)
 
 
-def test_every_call_that_github_sees_is_counted() -> None:
+def test_every_call_that_github_receives_is_counted() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
         await github.runners("orgs/acme")
-        assert github.calls["total"] == emulator.calls.total() == 4, "the installation and its token among them"
+        assert github.calls["total"] == emulator.calls.total() == 4, "also those for the installation and its token"
         assert github.calls["not_modified"] == 1
         emulator.faults.add(Fault(method="GET", path="/actions/runners", kind=FaultKind.ACCEPT_THEN_HANG))
         await github.runners("orgs/acme")
-        assert github.calls["total"] == emulator.calls.total() == 6, "the one that was never answered among them"
+        assert github.calls["total"] == emulator.calls.total() == 6, "also the one that was never answered"
 
     driven(a_github(), drive)
 
 
 @pytest.mark.parametrize("headers", [{"x-ratelimit-reset": "9" * 10}, {"retry-after": "9" * 10}])
-def test_no_wait_is_longer_than_github_counts_calls_for(headers: dict[str, str]) -> None:
+def test_no_wait_is_longer_than_the_hour_for_which_github_counts_calls(headers: dict[str, str]) -> None:
     headers = {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "0", **headers}
     limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers)
-    error = failing(look, limit)
+    error = failing(read_runners, limit)
     assert isinstance(error, RateLimited)
     assert error.retry_at == pytest.approx(time.time() + 3600, abs=2)
 
 
-def test_calls_that_github_never_sees_are_not_counted() -> None:
+def test_calls_that_github_never_receives_are_not_counted() -> None:
     async def main() -> int:
         async with http_client() as http:
             github = GitHub(http, PatAuth("ghp_personal"), api_url=f"http://127.0.0.1:{free_port()}")
@@ -598,7 +602,7 @@ def test_calls_that_github_never_sees_are_not_counted() -> None:
 
 @asynccontextmanager
 async def answering(head: str, body: str = "[]") -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that gives one answer to all requests: its address, and what it was sent."""
+    """A server with the same answer to all requests: its address, and the requests that it received."""
     received: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -621,7 +625,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("head", ELSEWHERE.values(), ids=ELSEWHERE)
-def test_neither_token_nor_jwt_follows_a_link_to_another_origin(head: str) -> None:
+def test_neither_a_token_nor_a_jwt_is_sent_to_another_origin(head: str) -> None:
     async def main() -> None:
         key = AppKey.load(an_app().pem)
         sent = '"id": 1, "guid": "g", "event": "workflow_job", "delivered_at": "2027-01-15T08:00:00Z"'
@@ -638,7 +642,7 @@ def test_neither_token_nor_jwt_follows_a_link_to_another_origin(head: str) -> No
     asyncio.run(main())
 
 
-def test_redirects_within_github_are_followed_so_often() -> None:
+def test_redirects_within_github_are_followed_up_to_a_limit() -> None:
     async def main() -> None:
         async with answering("HTTP/1.1 302 Found\r\nlocation: /again") as (here, received), http_client() as http:
             github = GitHub(http, PatAuth("ghp_personal"), api_url=here)
@@ -650,8 +654,8 @@ def test_redirects_within_github_are_followed_so_often() -> None:
     asyncio.run(main())
 
 
-def test_a_proxy_that_wants_a_password_means_that_nothing_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So the claim is given up at once, instead of kept until its lease ends."""
+def test_if_a_proxy_requires_a_password_nothing_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the claim ends at once, and not when its lease expires."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -671,29 +675,29 @@ def test_a_proxy_that_wants_a_password_means_that_nothing_was_registered(monkeyp
 
 ODD = {
     "a job without fields": ("/jobs/7$", "{}", lambda github: github.job("acme/web", 7)),
-    "a job of another status": (
+    "a job with an unknown status": (
         "/jobs/7$",
         '{"id": 7, "run_id": 1, "name": "x", "status": "dancing"}',
         lambda github: github.job("acme/web", 7),
     ),
-    "runs that are none": ("/runs$", '{"workflow_runs": ["x"]}', lambda github: github.open_jobs("acme/web")),
+    "runs that are not objects": ("/runs$", '{"workflow_runs": ["x"]}', lambda github: github.open_jobs("acme/web")),
     "runs without an id": ("/runs$", '{"workflow_runs": [{"id": []}]}', lambda github: github.open_jobs("acme/web")),
-    "runners that are none": ("/runners$", '{"runners": {"id": 1}}', lambda github: github.runners("orgs/acme")),
-    "a token that is none": (TOKENS, "[]", lambda github: github.runners("orgs/acme")),
+    "runners that are not a list": ("/runners$", '{"runners": {"id": 1}}', lambda github: github.runners("orgs/acme")),
+    "a token that is not an object": (TOKENS, "[]", lambda github: github.runners("orgs/acme")),
 }
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_an_answer_that_is_not_what_github_documents_is_a_problem_not_a_breakdown(what: str) -> None:
-    path, body, look = ODD[what]
+def test_an_answer_that_github_does_not_document_is_an_error_without_a_crash(what: str) -> None:
+    path, body, read = ODD[what]
     method, status = ("POST", 201) if path is TOKENS else ("GET", 200)
     odd = Fault(method=method, path=path, kind=FaultKind.ERROR, status=status, body=body, times=2)
 
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         try:
-            await look(github)
+            await read(github)
         finally:
-            await asyncio.sleep(0.05)  # for what was under way beside it
+            await asyncio.sleep(0.05)  # for other calls that were sent
 
     error = failing(drive, odd)
     assert isinstance(error, Unavailable)
@@ -708,10 +712,10 @@ def test_an_answer_that_is_not_what_github_documents_is_a_problem_not_a_breakdow
         {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1"},
         {"retry-after": "9" * 5000},
     ],
-    ids=["no number", "no time", "long past", "no end"],
+    ids=["not a number", "not a time", "in the past", "too long"],
 )
-def test_a_wait_that_is_no_time_is_a_minute(headers: dict[str, str]) -> None:
-    """A reset in the past is a wrong clock's: to call at once would only meet the limit again."""
+def test_an_impossible_waiting_time_is_replaced_by_a_minute(headers: dict[str, str]) -> None:
+    """A reset in the past comes from a wrong clock. A call at once would only reach the limit again."""
     body = '{"message": "API rate limit exceeded"}'
     limit = Fault(method="GET", path="/actions/runners", kind=FaultKind.ERROR, status=403, headers=headers, body=body)
 
@@ -723,8 +727,8 @@ def test_a_wait_that_is_no_time_is_a_minute(headers: dict[str, str]) -> None:
     assert error.retry_at == pytest.approx(time.time() + 60, abs=2)
 
 
-def test_what_was_kept_for_a_token_is_forgotten_with_it() -> None:
-    """ETags hold per token: the pages of those that have ended would only fill the memory."""
+def test_pages_of_a_token_that_has_expired_are_removed() -> None:
+    """ETags hold per token, so these pages would only use memory."""
 
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         for _ in range(3):
@@ -736,17 +740,17 @@ def test_what_was_kept_for_a_token_is_forgotten_with_it() -> None:
     driven(a_github(), drive)
 
 
-# --- who we are ---
+# --- authentication ---
 
 
-def test_twenty_cold_calls_mint_one_token() -> None:
+def test_twenty_first_calls_create_one_token() -> None:
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         await asyncio.gather(*(github.runners("orgs/acme") for _ in range(20)))
 
     assert driven(a_github(), drive).calls["POST /app/installations/{id}/access_tokens"] == 1
 
 
-def test_a_failed_mint_is_not_kept() -> None:
+def test_a_token_that_could_not_be_created_is_tried_again() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         emulator.faults.add(Fault(method="POST", path=TOKENS, kind=FaultKind.ERROR, status=500, times=3))
         with pytest.raises(Unavailable):
@@ -756,7 +760,7 @@ def test_a_failed_mint_is_not_kept() -> None:
     driven(a_github(), drive)
 
 
-def test_a_token_is_renewed_before_it_ends() -> None:
+def test_a_token_is_renewed_before_it_expires() -> None:
     now = [1_800_000_000.0]
     state = a_github(clock=lambda: now[0])
 
@@ -769,8 +773,8 @@ def test_a_token_is_renewed_before_it_ends() -> None:
     driven(state, drive, clock=lambda: now[0])
 
 
-def test_what_ends_just_when_it_is_taken_is_made_anew() -> None:
-    """The clock goes on with each look at it."""
+def test_a_value_that_expires_while_it_is_read_is_made_again() -> None:
+    """The clock advances each time it is read."""
     now = itertools.count()
     cache: FlightCache[str, str] = FlightCache(lambda _: 10.0, lambda: float(next(now)))
 
@@ -785,8 +789,8 @@ def test_what_ends_just_when_it_is_taken_is_made_anew() -> None:
 
 
 @pytest.mark.parametrize("minutes", [-12, 12])
-def test_a_clock_that_is_wrong_is_learnt(minutes: int) -> None:
-    """GitHub names `exp` or `iat` and sends its Date; the answer to the second try is good."""
+def test_a_wrong_clock_is_corrected(minutes: int) -> None:
+    """GitHub names `exp` or `iat` and sends its Date; the second try succeeds."""
 
     async def drive(_: GitHubEmulator, github: GitHub) -> None:
         assert await github.runners("orgs/acme") == ()
@@ -794,7 +798,7 @@ def test_a_clock_that_is_wrong_is_learnt(minutes: int) -> None:
     driven(a_github(), drive, clock=lambda: time.time() + 60 * minutes)
 
 
-def test_a_fresh_token_that_github_does_not_know_yet_is_tried_again_not_minted_again() -> None:
+def test_a_new_token_that_github_rejects_at_first_is_tried_again_and_not_replaced() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         lag: dict[str, Any] = {"kind": FaultKind.ERROR, "status": 401, "body": '{"message": "Bad credentials"}'}
         emulator.faults.add(Fault(method="GET", path="/actions/runners", times=2, **lag))
@@ -814,19 +818,19 @@ def test_a_revoked_token_is_replaced_once() -> None:
     driven(a_github(), drive)
 
 
-def test_an_app_that_is_not_installed_is_told_where_to_install_it() -> None:
+def test_the_error_says_where_to_install_an_app_that_is_not_installed() -> None:
     async def main() -> None:
         async with github_emulator(a_github(), an_app()) as emulator, http_client() as http:
             key = AppKey.load(emulator.app.pem)
-            stranger = AppAuth(http, api_url=emulator.api_url, issuer="4242", key=key, owner="other")
+            other = AppAuth(http, api_url=emulator.api_url, issuer="4242", key=key, owner="other")
             with pytest.raises(AuthError, match="the App 4242 is not installed on other; install it there"):
-                await stranger.token()
+                await other.token()
 
     asyncio.run(main())
 
 
-async def _told_as(emulator: GitHubEmulator, **given: Any) -> str:
-    """What an App is told that asks for a token."""
+async def _error_of(emulator: GitHubEmulator, **given: Any) -> str:
+    """The error of an App that asks for a token."""
     async with http_client() as http:
         app = emulator.app
         known = {"issuer": app.client_id, "key": AppKey.load(app.pem), "owner": app.owner}
@@ -845,27 +849,27 @@ async def _told_as(emulator: GitHubEmulator, **given: Any) -> str:
     ],
     ids=["another App's id", "another App's key", "another App's id, with an installation", "another installation"],
 )
-def test_an_app_that_github_does_not_know_is_told_which_setting_to_correct(given: dict[str, Any], said: str) -> None:
+def test_the_error_names_the_setting_of_an_app_that_github_does_not_know(given: dict[str, Any], said: str) -> None:
     async def main() -> None:
         async with github_emulator(a_github(), an_app()) as emulator:
-            assert said in await _told_as(emulator, **given)
+            assert said in await _error_of(emulator, **given)
 
     asyncio.run(main())
 
 
-def test_an_app_that_is_unknown_at_the_mint_is_told_which_setting_to_correct() -> None:
-    """GitHub may answer 404 to a JWT of no App, as to one of an App without this installation."""
+def test_the_error_names_the_setting_of_an_app_that_is_unknown_when_a_token_is_created() -> None:
+    """GitHub may answer 404 for an unknown App as it does for an App without this installation."""
 
     async def main() -> None:
         async with github_emulator(a_github(), an_app()) as emulator:
             for method, path in (("POST", TOKENS), ("GET", "/app$")):
                 emulator.faults.add(Fault(method=method, path=path, kind=FaultKind.ERROR, status=404))
-            assert "correct GITHUB_APP_CLIENT_ID" in await _told_as(emulator, installation_id=777)
+            assert "correct GITHUB_APP_CLIENT_ID" in await _error_of(emulator, installation_id=777)
 
     asyncio.run(main())
 
 
-def test_an_app_that_is_installed_anew_is_found_again() -> None:
+def test_an_app_that_is_installed_again_is_found() -> None:
     async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
         await github.runners("orgs/acme")
         emulator.access.revoke()
@@ -875,13 +879,13 @@ def test_an_app_that_is_installed_anew_is_found_again() -> None:
     driven(a_github(), drive)
 
 
-def test_a_refusal_without_a_readable_date_is_no_breakdown() -> None:
+def test_a_rejection_without_a_readable_date_is_an_error_without_a_crash() -> None:
     about: dict[str, Any] = {"headers": {"date": "today"}, "body": '{"message": "\'exp\' is too far in the future"}'}
     refused = Fault(method="GET", path="/installation$", kind=FaultKind.ERROR, status=401, **about)
-    assert isinstance(failing(look, refused), AuthError)
+    assert isinstance(failing(read_runners, refused), AuthError)
 
 
-def test_a_pat_does_what_the_app_does() -> None:
+def test_a_personal_access_token_works_like_the_app() -> None:
     state = a_github()
     state.add_run("acme/web", a_run())
 
@@ -900,7 +904,7 @@ def test_a_pat_does_what_the_app_does() -> None:
     asyncio.run(main())
 
 
-def test_a_key_is_taken_as_pem_or_base64_of_it_and_refused_otherwise() -> None:
+def test_a_key_is_accepted_as_pem_or_base64_of_it_and_otherwise_refused() -> None:
     pem = an_app().pem
     written_out, encoded = pem.replace("\n", "\\n"), base64.b64encode(pem.encode()).decode()
     with_returns = (pem.replace("\n", "\r\n"), pem.replace("\n", "\\r\\n"))

@@ -1,4 +1,4 @@
-"""The bridge's RunPod client: what it takes for refused, what it cannot know, and what goes first."""
+"""The bridge's RunPod client: which calls were refused, which outcomes are unknown, and which calls go first."""
 
 import asyncio
 import ssl
@@ -49,6 +49,24 @@ async def submit(client: RunPod) -> str:
     return await client.submit(ROUTE, {"mode": "jit"}, None)
 
 
+@pytest.mark.parametrize(
+    ("headers", "waits"), [({}, 7.0), ({"retry-after": "30"}, 30.0), ({"retry-after": "soon"}, 7.0)]
+)
+def test_a_rate_limit_is_waited_for_as_long_as_runpod_says_or_the_default(
+    emulator: RunPodEmulator, headers: dict[str, str], waits: float
+) -> None:
+    emulator.faults.add(Fault(method="GET", path="/health$", kind=FaultKind.ERROR, status=429, headers=headers))
+
+    async def main() -> float:
+        client = RunPod(api_key=KEY, base_url=emulator.base_url, clock=lambda: 1000.0, rate_limit_wait=7.0)
+        with pytest.raises(RateLimited) as limited:
+            await client.health("ep")
+        client.close()
+        return limited.value.retry_at
+
+    assert asyncio.run(main()) == 1000.0 + waits
+
+
 def test_a_netrc_does_not_replace_the_key(
     emulator: RunPodEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +76,7 @@ def test_a_netrc_does_not_replace_the_key(
     assert driven(emulator.base_url, submit)
 
 
-def test_a_request_is_submitted_looked_up_and_cancelled(emulator: RunPodEmulator) -> None:
+def test_a_request_is_submitted_read_and_cancelled(emulator: RunPodEmulator) -> None:
     async def drive(client: RunPod) -> None:
         request = await submit(client)
         assert (await client.status("ep", request)).status is RequestStatus.IN_QUEUE
@@ -92,7 +110,7 @@ ERROR, ACCEPTED = FaultKind.ERROR, FaultKind.ACCEPT_THEN_ERROR
     ],
     ids=lambda value: str(value.get("status", value["kind"])) if isinstance(value, dict) else value.__name__,
 )
-def test_a_request_whose_answer_is_not_its_id_is_refused_or_unknown(
+def test_a_request_that_is_not_answered_with_its_id_is_refused_or_unknown(
     emulator: RunPodEmulator, fault: dict[str, Any], named: type[BridgeError]
 ) -> None:
     emulator.faults.add(Fault(method="POST", path="/run$", **fault))
@@ -103,7 +121,7 @@ def test_a_request_whose_answer_is_not_its_id_is_refused_or_unknown(
 
 @contextmanager
 def untrusted(folder: Path) -> Iterator[str]:
-    """Where a server listens whose certificate nobody vouches for."""
+    """The address of a server whose certificate is not trusted."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     key = rsa.generate_private_key(65537, 2048)
     now = datetime.now(UTC)
@@ -126,29 +144,29 @@ def untrusted(folder: Path) -> Iterator[str]:
 
 
 def sends_nothing(url: str, **given: Any) -> None:
-    """What was asked for can be asked for anew at once: nothing can have been accepted."""
+    """The request can be sent again at once: nothing can have been accepted."""
     with pytest.raises(Unavailable, match="nothing was sent") as error:
         driven(url, submit, **given)
     assert "\n" not in str(error.value)
 
 
-def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
+def test_a_server_with_an_untrusted_certificate_is_sent_nothing(tmp_path: Path) -> None:
     with untrusted(tmp_path) as url:
         sends_nothing(url)
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "rp_key\n", "ключ"])
-def test_a_key_that_no_header_can_hold_sends_nothing(emulator: RunPodEmulator, key: str) -> None:
+def test_a_key_that_is_not_valid_in_a_header_sends_nothing(emulator: RunPodEmulator, key: str) -> None:
     sends_nothing(emulator.base_url, api_key=key)
     assert not emulator.state.requests
 
 
 @pytest.mark.parametrize("url", ["runpod.example/v2", "ftp://runpod.example", "http://"])
-def test_an_address_that_is_none_is_sent_nothing(url: str) -> None:
+def test_an_invalid_address_sends_nothing(url: str) -> None:
     sends_nothing(url)
 
 
-def test_nobody_there_means_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     sends_nothing(f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("NO_PROXY", "")
@@ -157,7 +175,7 @@ def test_nobody_there_means_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) ->
 
 @contextmanager
 def answering(answer: bytes, *, after: bytes) -> Iterator[str]:
-    """Where a server or proxy listens that answers what ends in `after`, and hangs up."""
+    """The address of a server or proxy that answers a request that ends in `after`, and closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(after)
@@ -173,14 +191,14 @@ def answering(answer: bytes, *, after: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def test_a_proxy_that_lets_nothing_through_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses_to_connect_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(b"HTTP/1.1 403 Forbidden\r\n\r\n", after=b"\r\n\r\n") as url:
         monkeypatch.setenv("HTTPS_PROXY", url)
         monkeypatch.setenv("NO_PROXY", "")
         sends_nothing("https://runpod.example")
 
 
-def test_a_proxy_that_took_a_request_and_hung_up_may_have_passed_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_closes_the_connection_may_have_forwarded_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(b"", after=b"}}") as url:
         monkeypatch.setenv("HTTP_PROXY", url)
         monkeypatch.setenv("NO_PROXY", "")
@@ -188,13 +206,13 @@ def test_a_proxy_that_took_a_request_and_hung_up_may_have_passed_it_on(monkeypat
             driven("http://runpod.example", submit)
 
 
-def test_certificates_that_are_not_there_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_certificates_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     sends_nothing(f"https://127.0.0.1:{free_port()}")
 
 
 @pytest.mark.parametrize("status", [302, 303, 307])
-def test_a_request_that_is_told_to_go_elsewhere_may_have_been_accepted_where_it_was(status: int) -> None:
+def test_a_request_that_is_redirected_may_have_been_accepted(status: int) -> None:
     head = f"HTTP/1.1 {status} Elsewhere\r\nlocation: http://127.0.0.1:{free_port()}/\r\ncontent-length: 0\r\n\r\n"
     with answering(head.encode(), after=b"\r\n\r\n") as url:
         with pytest.raises(OutcomeUnknown):
@@ -203,16 +221,16 @@ def test_a_request_that_is_told_to_go_elsewhere_may_have_been_accepted_where_it_
             driven(url, lambda client: client.health("ep"))
 
 
-def test_why_a_request_failed_is_text_that_any_database_holds(emulator: RunPodEmulator) -> None:
-    """A worker's error may quote what a program printed."""
+def test_the_error_of_a_request_can_be_stored_in_any_database(emulator: RunPodEmulator) -> None:
+    """A worker's error may contain the output of a program."""
     body = '{"id": "r", "status": "FAILED", "error": "a\\u0000b\\ud800"}'
     emulator.faults.add(Fault(method="GET", path="/status/", kind=ERROR, status=200, body=body))
     found = driven(emulator.base_url, lambda client: client.status("ep", "r"))
     assert found.error == "a\N{REPLACEMENT CHARACTER}b?"
 
 
-def test_a_request_does_not_wait_behind_looks_at_others(emulator: RunPodEmulator) -> None:
-    """RunPod is slow to tell of requests, and many are asked about."""
+def test_a_new_request_does_not_wait_for_reads_of_others(emulator: RunPodEmulator) -> None:
+    """RunPod answers slowly, and many requests are read."""
     slow = Fault(method="GET", path="/status/", kind=FaultKind.DELAY, seconds=0.5, times=1000)
 
     async def drive(client: RunPod) -> None:
@@ -221,8 +239,8 @@ def test_a_request_does_not_wait_behind_looks_at_others(emulator: RunPodEmulator
         readings = [asyncio.create_task(client.status("ep", f"r{n}")) for n in range(40)]
         await asyncio.sleep(0.1)
         await submit(client)
-        assert sum(look.done() for look in readings) < 20
-        for look in readings:
-            look.cancel()
+        assert sum(read.done() for read in readings) < 20
+        for read in readings:
+            read.cancel()
 
     driven(emulator.base_url, drive)

@@ -14,7 +14,7 @@ from githubkit.exception import RequestFailed
 from bridge.emulator.github import App, Budget, GitHubEmulator, GitHubState, Limits, github_emulator
 from bridge.emulator.github.state import Job, Refused
 from bridge.emulator.jobs import Gate, JobResult, JobSpec, Strategy
-from tests.clock import Clock
+from tests.support.clock import Clock
 from tests.support.github import GPU, a_github, a_run, a_spec, an_app
 
 

@@ -20,9 +20,9 @@ from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
 from bridge.emulator.github.state import Job
 from bridge.emulator.jobs import Gate
 from bridge.emulator.serving import serving
-from tests.clock import Clock
 from tests.emulator.test_github_emulator import client, driven
 from tests.support.background import until_async
+from tests.support.clock import Clock
 from tests.support.github import a_github, a_run, a_spec, an_app
 
 

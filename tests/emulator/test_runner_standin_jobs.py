@@ -51,7 +51,13 @@ def alive(pid: int) -> bool:
 def sleeper(folder: Path) -> tuple[str, Path]:
     """A step that leaves a process behind and runs for a minute, and the file with both process ids."""
     path = folder / "pids"
-    return f"(sleep 61 & echo $!; echo $$) > {path}.new && mv {path}.new {path} && sleep 62", path
+    # Bash waits without a foreground process: it would ignore an interrupt that arrives before such a process starts.
+    return f"sleep 61 & printf '%s\\n' $! $$ > {path}; wait", path
+
+
+def is_asleep(pids: Path) -> bool:
+    """Whether a `sleeper` has written its process ids."""
+    return pids.exists() and len(pids.read_text().split()) == 2
 
 
 # --- one job ---
@@ -302,7 +308,7 @@ def test_a_cancelled_job_is_stopped_with_all_its_processes(standin: Installed, t
     step, pids = sleeper(tmp_path)
     job = standin.queue(step, {"if": "${{ cancelled() }}", "run": "echo cleared up"})
     with standin.listening(**jit) as process:
-        until(pids.exists)
+        until(lambda: is_asleep(pids))
         standin.github.state.cancel_job(job)
         output, _ = process.communicate(timeout=30)
     assert (process.returncode, job.conclusion) == (0, "cancelled")
@@ -326,7 +332,7 @@ def test_a_signal_cancels_the_job_and_reports_it(standin: Installed, tmp_path: P
     step, pids = sleeper(tmp_path)
     job = standin.queue(step)
     with standin.listening(**jit) as process:
-        until(pids.exists)
+        until(lambda: is_asleep(pids))
         process.send_signal(number)
         output, _ = process.communicate(timeout=30)
     assert (process.returncode, job.conclusion) == (0, "failure"), "GitHub's conclusion differs from the line"
@@ -346,7 +352,7 @@ def test_only_a_signal_to_the_group_makes_the_step_fail_and_other_steps_run(
     standin.queue(step, *steps)
     completed = hook(tmp_path / "completed.sh", f"touch {tmp_path}/hooked")
     with standin.listening(ACTIONS_RUNNER_HOOK_JOB_COMPLETED=completed, **jit) as process:
-        until(pids.exists)
+        until(lambda: is_asleep(pids))
         (os.killpg if whom == "its group" else os.kill)(process.pid, signal.SIGINT)
         process.communicate(timeout=30)
     ran = {name for name in ("failur", "always", "hooked") if (tmp_path / name).exists()}
@@ -379,7 +385,7 @@ def test_a_job_ends_when_its_listener_is_killed(standin: Installed, tmp_path: Pa
     step, pids = sleeper(tmp_path)
     standin.queue(step)
     with standin.listening(**jit) as process:
-        until(pids.exists)
+        until(lambda: is_asleep(pids))
         process.kill()
         until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
         until(lambda: not list(standin.root.glob("_work/_temp/*")))

@@ -20,8 +20,8 @@ from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
 from bridge.emulator.runpod.state import Refused
 from bridge.emulator.serving import serving
-from tests.clock import Clock
 from tests.support.background import served, until
+from tests.support.clock import Clock
 
 WORKER = textwrap.dedent(
     """

@@ -18,7 +18,7 @@ def test_every_job_runs_once_when_deliveries_are_lost_repeated_or_late(
     tried["seeds of webhook mishaps"] += 1
     with deployment(tmp_path) as made, made.dispatcher(database_url) as address:
         # The first resync lists all jobs; after that only deliveries and the delivery log report new ones.
-        until(lambda: httpx.get(f"{address}/readyz").status_code == 200)
+        until(lambda: httpx.get(f"{address}/readyz", timeout=20).status_code == 200)
         made.emulators.github.webhooks.mishap = mixed(seed)
         made.queue(12)
         made.assert_all_ends_well()

@@ -71,10 +71,10 @@ class Installed:
         path.chmod(0o755)
 
     @contextmanager
-    def listening(self, *command: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
-        """Run the Listener, or another program, in its own process group; its processes are killed afterwards."""
+    def listening(self, **variables: str) -> Iterator["subprocess.Popen[str]"]:
+        """Start the Listener in its own process group. All its processes are killed afterwards."""
         process = subprocess.Popen(
-            [self.root / (command or ("bin/Runner.Listener",))[0], *(command[1:] if command else ("run",))],
+            [self.root / "bin/Runner.Listener", "run"],
             env=self.environment | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

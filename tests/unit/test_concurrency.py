@@ -1,4 +1,4 @@
-"""Calls for many keys: all of them, so many at a time, and none more once one has failed."""
+"""Many calls: a limited number runs at a time, and after a failure no further call starts."""
 
 import asyncio
 
@@ -8,17 +8,17 @@ from bridge.concurrency import AT_ONCE, each
 
 
 class Calls:
-    """Counts those under way, each of which takes a few turns of the loop."""
+    """Counts the calls that run. Each takes a few iterations of the event loop."""
 
     def __init__(self) -> None:
-        self.begun = self.in_hand = self.most_in_hand = 0
+        self.begun = self.running = self.most_running = 0
 
     async def square(self, key: int) -> int:
         self.begun += 1
-        self.in_hand += 1
-        self.most_in_hand = max(self.most_in_hand, self.in_hand)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
         await asyncio.sleep(0.001)
-        self.in_hand -= 1
+        self.running -= 1
         return key * key
 
     async def refuse(self, key: int) -> int:
@@ -27,13 +27,13 @@ class Calls:
 
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE, 5 * AT_ONCE + 1])
-def test_each_key_gets_its_answer_and_only_so_many_calls_are_under_way(count: int) -> None:
+def test_each_key_gets_its_result_and_the_number_of_running_calls_is_limited(count: int) -> None:
     calls = Calls()
     assert asyncio.run(each(range(count), calls.square)) == {key: key * key for key in range(count)}
-    assert (calls.begun, calls.most_in_hand) == (count, min(count, AT_ONCE))
+    assert (calls.begun, calls.most_running) == (count, min(count, AT_ONCE))
 
 
-def test_after_a_failure_no_further_call_is_begun() -> None:
+def test_after_a_failure_no_further_call_starts() -> None:
     calls = Calls()
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""What a log line shows, and what it never does."""
+"""Log lines show what is needed and never a secret."""
 
 import io
 import json
@@ -27,15 +27,15 @@ def _unconfigured() -> Iterator[None]:
 
 
 def logged(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> str:
-    """What is written of an error that met a secret, in its text and in a variable beside it."""
+    """What is logged about an error that has a secret in its text and in a local variable."""
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logging([SECRET])
-    beside = SECRET.upper()
+    local = SECRET.upper()
     try:
         raise ValueError(f"no such key: {SECRET}")
     except ValueError:
         structlog.get_logger().exception("a pass failed")
-    assert beside not in stream.getvalue()
+    assert local not in stream.getvalue()
     return stream.getvalue()
 
 
@@ -70,29 +70,29 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n7Zx0qU1vQw==\n-----END
         repr("a\nsecret\tline"),
     ],
 )
-def test_a_secret_is_masked_in_whatever_form_it_comes(text: str) -> None:
+def test_a_secret_is_masked_in_every_form(text: str) -> None:
     masked = Masking(["p@ss w/rd", "a\nsecret\tline"]).mask(text)
     assert "***" in masked
     for part in ("abc", "11ABC", "ABCDEF", "eyJ", "MII", "ss%20w", "p@ss", "secret"):
         assert part not in masked
 
 
-def test_a_line_of_a_key_is_masked_too() -> None:
+def test_each_line_of_a_key_is_masked() -> None:
     for key in (PEM, PEM.replace("\n", "\\n")):
         assert Masking([key]).mask("bad base64 near MIIEowIBAAKCAQEA") == "bad base64 near ***"
     assert Masking(["a password of words"]).mask("password") == "password"
 
 
-def test_a_short_value_does_not_shred_the_log() -> None:
+def test_a_short_value_is_not_masked_because_it_would_match_ordinary_text() -> None:
     assert Masking(["a", "bridge"]).mask("a bridge for all") == "a bridge for all"
 
 
-def test_what_is_made_of_texts_is_masked_to_its_leaves() -> None:
+def test_texts_within_lists_and_dictionaries_are_masked() -> None:
     shown = Masking([SECRET]).mask({"a": [f"x {SECRET}", {"b": (SECRET, 1, None, True)}], SECRET: ValueError(SECRET)})
     assert shown == {"a": ["x ***", {"b": ["***", 1, None, True]}], "***": "ValueError('***')"}
 
 
-def test_what_libraries_log_and_what_ends_the_program_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_of_libraries_and_uncaught_errors_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)

@@ -15,8 +15,6 @@ from bridge.emulator.github.state import GitHubState, Refused, Runner
 CHECK_INTERVAL = 0.05
 """s between two checks for a job in a long poll."""
 
-DEFAULT_LABELS = ("self-hosted", "Linux", "X64")
-
 
 class RunnerService:
     """The service.
@@ -32,7 +30,6 @@ class RunnerService:
         """Registration, sessions, messages, jobs."""
         return [
             _route("POST", "/_runner/register", self._register),
-            _route("DELETE", "/_runner/register", self._remove),
             _route("POST", "/_runner/sessions", self._open),
             _route("DELETE", "/_runner/sessions", self._close),
             _route("GET", "/_runner/messages", self._message),
@@ -57,14 +54,6 @@ class RunnerService:
             target, body["name"], body["labels"], group_id=groups[group], ephemeral=body["ephemeral"]
         )
         return JSONResponse({"runner_id": runner.id, "credential": runner.credential}, 201)
-
-    async def _remove(self, request: Request) -> Response:
-        body = json.loads(await request.body())
-        runner = self._state.runners.get(body["runner_id"])
-        if not runner or not self._state.accepts(body["token"], runner.target):
-            raise Refused(404, "Not Found")
-        self._state.delete_runner(runner.target, runner.id)
-        return Response(status_code=204)
 
     def _target(self, url: str) -> str:
         path = self._state.spelled(urlsplit(url).path.strip("/"))

@@ -42,7 +42,6 @@ class Webhooks:
 
     Attributes:
         mishap: called once for each delivery, in order.
-        slots: limits the number of deliveries at a time; by default each waits for the answer to the one before it.
         log: of the deliveries.
     """
 
@@ -50,10 +49,10 @@ class Webhooks:
         self.payloads = Payloads(state, app)
         self.log = DeliveryLog(state.clock)
         self.mishap: Mishap = no_mishap
-        self.slots = asyncio.Semaphore(1)
         self._state = state
         self._app = app
         self._background = Background()
+        self._in_order = asyncio.Lock()  # each delivery waits for the answer to the one before it
 
     @property
     def pending(self) -> int:
@@ -126,7 +125,7 @@ class Webhooks:
     async def _copy(self, delivery: Delivery, delay: float, copy: bool) -> None:
         if delay:
             await asyncio.sleep(delay)
-        async with self.slots:
+        async with self._in_order:
             headers, began = self._headers(delivery), time.monotonic()
             answer = await self._post(delivery, headers)
             self.log.add(delivery, headers, answer, duration=time.monotonic() - began, copy=copy)

@@ -49,5 +49,5 @@ def install(directory: Path, version: str = VERSION) -> None:
     for program in ("Listener", "Worker"):
         launcher = _LAUNCHER.format(python=shlex.quote(sys.executable), program=program.lower())
         (directory / "bin" / f"Runner.{program}").write_text(launcher)
-    for script in (*directory.glob("*.sh*"), *(directory / "bin").glob("Runner.*")):
+    for script in (directory / "config.sh", *(directory / "bin").glob("Runner.*")):
         script.chmod(0o755)

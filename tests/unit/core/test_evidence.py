@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from bridge.core.actions import Plan
+from bridge.core.actions import Plan, Skip, Withdrawal
 from bridge.core.evidence import SLOTS, Rounds, judge
 from bridge.core.model import JobStatus
 from bridge.core.plan import plan
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, State
+from bridge.core.timing import Timing
 from tests.support.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
 POOL = Pool("gpu", ORG)
@@ -60,6 +61,20 @@ def test_the_pause_before_a_stuck_jobs_next_try_doubles_up_to_hours(times: int, 
     assert names(plan(snapshot, NOW + pause)) == ["runpod-1-1"]
 
 
+@pytest.mark.parametrize(
+    ("times", "left", "said"),
+    [
+        (1, 119.0, "stuck: a runner listened, and GitHub gave it no job; next try in 119 s"),
+        (1, 120.0, "stuck: a runner listened, and GitHub gave it no job; next try in 2 min"),
+        (2, 120.0, "stuck: 2 runners listened, and GitHub gave them no job; next try in 2 min"),
+        (9, LONGEST, "stuck: 9 runners listened, and GitHub gave them no job; next try in 240 min"),
+    ],
+)
+def test_a_stuck_job_shows_its_runners_and_the_next_try(times: int, left: float, said: str) -> None:
+    snapshot = stuck(1, idle=series(*(NOW - 400.0 * n for n in range(times))))
+    assert why(plan(snapshot, NOW + TIMING.stuck_job.pause(times) - left)) == said
+
+
 def test_a_job_that_was_queued_after_the_idle_runner_ended_is_served_at_once() -> None:
     snapshot = stuck(1, 2, idle=series(NOW - 10), last_taken={POOL: NOW - 5})
     fresh = replace(snapshot, queued_since={**snapshot.queued_since, 2: NOW - 30})
@@ -73,6 +88,7 @@ def test_evidence_ends_when_a_job_that_was_queued_meanwhile_ran_later() -> None:
 def test_a_job_is_given_up_a_day_after_its_first_claim() -> None:
     history = {1: JobHistory(generation=7, attempts=0, last_claim=NOW, last_end=NOW - 1, first_claim=DAY_AGO)}
     snapshot = stuck(1, history=history, seen_at={1: NOW})
+    assert plan(snapshot, NOW).given_up == (1,)
     assert (
         why(plan(snapshot, NOW))
         == "given up: 7 runners in a day did not get this job; fix the cause, then use `retry 1`"
@@ -88,7 +104,8 @@ def test_if_several_jobs_are_stuck_their_pool_is_tried_with_one_runner_at_a_time
     assert not plan(snapshot, NOW + TIMING.stuck_pool.first - 1).claims
     decided = plan(snapshot, NOW + TIMING.stuck_pool.first)
     assert names(decided) == ["runpod-1-1"]
-    assert why(decided, 2).startswith("GitHub gives no job to runners of route gpu: 3 jobs are stuck")
+    said = "GitHub gives no job to runners of route gpu: 3 jobs are stuck; one runner at a time is tried"
+    assert decided.skips == tuple(Skip(job_id=n, why=said, route="gpu") for n in (2, 3))
 
 
 def test_no_second_runner_is_tried_while_the_first_waits() -> None:
@@ -115,7 +132,7 @@ def test_a_new_job_of_a_repository_with_stuck_jobs_waits_two_minutes_and_of_anot
     assert not plan(with_same, NOW).claims
     assert names(plan(with_same, NOW - 1 + TIMING.fresh_job)) == ["runpod-3-1"]
     with_other = replace(snapshot, jobs=(*snapshot.jobs, other), queued_since={**snapshot.queued_since, 4: NOW})
-    assert names(plan(with_other, NOW)) == ["runpod-4-1"]
+    assert names(plan(with_other, NOW - 1)) == ["runpod-4-1"]
 
 
 # --- max-parallel ---
@@ -137,6 +154,11 @@ def test_a_run_whose_runners_were_idle_beside_its_own_jobs_gets_no_more_than_it_
     decided = plan(matrix(8, 2, both), NOW)
     assert not decided.claims
     assert why(decided) == "2 jobs of its run are in progress, and the run has never used more than 2 runners at a time"
+
+
+def test_the_most_runners_of_a_run_are_those_that_it_used_at_the_same_time() -> None:
+    uses = (use(NOW - 900, NOW - 800), use(NOW - 700, None), use(NOW - 600, None))
+    assert "never used more than 2 runners" in why(plan(matrix(8, 2, uses), NOW))
 
 
 def test_a_run_that_an_incident_held_back_is_tried_with_one_more_runner() -> None:
@@ -230,8 +252,58 @@ def test_an_idle_runner_makes_room_for_a_job_of_another_repository() -> None:
     snapshot = repositories(2, 1, max_workers=1)
     since = dict.fromkeys((1, 2, 3), NOW - HOUR)
     assert not plan(with_runners(snapshot, listening(1, 59.0), queued_since=since), NOW).withdrawals
-    decided = plan(with_runners(snapshot, listening(1, 61.0), queued_since=since), NOW)
-    assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-1-1", State.NO_JOB)]
+    listens = listening(1, 60.0)
+    assert plan(with_runners(snapshot, listens, queued_since=since), NOW).withdrawals == (
+        Withdrawal(
+            submission=listens,
+            to=State.NO_JOB,
+            runner_id=101,
+            detail="it listened, and GitHub gave it no job",
+        ),
+    )
+
+
+def test_each_blocked_job_of_another_repository_gets_the_place_of_one_idle_runner() -> None:
+    since = dict.fromkeys(range(1, 6), NOW - HOUR)
+    snapshot = repositories(2, 1, max_workers=2)
+    assert withdrawn(with_runners(snapshot, listening(1, 80.0), listening(2, 70.0), queued_since=since)) == [
+        "runpod-1-1"
+    ]
+    alone = repositories(1, 1, max_workers=1)
+    assert withdrawn(with_runners(alone, listening(1, 80.0), queued_since=since)) == ["runpod-1-1"]
+    own = repositories(2, max_workers=1)
+    assert withdrawn(with_runners(own, listening(1, 80.0), queued_since=since)) == []
+
+
+def test_idle_runners_of_two_full_routes_make_room_at_the_same_time() -> None:
+    since = dict.fromkeys(range(1, 5), NOW - HOUR)
+    gpu, cpu = ("runpod", "gpu"), ("runpod", "cpu")
+    jobs = (
+        a_job(1, repository="acme/0"),
+        a_job(2, repository="acme/1"),
+        a_job(3, repository="acme/0", labels=cpu),
+        a_job(4, repository="acme/1", labels=cpu),
+    )
+    snapshot = replace(
+        repositories(1, 1, max_workers=1),
+        jobs=jobs,
+        routes=(
+            a_route(labels=gpu, max_workers=1),
+            a_route(name="cpu", labels=cpu, endpoint="ep-2", max_workers=1),
+        ),
+    )
+    second = replace(listening(3, 80.0), pool=Pool("cpu", "repos/acme/0"), endpoint="ep-2")
+    assert withdrawn(with_runners(snapshot, listening(1, 80.0), second, queued_since=since)) == [
+        "runpod-1-1",
+        "runpod-3-1",
+    ]
+
+
+def test_an_idle_runner_makes_no_room_for_a_job_that_is_stuck_itself() -> None:
+    against = IdleRunner(pool=Pool("gpu", "repos/acme/1"), began=NOW - 5 * HOUR, ended=NOW - 4 * HOUR)
+    since = {1: NOW - HOUR, 2: NOW - HOUR, 3: NOW - 6 * HOUR}
+    snapshot = repositories(2, 1, max_workers=1)
+    assert not plan(with_runners(snapshot, listening(1, 61.0), queued_since=since, idle=(against,)), NOW).withdrawals
 
 
 # --- runners that listen and get no job ---
@@ -250,7 +322,26 @@ def withdrawn(snapshot: Snapshot) -> list[str]:
 
 def test_of_several_runners_that_listen_and_get_no_job_one_is_kept() -> None:
     assert withdrawn(idlers(4, TIMING.quiet)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
+    assert withdrawn(idlers(4, TIMING.quiet - 1)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
     assert withdrawn(idlers(4, TIMING.quiet - 10)) == []
+
+
+def test_idle_runners_of_several_pools_are_withdrawn_at_the_same_time() -> None:
+    snapshot = repositories(2, 2, max_workers=50)
+    since = dict.fromkeys(range(1, 5), NOW - HOUR)
+    runners = [listening(n, 200.0 + n, f"acme/{(n - 1) // 2}") for n in range(1, 5)]
+    assert withdrawn(with_runners(snapshot, *runners, queued_since=since)) == ["runpod-2-1", "runpod-4-1"]
+
+
+def test_a_runner_that_does_not_listen_is_not_withdrawn_for_being_idle() -> None:
+    snapshot = idlers(4, TIMING.quiet)
+    (target, listed), *_ = snapshot.runners.items()
+    offline = tuple(replace(runner, online=runner.name != "runpod-4-1") for runner in listed)
+    assert withdrawn(replace(snapshot, runners={target: offline})) == ["runpod-2-1", "runpod-3-1"]
+
+
+def test_runners_are_kept_until_jobs_have_been_queued_for_a_while() -> None:
+    assert withdrawn(idlers(4, 200.0, queued_since=dict.fromkeys(range(1, 5), NOW - 70))) == []
 
 
 def test_runners_of_a_pool_in_which_a_job_was_taken_recently_are_kept() -> None:
@@ -261,13 +352,26 @@ def test_runners_of_a_pool_in_which_a_job_was_taken_recently_are_kept() -> None:
 def test_jobs_that_were_queued_just_now_keep_their_runners() -> None:
     since = {1: NOW - HOUR, 2: NOW - 5, 3: NOW - 5, 4: NOW - 5}
     assert withdrawn(idlers(4, TIMING.quiet, queued_since=since)) == ["runpod-4-1"]
+    no_longer = {1: NOW - HOUR, **dict.fromkeys((2, 3, 4), NOW - TIMING.min_listening)}
+    assert withdrawn(idlers(4, TIMING.quiet, queued_since=no_longer)) == ["runpod-2-1", "runpod-3-1", "runpod-4-1"]
+
+
+def test_each_of_as_many_new_jobs_as_runners_keeps_one() -> None:
+    snapshot = repositories(3, max_workers=50)
+    since = {1: NOW - HOUR, 2: NOW - 5, 3: NOW - 5}
+    assert withdrawn(with_runners(snapshot, listening(1, 200.0), listening(2, 200.0), queued_since=since)) == []
 
 
 def test_the_next_runner_of_a_pool_whose_last_one_was_idle_is_kept_for_two_minutes() -> None:
     before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 1000, ended=NOW - 500)
     assert withdrawn(idlers(1, TIMING.probe - 10, idle=(before,))) == []
-    assert withdrawn(idlers(1, TIMING.probe, idle=(before,))) == ["runpod-1-1"]
+    assert withdrawn(idlers(1, TIMING.probe - 1, idle=(before,))) == ["runpod-1-1"]
     assert withdrawn(idlers(1, TIMING.probe)) == []
+
+
+def test_the_runner_of_a_job_that_was_queued_after_the_idle_one_is_kept() -> None:
+    before = IdleRunner(pool=Pool("gpu", "repos/acme/0"), began=NOW - 1000, ended=NOW - 500)
+    assert withdrawn(idlers(1, 200.0, idle=(before,), queued_since={1: NOW - 400})) == []
 
 
 # --- each pass with a new ledger ---
@@ -280,6 +384,7 @@ def unknown(age: float, born: float = 0.0) -> Plan:
 
 def test_a_new_ledger_serves_a_job_that_was_queued_less_than_an_hour_ago() -> None:
     assert names(unknown(TIMING.untried - 1)) == ["runpod-1-1"]
+    assert not unknown(TIMING.untried).claims
 
 
 def test_a_new_ledger_tries_an_older_job_every_four_hours_and_gives_it_up_after_a_day() -> None:
@@ -291,6 +396,20 @@ def test_a_new_ledger_tries_an_older_job_every_four_hours_and_gives_it_up_after_
     )
 
 
+def test_a_job_of_a_new_ledger_is_given_up_only_after_a_day() -> None:
+    assert names(unknown(TIMING.given_up)) == ["runpod-1-1"]
+
+
+def test_a_job_that_a_new_ledger_does_not_serve_shows_when_it_is_tried() -> None:
+    assert why(unknown(2 * HOUR)) == (
+        "queued for 120 min, and this ledger is new: one try every 4 h until the ledger is 10 min old"
+    )
+    slow = Timing(given_up=1e9, try_slot=300_000.0, new_ledger=36_000.0)
+    snapshot = a_snapshot(jobs=(a_job(1, created_at=NOW - 400_000),), ledger_born=NOW, timing=slow)
+    assert why(plan(snapshot, NOW)).endswith("one try every 4000 h until the ledger is 600 min old")
+
+
 def test_a_ledger_of_more_than_ten_minutes_serves_an_older_job() -> None:
     assert not unknown(2 * HOUR).claims
+    assert not unknown(2 * HOUR, born=TIMING.new_ledger).claims
     assert names(unknown(2 * HOUR, born=TIMING.new_ledger + 1)) == ["runpod-1-1"]

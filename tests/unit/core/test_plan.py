@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.actions import Plan
+from bridge.core.actions import Plan, Skip, Withdrawal
 from bridge.core.evidence import MAX_FAILURES
 from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
 from bridge.core.plan import plan
@@ -38,7 +38,7 @@ def test_each_queued_job_gets_a_runner_with_a_name_of_its_own() -> None:
 def test_no_second_runner_is_requested_while_the_first_waits() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), submissions=(a_submission(1),)), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "already requested: runner runpod-1-1 is submitted"
+    assert decided.skips == (Skip(job_id=1, why="already requested: runner runpod-1-1 is submitted", route="gpu"),)
 
 
 def test_a_runner_taken_by_another_job_is_replaced() -> None:
@@ -95,9 +95,13 @@ def test_upper_and_lower_case_in_the_name_of_a_repository_do_not_matter() -> Non
 
 
 def test_jobs_that_match_no_route_get_no_runner_and_a_reason() -> None:
-    decided = plan(a_snapshot(jobs=(a_job(1, labels=("ubuntu-latest",)),)), NOW)
+    jobs = (a_job(1, labels=("ubuntu-latest",)), a_job(2, labels=("runpod", "gpu", "h100")))
+    decided = plan(a_snapshot(jobs=jobs), NOW)
     assert not decided.claims
-    assert why(decided, 1) == 'no route has any of the labels "ubuntu-latest"'
+    assert decided.skips == (
+        Skip(job_id=1, why='no route has any of the labels "ubuntu-latest"'),
+        Skip(job_id=2, why='route gpu lacks "h100"', nearest="gpu"),
+    )
 
 
 def test_a_registration_that_nothing_needs_is_deleted_by_a_resync_and_not_again_by_each_event_pass() -> None:
@@ -171,7 +175,20 @@ def test_requests_that_no_job_needs_are_withdrawn_newest_first() -> None:
     requests = {s.id: Request(id="r", status=IN_QUEUE) for s in pair}
     cancelled = a_job(2, status=JobStatus.COMPLETED, conclusion="cancelled")
     decided = plan(a_snapshot(jobs=(a_job(1), cancelled), submissions=pair, requests=requests), NOW)
-    assert [(w.submission.name, w.to) for w in decided.withdrawals] == [("runpod-2-1", State.CANCELLED)]
+    assert decided.withdrawals == (
+        Withdrawal(submission=pair[1], to=State.CANCELLED, runner_id=102, detail="no queued job needs it"),
+    )
+
+
+def test_a_request_is_withdrawn_only_if_runpod_says_that_it_waits() -> None:
+    assert not plan(a_snapshot(submissions=(a_submission(1),)), NOW).withdrawals
+
+
+def test_a_request_that_is_late_and_that_no_job_needs_is_withdrawn_once() -> None:
+    late = a_submission(1, not_after=NOW - 1)
+    requests = {late.id: Request(id="r", status=IN_QUEUE)}
+    decided = plan(a_snapshot(submissions=(late,), requests=requests), NOW)
+    assert [w.to for w in decided.withdrawals] == [State.EXPIRED]
 
 
 def test_no_request_is_withdrawn_while_the_runners_of_its_target_cannot_be_read() -> None:
@@ -182,6 +199,48 @@ def test_no_request_is_withdrawn_while_the_runners_of_its_target_cannot_be_read(
     assert not plan(replace(snapshot, runners={}, runners_at={}), NOW).withdrawals
     assert not plan(replace(snapshot, jobs=(), runners={}, runners_at={}), NOW).withdrawals
     assert plan(replace(snapshot, jobs=()), NOW).withdrawals
+
+
+def test_a_target_that_cannot_be_read_does_not_keep_the_requests_of_another() -> None:
+    pair = tuple(a_submission(n, pool=Pool("gpu", f"repos/acme/{n}")) for n in (1, 2))
+    requests = {s.id: Request(id="r", status=IN_QUEUE) for s in pair}
+    snapshot = a_snapshot(organisation=None, submissions=pair, requests=requests, runners={"repos/acme/2": ()})
+    kept = replace(snapshot, runners={"repos/acme/2": (a_runner("runpod-2-1", id=102, online=False),)})
+    assert [w.submission.name for w in plan(kept, NOW).withdrawals] == ["runpod-2-1"]
+
+
+# --- what was seen of submissions ---
+
+
+def settled(submission: Submission, **given: Any) -> list[State]:
+    """The next states of a submission, in a snapshot in which another has ended."""
+    snapshot = a_snapshot(submissions=(a_submission(9, State.NO_JOB), submission), **given)
+    decided = plan(snapshot, NOW)
+    return [*(t.to for t in decided.transitions), *(w.to for w in decided.withdrawals)]
+
+
+def test_a_submission_follows_its_runner() -> None:
+    waits = a_submission(1)
+    assert settled(waits, runners={ORG: (a_runner(waits.name),)}) == [State.STARTED]
+    assert settled(waits, runners={ORG: (a_runner(waits.name, busy=True),)}) == [State.BUSY]
+
+
+def test_a_submission_follows_its_request_that_runpod_has_forgotten() -> None:
+    waits = a_submission(1, runner_id=None, credentials=Credentials.REGISTRATION)
+    gone = {waits.id: Request(id="r", status=RequestStatus.MISSING)}
+    assert settled(waits, requests=gone) == []
+    assert settled(waits, requests=gone, missing_since={waits.id: NOW - TIMING.gone_after}) == [State.EXPIRED]
+
+
+def test_an_idle_runner_is_withdrawn_at_its_routes_idle_timeout() -> None:
+    listens = a_submission(1, State.STARTED, since=NOW - 60)
+    assert settled(listens, jobs=(a_job(1),)) == []
+    assert settled(listens, jobs=(a_job(1),), routes=(a_route(idle_timeout=60.0),)) == [State.NO_JOB]
+
+
+def test_a_job_that_is_not_queued_does_not_delay_the_next() -> None:
+    running = a_job(1, status=JobStatus.IN_PROGRESS, runner_name="other")
+    assert names(plan(a_snapshot(jobs=(running, a_job(2))), NOW)) == ["runpod-2-1"]
 
 
 def test_in_token_modes_a_runner_that_is_listed_is_deleted_before_its_request_is_cancelled() -> None:
@@ -229,7 +288,7 @@ def test_a_job_is_looked_up_again_before_it_gets_a_second_runner() -> None:
     history = {1: JobHistory(generation=1, attempts=1, last_claim=NOW - 90, last_end=NOW - 10)}
     stale = a_snapshot(jobs=(a_job(1),), history=history, seen_at={1: NOW - 20})
     assert why(plan(stale, NOW), 1) == "its last runner ended, and GitHub has not been asked about the job since"
-    assert names(plan(replace(stale, seen_at={1: NOW}), NOW)) == ["runpod-1-2"]
+    assert names(plan(replace(stale, seen_at={1: NOW - 10}), NOW)) == ["runpod-1-2"]
 
 
 def test_a_submission_that_ended_after_the_resync_began_still_covers_its_job() -> None:
@@ -241,7 +300,8 @@ def test_a_submission_that_ended_after_the_resync_began_still_covers_its_job() -
 def test_nothing_is_requested_while_the_runners_of_a_target_cannot_be_read() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), runners={}), NOW)
     assert not decided.claims
-    assert why(decided, 1) == "the runners of orgs/acme have not been read from GitHub recently"
+    said = "the runners of orgs/acme have not been read from GitHub recently"
+    assert decided.skips == (Skip(job_id=1, why=said, route="gpu"),)
 
 
 # --- properties ---

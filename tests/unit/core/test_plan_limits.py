@@ -145,6 +145,8 @@ def test_routes_that_share_a_failing_endpoint_share_its_try() -> None:
         ({"unhealthy": 1}, "; its workers are unhealthy: see the endpoint's logs (unhealthy 1)"),
         ({"initializing": 1}, "; its worker is starting (initializing 1)"),
         ({"throttled": 2, "running": 1}, ""),
+        ({"throttled": 2, "ready": 1}, ""),
+        ({"throttled": 2, "idle": 1}, ""),
         ({"throttled": 0}, ""),
         ({}, ""),
     ],
@@ -221,6 +223,8 @@ def test_one_runner_covers_one_of_the_jobs_that_look_queued() -> None:
     jobs = tuple(a_job(n) for n in (1, 2, 3))
     seen = dict.fromkeys((1, 2, 3), NOW - 50)
     assert len(plan(a_snapshot(jobs=jobs, seen_at=seen, submissions=(ended,)), NOW).claims) == 2
+    both = (ended, a_submission(8, State.FINISHED, since=NOW - 20))
+    assert len(plan(a_snapshot(jobs=jobs, seen_at=seen, submissions=both), NOW).claims) == 1
 
 
 # --- token modes: what only an endpoint's health shows ---
@@ -267,6 +271,11 @@ def test_a_runner_whose_registration_is_gone_is_no_supply_but_counts_against_max
     assert why(plan(full, NOW)) == "route gpu has reached its max_workers of 1"
 
 
+def test_a_list_from_the_second_of_the_registration_does_not_show_that_it_is_gone() -> None:
+    asked = a_submission(1, State.STARTED, since=NOW)
+    assert not plan(a_snapshot(jobs=(a_job(1),), submissions=(asked,), history=ONCE, runners={ORG: ()}), NOW).claims
+
+
 def test_it_may_have_taken_a_job_that_was_seen_as_queued_before() -> None:
     asked = a_submission(1, State.STARTED)
     gone = a_snapshot(jobs=(a_job(1),), seen_at={1: NOW - 30}, submissions=(asked,), history=ONCE, runners={ORG: ()})
@@ -282,6 +291,15 @@ def test_a_registration_of_the_same_name_and_another_id_is_not_a_submissions_own
     decided = plan(snapshot, NOW)
     assert not decided.withdrawals
     assert not decided.transitions
+
+
+def test_a_registration_of_ours_with_the_name_of_an_ended_submission_and_another_id_is_kept() -> None:
+    """A later runner has the name: it is supply."""
+    ended = a_submission(1, State.NO_JOB)
+    later = a_runner(ended.name, id=999)
+    decided = plan(a_snapshot(jobs=(a_job(2),), submissions=(ended,), runners={ORG: (later,)}), NOW)
+    assert not decided.garbage
+    assert not decided.claims
 
 
 # --- another deployment with the same prefix ---
@@ -307,6 +325,7 @@ def test_another_deployments_runner_is_no_supply_and_is_never_deleted(other: Rou
     assert names(decided) == ["runpod-1-2"], "under a name that is free"
     assert not decided.garbage
     (warning,) = decided.warnings
+    assert warning.endswith("; the bridge ignores them: give each deployment its own BRIDGE_PREFIX")
     assert warning.startswith(
         "orgs/acme: runners called runpod-... belong to another deployment, or to a route that was changed"
     )
@@ -355,6 +374,14 @@ def test_a_runner_that_an_older_version_requested_is_not_ours_if_its_labels_diff
     assert decided.warnings
 
 
+def test_a_runner_of_an_older_version_that_a_row_explains_stays_ours_without_its_route() -> None:
+    ended = a_submission(1, State.NO_JOB, credentials=Credentials.REGISTRATION, runner_id=None)
+    listed = a_runner(ended.name, online=False)
+    decided = plan(a_snapshot(routes=(CPU,), submissions=(ended,), runners={ORG: (listed,)}), NOW)
+    assert [item.runner for item in decided.garbage] == [listed]
+    assert not decided.warnings
+
+
 # --- without a ledger ---
 
 
@@ -376,6 +403,57 @@ def test_a_registration_without_a_request_is_no_supply_and_no_worker() -> None:
     assert not plan(waiting, NOW).claims
     unread = replace(dead, health={})
     assert not plan(unread, NOW).claims
+
+
+def test_as_many_old_registrations_count_as_there_are_requests() -> None:
+    runners = tuple(old(f"runpod-{n}-1", id=n) for n in (1, 2, 3))
+    jobs = tuple(a_job(n) for n in range(11, 16))
+    assert len(plan(a_snapshot(jobs=jobs, runners={ORG: runners}, health=requests(in_queue=2)), NOW).claims) == 3
+
+
+def test_a_request_belongs_to_the_newest_registration() -> None:
+    routes = (a_route(), a_route(name="cpu", labels=("runpod", "cpu")))
+    cpu = of(routes[1], "runpod-9-1", asked=NOW - 2000)
+    jobs = (a_job(1), a_job(2, labels=("runpod", "cpu")))
+    snapshot = a_snapshot(
+        routes=routes, jobs=jobs, runners={ORG: (cpu, old("runpod-8-1"))}, health=requests(in_queue=1)
+    )
+    assert names(plan(snapshot, NOW)) == ["runpod-2-1"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "online", "is_supply"),
+    [
+        (NOW - TIMING.boot_allowance + 1, False, True),  # its worker may be starting
+        (NOW - TIMING.boot_allowance, False, False),
+        (NOW - 1000, True, True),
+        (NOW - a_route().lease, True, False),
+    ],
+)
+def test_without_a_request_only_a_runner_that_starts_or_listens_counts(
+    asked: float, online: bool, is_supply: bool
+) -> None:
+    runner = replace(of(a_route(), "runpod-9-1", asked=asked), online=online)
+    snapshot = a_snapshot(jobs=(a_job(1),), runners={ORG: (runner,)}, health=requests())
+    decided = plan(snapshot, NOW)
+    assert len(decided.claims) == 1 - is_supply
+    assert bool(decided.garbage) == (runner.online and not is_supply), "its lease has ended"
+
+
+def test_a_busy_runner_counts_after_its_lease_and_beside_a_newer_idle_one() -> None:
+    idle = of(a_route(), "runpod-9-1", asked=NOW - 10**5, id=1)
+    busy = of(a_route(), "runpod-8-1", asked=NOW - 2 * 10**5, id=2, busy=True)
+    full = a_snapshot(routes=(a_route(max_workers=1),), jobs=(a_job(1),), runners={ORG: (idle, busy)})
+    assert why(plan(full, NOW)) == "route gpu has reached its max_workers of 1"
+
+
+def test_a_request_that_was_sent_when_the_runners_were_listed_is_explained_by_its_row() -> None:
+    asked = a_submission(3, created_at=NOW)
+    runners = (old("runpod-1-1"), a_runner("runpod-3-1", online=False))
+    snapshot = a_snapshot(
+        jobs=(a_job(1), a_job(3)), submissions=(asked,), runners={ORG: runners}, health=requests(in_queue=1)
+    )
+    assert names(plan(snapshot, NOW)) == ["runpod-1-2"]
 
 
 @pytest.mark.parametrize("given", [{"asked": NOW - 60}, {"busy": True}])

@@ -8,10 +8,13 @@ import pytest
 from bridge.controller.refused import github_key, refused, runpod_key
 from bridge.core.actions import Plan
 from bridge.core.plan import plan
+from bridge.core.readings import Timed
 from bridge.core.refusals import (
+    ENDED_UNSEEN,
     endpoint_key,
     group_key,
     keys,
+    standing,
     target_key,
 )
 from bridge.core.snapshot import Refusal, Snapshot
@@ -119,6 +122,9 @@ def test_the_reason_of_a_job_whose_claim_was_refused_is_the_refusal_before_the_j
 
 def test_a_rate_limit_ends_by_itself_for_all_jobs() -> None:
     limited = refused(None, RateLimited("asked to wait", retry_at=NOW + 30), TIMING, NOW)
+    assert {skip.why for skip in plan(after(limited), NOW + 29).skips} == {
+        "endpoint ep-1 has reached a rate limit: asked to wait; next try in 1 s"
+    }
     assert not plan(after(limited), NOW + 29).claims
     assert len(plan(after(limited), NOW + 30).claims) == 3
 
@@ -165,3 +171,34 @@ def test_what_a_failed_submission_refuses(error: BridgeError, refusal: bool) -> 
 def test_a_request_depends_on_its_target_runner_group_and_endpoint() -> None:
     pool = Pool("gpu", ORG)
     assert keys(pool.target, a_route()) == ("orgs/acme", "orgs/acme, runner group Default", "endpoint ep-1")
+
+
+def test_of_several_refusals_the_one_that_lasts_longest_is_the_reason() -> None:
+    refusals = {"endpoint ep-1": a_refusal(until=NOW + 90), ORG: a_refusal(until=NOW + 50)}
+    decided = plan(a_snapshot(jobs=(a_job(1),), refusals=refusals), NOW)
+    assert decided.skips[0].why == "endpoint ep-1 was refused: no such group; next try in 90 s"
+
+
+def test_the_claim_that_was_refused_is_no_try() -> None:
+    refusal = a_refusal()
+    claimed = a_submission(9, State.UNKNOWN, created_at=refusal.at, since=refusal.at)
+    assert len(plan(after(refusal, submissions=(claimed,)), NOW + 50).claims) == 1
+
+
+def test_a_refusal_is_no_reason_for_a_job_that_does_not_need_what_is_refused() -> None:
+    ended = JobHistory(generation=1, attempts=0, last_claim=NOW - 10, last_end=NOW - 9)
+    jobs = (a_job(1),)
+    snapshot = a_snapshot(jobs=jobs, seen_at={1: NOW - 20}, history={1: ended}, refusals={"endpoint x": a_refusal()})
+    assert plan(snapshot, NOW).skips[0].why == ENDED_UNSEEN
+
+
+def test_the_ledgers_refusals_last_until_they_end_or_are_a_day_old() -> None:
+    refusal = a_refusal()
+
+    def noted(at: float, value: Refusal | None = refusal) -> dict[str, Timed[Refusal | None]]:
+        return {"endpoint ep-1": Timed(at, value)}
+
+    day_ago = NOW - TIMING.refusal_kept
+    assert standing(noted(day_ago + 1), TIMING, NOW) == {"endpoint ep-1": refusal}
+    assert standing(noted(day_ago), TIMING, NOW) == {}
+    assert standing(noted(NOW, None), TIMING, NOW) == {}

@@ -1,9 +1,11 @@
 """Repositories under their current names."""
 
+from dataclasses import replace
+
 import pytest
 
 from bridge.core.model import Repository, WorkflowJob
-from bridge.core.repositories import Names, configured, following
+from bridge.core.repositories import Names, configured, following, routed
 from bridge.core.routing import is_served
 from bridge.core.scope import Scope
 from tests.support.values import a_job, a_route
@@ -27,6 +29,23 @@ def test_a_renamed_repository_is_served_under_its_new_name() -> None:
     assert following(SCOPE, names).repositories == ("acme/Site", "acme/docs")
     assert following(SCOPE, names).routes[0].repositories == {"acme/site"}
     assert following(SCOPE, names).routes[1] is SCOPE.routes[1]
+
+
+def test_a_name_that_is_not_known_stays_as_it_is() -> None:
+    assert Names().learn({"acme/web": a_repository(1, "acme/site")}).now("acme/other") == "acme/other"
+
+
+def test_a_job_gets_the_current_name_of_its_repository() -> None:
+    names = Names().learn({"acme/web": a_repository(1, "acme/site")})
+    old, other = a_job(1, repository="acme/web"), a_job(2, repository="acme/docs")
+    assert names.of_job(old) == replace(old, repository="acme/site")
+    assert names.of_job(other) is other
+
+
+def test_only_repositories_that_a_route_serves_are_read() -> None:
+    single = replace(SCOPE, routes=(a_route(repositories=frozenset({"acme/web"})),))
+    assert routed(["acme/Web", "acme/docs"], single) == ("acme/Web",)
+    assert routed(["acme/Web", "acme/docs"], SCOPE) == ("acme/Web", "acme/docs")
 
 
 def test_every_earlier_name_leads_to_the_current_one() -> None:

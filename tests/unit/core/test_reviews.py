@@ -31,3 +31,8 @@ def test_a_limited_number_is_read_at_a_time_those_first_that_were_read_longest_a
     runs = [a_waiting_run(n) for n in range(MOST_READ + 50)]
     readings = {n: RunRead(at=NOW - 2000 - n, updated_at=7.0) for n in range(MOST_READ + 50)}
     assert [run.id for run in due(runs, readings, TIMING, NOW)] == list(range(MOST_READ + 49, 49, -1))
+
+
+def test_of_runs_that_are_equally_due_the_oldest_is_read_first() -> None:
+    runs = [a_waiting_run(n) for n in (3, 1, 2)]
+    assert [run.id for run in due(runs, {}, TIMING, NOW)] == [1, 2, 3]

@@ -144,6 +144,20 @@ def test_an_end_that_only_runpod_reports_does_not_count_while_the_runner_is_onli
     assert step(listens, runner=a_runner("runpod-1-1", online=False), **late) is not None
 
 
+@pytest.mark.parametrize(
+    ("request_", "becomes"),
+    [
+        (answered(outcome="no_job"), (State.NO_JOB, Reason.NO_JOB)),
+        (failed("registration_lost: GitHub: gone"), (State.FAILED, Reason.REGISTRATION_LOST)),
+    ],
+)
+def test_the_workers_own_answer_counts_while_the_list_still_has_its_runner_online(
+    request_: Request, becomes: object
+) -> None:
+    listens = a_submission(state=State.STARTED, since=NOW - 5)
+    assert step(listens, runner=IDLE, request=request_) == becomes
+
+
 def test_a_404_counts_only_if_it_lasts() -> None:
     listens = a_submission(state=State.STARTED, since=NOW - 5)
     gone = {"request": a_request(RequestStatus.MISSING)}
@@ -319,3 +333,184 @@ def test_a_runner_that_left_and_has_no_known_request_is_closed() -> None:
     )
     assert step(a_submission(state=State.STARTED, request_id=None), runner=gone) == State.LOST
     assert step(a_submission(state=State.BUSY, request_id=None), runner=gone, runners_known=False) is None
+
+
+# --- what is recorded ---
+
+OFFLINE = a_runner("runpod-1-1", online=False)
+GONE: dict[str, Any] = {"request": a_request(RequestStatus.MISSING), "missing_since": NOW - TIMING.gone_after}
+
+
+@pytest.mark.parametrize(
+    ("request_", "recorded"),
+    [
+        (
+            a_request(RequestStatus.CANCELLED),
+            {"to": State.CANCELLED, "reason": Reason.STOPPED, "detail": "the request was cancelled on RunPod"},
+        ),
+        (
+            a_request(RequestStatus.TIMED_OUT),
+            {
+                "to": State.FAILED,
+                "reason": Reason.TIMED_OUT,
+                "detail": "RunPod ended the request at its executionTimeout",
+            },
+        ),
+        (
+            answered(outcome="completed", result="Succeeded"),
+            {"to": State.FINISHED, "reason": Reason.COMPLETED, "result": "success"},
+        ),
+        (answered(outcome="completed"), {"to": State.FINISHED, "reason": Reason.COMPLETED}),
+        (
+            answered(outcome="no_job"),
+            {"to": State.NO_JOB, "reason": Reason.NO_JOB, "detail": "the runner got no job"},
+        ),
+        (
+            answered(outcome="expired"),
+            {
+                "to": State.EXPIRED,
+                "reason": Reason.EXPIRED,
+                "detail": "the worker started too late to start a runner",
+            },
+        ),
+        (
+            answered(surprise=1),
+            {"to": State.FAILED, "reason": Reason.CRASHED, "detail": "the worker's answer has no outcome"},
+        ),
+        (
+            failed("bad_input: runner_url: not an address"),
+            {"to": State.FAILED, "reason": Reason.BAD_INPUT, "detail": "runner_url: not an address"},
+        ),
+        (failed("crashed"), {"to": State.FAILED, "reason": Reason.CRASHED}),
+        (failed("Traceback: boom"), {"to": State.FAILED, "reason": Reason.CRASHED, "detail": "Traceback: boom"}),
+        (a_request(RequestStatus.FAILED), {"to": State.FAILED, "reason": Reason.CRASHED}),
+    ],
+    ids=lambda value: f"{value.status} {value.error or value.output}" if isinstance(value, Request) else "",
+)
+def test_the_end_of_a_request_is_recorded_with_its_reason_result_and_a_line_for_a_person(
+    request_: Request, recorded: dict[str, Any]
+) -> None:
+    submission = a_submission()
+    assert settle(submission, seen(request=request_), TIMING, NOW) == Transition(submission=submission, **recorded)
+
+
+@pytest.mark.parametrize(
+    ("request_", "recorded"),
+    [
+        (failed("crashed: oom"), {"to": State.FAILED, "reason": Reason.CRASHED, "detail": "oom"}),
+        (
+            a_request(RequestStatus.CANCELLED),
+            {"to": State.CANCELLED, "reason": Reason.STOPPED, "detail": "the request was cancelled on RunPod"},
+        ),
+        (
+            answered(outcome="no_job"),
+            {"to": State.FAILED, "reason": Reason.NO_JOB, "detail": "the runner got no job"},
+        ),
+        (
+            a_request(RequestStatus.MISSING),
+            {"to": State.FINISHED, "reason": Reason.COMPLETED, "detail": "its runner left after a job"},
+        ),
+    ],
+    ids=lambda value: str(value.status) if isinstance(value, Request) else "",
+)
+def test_an_end_under_a_job_is_recorded_with_the_job(request_: Request, recorded: dict[str, Any]) -> None:
+    works = a_submission(state=State.BUSY)
+    given = seen(job=held(JobStatus.IN_PROGRESS), request=request_, missing_since=GONE["missing_since"])
+    assert settle(works, given, TIMING, NOW) == Transition(submission=works, held_job_id=9, **recorded)
+
+
+def test_a_job_that_ended_on_github_is_recorded_with_its_conclusion() -> None:
+    submission = a_submission()
+    assert settle(submission, seen(job=held(JobStatus.COMPLETED, "cancelled")), TIMING, NOW) == Transition(
+        submission=submission, to=State.FINISHED, reason=Reason.COMPLETED, held_job_id=9, result="cancelled"
+    )
+
+
+def test_a_runner_that_github_lists_as_busy_has_its_job_even_if_it_is_offline_for_a_moment() -> None:
+    works = a_submission(state=State.BUSY, held_job_id=9)
+    offline = a_runner("runpod-1-1", busy=True, online=False)
+    assert step(works, job=held(JobStatus.IN_PROGRESS), runner=offline, request=failed("crashed: oom")) is None
+
+
+LONG_OVER: dict[str, Any] = {"not_after": NOW - a_route().execution_timeout - JIT_LIFETIME}
+
+
+@pytest.mark.parametrize(
+    ("submission", "given", "to", "detail"),
+    [
+        (
+            a_submission(state=State.SUBMITTING, lease_until=NOW),
+            {},
+            State.UNKNOWN,
+            "the bridge stopped before it recorded RunPod's answer",
+        ),
+        (
+            a_submission(state=State.CLAIMED, lease_until=NOW),
+            {},
+            State.RELEASED,
+            "the bridge stopped before it submitted a request",
+        ),
+        (
+            a_submission(state=State.MINTED, **LONG_OVER),
+            {"runners_known": False},
+            State.RELEASED,
+            "the bridge stopped before it submitted a request, and no longer reads the runners of its target",
+        ),
+        (
+            a_submission(state=State.STARTED, request_id=None),
+            {},
+            State.LOST,
+            "its runner is gone, and RunPod never returned a request id",
+        ),
+        (
+            a_submission(state=State.WITHDRAWN),
+            {"request": a_request(RUNS)},
+            State.CANCELLED,
+            "its registration was already deleted",
+        ),
+        (a_submission(state=State.WITHDRAWN), GONE, State.CANCELLED, "its registration was already deleted"),
+        (a_submission(), GONE, State.EXPIRED, "RunPod no longer knows the request"),
+        (a_submission(), {**GONE, "runner": OFFLINE}, State.EXPIRED, "RunPod no longer knows the request"),
+        (
+            a_submission(**LONG_OVER),
+            {**GONE, "runners_known": False},
+            State.EXPIRED,
+            "RunPod no longer knows the request",
+        ),
+        (
+            a_submission(state=State.BUSY),
+            {"runner": IDLE, "request": a_request(RUNS)},
+            State.STARTED,
+            "GitHub took its job back",
+        ),
+        (
+            a_submission(not_after=NOW - 1),
+            {"runner": OFFLINE, "request": a_request(QUEUED)},
+            State.EXPIRED,
+            "no worker took the request in time",
+        ),
+        (
+            a_submission(state=State.UNKNOWN, request_id=None),
+            {"runner": OFFLINE, "unexplained": 0},
+            State.LOST,
+            "RunPod did not answer, and no worker appeared",
+        ),
+        (
+            a_submission(state=State.STARTED, since=NOW - 300),
+            {"runner": OFFLINE, "request": a_request(RUNS)},
+            State.FAILED,
+            "its runner was not online at the end of its idle_timeout",
+        ),
+        (
+            a_submission(state=State.STARTED, since=NOW - 300),
+            {"runner": IDLE, "request": a_request(RUNS)},
+            State.NO_JOB,
+            "the runner got no job within its idle_timeout",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_step_says_what_happened(submission: Submission, given: dict[str, Any], to: State, detail: str) -> None:
+    action = settle(submission, seen(**given), TIMING, NOW)
+    assert action
+    assert (action.to, action.detail) == (to, detail)

@@ -9,7 +9,7 @@ from bridge.core.breaker import NO_ANSWER, OPENS_AT, with_unanswered
 from bridge.core.model import EndpointHealth, Request, RequestStatus
 from bridge.core.plan import plan
 from bridge.core.snapshot import Snapshot
-from bridge.core.submissions import State, Streak
+from bridge.core.submissions import Pool, State, Streak
 from bridge.core.worker import Credentials
 from tests.support.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
@@ -46,6 +46,7 @@ MODES = pytest.mark.parametrize("mode", [Credentials.JIT, Credentials.REGISTRATI
 def test_a_request_that_its_endpoint_does_not_have_is_given_up_at_once(mode: Credentials) -> None:
     unknown = an_unknown(1, mode)
     assert given_up(a_resync(unknown)) == [unknown.name]
+    assert not asked(a_resync(unknown)), "it counts until GitHub has agreed"
 
 
 @MODES
@@ -94,6 +95,20 @@ def test_if_only_some_unanswered_requests_exist_the_others_are_replaced_and_none
     assert not asked(capped), "any of the three may exist"
 
 
+def test_each_endpoint_has_doubts_of_its_own() -> None:
+    cpu: dict[str, Any] = {"pool": Pool("cpu", ORG), "endpoint": "ep-2"}
+    rows = (an_unknown(1), an_unknown(2), an_unknown(3, **cpu), an_unknown(4, **cpu))
+    labels = ("runpod", "cpu")
+    snapshot = replace(
+        a_resync(*rows, queued=1),
+        jobs=(a_job(1), a_job(2), a_job(3, labels=labels), a_job(4, labels=labels)),
+        routes=(a_route(), a_route(name="cpu", labels=labels, endpoint="ep-2")),
+        health={"ep-1": EndpointHealth(in_queue=1), "ep-2": EndpointHealth(in_queue=1)},
+        health_at={"ep-1": NOW, "ep-2": NOW},
+    )
+    assert asked(snapshot) == 2
+
+
 def test_a_replacement_is_not_withdrawn_while_the_doubt_lasts() -> None:
     more = a_submission(4)
     snapshot = a_resync(
@@ -121,6 +136,12 @@ def test_queued_requests_of_another_system_delay_a_job_until_no_worker_may_start
     assert given_up(a_resync(over, queued=5)) == [late.name]
 
 
+def test_queued_requests_that_the_ledger_explains_do_not_hide_that_a_late_one_is_missing() -> None:
+    late, other = an_unknown(1, since=NOW - TIMING.boot_allowance), a_submission(2)
+    requests = {other.id: Request(id="r2", status=QUEUED)}
+    assert asked(a_resync(late, other, queued=1, running=5, requests=requests)) == 1
+
+
 # --- the breaker ---
 
 
@@ -131,6 +152,12 @@ def test_the_second_request_in_a_row_without_an_answer_counts_as_a_failure() -> 
     before = Streak(failures=2, first=NOW - 9, last=NOW + 1, reason="crashed")
     added = with_unanswered({"ep-1": before, "ep-2": before}, {"ep-1": (NOW, NOW + 5)})
     assert added == {"ep-1": Streak(failures=3, first=NOW - 9, last=NOW + 5, reason=NO_ANSWER), "ep-2": before}
+
+
+@pytest.mark.parametrize(("last", "reason"), [(NOW + 5, NO_ANSWER), (NOW + 6, "crashed")])
+def test_the_reason_of_failures_is_that_of_the_last_one(last: float, reason: str) -> None:
+    workers = Streak(failures=2, first=NOW - 9, last=last, reason="crashed")
+    assert with_unanswered({"ep-1": workers}, {"ep-1": (NOW, NOW + 5)})["ep-1"].reason == reason
 
 
 def test_an_endpoint_that_does_not_answer_is_tried_with_single_requests() -> None:

@@ -1,4 +1,4 @@
-"""The bridge goes by GitHub's clock, whatever the clock of its machine says."""
+"""The bridge uses GitHub's clock, even if the clock of its machine is wrong."""
 
 import asyncio
 from email.utils import formatdate
@@ -13,7 +13,7 @@ from tests.support.values import NOW
 
 
 class Machine:
-    """A machine whose clock is off, and that of GitHub, which answers after `latency` s."""
+    """A machine whose clock is wrong by `off` s, and a GitHub that answers after `latency` s."""
 
     def __init__(self, off: float) -> None:
         self.up, self.off, self.latency = 1000.0, off, 0.2
@@ -46,7 +46,7 @@ class Machine:
 
 
 @pytest.mark.parametrize("off", [-86_400.0, -600.0, 600.0, 1e6])
-def test_the_first_answer_corrects_a_clock_that_is_off(off: float) -> None:
+def test_the_first_answer_corrects_a_wrong_clock(off: float) -> None:
     machine = Machine(off)
     assert machine.wrong_by() == pytest.approx(abs(off))
     machine.ask()
@@ -54,21 +54,21 @@ def test_the_first_answer_corrects_a_clock_that_is_off(off: float) -> None:
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.2, 9.0])
-def test_a_right_clock_is_left_alone_however_long_an_answer_takes(latency: float) -> None:
+def test_a_correct_clock_is_not_changed_even_if_an_answer_takes_long(latency: float) -> None:
     machine = Machine(0.0)
     machine.latency = latency
     machine.ask(5)
     assert machine.wrong_by() == 0.0
 
 
-def test_a_clock_that_is_set_back_while_the_bridge_runs_changes_nothing() -> None:
+def test_setting_back_the_machines_clock_while_the_bridge_runs_has_no_effect() -> None:
     machine = Machine(0.0)
     machine.ask()
     machine.off = -600.0
     assert machine.wrong_by() == 0.0
 
 
-def test_one_wrong_answer_is_not_believed_and_two_that_agree_are() -> None:
+def test_one_wrong_answer_is_ignored_and_two_that_agree_correct_the_clock() -> None:
     machine = Machine(0.0)
     machine.ask()
     machine.github_off = 600.0
@@ -83,7 +83,7 @@ def test_one_wrong_answer_is_not_believed_and_two_that_agree_are() -> None:
     assert machine.wrong_by() == pytest.approx(600.0, abs=1.5)
 
 
-def test_an_answer_from_a_cache_or_without_a_date_teaches_nothing() -> None:
+def test_an_answer_from_a_cache_or_without_a_date_is_ignored() -> None:
     machine = Machine(0.0)
     machine.github_off = 600.0
     machine.headers = {"age": "600"}

@@ -1,4 +1,4 @@
-"""Looks are spread over GitHub's minute and hour, so that registrations never meet a limit that looks have used up."""
+"""Background calls are spread over GitHub's minute and hour, so that they never use up the limit of registrations."""
 
 import itertools
 
@@ -11,16 +11,16 @@ NOW = 1_800_000_000.0
 
 
 class Hour:
-    """A GitHub that counts, and calls that are sent as soon as the pace allows."""
+    """GitHub counts the calls of an hour; each call is sent as soon as the pace allows."""
 
     def __init__(self, *, free_304: bool = False) -> None:
         self.now, self.reset, self.used = NOW, NOW + HOUR, 0
         self.free_304 = free_304
         self.pace = Pace()
         self.sent: list[float] = []
-        self.told()
+        self.answer()
 
-    def told(self) -> None:
+    def answer(self) -> None:
         if self.now >= self.reset:
             self.reset, self.used = self.now + HOUR, 0
         self.pace.learn(LIMIT, LIMIT - self.used, self.reset)
@@ -33,14 +33,14 @@ class Hour:
         self.pace.sent(method, self.now, priority)
         self.sent.append(self.now)
         self.used += not (not_modified and self.free_304)
-        self.told()
+        self.answer()
         return self.now - began
 
     def most_in_a_minute(self) -> int:
         return max(sum(at <= later < at + WINDOW for later in self.sent) for at in self.sent[::50])
 
 
-def test_at_most_600_looks_are_sent_in_any_minute_even_if_nothing_has_changed() -> None:
+def test_at_most_600_background_calls_are_sent_in_a_minute_even_if_nothing_has_changed() -> None:
     hour = Hour(free_304=True)
     for _ in range(3000):
         hour.call(Priority.BACKGROUND, not_modified=True)
@@ -48,7 +48,7 @@ def test_at_most_600_looks_are_sent_in_any_minute_even_if_nothing_has_changed() 
     assert hour.now - NOW == pytest.approx(4 * WINDOW, abs=1), "and no fewer"
 
 
-def test_a_first_scan_of_200_repositories_with_500_runs_meets_no_limit() -> None:
+def test_a_first_scan_of_200_repositories_with_500_runs_reaches_no_limit() -> None:
     """900 calls at once are GitHub's secondary limit."""
     hour = Hour()
     for _ in range(903):
@@ -57,7 +57,7 @@ def test_a_first_scan_of_200_repositories_with_500_runs_meets_no_limit() -> None
     assert hour.now - NOW <= 65
 
 
-def test_looks_take_at_most_80_percent_of_an_hour_and_go_on_until_its_end() -> None:
+def test_background_calls_use_at_most_80_percent_of_an_hour_and_continue_until_its_end() -> None:
     hour = Hour()
     at = []
     while hour.now < NOW + HOUR - 1:
@@ -65,10 +65,10 @@ def test_looks_take_at_most_80_percent_of_an_hour_and_go_on_until_its_end() -> N
         at.append(hour.now - NOW)
     assert 0.78 * LIMIT <= len(at) <= 0.8 * LIMIT + 1
     gaps = [later - before for before, later in itertools.pairwise(at)]
-    assert max(gaps) <= 60, "never blocked for longer than the minute's window"
+    assert max(gaps) <= 60, "they never wait longer than a minute"
 
 
-def test_jobs_are_looked_up_while_other_looks_must_wait() -> None:
+def test_known_jobs_are_read_while_background_calls_wait() -> None:
     hour = Hour(free_304=True)
     for _ in range(600):
         hour.call(Priority.BACKGROUND, not_modified=True)
@@ -76,7 +76,7 @@ def test_jobs_are_looked_up_while_other_looks_must_wait() -> None:
     assert hour.call(Priority.JOB) == 0
 
 
-def test_registrations_slow_down_looks_in_the_minute_but_take_nothing_of_their_hour() -> None:
+def test_registrations_delay_background_calls_in_the_minute_but_use_nothing_of_their_hour() -> None:
     hour = Hour()
     for _ in range(130):
         hour.call(Priority.REGISTRATION, "POST")
@@ -86,23 +86,23 @@ def test_registrations_slow_down_looks_in_the_minute_but_take_nothing_of_their_h
     assert max(waited) == 0
 
 
-def test_the_last_of_the_hour_is_for_registrations_alone() -> None:
+def test_the_last_calls_of_the_hour_are_reserved_for_registrations() -> None:
     hour = Hour()
     hour.used = LIMIT - 200
-    hour.told()
+    hour.answer()
     waits = {priority: hour.pace.wait(priority, NOW) for priority in Priority}
     assert waits == {Priority.REGISTRATION: 0, Priority.JOB: HOUR, Priority.BACKGROUND: HOUR}
 
 
-def test_a_server_that_tells_of_no_limit_is_not_paced() -> None:
+def test_calls_to_a_server_that_states_no_limit_are_not_paced() -> None:
     pace = Pace()
     for _ in range(5000):
         assert pace.wait(Priority.BACKGROUND, NOW) == 0
         pace.sent("GET", NOW, Priority.BACKGROUND)
 
 
-def test_after_the_hours_end_looks_go_on_at_once() -> None:
+def test_background_calls_continue_as_soon_as_the_hour_ends() -> None:
     hour = Hour()
     hour.used = LIMIT
-    hour.told()
+    hour.answer()
     assert hour.pace.wait(Priority.BACKGROUND, NOW + HOUR) == 0

@@ -1,4 +1,4 @@
-"""Bodies that arrive: how much memory they may take together, and which gives way."""
+"""Bodies that arrive: how much memory they may use together, and which is dropped."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,7 +13,7 @@ Part = dict[str, Any]
 
 
 class Sender:
-    """A client that sends parts when it is told to."""
+    """A client that sends parts of a body when the test says so."""
 
     def __init__(self, length: int | None = None) -> None:
         self._parts: asyncio.Queue[Part] = asyncio.Queue()
@@ -33,7 +33,7 @@ def driven(drive: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(drive())
 
 
-def test_a_body_is_read_whole() -> None:
+def test_a_body_is_read_completely() -> None:
     async def drive() -> None:
         sender = Sender()
         reading = asyncio.create_task(Bodies().read(sender.request))
@@ -45,7 +45,7 @@ def test_a_body_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize("length", [LARGEST + 1, 10**18])
-def test_a_body_that_is_said_to_be_too_large_is_not_read(length: int) -> None:
+def test_a_body_whose_declared_length_is_too_large_is_not_read(length: int) -> None:
     async def drive() -> None:
         with pytest.raises(TooLarge):
             await asyncio.wait_for(Bodies().read(Sender(length).request), 1)
@@ -53,7 +53,7 @@ def test_a_body_that_is_said_to_be_too_large_is_not_read(length: int) -> None:
     driven(drive)
 
 
-def test_the_large_body_that_has_been_arriving_longest_gives_way() -> None:
+def test_the_large_body_that_has_been_arriving_longest_is_dropped() -> None:
     async def drive() -> None:
         bodies = Bodies(memory=10 * SMALL)
         small, first, second, honest = Sender(), Sender(), Sender(), Sender()
@@ -73,7 +73,7 @@ def test_the_large_body_that_has_been_arriving_longest_gives_way() -> None:
     driven(drive)
 
 
-def test_a_body_that_breaks_off_takes_no_memory() -> None:
+def test_an_incomplete_body_uses_no_memory_after_its_client_has_left() -> None:
     async def drive() -> None:
         bodies = Bodies(memory=4 * SMALL)
         for _ in range(5):

@@ -1,4 +1,4 @@
-"""What the server shows of what is wrong inside."""
+"""What the HTTP application shows about failures inside the bridge."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ SECRET = "a secret that is long"
 
 
 class _Failing:
-    """A loop and an intake that meet a secret."""
+    """A loop and an intake whose errors contain a secret."""
 
     def request_ended(self, submission: str) -> None: ...
     def resync_now(self) -> None: ...
@@ -31,7 +31,7 @@ class _Failing:
         raise Unavailable(f"refused: {SECRET}")
 
 
-def a_door() -> Dependencies:
+def some_dependencies() -> Dependencies:
     failing, metrics = _Failing(), Metrics()
     return Dependencies(
         scope=Scope(owner="acme", organisation="acme", repositories=(), routes=(a_route(),), prefix="r", web_url=""),
@@ -44,9 +44,9 @@ def a_door() -> Dependencies:
     )
 
 
-def test_readiness_shows_what_is_wrong_and_no_secret() -> None:
+def test_readiness_shows_what_fails_and_no_secret() -> None:
     async def main() -> httpx.Response:
-        transport = httpx.ASGITransport(application(a_door()))
+        transport = httpx.ASGITransport(application(some_dependencies()))
         async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as client:
             return await client.get("/readyz")
 

@@ -21,6 +21,9 @@ CANCEL, SHUTDOWN = "cancel", "shutdown"
 GRACE = 10.0
 """s between the cancellation and the kill of processes that still run."""
 
+GROUP_SIGNAL_DELAY = 0.5
+"""s in which this process notices a signal to its group that the Listener has received at the same time."""
+
 CHECK_INTERVAL = 0.02
 """s between two checks whether the steps' processes have exited."""
 
@@ -42,7 +45,7 @@ class Cancellation(threading.Thread):
         self._requested = ""
         self._tracking = tracking
         self._process: subprocess.Popen[str] | None = None
-        self._signalled = False
+        self._group_signal = threading.Event()
         self._lock = (
             threading.Lock()
         )  # each process is interrupted only once: at a second interrupt act skips its clean-up
@@ -50,7 +53,7 @@ class Cancellation(threading.Thread):
     @property
     def shut_down(self) -> bool:
         """Whether no step and no hook may start any more."""
-        return self._requested == SHUTDOWN and not self._signalled
+        return self._requested == SHUTDOWN and not self._group_signal.is_set()
 
     def forward_group_signals(self) -> None:
         """Forward signals to the process group to the steps, which have their own group because of act."""
@@ -60,6 +63,8 @@ class Cancellation(threading.Thread):
     def run(self) -> None:
         """Wait for the end of standard input, then interrupt the job, then kill it."""
         word = sys.stdin.read()
+        if word == SHUTDOWN:
+            self._group_signal.wait(GROUP_SIGNAL_DELAY)
         with self._lock:
             self._requested = word or CANCEL
             if self.shut_down:
@@ -91,7 +96,7 @@ class Cancellation(threading.Thread):
             self._signal_steps(signal.SIGINT)
 
     def _on_group_signal(self, number: int, _frame: object) -> None:
-        self._signalled = True
+        self._group_signal.set()
         self._signal_steps(number)
 
     def _steps(self) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 PREFIX = "ACTIONS_RUNNER_INPUT_"
-COMMANDS = frozenset({"configure", "remove", "run"})
+COMMANDS = frozenset({"configure", "run"})
 FLAGS = frozenset(
     {
         "check", "commit", "disableupdate", "ephemeral", "help", "local", "no-default-labels", "once",
@@ -24,7 +24,7 @@ class Command:
     """A parsed command line.
 
     Args:
-        name: configure, remove, run, or empty for none.
+        name: configure, run, or empty for none.
         flags: on the command line.
         arguments: values by name.
         environment: values of `ACTIONS_RUNNER_INPUT_<NAME>` by lower-case name. The command line has precedence.

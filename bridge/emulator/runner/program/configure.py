@@ -1,4 +1,4 @@
-"""`config.sh`: registers this runner or removes it."""
+"""`config.sh`: registers this runner."""
 
 import http
 import platform
@@ -57,24 +57,6 @@ def configure(root: Path, command: Command) -> None:
     settings.save(root, runner, str(answer.body["credential"]))
     settings.save_environment(root)
     _report_success()
-
-
-def remove(root: Path, command: Command) -> None:
-    """Remove this runner; with `--local` only its files.
-
-    Raises:
-        Refused: by the server, or because the token is missing.
-        Unreachable: the server did not answer.
-    """
-    if not command.flag("local") and settings.is_configured(root):
-        _section("Runner removal")
-        runner, token = settings.load(root), _required(command, "token")
-        answer = Server(runner.server_url).delete("/register", {"token": token, "runner_id": runner.runner_id})
-        _require_success(answer, f"POST {runner.server_url}/actions/runner-registration")
-        console.success("Runner removed successfully")
-    settings.delete(root)
-    console.success("Removed .credentials")
-    console.success("Removed .runner")
 
 
 def _report_success() -> None:

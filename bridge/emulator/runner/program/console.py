@@ -65,15 +65,5 @@ class Diagnostics:
         self._file.close()
 
 
-def count(counter: str) -> None:
-    """Append a performance counter to `$RUNNER_PERFLOG/Runner.perf`, if it is set."""
-    directory = os.environ.get("RUNNER_PERFLOG")
-    if directory:
-        path = Path(directory)
-        path.mkdir(parents=True, exist_ok=True)
-        with (path / "Runner.perf").open("a", encoding="utf-8") as file:
-            file.write(f"{counter}:{datetime.now(UTC).isoformat()}\n")
-
-
 def _is_set(name: str) -> bool:
     return os.environ.get(name, "").lower() in ("1", "true")

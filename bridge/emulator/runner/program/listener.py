@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import console, settings
 from .command import Command, parse
-from .configure import Refused, configure, remove
+from .configure import Refused, configure
 from .dispatch import Dispatcher
 from .server import Server, Unreachable
 from .session import Deprecated, Session, SessionConflict, SessionRefused
@@ -19,9 +19,8 @@ ROOT = Path(__file__).parents[3]
 
 USAGE = """
 Commands:
- ./config.sh         Configures the runner
- ./config.sh remove  Unconfigures the runner
- ./run.sh            Runs the runner interactively. Does not require any options."""
+ ./config.sh                Configures the runner
+ ./bin/Runner.Listener run  Runs the runner. The official runner's run.sh and `config.sh remove` are not imitated."""
 
 ONCE_WARNING = """\
 Warning: '--once' is going to be deprecated in the future, please consider using '--ephemeral' during runner \
@@ -69,17 +68,17 @@ def _execute(command: Command, version: str) -> int:
     if command.flag("version"):
         console.say(version)
         return Code.SUCCESS
-    if command.name in ("configure", "remove"):
-        return _change_registration(command)
+    if command.name == "configure":
+        return _configure(command)
     if command.name == "run":
         return _run(command, version)
     console.say(USAGE)
     return Code.SUCCESS
 
 
-def _change_registration(command: Command) -> int:
+def _configure(command: Command) -> int:
     try:
-        (configure if command.name == "configure" else remove)(ROOT, command)
+        configure(ROOT, command)
     except (Refused, Unreachable) as error:
         console.complain(str(error))
         return Code.TERMINATED

@@ -51,9 +51,9 @@ class Server:
         """POST a JSON object."""
         return self._call("POST", path, body or {})
 
-    def delete(self, path: str, body: dict[str, object] | None = None) -> Answer:
-        """DELETE, with a JSON object if the path needs one."""
-        return self._call("DELETE", path, body)
+    def delete(self, path: str) -> Answer:
+        """DELETE."""
+        return self._call("DELETE", path, None)
 
     def get(self, path: str, timeout: float) -> Answer:
         """GET, with a timeout in s."""

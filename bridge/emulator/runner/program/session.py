@@ -102,7 +102,6 @@ class Session:
                 return None
             self._found()
             if answer.status == 200:
-                console.count("MessageReceived_RunnerJobRequest")
                 return int(str(answer.body["job_id"]))
 
     def delete(self) -> None:
@@ -126,7 +125,6 @@ class Session:
         self._id = str(answer.body["session_id"])
         self._log.info("Session created.")
         self._found()
-        console.count("SessionCreated")
 
     def _lost(self, why: str) -> None:
         self._log.info(f"Runner connect error: {why}")

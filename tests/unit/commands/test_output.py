@@ -1,0 +1,47 @@
+"""What the commands print, and how they wait."""
+
+import asyncio
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+
+from bridge.commands.report import plain, print_rows
+from bridge.commands.signals import is_set_within
+
+ROW: dict[str, Any] = {"runner": "r[red]-1", "since": time.time() - 5, "why": None, "request_id": "q-1"}
+TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def test_text_of_others_cannot_control_the_terminal_and_shows_no_secret() -> None:
+    assert plain(f"\x1b[31m {TOKEN}\n") == "\N{REPLACEMENT CHARACTER}[31m ***\N{REPLACEMENT CHARACTER}"
+
+
+def test_json_has_every_column_and_masks_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([{**ROW, "why": TOKEN}], ("runner",), as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{**ROW, "why": "***"}]
+
+
+def test_the_table_has_the_shown_columns_as_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([ROW], ("runner", "since", "why"), as_json=False)
+    shown = capsys.readouterr().out
+    assert "r[red]-1" in shown
+    assert re.search(r"\d+ s ago", shown)
+    assert "q-1" not in shown
+
+
+def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([], ("runner",), as_json=False)
+    assert capsys.readouterr().out == "none\n"
+
+
+def test_waiting_for_an_event_ends_when_it_is_set_or_the_time_is_over() -> None:
+    async def main() -> tuple[bool, bool]:
+        event = asyncio.Event()
+        over = await is_set_within(0.01, event)
+        event.set()
+        return over, await is_set_within(60, event)
+
+    assert asyncio.run(main()) == (False, True)
