@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.errors import AuthError
+from bridge.github.answers import value_of
 from bridge.github.auth import AppAuth
-from bridge.github.transport import told
 
 _STRENGTH = {"read": 1, "write": 2, "admin": 3}
 
@@ -54,7 +54,7 @@ async def app_page(auth: AppAuth) -> AppPage:
     response = await auth.as_app("GET", "/app")
     if response.status_code == 404:
         raise AuthError("GitHub: there is no App with this client id; correct GITHUB_APP_CLIENT_ID")
-    return told(response, _app_page)
+    return value_of(response, _app_page)
 
 
 async def installation(auth: AppAuth, owner: str, *, organisation: bool) -> Installation | None:
@@ -67,7 +67,7 @@ async def installation(auth: AppAuth, owner: str, *, organisation: bool) -> Inst
     """
     kind = "orgs" if organisation else "users"
     response = await auth.as_app("GET", f"/{kind}/{owner}/installation")
-    return None if response.status_code == 404 else told(response, _installation)
+    return None if response.status_code == 404 else value_of(response, _installation)
 
 
 def missing(granted: Mapping[str, str], needed: Mapping[str, str]) -> dict[str, str]:

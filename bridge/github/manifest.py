@@ -3,8 +3,7 @@
 https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -12,7 +11,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx
 
 from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from bridge.github.transport import retry_at
+from bridge.github.answers import request_id_of, retry_at
+from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 
 ORGANISATION = {"organization_self_hosted_runners": "write", "actions": "read", "metadata": "read"}
 """The permissions to register runners at an organisation and to find its jobs; no more."""
@@ -103,16 +103,14 @@ def manifest(
     }
 
 
-async def convert(
-    http: httpx.AsyncClient, api_url: str, code: str, *, clock: Callable[[], float] = time.time
-) -> NewApp:
+async def convert(http: httpx.AsyncClient, api_url: str, code: str, timing: GitHubTiming = DEFAULT_TIMING) -> NewApp:
     """Exchange a code for the App and its secrets. No credential is needed; a code works once, within an hour.
 
     Args:
         http: made by `bridge.github.transport.http_client`.
         api_url: such as `https://api.github.com`.
         code: from GitHub's redirect. It is as good as the App's key, so errors do not contain it.
-        clock: Unix seconds.
+        timing: the clock, and the waiting times after a rate limit.
 
     Raises:
         CodeRefused: the code was used or has expired.
@@ -127,7 +125,7 @@ async def convert(
     except httpx.HTTPError as error:
         raise OutcomeUnknown(f"{_CALL}: no answer ({type(error).__name__})") from None
     if not response.is_success:
-        raise _refusal(response, clock())
+        raise _refusal(response, timing)
     try:
         return _new_app(response.json())
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -149,17 +147,19 @@ def _new_app(raw: Mapping[str, Any]) -> NewApp:
     )
 
 
-def _refusal(response: httpx.Response, now: float) -> BridgeError:
-    status, line = response.status_code, f"{_CALL}: {response.status_code}"
+def _refusal(response: httpx.Response, timing: GitHubTiming) -> BridgeError:
+    status, line, request_id = response.status_code, f"{_CALL}: {response.status_code}", request_id_of(response)
     if status >= 500:
-        return OutcomeUnknown(f"{line}, GitHub failed")
+        return OutcomeUnknown(f"{line}, GitHub failed", request_id=request_id)
     if status in (404, 422):
-        return CodeRefused(
-            f"{line}, the code was used already or has expired (a code works once, within 1 hour)", status=status
-        )
-    if status in (403, 429) and (until := retry_at(response, 0, now)) is not None:
-        return RateLimited(f"{line}, a rate limit; try again in {max(1, round(until - now))} s", retry_at=until)
+        why = "the code was used already or has expired (a code works once, within 1 hour)"
+        return CodeRefused(f"{line}, {why}", status=status, request_id=request_id)
+    now = timing.clock()
+    if status in (403, 429) and (until := retry_at(response, 0, now, timing)) is not None:
+        wait = f"try again in {max(1, round(until - now))} s"
+        return RateLimited(f"{line}, rate limit reached; {wait}", retry_at=until, request_id=request_id)
     if status in (401, 403):
-        return AuthError(f"{line}, not allowed; a policy of the organisation or enterprise may forbid new Apps")
+        why = "access denied; a policy of the organisation or enterprise may forbid new Apps"
+        return AuthError(f"{line}, {why}", request_id=request_id)
     hint = "; is GITHUB_API_URL right?" if status < 400 else ""
-    return Rejected(f"{line}{hint}", status=status)
+    return Rejected(f"{line}{hint}", status=status, request_id=request_id)

@@ -20,35 +20,36 @@ from bridge.commands.setup.register import PAGE
 from bridge.commands.setup.steps import Unfinished
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.errors import BridgeError, ConfigError
-from tests.background import until
-from tests.cloud import API_KEY, ROOT, Cloud, cloud
-from tests.github import a_run
-from tests.setting_up import PastingPerson, Person, set_up, variables
+from tests.support import ROOT
+from tests.support.background import until
+from tests.support.emulators import API_KEY, Emulators, emulators
+from tests.support.github import a_run
+from tests.support.setting_up import PastingPerson, Person, set_up, variables
 
 CONVERSION = r"/app-manifests/.+/conversions"
 FILES = ("app.pem", "secrets.env", "bridge.toml")
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Cloud]:
-    with cloud(tmp_path / "home") as made:
+def services(tmp_path: Path) -> Iterator[Emulators]:
+    with emulators(tmp_path / "home") as made:
         (tmp_path / "home").mkdir()
         made.github.state.add_repository("acme/site", private=False)
         made.github.app.installed = False
         yield made
 
 
-def names_of_apps(made: Cloud) -> set[str]:
+def names_of_apps(made: Emulators) -> set[str]:
     """The Apps that were registered."""
     return made.github.registrations.names - {"emulated"}
 
 
-def dry_run(made: Cloud, folder: Path) -> "subprocess.CompletedProcess[str]":
+def dry_run(made: Emulators, folder: Path) -> "subprocess.CompletedProcess[str]":
     """What a pass would do."""
     return dispatched(made, folder, "--dry-run")
 
 
-def dispatched(made: Cloud, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def dispatched(made: Emulators, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A pass with nothing but the files that were written."""
     secrets = dict(
         line.split("=", 1) for line in (folder / "secrets.env").read_text().splitlines() if not line.startswith("#")
@@ -64,7 +65,7 @@ def dispatched(made: Cloud, folder: Path, *arguments: str) -> "subprocess.Comple
     )
 
 
-def test_a_new_app_is_registered_installed_and_its_configuration_works(services: Cloud, tmp_path: Path) -> None:
+def test_a_new_app_is_registered_installed_and_its_configuration_works(services: Emulators, tmp_path: Path) -> None:
     folder, person = tmp_path / "new", Person()
     set_up(services, folder, person)
 
@@ -82,7 +83,7 @@ def test_a_new_app_is_registered_installed_and_its_configuration_works(services:
     assert json.loads(done.stdout)["problems"] == []
 
 
-def test_no_secret_is_shown(services: Cloud, tmp_path: Path) -> None:
+def test_no_secret_is_shown(services: Emulators, tmp_path: Path) -> None:
     person = Person()
     set_up(services, tmp_path / "new", person, webhook_url="https://bridge.example.org/webhook")
     written = (tmp_path / "new" / "secrets.env").read_text()
@@ -94,7 +95,7 @@ def test_no_secret_is_shown(services: Cloud, tmp_path: Path) -> None:
         assert secret not in (tmp_path / "new" / "bridge.toml").read_text()
 
 
-def test_with_a_webhook_url_the_app_has_an_active_hook(services: Cloud, tmp_path: Path) -> None:
+def test_with_a_webhook_url_the_app_has_an_active_hook(services: Emulators, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     set_up(services, folder, Person(), webhook_url="https://bridge.example.org/webhook")
     app = services.github.app
@@ -106,7 +107,7 @@ def test_with_a_webhook_url_the_app_has_an_active_hook(services: Cloud, tmp_path
     assert dry_run(services, folder).returncode == 0
 
 
-def test_for_a_user_runners_register_at_the_repositories_of_the_installation(services: Cloud, tmp_path: Path) -> None:
+def test_for_a_user_runners_register_at_each_repository(services: Emulators, tmp_path: Path) -> None:
     services.github.state.add_repository("octocat/tool")
     folder = tmp_path / "new"
     set_up(services, folder, Person(), org=None, account="octocat")
@@ -116,7 +117,7 @@ def test_for_a_user_runners_register_at_the_repositories_of_the_installation(ser
     assert done.returncode == 0, done.stderr
 
 
-def test_without_a_browser_the_address_that_github_redirects_to_is_pasted(services: Cloud, tmp_path: Path) -> None:
+def test_without_a_browser_the_address_that_github_redirects_to_is_pasted(services: Emulators, tmp_path: Path) -> None:
     person = PastingPerson()
     person.folder = tmp_path / "new"
     set_up(services, person.folder, person, no_browser=True)
@@ -124,7 +125,7 @@ def test_without_a_browser_the_address_that_github_redirects_to_is_pasted(servic
     assert f"file://{person.folder / PAGE}" in person.text
 
 
-def test_a_script_gives_the_app_and_the_keys_in_the_environment(services: Cloud, tmp_path: Path) -> None:
+def test_a_script_gives_the_app_and_the_keys_in_the_environment(services: Emulators, tmp_path: Path) -> None:
     services.github.app.installed = True
     folder = tmp_path / "new"
     command = [sys.executable, "-m", "bridge", "setup", "--non-interactive", "--dir", str(folder)]
@@ -159,7 +160,7 @@ def test_a_script_gives_the_app_and_the_keys_in_the_environment(services: Cloud,
 def test_from_an_empty_folder_to_a_green_job(tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path / "new"
     home.mkdir()
-    with cloud(home, instant={}) as made:
+    with emulators(home, instant={}) as made:
         job = made.github.state.add_run("acme/web", a_run()).jobs["build"]
         done = subprocess.run(
             [sys.executable, "-m", "bridge", "setup", "--non-interactive", "--dir", str(folder)],
@@ -175,7 +176,7 @@ def test_from_an_empty_folder_to_a_green_job(tmp_path: Path) -> None:
         until(lambda: job.conclusion == "success")
 
 
-def terminal(made: Cloud, folder: Path) -> "tuple[subprocess.Popen[bytes], int]":
+def terminal(made: Emulators, folder: Path) -> "tuple[subprocess.Popen[bytes], int]":
     """The command on a terminal of its own, with the App in the environment; the process, and the terminal."""
     ours, theirs = os.openpty()
     given = {name: value for name, value in made.environment.items() if name != "RUNPOD_API_KEY"}
@@ -201,7 +202,7 @@ def read_until(fd: int, text: bytes) -> bytes:
     return shown
 
 
-def test_a_key_that_is_typed_is_not_shown(services: Cloud, tmp_path: Path) -> None:
+def test_a_key_that_is_typed_is_not_shown(services: Emulators, tmp_path: Path) -> None:
     services.github.app.installed = True
     process, fd = terminal(services, tmp_path / "new")
     try:
@@ -219,7 +220,7 @@ def test_a_key_that_is_typed_is_not_shown(services: Cloud, tmp_path: Path) -> No
     assert f"RUNPOD_API_KEY={API_KEY}" in (tmp_path / "new" / "secrets.env").read_text()
 
 
-def test_ctrl_c_at_a_question_ends_the_command_at_once(services: Cloud, tmp_path: Path) -> None:
+def test_ctrl_c_at_a_question_ends_the_command_at_once(services: Emulators, tmp_path: Path) -> None:
     services.github.app.installed = True
     process, fd = terminal(services, tmp_path / "new")
     try:
@@ -237,7 +238,7 @@ def test_ctrl_c_at_a_question_ends_the_command_at_once(services: Cloud, tmp_path
     assert b"Traceback" not in shown
 
 
-def test_a_script_without_an_app_is_told_how_to_get_the_code(services: Cloud, tmp_path: Path) -> None:
+def test_a_script_without_an_app_is_told_how_to_get_the_code(services: Emulators, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     script = Person(interactive=False)
     with pytest.raises(Unfinished, match=r"or open .*register-app.html in a browser and repeat with --code CODE"):
@@ -276,7 +277,7 @@ class Interrupting(Folder):
             raise Killed
 
 
-def resumed(made: Cloud, folder: Path) -> int:
+def resumed(made: Emulators, folder: Path) -> int:
     """Repeat an interrupted run; how many Apps are left that nobody has the key of."""
     try:
         set_up(made, folder, Person())
@@ -290,7 +291,7 @@ def resumed(made: Cloud, folder: Path) -> int:
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_run_that_is_interrupted_at_any_write_goes_on_where_it_stopped(
-    services: Cloud, tmp_path: Path, after: bool
+    services: Emulators, tmp_path: Path, after: bool
 ) -> None:
     lost, number, finished = 0, 0, False
     while not finished:
@@ -310,7 +311,7 @@ def test_a_run_that_is_interrupted_at_any_write_goes_on_where_it_stopped(
 
 
 @pytest.mark.parametrize("place", ["registered", "not installed", "no RunPod key"])
-def test_a_run_that_stopped_at_a_step_goes_on_there(services: Cloud, tmp_path: Path, place: str) -> None:
+def test_a_run_that_stopped_at_a_step_goes_on_there(services: Emulators, tmp_path: Path, place: str) -> None:
     folder = tmp_path / "new"
     person = Person(clicks=place == "no RunPod key", answers={"endpoint": "ep-1"})
     if place == "registered":
@@ -328,7 +329,7 @@ def test_a_run_that_stopped_at_a_step_goes_on_there(services: Cloud, tmp_path: P
     assert dry_run(services, folder).returncode == 0
 
 
-def test_an_interrupted_run_for_another_owner_is_not_continued(services: Cloud, tmp_path: Path) -> None:
+def test_an_interrupted_run_for_another_owner_is_not_continued(services: Emulators, tmp_path: Path) -> None:
     with pytest.raises(Unfinished):
         set_up(services, tmp_path, Person(clicks=False), wait=1.0)
     with pytest.raises(ConfigError, match=r"another owner \(acme\)"):
@@ -338,7 +339,7 @@ def test_an_interrupted_run_for_another_owner_is_not_continued(services: Cloud, 
 # --- files that are there ---
 
 
-def test_a_file_of_somebody_else_is_replaced_only_after_a_yes(services: Cloud, tmp_path: Path) -> None:
+def test_a_file_of_somebody_else_is_replaced_only_after_a_yes(services: Emulators, tmp_path: Path) -> None:
     (tmp_path / "bridge.toml").write_text("# mine\n")
     with pytest.raises(ConfigError, match="nothing is overwritten"):
         set_up(services, tmp_path, Person())
@@ -350,7 +351,7 @@ def test_a_file_of_somebody_else_is_replaced_only_after_a_yes(services: Cloud, t
     assert "acme" in (tmp_path / "bridge.toml").read_text()
 
 
-def test_a_file_that_was_changed_between_two_runs_is_not_replaced(services: Cloud, tmp_path: Path) -> None:
+def test_a_file_that_was_changed_between_two_runs_is_not_replaced(services: Emulators, tmp_path: Path) -> None:
     with pytest.raises(Unfinished):
         set_up(services, tmp_path, Person(answers={}))
     (tmp_path / "secrets.env").write_text("# mine\n")
@@ -434,7 +435,7 @@ OUTCOMES = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("call", CALLS)
 def test_each_call_that_fails_has_one_clear_line_and_the_next_run_finishes(
-    services: Cloud, tmp_path: Path, call: str, kind: str
+    services: Emulators, tmp_path: Path, call: str, kind: str
 ) -> None:
     folder, (method, path) = tmp_path / "new", CALLS[call]
     faults = services.runpod.faults if call == "health" else services.github.faults
@@ -456,7 +457,7 @@ def test_each_call_that_fails_has_one_clear_line_and_the_next_run_finishes(
 # --- what a person can do differently ---
 
 
-def test_an_app_of_another_owner_is_refused_and_forgotten(services: Cloud, tmp_path: Path) -> None:
+def test_an_app_of_another_owner_is_refused_and_forgotten(services: Emulators, tmp_path: Path) -> None:
     services.github.registrations.user = "somebody"
     services.github.state.add_repository("octocat/tool")
     with pytest.raises(Unfinished, match="was registered for somebody, not for octocat; delete it at http") as told:
@@ -467,12 +468,12 @@ def test_an_app_of_another_owner_is_refused_and_forgotten(services: Cloud, tmp_p
     assert services.github.app.owner == "octocat"
 
 
-def test_who_is_no_owner_of_the_organisation_is_told_after_the_wait(services: Cloud, tmp_path: Path) -> None:
+def test_who_is_no_owner_of_the_organisation_is_told_after_the_wait(services: Emulators, tmp_path: Path) -> None:
     with pytest.raises(Unfinished, match="If GitHub showed 404, you are not signed in as an owner of acme"):
         set_up(services, tmp_path, Person(clicks=False), wait=1.0)
 
 
-def test_a_permission_that_was_not_granted_is_named(services: Cloud, tmp_path: Path) -> None:
+def test_a_permission_that_was_not_granted_is_named(services: Emulators, tmp_path: Path) -> None:
     environment = services.environment
     services.github.app.installed = True
     services.github.app.permissions = {
@@ -484,13 +485,13 @@ def test_a_permission_that_was_not_granted_is_named(services: Cloud, tmp_path: P
         set_up(services, tmp_path, Person(), environment=environment)
 
 
-def test_a_suspended_installation_is_named(services: Cloud, tmp_path: Path) -> None:
+def test_a_suspended_installation_is_named(services: Emulators, tmp_path: Path) -> None:
     services.github.app.installed = services.github.app.suspended = True
     with pytest.raises(Unfinished, match="suspended; unsuspend it at"):
         set_up(services, tmp_path, Person(), environment=services.environment)
 
 
-def test_the_key_of_another_app_is_refused(services: Cloud, tmp_path: Path) -> None:
+def test_the_key_of_another_app_is_refused(services: Emulators, tmp_path: Path) -> None:
     from bridge.emulator.github import App
 
     other = {**services.environment, "GITHUB_APP_PRIVATE_KEY": App(owner="acme").pem}
@@ -498,7 +499,7 @@ def test_the_key_of_another_app_is_refused(services: Cloud, tmp_path: Path) -> N
         set_up(services, tmp_path, Person(), environment=other)
 
 
-def test_a_wrong_runpod_key_is_asked_for_again(services: Cloud, tmp_path: Path) -> None:
+def test_a_wrong_runpod_key_is_asked_for_again(services: Emulators, tmp_path: Path) -> None:
     typed = iter(["rpa_wrong_key_1", API_KEY])
     person = Person()
     person.ask_secret = lambda *_: next(typed)  # type: ignore[method-assign]
@@ -507,14 +508,14 @@ def test_a_wrong_runpod_key_is_asked_for_again(services: Cloud, tmp_path: Path) 
     assert f"RUNPOD_API_KEY={API_KEY}\n" in (tmp_path / "secrets.env").read_text()
 
 
-def test_without_an_endpoint_the_route_says_what_to_fill_in(services: Cloud, tmp_path: Path) -> None:
+def test_without_an_endpoint_the_route_says_what_to_fill_in(services: Emulators, tmp_path: Path) -> None:
     person = Person(answers={"API key": API_KEY})
     set_up(services, tmp_path, person)
     assert '# endpoint = "abc123"' in (tmp_path / "bridge.toml").read_text()
     assert "put its id into bridge.toml" in person.text
 
 
-def test_a_progress_file_that_cannot_be_read_is_named(services: Cloud, tmp_path: Path) -> None:
+def test_a_progress_file_that_cannot_be_read_is_named(services: Emulators, tmp_path: Path) -> None:
     (tmp_path / progress_file.FILE).write_text("{")
     with pytest.raises(ConfigError, match="delete it to start again"):
         set_up(services, tmp_path, Person())

@@ -16,8 +16,9 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from bridge.commands.setup.register import PAGE, UNREACHED
-from tests.cloud import API_KEY, ROOT, Cloud, cloud
-from tests.setting_up import variables
+from tests.support import ROOT
+from tests.support.emulators import API_KEY, Emulators, emulators
+from tests.support.setting_up import variables
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 60_000
@@ -27,10 +28,10 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Cloud]:
+def services(tmp_path: Path) -> Iterator[Emulators]:
     home = tmp_path / "home"
     home.mkdir()
-    with cloud(home) as made:
+    with emulators(home) as made:
         made.github.state.add_repository("acme/site", private=False)
         made.github.app.installed = False
         yield made
@@ -82,7 +83,7 @@ class Command:
 
 
 @contextmanager
-def started(made: Cloud, folder: Path, *arguments: str) -> Iterator[Command]:
+def started(made: Emulators, folder: Path, *arguments: str) -> Iterator[Command]:
     """Run the command until the block ends."""
     environment = variables(made, RUNPOD_API_KEY=API_KEY, RUNPOD_ENDPOINT_ID="ep-1")
     process = subprocess.Popen(
@@ -114,7 +115,7 @@ def install(page: Page, url: str) -> None:
     page.get_by_role("heading", name="is installed").wait_for()
 
 
-def is_ready(folder: Path, made: Cloud) -> None:
+def is_ready(folder: Path, made: Emulators) -> None:
     """The files are those of the App that was installed."""
     assert sorted(each.name for each in folder.iterdir()) == ["app.pem", "bridge.toml", "secrets.env"]
     assert (folder / "app.pem").read_text() == made.github.app.pem
@@ -122,7 +123,7 @@ def is_ready(folder: Path, made: Cloud) -> None:
     assert made.github.app.repositories == {"web"}
 
 
-def test_from_the_command_to_the_installed_app_in_a_browser(services: Cloud, page: Page, tmp_path: Path) -> None:
+def test_from_the_command_to_the_installed_app_in_a_browser(services: Emulators, page: Page, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     with started(services, folder) as command:
         page.goto(command.line(r"(http://127\.0\.0\.1:\d+/\S+)$"))
@@ -139,7 +140,7 @@ def test_from_the_command_to_the_installed_app_in_a_browser(services: Cloud, pag
         assert secret not in text
 
 
-def test_a_taken_name_is_corrected_on_githubs_page(services: Cloud, page: Page, tmp_path: Path) -> None:
+def test_a_taken_name_is_corrected_on_githubs_page(services: Emulators, page: Page, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     with started(services, folder, "--app-name", "Emulated") as command:
         page.goto(command.line(r"(http://127\.0\.0\.1:\d+/\S+)$"))
@@ -154,7 +155,7 @@ def test_a_taken_name_is_corrected_on_githubs_page(services: Cloud, page: Page, 
     is_ready(folder, services)
 
 
-def test_without_a_browser_on_this_machine_the_address_is_pasted(services: Cloud, page: Page, tmp_path: Path) -> None:
+def test_without_a_browser_here_the_address_is_pasted(services: Emulators, page: Page, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     redirects: list[str] = []
 

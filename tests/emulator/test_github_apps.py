@@ -12,8 +12,8 @@ from githubkit.exception import RequestFailed
 
 from bridge.emulator.github import GitHubEmulator, GitHubState, github_emulator
 from tests.emulator.test_github_emulator import client, status_of
-from tests.forms import Form
-from tests.github import a_github, an_app
+from tests.support.forms import Form
+from tests.support.github import a_github, an_app
 
 GOOD: dict[str, Any] = {
     "name": "runner-bridge",

@@ -1,8 +1,6 @@
 """What every step of `bridge setup` works with."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -15,6 +13,7 @@ from bridge.commands.setup.terminal import Terminal
 from bridge.errors import BridgeError, ConfigError
 from bridge.github.auth import AppAuth, AppKey
 from bridge.github.manifest import NewApp
+from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 
 
 class NotDone(BridgeError):
@@ -31,8 +30,7 @@ class Context:
         folder: where the files go.
         progress: how far this set-up has come.
         http: for GitHub.
-        clock: Unix seconds.
-        sleep: waits so many seconds of that clock.
+        timing: the clock and the waiting times.
     """
 
     given: Given
@@ -40,8 +38,7 @@ class Context:
     folder: Folder
     progress: Progress
     http: httpx.AsyncClient
-    clock: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    timing: GitHubTiming = DEFAULT_TIMING
 
     def save(self) -> None:
         """Store the progress."""
@@ -80,7 +77,7 @@ class Context:
             issuer=app.client_id,
             key=AppKey.load(app.pem),
             owner=self.progress.owner,
-            clock=self.clock,
+            timing=self.timing,
         )
 
 

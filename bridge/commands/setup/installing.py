@@ -14,9 +14,6 @@ from bridge.github.manifest import ORGANISATION, REPOSITORIES
 LOOK_EVERY = 2.0
 """s between two looks for the installation."""
 
-LAG_WAITS = (1.0, 2.0, 4.0)
-"""s between tries of a new App that GitHub's servers do not all know yet."""
-
 SHOWN = 20
 """Repositories listed; there may be thousands."""
 
@@ -34,7 +31,7 @@ async def install(context: Context) -> tuple[Repository, ...]:
     await _known(context, auth)
     found = await _wait(context, auth)
     _check(context, found)
-    github = GitHub(context.http, auth, api_url=context.progress.api_url, clock=context.clock, sleep=context.sleep)
+    github = GitHub(context.http, auth, api_url=context.progress.api_url, timing=context.timing)
     repositories = await github.repositories(context.progress.owner)
     _show(context, repositories)
     if not repositories:
@@ -44,11 +41,11 @@ async def install(context: Context) -> tuple[Repository, ...]:
 
 async def _known(context: Context, auth: AppAuth) -> None:
     """Have GitHub know the App. A new one may be refused for some seconds."""
-    for wait in LAG_WAITS:
+    for wait in context.timing.token_waits:
         try:
             await app_page(auth)
         except AuthError:
-            await context.sleep(wait)
+            await context.timing.sleep(wait)
         else:
             return
     try:
@@ -65,11 +62,11 @@ async def _wait(context: Context, auth: AppAuth) -> Installation:
     url = f"{context.app.html_url}/installations/new"
     context.terminal.say(f"Install the App on {progress.owner}:\n  {url}")
     context.terminal.open(url)
-    what, deadline, problem = "Waiting for the installation", context.clock() + context.given.wait, ""
+    what, deadline, problem = "Waiting for the installation", context.timing.clock() + context.given.wait, ""
     with context.terminal.waiting(what) as show:
-        while (left := deadline - context.clock()) > 0:
+        while (left := deadline - context.timing.clock()) > 0:
             show(f"{what} ({left:.0f} s left){problem}")
-            await context.sleep(LOOK_EVERY)
+            await context.timing.sleep(LOOK_EVERY)
             try:
                 if found := await installation(auth, progress.owner, organisation=progress.organisation):
                     return found

@@ -77,13 +77,13 @@ async def _code_from_browser(context: Context) -> str:
     with _local_page(context) as page:
         context.terminal.say(f"Open this address in a browser on this machine (or use --no-browser):\n  {page.url}")
         context.terminal.open(page.url)
-        what, deadline = "Waiting for the App to be created at GitHub", context.clock() + context.given.wait
+        what, deadline = "Waiting for the App to be created at GitHub", context.timing.clock() + context.given.wait
         with context.terminal.waiting(what) as show:
             while page.code is None:
-                if (left := deadline - context.clock()) < 0:
+                if (left := deadline - context.timing.clock()) < 0:
                     raise NotDone(_no_code(context))
                 show(f"{what} ({left:.0f} s left)")
-                await context.sleep(LOOK_EVERY)
+                await context.timing.sleep(LOOK_EVERY)
         return page.code
 
 
@@ -173,11 +173,11 @@ async def _convert(context: Context, code: str) -> NewApp:
     """Exchange the code; where no readable answer comes, with the same code again."""
     for wait in TRIES:
         try:
-            return await manifests.convert(context.http, context.progress.api_url, code, clock=context.clock)
+            return await manifests.convert(context.http, context.progress.api_url, code, context.timing)
         except OutcomeUnknown as error:
             context.terminal.say(f"{error}; trying again in {wait:g} s")
-            await context.sleep(wait)
-    return await manifests.convert(context.http, context.progress.api_url, code, clock=context.clock)
+            await context.timing.sleep(wait)
+    return await manifests.convert(context.http, context.progress.api_url, code, context.timing)
 
 
 def _forget(context: Context) -> None:

@@ -80,7 +80,7 @@ async def _check(context: Context, key: str, endpoint: str) -> None:
     """Ask the endpoint for its health: this needs the right key and starts no worker."""
     from bridge.runpod.requests import RunPod
 
-    runpod = RunPod(api_key=key, base_url=context.given.runpod_url, clock=context.clock)
+    runpod = RunPod(api_key=key, base_url=context.given.runpod_url, clock=context.timing.clock)
     try:
         with context.terminal.waiting(f"Checking the RunPod endpoint {endpoint}"):
             health = await runpod.health(endpoint)

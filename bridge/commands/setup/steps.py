@@ -1,6 +1,5 @@
 """The steps of `bridge setup`, in order. Each can be repeated: it does only what is not done yet."""
 
-import asyncio
 import shlex
 from collections.abc import Awaitable, Callable
 
@@ -17,9 +16,9 @@ from bridge.commands.setup.runpod import ask
 from bridge.commands.setup.terminal import Terminal
 from bridge.commands.setup.texts import CONFIG, KEY, SECRETS, config_text, secrets_text
 from bridge.errors import BridgeError, ConfigError, OutcomeUnknown, RateLimited, Unavailable
+from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 
 Step = Callable[[Context], Awaitable[None]]
-Sleep = Callable[[float], Awaitable[None]]
 
 LATER = (OutcomeUnknown, RateLimited, Unavailable)
 """Errors after which the same command may succeed."""
@@ -71,14 +70,14 @@ async def finish(context: Context) -> None:
         say(f"Create a RunPod endpoint (docs/image.md) and put its id into {CONFIG}.")
     say("Next:")
     say(f"  set -a; . {shlex.quote(str(path / SECRETS))}; set +a")
-    say(f"  python -m bridge.dispatch --config {shlex.quote(str(path / CONFIG))} --dry-run")
+    say(f"  bridge dispatch --config {shlex.quote(str(path / CONFIG))} --dry-run")
 
 
 STEPS: tuple[Step, ...] = (register, write_secrets, configure, finish)
 
 
 async def run(
-    given: Given, terminal: Terminal, folder: Folder, http: httpx.AsyncClient, sleep: Sleep = asyncio.sleep
+    given: Given, terminal: Terminal, folder: Folder, http: httpx.AsyncClient, timing: GitHubTiming = DEFAULT_TIMING
 ) -> None:
     """Do all steps that are not done.
 
@@ -87,14 +86,14 @@ async def run(
         terminal: the person.
         folder: where the files go.
         http: made by `bridge.github.transport.http_client`.
-        sleep: waits so many seconds.
+        timing: the clock and the waiting times.
 
     Raises:
         ConfigError: the folder cannot be used.
         Unfinished: one line, with how to continue.
     """
     context = Context(
-        given=given, terminal=terminal, folder=folder, progress=begin(given, folder), http=http, sleep=sleep
+        given=given, terminal=terminal, folder=folder, progress=begin(given, folder), http=http, timing=timing
     )
     if progress_file.load(folder) is None:
         _claim(context)

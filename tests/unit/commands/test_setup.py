@@ -16,7 +16,7 @@ from bridge.commands.setup.texts import secrets_text
 from bridge.emulator.github import App
 from bridge.errors import ConfigError
 from bridge.github.manifest import NewApp
-from tests.setting_up import options
+from tests.support.setting_up import options
 
 
 def checked(environment: dict[str, str] | None = None, **changed: Any) -> Given:

@@ -18,6 +18,7 @@ from bridge.github.manifest import (
     form_url,
     manifest,
 )
+from bridge.github.timing import GitHubTiming
 
 CODE = "a1b2c3"
 ANSWER: dict[str, Any] = {
@@ -34,7 +35,7 @@ ANSWER: dict[str, Any] = {
 def converted(answer: Callable[[httpx.Request], httpx.Response], api: str = "https://api.github.com") -> NewApp:
     async def main() -> NewApp:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-            return await convert(http, api, CODE, clock=lambda: 1000.0)
+            return await convert(http, api, CODE, GitHubTiming(clock=lambda: 1000.0))
 
     return asyncio.run(main())
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from bridge.commands.setup.inputs import Options, given
 from bridge.commands.setup.register import PAGE
 from bridge.commands.setup.steps import run
 from bridge.commands.setup.terminal import Terminal
+from bridge.github.timing import GitHubTiming
 from bridge.github.transport import http_client
-from tests.cloud import API_KEY, Cloud
-from tests.forms import submitted
+from tests.support.emulators import API_KEY, Emulators
+from tests.support.forms import submitted
 
 QUICK = 0.02
 """s for each wait of the command in a test."""
@@ -84,9 +85,9 @@ class Person(Terminal):
         return "\n".join(self.said + self.asked)
 
 
-def variables(cloud: Cloud, **more: str) -> dict[str, str]:
+def variables(made: Emulators, **more: str) -> dict[str, str]:
     """The environment that points the command at the emulators, without credentials."""
-    return {"GITHUB_API_URL": cloud.github.api_url, "RUNPOD_ENDPOINT_BASE_URL": cloud.runpod.base_url, **more}
+    return {"GITHUB_API_URL": made.github.api_url, "RUNPOD_ENDPOINT_BASE_URL": made.runpod.base_url, **more}
 
 
 def options(**changed: Any) -> Options:
@@ -95,18 +96,20 @@ def options(**changed: Any) -> Options:
     return Options(**{**defaults, "org": "acme", "no_browser": False, "overwrite": False, "wait": 30.0, **changed})
 
 
-async def quick(_seconds: float) -> None:
+async def _quick(_seconds: float) -> None:
     """Wait, but not long."""
     await asyncio.sleep(QUICK)
 
 
+TIMING = GitHubTiming(sleep=_quick)
+
+
 def set_up(
-    cloud: Cloud,
+    made: Emulators,
     folder: Path | Folder,
     person: Person,
     *,
     environment: dict[str, str] | None = None,
-    sleep: Callable[[float], Awaitable[None]] = quick,
     **changed: Any,
 ) -> None:
     """Run the command's steps."""
@@ -114,7 +117,7 @@ def set_up(
     async def main() -> None:
         where = Folder(folder) if isinstance(folder, Path) else folder
         async with http_client() as http:
-            await run(given(options(**changed), environment or variables(cloud)), person, where, http, sleep)
+            await run(given(options(**changed), environment or variables(made)), person, where, http, TIMING)
 
     try:
         asyncio.run(main())
