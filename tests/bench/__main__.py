@@ -1,4 +1,4 @@
-"""`make bench`: JSON lines, each one measurement with its parameters. Emulators and bridge share the machine."""
+"""`make bench`: JSON lines, one measurement each (docs/performance.md). Emulators and bridge share the machine."""
 
 import json
 import os

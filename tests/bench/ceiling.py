@@ -1,4 +1,4 @@
-"""The service's server with nothing behind it: it verifies, parses, answers and keeps nothing. A program of its own."""
+"""A program that runs the service's HTTP server without a ledger: it verifies, parses and answers deliveries."""
 
 import asyncio
 import sys
@@ -17,14 +17,14 @@ from bridge.service.run import listening, server_config
 
 
 class Nowhere:
-    """Takes deliveries, and forgets them."""
+    """Accepts deliveries and stores nothing."""
 
     async def take(self, guid: str, job: WorkflowJob | None) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
 
 class Nothing:
-    """Is woken, and goes on sleeping."""
+    """A loop that does nothing when it is woken."""
 
     def request_ended(self, submission: str) -> None: ...
     def resync_now(self) -> None: ...

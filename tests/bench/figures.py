@@ -1,4 +1,4 @@
-"""How figures are made."""
+"""Percentiles."""
 
 from collections.abc import Collection
 

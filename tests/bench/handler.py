@@ -1,4 +1,4 @@
-"""The handler's own time, from a request taken to the runner's process running."""
+"""The handler's own time: from taking a request to the start of the runner's process."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ date +%s%N > bin/started
 
 
 def handler(*, times: int) -> dict[str, Any]:
-    """Measure `times` requests in jit mode; a program that notes its own start is in the Listener's place."""
+    """Measure `times` requests in jit mode. A program that writes down its own start replaces the Listener."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "bin" / "Runner.Listener"
         program.parent.mkdir()

@@ -1,4 +1,4 @@
-"""A busy organisation whose jobs run on GitHub's own runners, few of them on ours: what its looks cost.
+"""Calls to GitHub for a busy organisation: most jobs run on GitHub's own runners, few on those of the bridge.
 
 Virtual time: the bridge's clients call the emulated GitHub within this process, and the figures are the same each time.
 """
@@ -47,19 +47,19 @@ URL = "http://github.test"
 REPOSITORIES = 10
 HOSTED = ("ubuntu-latest",)
 HOSTED_JOBS, OWN_JOBS, WAITING_RUNS = 1038, 12, 100
-"""An hour's jobs of others and of ours; and runs that wait for a review all the time."""
+"""Jobs in an hour on GitHub's runners and on ours, and runs that wait for a review all the time."""
 
 JOB, PICK_UP, BOOT = 300.0, 5.0, 60.0
-"""s that each job runs, that GitHub's runners take to begin, and that ours do."""
+"""s that each job runs, that GitHub's runners take to start, and that ours take."""
 
 LATENCY = 0.1
-"""s of each call."""
+"""s that each call takes."""
 
 INTERVAL = 60.0
-"""s between two looks."""
+"""s between two resyncs."""
 
 RATE_LIMIT = 5000
-"""Calls an hour that GitHub allows."""
+"""Calls per hour that GitHub allows."""
 
 
 def hosted() -> Iterator[dict[str, Any]]:
@@ -72,18 +72,18 @@ def hosted() -> Iterator[dict[str, Any]]:
 
 
 async def _hour(loop: VirtualLoop, source: str) -> dict[str, Any]:
-    world = _World(loop, source)
-    async with httpx.AsyncClient(transport=_Transport(world.emulator.asgi), follow_redirects=True) as http:
-        bridge = _Bridge(world, http)
-        world.hear = bridge.hear
-        workload = asyncio.create_task(world.workload())
+    services = _Services(loop, source)
+    async with httpx.AsyncClient(transport=_Transport(services.emulator.asgi), follow_redirects=True) as http:
+        bridge = _Bridge(services, http)
+        services.hear = bridge.hear
+        workload = asyncio.create_task(services.workload())
         while loop.now < HOUR:
-            next_look = loop.now + INTERVAL
+            next_resync = loop.now + INTERVAL
             await bridge.reconciler.resync()
-            await asyncio.sleep(max(0.0, next_look - loop.now))
+            await asyncio.sleep(max(0.0, next_resync - loop.now))
         await workload
         calls = bridge.github.calls
-    waits = [world.served_at(job) - job.created_at for job in world.own]
+    waits = [services.served_at(job) - job.created_at for job in services.own]
     return {
         "bench": "hosted",
         "source": source,
@@ -97,15 +97,15 @@ async def _hour(loop: VirtualLoop, source: str) -> dict[str, Any]:
 
 
 class _Transport(httpx.ASGITransport):
-    """Calls that take their time."""
+    """An HTTP transport whose calls take LATENCY."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(LATENCY)
         return await super().handle_async_request(request)
 
 
-class _World:
-    """GitHub, with an App whose events arrive by `source`; and RunPod, whose workers start after BOOT."""
+class _Services:
+    """GitHub with an App whose events arrive by `source`, and RunPod whose workers start after BOOT."""
 
     def __init__(self, loop: VirtualLoop, source: str) -> None:
         self._loop, self._source = loop, source
@@ -117,7 +117,7 @@ class _World:
         self.emulator = GitHubEmulator(self.state, self.app, Budget(calls=RATE_LIMIT))
         self.emulator.url = URL
         self.state.on_event = self._tell
-        self.asked: dict[int, float] = {}  # by job id, when its first request was submitted
+        self.asked: dict[int, float] = {}  # job id -> when its first request was submitted
         self.own: list[Job] = []
         self.hear: Callable[[Event], None] = lambda _: None
         self._requests: dict[str, RequestStatus] = {}
@@ -128,19 +128,19 @@ class _World:
         return START + self._loop.now
 
     def served_at(self, job: Job) -> float:
-        """When a request was submitted for a job, or it took another's runner; now if neither has happened."""
+        """When a request was submitted for a job or the job took another runner; now if neither has happened."""
         found = [at for at in (self.asked.get(job.id), job.started_at) if at is not None]
         return min(found, default=self.clock())
 
     async def workload(self) -> None:
-        """An hour's runs."""
+        """Queue the runs of an hour."""
         for number in range(WAITING_RUNS):
             self._queue(number, a_spec("deploy", HOSTED, gate=Gate.REVIEW))
         ours = {round((number + 0.5) * HOSTED_JOBS / OWN_JOBS) for number in range(OWN_JOBS)}
         for number in range(HOSTED_JOBS):
             self._queue(number, a_spec("test", HOSTED))
             if number in ours:
-                # Every other one is in a run whose deployment waits for its review.
+                # Every other job is in a run with a deployment that waits for its review.
                 deploy = (a_spec("deploy", HOSTED, gate=Gate.REVIEW),) * (len(self.own) % 2)
                 self._queue(number, a_spec("train", GPU), *deploy)
             await asyncio.sleep(HOUR / HOSTED_JOBS)
@@ -163,7 +163,7 @@ class _World:
         self.state._conclude(job, "success")
 
     def _tell(self, action: str, job: Job) -> None:
-        """An event, and its line in the delivery log."""
+        """Send an event, and add it to the delivery log."""
         if self._source == "scan":
             return
         payload = self.emulator.webhooks.payloads.workflow_job(action, job)
@@ -257,10 +257,10 @@ class _Ledger:
 
 
 class _Bridge:
-    """The bridge as it is, with the world's clients."""
+    """The real bridge with clients of the emulated services."""
 
-    def __init__(self, world: _World, http: httpx.AsyncClient) -> None:
-        app, api_url, clock = world.app, world.emulator.api_url, world.clock
+    def __init__(self, services: _Services, http: httpx.AsyncClient) -> None:
+        app, api_url, clock = services.app, services.emulator.api_url, services.clock
         timing = GitHubTiming(clock=clock)
         auth = AppAuth(
             http, api_url=api_url, issuer=app.client_id, key=AppKey.load(app.pem), owner=app.owner, timing=timing
@@ -278,18 +278,18 @@ class _Bridge:
         self.reconciler = Reconciler(
             scope,
             self.github,
-            world,
+            services,
             self._ledger,
             DeliveryLog(auth),
             clock=clock,
         )
-        self._acting: set[asyncio.Task[Any]] = set()
+        self._passes: set[asyncio.Task[Any]] = set()
 
     def hear(self, event: Event) -> None:
-        """Take a webhook, and act on it."""
+        """Take a webhook and run an event pass."""
         task = asyncio.create_task(self._hear(event))
-        self._acting.add(task)
-        task.add_done_callback(self._acting.discard)
+        self._passes.add(task)
+        task.add_done_callback(self._passes.discard)
 
     async def _hear(self, event: Event) -> None:
         served = event.job is not None and self.reconciler.serves(event.job)

@@ -1,4 +1,4 @@
-"""Deliveries made durable, beside the ceiling: the same server that verifies, parses and answers, and keeps nothing.
+"""Deliveries per second that are stored, compared with the ceiling: the same HTTP server without a ledger.
 
 The deliveries tell of jobs that are completed and were never queued: each is a new row, and nothing is left to do.
 """
@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +16,14 @@ from typing import Any
 from tests.bench.figures import percentile_ms
 from tests.bench.load import JOB_ID
 from tests.support import ROOT
+from tests.support.background import until
 from tests.support.emulators import Emulators, emulators
 from tests.support.github import a_run
 from tests.support.service import SECRET, free_port, running_service
 
 ROUNDS = 8
 REQUESTS = {1: 100, 16: 300, 64: 500}
-"""In a round, by connections."""
+"""Requests in a round, by number of connections."""
 
 
 def intake() -> Iterator[dict[str, Any]]:
@@ -63,7 +63,7 @@ def _measured(urls: dict[str, str], template: str, connections: int, requests: i
 
 
 def _template(made: Emulators) -> str:
-    """A `completed` event as GitHub would send it."""
+    """A `completed` event as GitHub sends it."""
     state = made.github.state
     job = state.add_run("acme/web", a_run()).jobs["build"]
     state.cancel_job(job)
@@ -76,9 +76,8 @@ def _ceiling(made: Emulators) -> Iterator[str]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.ceiling", str(port)], cwd=ROOT, env=made.environment)
     try:
-        while not _listens(port):
-            assert process.poll() is None
-            time.sleep(0.05)
+        until(lambda: process.poll() is not None or _listens(port))
+        assert process.poll() is None
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()

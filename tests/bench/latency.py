@@ -1,4 +1,4 @@
-"""From a webhook sent to its RunPod request received, with services that answer at once.
+"""Time from sending a webhook to receiving the RunPod request, with services that answer at once.
 
 Both ends are read off the emulators, which share one clock: GitHub's log of deliveries, RunPod's requests.
 """
@@ -18,7 +18,7 @@ from tests.support.github import a_run
 from tests.support.service import running_service
 
 SENDERS = 16
-"""Deliveries that are on their way at once."""
+"""Deliveries that GitHub sends at the same time."""
 
 SINGLES = 100
 WARM_UP = 20
@@ -27,8 +27,8 @@ WARM_UP = 20
 def webhook_to_submit() -> Iterator[dict[str, Any]]:
     """Measure single jobs one after the other, and bursts."""
     with tempfile.TemporaryDirectory() as home, emulators(Path(home)) as made, Path(home, "log").open("w") as log:
-        made.github.webhooks. = asyncio.Semaphore(SENDERS)
-        # Nothing ends here, and a look between two measurements is no part of them.
+        made.github.webhooks.slots = asyncio.Semaphore(SENDERS)
+        # No job ends here. A resync would disturb the measurement, so there is none.
         with running_service(made, log=log, BRIDGE_INTERVAL="3600", BRIDGE_MAX_WORKERS="100000"):
             for _ in range(WARM_UP):
                 _burst(made, 1)
@@ -38,7 +38,7 @@ def webhook_to_submit() -> Iterator[dict[str, Any]]:
 
 
 def _figures(burst: int, found: list[list[tuple[float, float]]]) -> dict[str, Any]:
-    """Of (sent, received) by job: a job's own wait, and a whole burst's, the longest if there were several."""
+    """From (sent, received) of each job: the wait of a job and the time for a burst (of several, the longest)."""
     waits = [received - sent for each in found for sent, received in each]
     wholes = [max(received for _, received in each) - min(sent for sent, _ in each) for each in found]
     return {
@@ -51,12 +51,12 @@ def _figures(burst: int, found: list[list[tuple[float, float]]]) -> dict[str, An
 
 
 def _burst(made: Emulators, size: int) -> list[tuple[float, float]]:
-    """Queue so many jobs at once; when each one's webhook was sent and its request came."""
+    """Queue `size` jobs at once; returns when each webhook was sent and when its request was received."""
     state = made.github.state
     asked = len(made.runpod.state.requests)
     jobs = [state.add_run("acme/web", a_run()).jobs["build"] for _ in range(size)]
     until(lambda: len(made.runpod.state.requests) == asked + size and not made.github.webhooks.pending, seconds=120)
-    time.sleep(0.05)  # the bridge writes down what it was answered
+    time.sleep(0.05)  # the bridge records the answers; nothing outside shows when it has done so
     return _times(made, jobs)
 
 

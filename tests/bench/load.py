@@ -1,6 +1,6 @@
-"""Posts signed deliveries over kept connections, as cheaply as Python can: it shares the machine with what it measures.
+"""A program that sends signed deliveries with little processor time: it shares the machine with the service.
 
-A program of its own: reads a specification from stdin, writes seconds to stdout, both JSON.
+It reads a specification from stdin and writes seconds to stdout, both as JSON.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 import uvloop
 
 JOB_ID = 987_654_321
-"""What stands in the template for the id that each delivery has of its own."""
+"""Placeholder in the template for the id that each delivery gets."""
 
 
 class Connection(asyncio.Protocol):
-    """Sends a request, waits for its answer, sends the next.
+    """Sends a request, waits for its answer and sends the next.
 
     Args:
         requests: shared by all connections.
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
             self.done.set_exception(exc or ConnectionError("the server hung up"))
 
     def send(self) -> None:
-        """Send the next request, if there is one."""
+        """Send the next request if there is one."""
         request = next(self._requests, None)
         if request is None:
             self.done.set_result(None)
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
 
 
 async def _round(url: str, requests: list[bytes], connections: int) -> tuple[float, list[float]]:
-    """Send them all; seconds that it took, and that each took."""
+    """Send all requests; returns the seconds for all, and for each."""
     loop, target, shared, seconds = asyncio.get_running_loop(), urlsplit(url), iter(requests), list[float]()
     made = [
         (
@@ -84,7 +84,7 @@ async def _round(url: str, requests: list[bytes], connections: int) -> tuple[flo
 
 
 def _request(template: str, secret: str, number: int) -> bytes:
-    """A delivery that no other is like, as bytes."""
+    """A delivery with an id of its own, as bytes."""
     body = template.replace(str(JOB_ID), str(JOB_ID + number)).encode()
     signature = hmac.digest(secret.encode(), body, hashlib.sha256).hex()
     head = (
@@ -96,7 +96,7 @@ def _request(template: str, secret: str, number: int) -> bytes:
 
 
 async def measured(given: dict[str, Any]) -> dict[str, Any]:
-    """Send rounds to each URL in turn, so that noise meets all alike; the first round of each does not count."""
+    """Send rounds to each URL in turn, so that noise affects all alike. The first round of each does not count."""
     numbers = count(1)
     found: dict[str, Any] = {name: {"seconds": 0.0, "each": []} for name in given["urls"]}
     for number in range(1 + given["rounds"]):

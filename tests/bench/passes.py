@@ -1,4 +1,4 @@
-"""A pass over many repositories: with everything to ask for, and with nothing changed."""
+"""A pass over many repositories: the first one, and one in which nothing has changed."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def passes(*, repositories: int, jobs: int) -> Iterator[dict[str, Any]]:
-    """Measure the first pass of a process, which pays in full, and a later one in which nothing changed."""
+    """Measure the first pass of a process, which reads everything, and a later one in which nothing has changed."""
     with tempfile.TemporaryDirectory() as home, _emulated(Path(home), f"{repositories},{jobs}") as variables:
         command = [sys.executable, "-m", "bridge.dispatch", "--json", "--watch", "1"]
         with Path(home, "bridge.log").open("wb") as log:

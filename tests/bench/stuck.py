@@ -1,4 +1,4 @@
-"""What jobs cost that GitHub does not dispatch: GPU seconds, in virtual time. Every run gives the same figures."""
+"""The cost of jobs that GitHub does not dispatch, in GPU seconds of virtual time. Every run gives the same figures."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ OUTAGE = 3 * HOUR
 
 
 def stuck() -> Iterator[dict[str, Any]]:
-    """Measure one job that is never dispatched for a day, and twenty in an outage of three hours."""
+    """Measure one job that is not dispatched for a day, and twenty jobs in an outage of three hours."""
     day = measure(job_day())
     yield {"bench": "stuck", "kind": "job_day", "gpu_seconds": round(day.paid()), "workers": day.started()}
     lasted = measure(outage(jobs=20, hours=OUTAGE / HOUR))

@@ -1,4 +1,4 @@
-"""Thousands of jobs through the service from queued to finished, and what they leave behind in it."""
+"""Thousands of jobs from queued to finished, and the memory and disk space that the service uses after them."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ JOBS = int(os.environ.get("BENCH_JOBS", "3600"))
 WORKERS = 100
 WARM_UP = 200
 SENDERS = 16
-"""Deliveries that are on their way at once."""
+"""Deliveries that GitHub sends at the same time."""
 
 
 def throughput() -> dict[str, Any]:
@@ -33,7 +33,7 @@ def throughput() -> dict[str, Any]:
         emulators(Path(home), state=patient, instant={}, workers_max=WORKERS) as made,
         Path(home, "log").open("w") as log,
     ):
-        made.github.webhooks. = asyncio.Semaphore(SENDERS)
+        made.github.webhooks.slots = asyncio.Semaphore(SENDERS)
         with running_service(made, log=log, BRIDGE_MAX_WORKERS=str(WORKERS)) as service:
             process = psutil.Process(service.process.pid)
             _finish(made, _queue(made, WARM_UP))
@@ -60,12 +60,12 @@ def throughput() -> dict[str, Any]:
 
 
 def _queue(made: Emulators, count: int) -> list[Job]:
-    """Queue jobs, each in a run of its own."""
+    """Queue jobs, each in its own run."""
     return [made.github.state.add_run("acme/web", a_run()).jobs["build"] for _ in range(count)]
 
 
 def _finish(made: Emulators, jobs: list[Job]) -> None:
-    """Wait until all have ended and nothing of them is left outside."""
+    """Wait until all jobs have ended and no runner or open request is left."""
     until(lambda: jobs[-1].status == "completed" and _over(made), seconds=900)
     assert {job.conclusion for job in jobs} == {"success"}
     assert {len(job.executions) for job in jobs} == {1}
@@ -81,7 +81,7 @@ def _standing(process: psutil.Process) -> dict[str, Any]:
 
 
 def _stored(ledger: Path) -> int:
-    """Bytes that the database uses, whether in its file or still in its log of writes."""
+    """Bytes that the database uses in its file and in its write-ahead log."""
     connection = sqlite3.connect(ledger)
     try:
         pages, free, size = (

@@ -1,4 +1,4 @@
-"""`python -m bridge.dispatch --serve` as a process: what GitHub, RunPod, an operator and a stranger get from it."""
+"""`python -m bridge.dispatch --serve` as a process: webhooks, callbacks, read pages, outages and signals."""
 
 import hashlib
 import hmac

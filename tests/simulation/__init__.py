@@ -14,13 +14,13 @@ A day of one service takes seconds. The same scenario gives the same outcome.
 
 | module | holds |
 |---|---|
-| scenario | what a simulation is told: `Scenario`, `Run`, `GitHub`, `RunPod`, `Endpoint`, `Dispatcher`, `Act` |
+| scenario | the parameters of a simulation: `Scenario`, `Run`, `GitHub`, `RunPod`, `Endpoint`, `Dispatcher`, `Act` |
 | simulation | `simulate` and `measure`; time, chance and accounting |
-| outcome | `Outcome`: workers paid for, jobs and their waits, calls, violations |
+| outcome | `Outcome`: billed workers, jobs and their waits, calls, violations |
 | github, runpod, worker | the models |
-| ports, ledger, drivers | the bridge's readers and writers on the models, its ledger, and how it is run |
+| ports, ledger, drivers | the bridge's readers and writers on the models, its ledger, and the ways to run it |
 | loop, isolation | virtual time; the bridge's modules without this machine's time, chance and log |
-| scenarios | the cases that once cost most |
+| scenarios | scenarios that tests and benchmarks share |
 """
 
 from tests.simulation.outcome import GPU_HOUR, JobRecord, Outcome, WorkerRecord

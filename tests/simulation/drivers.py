@@ -1,4 +1,4 @@
-"""Runs the bridge as it is run: a service with its loop, or passes from a timer, each a new process."""
+"""Runs the bridge in the ways that a user can: a service with its loop, or passes from cron, each a new process."""
 
 import asyncio
 from dataclasses import replace
@@ -29,7 +29,7 @@ class Driver:
 
     Args:
         simulation: where it runs.
-        facts: what it is.
+        facts: its configuration.
     """
 
     def __init__(self, simulation: "Simulation", facts: Dispatcher) -> None:
@@ -39,7 +39,7 @@ class Driver:
         self._begin()
 
     def clock(self) -> float:
-        """Unix seconds by the clock that its process goes by."""
+        """Unix seconds by the clock that its process uses."""
         return self._clock()
 
     def _of_machine(self) -> float:
@@ -47,12 +47,12 @@ class Driver:
         return START + now + value_at(self.facts.skew, now, 0.0)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the service or the first pass."""
         runs = self.facts.runs
         self._simulation.spawn(self._serve(runs) if isinstance(runs, Service) else self._repeat(runs))
 
     def _begin(self) -> None:
-        """A new process, which at first knows the time by its machine's clock only."""
+        """Start a new process, which first knows only the time of its machine's clock."""
         self._clock = GitHubClock(self._of_machine, lambda: self._simulation.now)
         self._github = GitHubPort(self._simulation, self.facts.name, self._clock)
 
@@ -96,7 +96,7 @@ class Driver:
         )
 
     def scope(self) -> Scope:
-        """What it serves."""
+        """The scope of its configuration."""
         facts = self.facts
         answers = isinstance(facts.runs, Service) and facts.callbacks
         owner = facts.organisation or facts.repositories[0].partition("/")[0]
@@ -112,10 +112,10 @@ class Driver:
             full_scan_every=facts.full_scan_every,
         )
 
-    # --- what reaches it ---
+    # --- webhooks and callbacks ---
 
     def _hear(self, guid: str, job: WorkflowJob) -> None:
-        """A delivery of GitHub's, as the service takes it. It does not tell of forks."""
+        """Take a delivery, as the service does. A delivery does not say whether the run is from a fork."""
         if not self._service or not self._ledger or not is_served(job, self.scope()):
             return
         event = Event(guid=guid, at=self.clock(), job=replace(job, fork=None))
@@ -123,7 +123,7 @@ class Driver:
             self._service.wake()
 
     def call_back(self, url: str) -> None:
-        """RunPod's callback."""
+        """Take a callback of RunPod."""
         if self._service:
             self._service.request_ended(url.removeprefix(PUBLIC_URL).split("/")[2])
 

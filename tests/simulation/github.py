@@ -1,4 +1,4 @@
-"""GitHub in virtual time: jobs, runs, registrations, and who gets which job.
+"""GitHub in virtual time: runs, jobs, registrations, and which runner gets which job.
 
 It follows facts/github.md ("Jobs and runners", "workflow_job webhook") and facts/runner.md ("No job, and leaving"),
 and shares no decision with the bridge.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class RunState:
-    """A run; `active` counts its jobs that a runner has, picked up or not."""
+    """A run. `active` counts its jobs that were given to a runner, picked up or not."""
 
     id: int
     spec: Run
@@ -30,7 +30,7 @@ class RunState:
 
     @property
     def status(self) -> str:
-        """That of its least advanced job: one that waits for an approval hides the queued ones beside it."""
+        """The status of its least advanced job: a job that waits for an approval hides queued ones."""
         found = {job.status for job in self.jobs}
         if found == {JobStatus.COMPLETED}:
             return "completed"
@@ -64,16 +64,16 @@ class Job:
 
 @dataclass(eq=False)
 class Registration:
-    """A runner as GitHub knows it; every one is ephemeral.
+    """A registration at GitHub; all are ephemeral.
 
     Args:
-        owner: the dispatcher that asked for it.
-        alive: a process listens or works with it.
-        online: GitHub takes it to be so.
-        job: that it was given.
+        owner: the dispatcher that requested it.
+        alive: a runner process uses it.
+        online: GitHub lists it as online.
+        job: the job that GitHub has given to it.
         picked_up: whether its process has taken the job.
-        gone: it was removed.
-        news: set when something of this changes.
+        gone: it was deleted.
+        news: set when one of these values changes.
     """
 
     id: int
@@ -96,7 +96,7 @@ class Registration:
 
 
 class GitHubModel:
-    """GitHub. All methods are immediate; what takes time sets timers."""
+    """GitHub. All methods return at once; timers do what takes time."""
 
     def __init__(self, simulation: "Simulation") -> None:
         self._simulation = simulation
@@ -121,7 +121,7 @@ class GitHubModel:
     # --- runs and jobs ---
 
     def start(self, spec: Run) -> None:
-        """A run begins: all its jobs are announced at once."""
+        """Start a run; all its jobs are announced at once."""
         run = RunState(next(self._ids), spec)
         self.runs[run.id] = run
         for n in range(spec.jobs + spec.waiting):
@@ -143,23 +143,23 @@ class GitHubModel:
             return
         job.status, job.queued = JobStatus.QUEUED, self._simulation.now
         self._queued[job.id] = job
-        self._told(job)
+        self._announce(job)
         if job.run.spec.dispatched:
             self._simulation.later(self.facts.queue_limit, self._too_old, job)
         self._assign_soon()
 
     def _too_old(self, job: Job) -> None:
-        # A queued self-hosted job is failed after 24 h.
+        # GitHub fails a self-hosted job that was queued for 24 h.
         if job.status is JobStatus.QUEUED and job.runner is None:
             self._complete(job, "failure")
 
     def cancel_run(self, run: RunState) -> None:
-        """Somebody cancels a run."""
+        """A person cancels a run."""
         for job in run.jobs:
             self.cancel(job)
 
     def cancel(self, job: Job) -> None:
-        """Somebody cancels a job: at once if no runner has it, else its runner ends it."""
+        """A person cancels a job: it ends at once if no runner has it, else its runner ends it."""
         if job.status is JobStatus.COMPLETED:
             return
         if job.status is JobStatus.IN_PROGRESS and job.runner:
@@ -175,7 +175,7 @@ class GitHubModel:
     def register(
         self, *, name: str, labels: tuple[str, ...], target: str, group: str, owner: str
     ) -> Registration | None:
-        """A new registration; None if a runner of this name exists there (409)."""
+        """Make a registration; None if a runner of this name exists in the target (409)."""
         if any(r.name == name and r.target == target for r in self.registrations.values()):
             return None
         made = Registration(next(self._ids), name, labels, target, group, owner, self._simulation.now)
@@ -188,7 +188,7 @@ class GitHubModel:
             self._remove(runner)
 
     def delete(self, runner_id: int) -> bool:
-        """Delete a registration; False if it holds a job (422)."""
+        """Delete a registration; False if its runner has a job (422)."""
         runner = self.registrations.get(runner_id)
         if runner is None:
             return True
@@ -203,7 +203,7 @@ class GitHubModel:
         runner.news.set()
 
     def open_session(self, runner: Registration) -> bool:
-        """A process connects and listens; False if another one has the session."""
+        """A runner process connects and listens; False if another process has the session."""
         if runner.alive or runner.online:
             return False
         runner.alive = runner.online = True
@@ -218,11 +218,11 @@ class GitHubModel:
             self._remove(runner)
 
     def close_session(self, runner: Registration) -> None:
-        """Its process leaves and says so; the registration stays, offline."""
+        """The runner process ends its session; the registration stays and is offline."""
         runner.alive = runner.online = False
 
     def lose(self, runner: Registration) -> None:
-        """Its process dies without a word."""
+        """The runner process dies without closing its session."""
         if runner.gone:
             return
         runner.alive = False
@@ -235,11 +235,11 @@ class GitHubModel:
             runner.online = False
 
     def _lost(self, job: Job, runner: Registration) -> None:
-        # "lost communication with the server": it fails and is not queued again.
+        # "lost communication with the server": the job fails and is not requeued.
         if job.runner is runner and job.status is JobStatus.IN_PROGRESS:
             self._complete(job, "failure")
 
-    # --- who gets which job ---
+    # --- assignment ---
 
     def _assign_soon(self) -> None:
         if not self._assigning:
@@ -268,7 +268,7 @@ class GitHubModel:
         return spec.max_parallel is None or job.run.active < spec.max_parallel
 
     def may_have(self, runner: Registration, job: Job) -> bool:
-        """Whether a runner holds all labels of a job, and is registered where the job's repository may use it."""
+        """Whether a runner has all labels of a job and the job's repository may use it."""
         place, _, name = runner.target.partition("/")
         if place == "repos" and name.lower() != job.repository.lower():
             return False
@@ -298,7 +298,7 @@ class GitHubModel:
         runner.news.set()
 
     def pick_up(self, runner: Registration) -> Job | None:
-        """The runner's process takes its job; None if GitHub has taken it back, or another process has it."""
+        """The runner process takes its job; None if GitHub has taken the job back or another process has it."""
         job = runner.job
         if job is None or runner.picked_up:
             return None
@@ -306,12 +306,12 @@ class GitHubModel:
         job.status, job.started = JobStatus.IN_PROGRESS, self._simulation.now
         job.executions += 1
         if job.executions > 1:
-            self._simulation.violated(f"job {job.name} runs for the {job.executions}. time")
-        self._told(job)
+            self._simulation.violated(f"job {job.name} runs {job.executions} times")
+        self._announce(job)
         return job
 
     def finish(self, job: Job, runner: Registration, conclusion: str) -> None:
-        """The runner says that its job has ended."""
+        """The runner reports that its job has ended."""
         if job.runner is runner and job.status is JobStatus.IN_PROGRESS:
             self._complete(job, conclusion)
 
@@ -322,10 +322,10 @@ class GitHubModel:
             job.run.active -= 1
             job.runner.job = None
             self._remove(job.runner)
-        self._told(job)
+        self._announce(job)
         self._assign_soon()
 
-    # --- what it tells ---
+    # --- API and webhooks ---
 
     def open_runs(self, repository: str) -> list[RunState]:
         """The runs of a repository that have not ended."""
@@ -361,8 +361,8 @@ class GitHubModel:
     def _at(self, seconds: float) -> float:
         return START + seconds + value_at(self.facts.skew, seconds, 0.0)
 
-    def _told(self, job: Job) -> None:
-        """A delivery: to the log at once, to who listens after a while, perhaps never, perhaps twice."""
+    def _announce(self, job: Job) -> None:
+        """Send a delivery: to the log at once, to the dispatchers late, perhaps never, perhaps twice."""
         job.shown = None
         shown = self.view(job)
         number = len(self.log)

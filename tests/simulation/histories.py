@@ -1,4 +1,4 @@
-"""Random histories: everything that may go wrong goes wrong for a while, then an ordinary job must be served.
+"""Random scenarios: anything may fail for a while, then an ordinary job must be served.
 
 `history(seed)` is a scenario of three parts: trouble until TROUBLE, rest until CANARY, then the job canary-0.
 What GitHub never dispatches stays queued to the end.
@@ -29,7 +29,7 @@ from tests.simulation.simulation import Simulation
 from tests.support.values import a_route
 
 TROUBLE, CANARY, END = 1.0 * HOUR, 2.5 * HOUR, 3.25 * HOUR
-"""s. Before the canary all ordinary jobs have had the time to run, even on few workers."""
+"""s. All other jobs have had the time to run before, even on few workers."""
 
 REPOSITORIES = ("acme/a", "acme/b")
 
@@ -64,7 +64,7 @@ class _Drawing:
         return self._random.choice(values)
 
     def _windows(self, likely: float, *, longest: float = 1_800.0, chance: float = 1.0) -> tuple[Window, ...]:
-        """Perhaps a time of trouble."""
+        """Perhaps a period in which something goes wrong."""
         if not self._often(likely):
             return ()
         at = self._random.uniform(0.0, TROUBLE - 60.0)

@@ -1,4 +1,4 @@
-"""The bridge's real ledger transactions over SQLite in memory, without threads."""
+"""The bridge's real ledger transactions on SQLite in memory, without threads."""
 
 import sqlite3
 from collections.abc import Callable
@@ -16,29 +16,29 @@ T = TypeVar("T")
 
 
 class _Transaction(Transaction):
-    """A real one, without two statements of each resync that take a third of its time and decide nothing here."""
+    """A real transaction without two statements that take a third of a resync's time and change nothing here."""
 
     alone: bool
 
     def prune(self, before: float, now: float) -> None:
-        """Once in ten minutes, not at each resync."""
+        """Prune once in ten minutes and not at each resync."""
         if now % 600.0 < 60.0:
             super().prune(before, now)
 
     def take_leader_lease(self, name: str, holder: str, now: float, until: float) -> bool:
-        """A dispatcher that shares its ledger with nobody always has the lease."""
+        """A dispatcher with a ledger of its own always gets the leader lease."""
         return self.alone or super().take_leader_lease(name, holder, now, until)
 
 
 class Store:
-    """A ledger that dispatchers may share, lose and restore.
+    """A ledger that can be shared, lost and restored.
 
     Args:
         born: Unix seconds.
         new_id: makes ids that replay.
 
     Attributes:
-        users: how many dispatchers have it.
+        users: how many dispatchers use it.
     """
 
     def __init__(self, born: float, new_id: Callable[[], str]) -> None:
@@ -48,7 +48,7 @@ class Store:
         self._open(born)
 
     def lose(self, born: float) -> None:
-        """Begin with an empty ledger, made at `born` (Unix seconds)."""
+        """Replace it with an empty ledger, made at `born` (Unix seconds)."""
         self._connection.close()
         self._connection.engine.dispose()
         self._open(born)
@@ -61,12 +61,12 @@ class Store:
             self._connection.execute(sa.insert(meta).values(born=born))
 
     def save(self) -> None:
-        """Make a copy."""
+        """Keep a copy."""
         self._saved = sqlite3.connect(":memory:")
         self._raw().backup(self._saved)
 
     def restore(self) -> None:
-        """Go back to the copy."""
+        """Restore the copy."""
         if self._saved is None:
             raise ValueError("no copy was made")
         self._saved.backup(self._raw())
@@ -78,7 +78,7 @@ class Store:
         return raw
 
     def run(self, work: Callable[[Transaction], T], clock: Callable[[], float], *, keep: bool = True) -> T:
-        """Run `work` in one write transaction, by a dispatcher's `clock` (Unix seconds)."""
+        """Run `work` in one write transaction with a dispatcher's `clock` (Unix seconds)."""
         with self._connection.begin() as database:
             transaction = _Transaction(self._connection, self._last_read, clock, self._new_id)
             transaction.alone = self.users <= 1
@@ -95,11 +95,11 @@ class Store:
 
 
 class LedgerPort:
-    """The ledger as a dispatcher knows it.
+    """The ledger of one dispatcher.
 
     Args:
-        store: where it is.
-        clock: the dispatcher's, Unix seconds.
+        store: the ledger.
+        clock: the dispatcher's clock, Unix seconds.
     """
 
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:

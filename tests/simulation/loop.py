@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class Deadlock(Exception):
-    """Every task waits for something that no timer will bring."""
+    """Every task waits, and no timer is left to wake one."""
 
 
 class _Timers:
-    """Stands for the selector: to wait for files is to let the time pass."""
+    """Replaces the selector: waiting for files lets virtual time pass."""
 
     def __init__(self, loop: "VirtualLoop") -> None:
         self._loop = loop
@@ -54,7 +54,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
-    """Run `main` to its end on a loop of its own; tasks that are left are cancelled."""
+    """Run `main` to its end in a new loop; tasks that are left are cancelled."""
     loop = VirtualLoop()
     try:
         return loop.run_until_complete(main(loop))

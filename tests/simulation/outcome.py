@@ -1,4 +1,4 @@
-"""What came of a simulation: workers paid for, jobs and their waits, calls, and broken rules."""
+"""The result of a simulation: billed workers, jobs and their waits, calls, and broken rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ GPU_HOUR = 3_600.0
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
-    """A worker that was paid for.
+    """A billed worker.
 
     Args:
-        endpoint: RunPod's id.
-        route: of its request, None if it served none; so are the next three.
+        endpoint: its endpoint's id.
+        route: the route of its request. This and the next three are None if it had no request.
         target: where its runner was to register.
-        asked_for: name of the job in the runner's name.
-        ran: name of the job that its runner ran, None for none.
+        asked_for: name of the job whose id is in the runner's name.
+        ran: name of the job that its runner ran; None for none.
         outcome: the request's status when the worker ended.
         started: s since the simulation began, with the cold start.
-        ended: s; its full stop.
-        useful: s that the job took on it.
+        ended: s; when it stopped.
+        useful: s that the job ran on it.
     """
 
     endpoint: str
@@ -61,13 +61,13 @@ class Outcome:
     """The result of a simulation.
 
     Args:
-        seconds: it lasted.
-        workers: that were paid for; those still running count until the end.
-        jobs: all.
-        calls: by dispatcher and kind ("github get job", "runpod run", ...), how many.
-        most_open: by ledger and route, the most requests open on RunPod at a time, without those whose job has ended.
-        problems: by line, how often a pass reported it.
-        violations: rules that were broken, a line each.
+        seconds: how long it lasted.
+        workers: all billed workers; those still running are billed until the end.
+        jobs: all jobs.
+        calls: number of calls by dispatcher and kind ("github get job", "runpod run", ...).
+        most_open: by ledger and route, the most requests open at a time, without those whose job has ended.
+        problems: how often passes reported each problem.
+        violations: broken rules, one line each.
     """
 
     seconds: float
@@ -87,7 +87,7 @@ class Outcome:
         return sum(max(0.0, min(w.ended, until) - max(w.started, since)) for w in self._of(of))
 
     def useful(self, **of: object) -> float:
-        """GPU seconds of them in which jobs ran."""
+        """GPU seconds in which jobs ran."""
         return sum(worker.useful for worker in self._of(of))
 
     def waits(self, prefix: str = "") -> list[float]:
@@ -104,7 +104,7 @@ class Outcome:
         return sum(n for (by, kind), n in self.calls.items() if kind.startswith(start) and dispatcher in (None, by))
 
     def summary(self) -> str:
-        """One line for a person."""
+        """A summary in one line."""
         waits = self.waits()
         longest = f"{max(waits) / 60:.0f} min" if waits else "-"
         return (

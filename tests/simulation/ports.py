@@ -1,4 +1,4 @@
-"""The bridge's readers and writers, on the models: latency, outages, and a count of each call."""
+"""The bridge's readers and writers on top of the models, with latency, outages and a count of each call."""
 
 import asyncio
 import zlib
@@ -40,9 +40,9 @@ class GitHubPort:
     """GitHub for one dispatcher.
 
     Args:
-        simulation: where it is.
-        owner: the dispatcher.
-        clock: the dispatcher's, which learns from GitHub's answers.
+        simulation: where it runs.
+        owner: the name of the dispatcher.
+        clock: the dispatcher's clock, which is corrected by GitHub's answers.
     """
 
     def __init__(self, simulation: "Simulation", owner: str, clock: GitHubClock) -> None:
@@ -72,7 +72,7 @@ class GitHubPort:
         return Repository(full_name=name, public=False, id=_id_of(name))
 
     async def open_jobs(self, repository: str) -> tuple[WorkflowJob, ...]:
-        """The jobs of all runs whose status the client asks for."""
+        """The jobs of all runs with a status in `listed`."""
         facts = self._model.facts
         await self._call("list runs", len(facts.listed))
         runs = [run for run in self._model.open_runs(repository) if run.status in facts.listed]
@@ -105,7 +105,7 @@ class GitHubPort:
     spare_runners = runners
 
     async def runner_group_id(self, target: str, name: str) -> int:
-        # The client keeps what it has read, so this is not a call.
+        # The client caches the answer, so this is not counted as a call.
         groups = ["Default", *sorted(self._model.facts.groups)]
         if name not in groups:
             raise Rejected(f"GitHub: {target} has no runner group {name!r}", status=404)
@@ -120,7 +120,7 @@ class GitHubPort:
         return JitConfig(runner_id=made.id, encoded=str(made.id))
 
     async def registration_token(self, target: str) -> RegistrationToken:
-        """A token; in the models it is its own expiry."""
+        """A registration token; here its text is the time when it expires."""
         await self._call("create registration token")
         expires_at = self._model.wall() + self._model.facts.token_life
         return RegistrationToken(token=str(expires_at), expires_at=expires_at)
@@ -151,7 +151,7 @@ class DeliveryLogPort:
         return True
 
     async def since(self, at: float) -> tuple[Sent, ...]:
-        """What was delivered or lost since `at` (Unix seconds), newest first."""
+        """Deliveries since `at` (Unix seconds), lost ones too, newest first."""
         await self._call("list deliveries")
         found = []
         for sent, _ in reversed(self._simulation.github.log):

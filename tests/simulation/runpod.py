@@ -1,4 +1,4 @@
-"""RunPod in virtual time: requests, endpoints that scale, and the workers that are paid for.
+"""RunPod in virtual time: requests, endpoints that scale, and billed workers.
 
 It follows facts/runpod.md ("Platform", "Worker side"), and shares no decision with the bridge.
 """
@@ -23,7 +23,7 @@ OPEN = frozenset({RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS})
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a request shows from `at` (s) on."""
+    """What /status shows of a request from `at` (s) on."""
 
     at: float
     status: RequestStatus
@@ -33,7 +33,7 @@ class Answer:
 
 @dataclass(eq=False)
 class Request:
-    """A request; `answers` is its history, the last one what is so."""
+    """A request. `answers` is its history; the last one is its current state."""
 
     id: str
     route: Route
@@ -54,20 +54,20 @@ class Request:
 
     @property
     def counts(self) -> bool:
-        """Whether it counts against max_workers: open, and not just leaving after its job."""
+        """Whether it counts against max_workers: it is open, and its worker is not just stopping after a job."""
         ran = [w.session.ran for w in self.workers if w.session and w.session.ran]
         return self.is_open and not any(job.ended is not None for job in ran)
 
     @property
     def pool(self) -> tuple[str, str]:
-        """Route, and where its runner registers."""
+        """The route, and the target where its runner registers."""
         path = str(self.input["runner_url"]).partition("://")[2].partition("/")[2]
         return self.route.name, f"repos/{path}" if "/" in path else f"orgs/{path}"
 
 
 @dataclass(eq=False)
 class Worker:
-    """A container, paid for from `started` until it stops; `given` is the request that it was started for again."""
+    """A container, billed from `started` until it stops. `given` is the request that it was started to repeat."""
 
     started: float
     given: Request | None = None
@@ -83,7 +83,7 @@ class EndpointModel:
 
     def __init__(self, simulation: "Simulation", name: str, facts: Endpoint) -> None:
         self.name, self.facts, self._simulation = name, facts, simulation
-        self.requests: list[Request] = []  # the open ones, oldest first
+        self.requests: list[Request] = []  # open requests, oldest first
         self.workers: list[Worker] = []
         self._news = asyncio.Event()
         for at, _ in (*facts.capacity, *facts.foreign):
@@ -94,13 +94,13 @@ class EndpointModel:
         return [r for r in self.requests if r.status is RequestStatus.IN_QUEUE]
 
     def _room(self) -> int:
-        """How many workers of the bridge's the quota and RunPod's machines allow."""
+        """How many workers of the bridge the quota and RunPod's capacity allow."""
         now = self._simulation.now
         machines = value_at(self.facts.capacity, now, float("inf"))
         return int(max(0, min(self.facts.workers_max, machines) - value_at(self.facts.foreign, now, 0)))
 
     def scale(self) -> None:
-        """Start a worker for each waiting request that none is starting for, as far as the limits allow."""
+        """Start a worker for each waiting request that has none yet, within the limits."""
         self._news.set()
         self._news = asyncio.Event()
         free = sum(w.given is None and w.state in ("initializing", "idle") for w in self.workers)
@@ -108,7 +108,7 @@ class EndpointModel:
             self.start_worker(None)
 
     def start_worker(self, given: Request | None) -> None:
-        """Start a worker, for whichever request is next or for a given one."""
+        """Start a worker, for the next request or for a given one."""
         worker = Worker(self._simulation.now, given)
         self.workers.append(worker)
         worker.task = self._simulation.spawn(self._live(worker))
@@ -180,7 +180,7 @@ class EndpointModel:
                 worker.task.cancel()
 
     def health(self) -> EndpointHealth:
-        """As /health counts; `foreign` requests and their workers are in it."""
+        """The counts of /health, including `foreign` requests and their workers."""
         now, queued = self._simulation.now, len(self.queue)
         foreign = int(value_at(self.facts.foreign, now, 0))
         count_of = dict.fromkeys(("initializing", "idle", "running", "throttled"), 0)
@@ -198,7 +198,7 @@ class EndpointModel:
 
 
 class RunPodModel:
-    """RunPod's API. All methods are immediate."""
+    """RunPod's API. All methods return at once."""
 
     def __init__(self, simulation: "Simulation") -> None:
         self._simulation = simulation
@@ -232,7 +232,7 @@ class RunPodModel:
         output: Mapping[str, object] | None = None,
         error: str | None = None,
     ) -> None:
-        """A request changes, unless it has ended; RunPod calls back when it ends."""
+        """Change a request, unless it has ended; when it ends, RunPod sends the callback."""
         if not request.is_open:
             return
         request.answers.append(Answer(at=self._simulation.now, status=status, output=output, error=error))
@@ -249,7 +249,7 @@ class RunPodModel:
             )
 
     def time_out(self, request: Request) -> None:
-        """Its executionTimeout is over."""
+        """The request's executionTimeout is over."""
         self._kill(request, RequestStatus.TIMED_OUT)
 
     def _expire(self, request: Request) -> None:
@@ -262,7 +262,7 @@ class RunPodModel:
             self.endpoint(request.route.endpoint).stop(request, Killed())
 
     def cancel(self, request_id: str) -> None:
-        """Cancel a request; one that has ended stays as it is."""
+        """Cancel a request; a request that has ended does not change."""
         request = self.requests.get(request_id)
         if request is None or not request.is_open:
             return
@@ -272,7 +272,7 @@ class RunPodModel:
         self.endpoint(request.route.endpoint).stop(request, Stopped())
 
     def status(self, request_id: str) -> Shown:
-        """A request as /status shows it: late, and at times false."""
+        """A request as /status shows it: late, and sometimes wrong."""
         request = self.requests.get(request_id)
         if request is None:
             return Shown(id=request_id, status=RequestStatus.MISSING)

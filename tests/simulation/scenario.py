@@ -1,4 +1,4 @@
-"""What a simulation is told: frozen parameters of the simulation, and what happens in it.
+"""The parameters of a simulation: how GitHub, RunPod and the dispatchers behave, and what happens.
 
 Times are seconds since the simulation began, durations are seconds.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HOUR, DAY = 3_600.0, 86_400.0
 
 Steps = tuple[tuple[float, float], ...]
-"""A value that changes: (from when, value), in order of time. Before the first step it is the default of its field."""
+"""A value that changes: (since when, value), ordered by time. Before the first step the default applies."""
 
 
 def value_at(steps: Steps, now: float, default: float) -> float:
@@ -25,12 +25,12 @@ def value_at(steps: Steps, now: float, default: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A time in which something goes wrong.
+    """A period in which something goes wrong.
 
     Args:
         at: s; when it begins.
         until: s; when it ends.
-        chance: 0 to 1, of each occasion within it.
+        chance: 0 to 1; the chance of each occasion in the period.
     """
 
     at: float = 0.0
@@ -40,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class FalseAnswer(Window):
-    """A time in which RunPod's /status of a running request answers something else, such as MISSING (404)."""
+    """A period in which /status of a running request shows something else, such as MISSING (404)."""
 
     status: str = "MISSING"
 
@@ -50,16 +50,16 @@ class Run:
     """A workflow run: jobs with the same properties.
 
     Args:
-        name: of the run; its jobs are NAME-0, NAME-1, ...
+        name: the run's name; its jobs are NAME-0, NAME-1, ...
         at: s; when its jobs are queued. GitHub announces all of them at once, whatever `max_parallel` is.
-        jobs: how many.
+        jobs: how many jobs.
         repository: owner/name.
         labels: `runs-on`.
-        seconds: that each job takes on its runner.
-        max_parallel: of its jobs in progress at a time; None for no limit.
+        seconds: how long each job runs.
+        max_parallel: how many of its jobs may be in progress at a time; None for no limit.
         dispatched: False for jobs that GitHub never gives to a runner.
         kills_worker: s from the job's start after which it kills its worker (out of memory); None for never.
-        waiting: further jobs that wait for an environment's approval.
+        waiting: how many further jobs wait for the approval of an environment.
         approved: s after `at` when these are approved and queued; None for never.
         cancelled: s after `at` when all its jobs that have not ended are cancelled; None for never.
     """
@@ -83,23 +83,23 @@ class GitHub:
     """GitHub's behaviour (facts/github.md, facts/runner.md).
 
     Args:
-        latency: s of each call.
-        assign_delay: s from when a job and a runner could meet until GitHub gives the one to the other.
-        pickup: s after which an assigned job that no runner picked up is queued again.
-        lost_after: s after which a job in progress whose runner died fails. It is not queued again.
+        latency: s that each call takes.
+        assign_delay: s until GitHub gives a queued job to an idle runner.
+        pickup: s after which an assigned job that its runner did not pick up is requeued.
+        lost_after: s after which a job whose runner died fails. It is not requeued.
         offline_after: s after which a runner whose process died is listed as offline.
-        reap: s between which GitHub removes a registration that listens without a job; None: it does not.
-        unconnected: s after which it removes an ephemeral registration that is not connected.
-        queue_limit: s after which it fails a queued job. Jobs that it never dispatches are not failed.
-        token_life: s of a registration token.
-        outages: in which it gives no job to any runner.
-        unavailable: in which its API answers nothing.
-        archived: (repository, window): no job of the repository is given to a runner.
-        groups: by runner group, the repositories that it admits; a group that is absent admits all.
+        reap: s (from, to) after which GitHub deletes a registration that listens without a job; None for never.
+        unconnected: s after which it deletes an ephemeral registration that is not connected.
+        queue_limit: s after which it fails a queued job, except jobs that it never dispatches.
+        token_life: s that a registration token is valid.
+        outages: periods in which no job is given to a runner.
+        unavailable: periods in which its API does not answer.
+        archived: (repository, period) in which no job of the repository is given to a runner.
+        groups: the repositories that each runner group admits; a group that is not named admits all.
         webhook_delay: s from an event to its delivery.
-        webhooks_lost: each delivery of theirs is lost with the window's chance; the delivery log has it.
-        webhooks_twice: so are deliveries that come twice, with the same guid.
-        listed: statuses of the runs that the client under test asks for.
+        webhooks_lost: periods in which deliveries are lost; the delivery log has them.
+        webhooks_twice: periods in which deliveries come twice, with the same guid.
+        listed: the statuses of runs that the client asks for.
         skew: s by which GitHub's clock is ahead.
     """
 
@@ -128,21 +128,21 @@ class Endpoint:
     """A RunPod endpoint and its workers (facts/runpod.md). It scales as REQUEST_COUNT with value 1.
 
     Args:
-        workers_max: its quota.
-        cold_start: s from a worker's start, which is paid, until it can take a request.
-        stop: s from a worker's last answer to its full stop, paid.
-        idle_timeout: s that a worker waits for a request, paid.
-        capacity: how many workers RunPod has a machine for; by default as many as asked for.
-        foreign: requests in progress that are not the bridge's, each on a worker of its own.
-        foreign_queued: requests in the queue that are not the bridge's.
+        workers_max: its quota of workers.
+        cold_start: s from a worker's start until it can take a request; billed.
+        stop: s from a worker's last answer until it has stopped; billed.
+        idle_timeout: s that a worker waits for a request; billed.
+        capacity: how many workers RunPod has machines for; by default enough for all.
+        foreign: requests of other systems in progress, each on a worker of its own.
+        foreign_queued: requests of other systems in the queue.
         configure: s that config.sh takes in token modes.
         listen: s from the runner's start until it listens.
         leave: s from the end of its job until the worker has answered.
-        crashes: workers that answer `crashed` before their runner listens.
-        vanishes: workers that disappear before their runner listens.
-        cut_off: workers that cannot reach GitHub: `github_unreachable` after 60 s.
+        crashes: periods in which workers answer `crashed` before their runner listens.
+        vanishes: periods in which workers disappear before their runner listens.
+        cut_off: periods in which workers cannot reach GitHub; they answer `github_unreachable` after 60 s.
         vanished_after: s after which RunPod fails the request of a worker that disappeared.
-        twice: requests that are handed to a second worker while the first has them.
+        twice: periods in which requests go to a second worker while the first has them.
         skew: s by which the workers' clocks are ahead.
     """
 
@@ -169,15 +169,15 @@ class RunPod:
     """RunPod's API.
 
     Args:
-        latency: s of each call.
-        status_lag: s by which /status is behind.
-        false_answers: of /status of running requests.
-        answer_lost: calls of `run` that are accepted and whose answer does not come within the client's 10 s.
-        answer_never: calls of `run` that are not accepted and not answered.
-        unavailable: in which no call is answered; none is accepted.
+        latency: s that each call takes.
+        status_lag: s by which /status is late.
+        false_answers: wrong answers of /status for running requests.
+        answer_lost: periods in which `run` is accepted, but not answered within the client's 10 s.
+        answer_never: periods in which `run` is neither accepted nor answered.
+        unavailable: periods in which no call is accepted or answered.
         callback_delay: s from a request's end to its callback.
-        callbacks_lost: callbacks that do not arrive.
-        result_kept: s after which a request that has ended is unknown.
+        callbacks_lost: periods in which callbacks are lost.
+        result_kept: s for which the status of an ended request is kept.
     """
 
     latency: float = 0.3
@@ -193,7 +193,7 @@ class RunPod:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """`--serve`: a look every `interval`, passes on events between them."""
+    """`--serve`: a resync every `interval` (s) and event passes between them."""
 
     interval: float = 30.0
 
@@ -204,7 +204,7 @@ class Cron:
 
     Args:
         interval: s.
-        keeps_ledger: False for a new, empty ledger at each pass.
+        keeps_ledger: False for a new, empty ledger in each pass.
     """
 
     interval: float = 60.0
@@ -217,16 +217,16 @@ class Dispatcher:
 
     Args:
         name: unique among the dispatchers.
-        routes: as of bridge.toml.
-        runs: how.
-        organisation: where runners register; None means at each of `repositories`.
+        routes: the routes in bridge.toml.
+        runs: as a service or from cron.
+        organisation: where runners register; None means in each of `repositories`.
         repositories: owner/name; empty means all, in organisation mode.
-        prefix: of its runners' names.
-        ledger: dispatchers that name the same one share it.
-        webhooks: whether GitHub delivers to it; without, it only looks. Services only.
+        prefix: the prefix of its runners' names.
+        ledger: dispatchers with the same name here share a ledger.
+        webhooks: whether GitHub sends webhooks to it; without, it only resyncs. Services only.
         delivery_log: whether it reads the App's delivery log.
-        callbacks: whether RunPod reaches it. Services only.
-        full_scan_every: s, as of the configuration.
+        callbacks: whether RunPod sends callbacks to it. Services only.
+        full_scan_every: s; the setting.
         starts: s; when it starts.
         skew: s by which its clock is ahead.
     """
@@ -251,8 +251,8 @@ class Act:
     """Something that happens once.
 
     Args:
-        at: s.
-        do: what, with the simulation as it is then.
+        at: s; when it happens.
+        do: called with the simulation.
     """
 
     at: float
@@ -264,14 +264,14 @@ class Scenario:
     """A whole simulation.
 
     Args:
-        seconds: it lasts.
-        runs: what is asked of GitHub.
-        dispatchers: who serves it.
-        github: its behaviour.
-        runpod: its API's behaviour.
-        endpoints: by id; one that a route names and that is absent behaves as `Endpoint()`.
+        seconds: how long it lasts.
+        runs: the workflow runs.
+        dispatchers: the deployments of the bridge.
+        github: GitHub's behaviour.
+        runpod: the behaviour of RunPod's API.
+        endpoints: by id; an endpoint that is not listed behaves as `Endpoint()`.
         acts: what else happens.
-        seed: of all chance in it.
+        seed: of all random choices.
     """
 
     seconds: float = DAY

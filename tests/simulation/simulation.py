@@ -1,4 +1,4 @@
-"""A simulation: the models, the dispatchers, the time, and what is counted.
+"""A simulation: the models, the dispatchers, virtual time, and the counts.
 
 `simulate(Scenario(...))` runs it and returns an `Outcome`. The same scenario gives the same outcome.
 """
@@ -45,11 +45,11 @@ def measure(scenario: Scenario) -> Outcome:
 
 
 class Simulation:
-    """All that there is in a simulation.
+    """A running simulation.
 
     Args:
-        scenario: what it is told.
-        loop: its time.
+        scenario: its parameters.
+        loop: the event loop with virtual time.
     """
 
     def __init__(self, scenario: Scenario, loop: virtual.VirtualLoop) -> None:
@@ -75,7 +75,7 @@ class Simulation:
         return f"{next(self._ids):032x}"
 
     async def run(self) -> Outcome:
-        """Let the time pass."""
+        """Run the scenario to its end."""
         for driver in self.drivers.values():
             self.at(driver.facts.starts, driver.start)
         for spec in self.scenario.runs:
@@ -90,7 +90,7 @@ class Simulation:
             raise self._errors[0]
         return self._outcome()
 
-    # --- time and chance ---
+    # --- time and random choices ---
 
     @property
     def now(self) -> float:
@@ -106,7 +106,7 @@ class Simulation:
         self._loop.call_at(when, do, *args)
 
     def spawn(self, running: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run something beside all else; should it fail, the simulation does."""
+        """Run a task; if it fails, the simulation fails."""
         task = self._loop.create_task(running)
         task.add_done_callback(self._finished)
         return task
@@ -116,7 +116,7 @@ class Simulation:
         return any(window.at <= self.now < window.until for window in windows)
 
     def occurs(self, windows: Collection[Window]) -> bool:
-        """Whether what `windows` tell of happens now, by their chance."""
+        """Whether something that `windows` describe happens now; random by their `chance`."""
         return any(w.at <= self.now < w.until and (w.chance >= 1 or self.random.random() < w.chance) for w in windows)
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
@@ -127,14 +127,14 @@ class Simulation:
         self.failed(context.get("exception") or RuntimeError(context["message"]))
 
     def failed(self, error: BaseException) -> None:
-        """The simulation is to fail with this error."""
+        """Let the simulation fail with this error."""
         if not self.over:
             self._errors.append(error)
 
-    # --- what happens ---
+    # --- events ---
 
     def submitted(self, request: Request) -> None:
-        """RunPod has accepted a request: hold it to its route's limit."""
+        """RunPod has accepted a request: check the limit of its route."""
         driver = self.drivers.get(request.owner)
         key = (driver.facts.ledger if driver else request.owner, request.route.name)
         self._open[key] = [*(r for r in self._open[key] if r.counts), request]
@@ -150,7 +150,7 @@ class Simulation:
             self._ended.append(self._record(endpoint, worker))
 
     def call_back(self, url: str, owner: str) -> None:
-        """RunPod posts to a dispatcher that a request has ended."""
+        """RunPod sends a callback to a dispatcher: a request has ended."""
         if owner in self.drivers:
             self.drivers[owner].call_back(url)
 
@@ -162,7 +162,7 @@ class Simulation:
         """A dispatcher has made calls."""
         self._calls[owner, kind] += calls
 
-    # --- what came of it ---
+    # --- result ---
 
     def _outcome(self) -> Outcome:
         running = [self._record(name, w) for name, e in self.runpod.endpoints.items() for w in e.workers]

@@ -1,4 +1,4 @@
-"""What jobs may cost that GitHub gives to no runner, and how long others wait for them: bounds, whatever the numbers.
+"""Limits on what jobs cost that GitHub gives to no runner, and on how long they delay others.
 
 FAULTS=full tries many more simulations.
 """
@@ -23,13 +23,13 @@ simulations = settings(
 COLD_STARTS = st.sampled_from([20.0, 60.0, 120.0])
 INTERVALS = st.sampled_from([30.0, 120.0, 300.0])
 REAPS = st.sampled_from([None, REAP])
-"""Whether GitHub removes registrations that listen for minutes."""
+"""Whether GitHub deletes registrations that listen for minutes."""
 
 CANARY = "canary"
 
 
 def canary(at: float, **given: Any) -> Run:
-    """An ordinary job, queued when all that went wrong is over."""
+    """An ordinary job, queued when everything works again."""
     return Run(name=CANARY, at=at, **given)
 
 
@@ -55,7 +55,7 @@ def test_a_job_that_is_never_dispatched_costs_two_hours_in_its_first_day_and_not
 
 
 @pytest.mark.parametrize("credentials", [Credentials.APP, Credentials.JIT])
-def test_without_a_ledger_it_costs_as_little(credentials: Credentials) -> None:
+def test_without_a_ledger_it_costs_no_more(credentials: Credentials) -> None:
     outcome = measure(
         Scenario(
             seconds=DAY + 2 * HOUR,
@@ -71,7 +71,7 @@ def test_without_a_ledger_it_costs_as_little(credentials: Credentials) -> None:
 
 @simulations
 @given(jobs=st.integers(2, 200), max_workers=st.integers(1, 20), cold_start=COLD_STARTS, interval=INTERVALS, reap=REAPS)
-def test_an_outage_of_three_hours_costs_three_hours_however_many_jobs_are_queued(
+def test_an_outage_of_three_hours_costs_at_most_three_hours_for_any_number_of_jobs(
     jobs: int, max_workers: int, cold_start: float, interval: float, reap: tuple[float, float] | None
 ) -> None:
     outcome = measure(
@@ -96,10 +96,10 @@ def test_an_outage_of_three_hours_costs_three_hours_however_many_jobs_are_queued
     at=st.floats(0.0, 3 * HOUR),
     cold_start=COLD_STARTS,
 )
-def test_a_repository_waits_for_anothers_stuck_jobs_no_longer_than_a_boot(
+def test_stuck_jobs_delay_another_repository_by_no_more_than_a_cold_start(
     stuck: int, max_workers: int, max_parallel: int | None, at: float, cold_start: float
 ) -> None:
-    """Beside its own boot. A runner that has just begun to listen is given a minute to get a job."""
+    """In addition to its own cold start. A runner that has just started to listen has a minute to get a job."""
     outcome = measure(
         Scenario(
             seconds=at + HOUR,
@@ -121,7 +121,7 @@ def test_a_repository_waits_for_anothers_stuck_jobs_no_longer_than_a_boot(
 def test_a_matrix_with_max_parallel_pays_little_more_than_it_uses(
     jobs: int, max_parallel: int, cold_start: float
 ) -> None:
-    """The runners that waited for nothing, once, and a cold start for each job."""
+    """The runners that got no job, once, and a cold start for each job."""
     outcome = measure(
         Scenario(
             seconds=600.0 + jobs * (300.0 + cold_start + 60.0) / max_parallel,

@@ -1,6 +1,6 @@
-"""The real bridge in a simulation: each way to run it serves jobs, and the simulation reaches it as it should.
+"""The real bridge in a simulation: it serves jobs however it is run, and webhooks, callbacks and outages reach it.
 
-What it decides is held elsewhere; here only that the simulation lets it.
+Other tests check what it decides.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def three_jobs(*dispatchers: Dispatcher, **given: Any) -> Scenario:
 
 @pytest.mark.parametrize("mode", [Credentials.JIT, Credentials.REGISTRATION, Credentials.APP])
 @pytest.mark.parametrize("runs", [Service(), Cron(interval=60.0), Cron(interval=60.0, keeps_ledger=False)])
-def test_each_way_to_run_it_serves_jobs_in_each_mode(runs: Service | Cron, mode: Credentials) -> None:
+def test_a_service_and_cron_serve_jobs_in_every_credentials_mode(runs: Service | Cron, mode: Credentials) -> None:
     outcome = simulate(three_jobs(Dispatcher(routes=(a_route(credentials=mode),), runs=runs)))
     assert outcome.served() == 3
     assert max(outcome.waits()) < 60.0 + 60.0 + 15.0  # the interval, the cold start and calls
@@ -44,24 +44,24 @@ def test_each_way_to_run_it_serves_jobs_in_each_mode(runs: Service | Cron, mode:
     assert not outcome.problems
 
 
-def test_a_delivery_wakes_the_service_before_its_next_look() -> None:
+def test_a_delivery_wakes_the_service_before_its_next_resync() -> None:
     heard = simulate(three_jobs(Dispatcher(routes=(a_route(),), runs=Service(interval=300.0))))
     unheard = simulate(three_jobs(Dispatcher(routes=(a_route(),), runs=Service(interval=300.0), webhooks=False)))
     assert max(heard.waits()) < 60.0 + 10.0
     assert max(unheard.waits()) > 150.0
 
 
-def test_the_delivery_log_tells_what_no_webhook_did() -> None:
+def test_without_webhooks_the_delivery_log_reports_new_jobs() -> None:
     github = GitHub(webhooks_lost=(Window(),))
-    told = Dispatcher(routes=(a_route(),), delivery_log=True, full_scan_every=HOUR)
-    outcome = simulate(three_jobs(told, github=github))
+    reader = Dispatcher(routes=(a_route(),), delivery_log=True, full_scan_every=HOUR)
+    outcome = simulate(three_jobs(reader, github=github))
     assert outcome.served() == 3
     assert outcome.called("github get delivery") >= 3
 
 
-def test_a_callback_tells_of_a_request_that_ended() -> None:
+def test_a_callback_reports_that_a_request_has_ended() -> None:
     slow = Dispatcher(routes=(a_route(),), runs=Service(interval=900.0), webhooks=False)
-    called = simulate(three_jobs(slow, seconds=1_400.0))  # before the look that follows the job
+    called = simulate(three_jobs(slow, seconds=1_400.0))  # before the first resync after the job
     uncalled = simulate(three_jobs(slow, seconds=1_400.0, runpod=RunPod(callbacks_lost=(Window(),))))
     assert called.called("runpod status") > 0
     assert uncalled.called("runpod status") == 0
@@ -98,7 +98,7 @@ def test_a_ledger_can_be_lost_and_restored() -> None:
     assert outcome.served() == 3
 
 
-def test_outages_of_an_api_are_problems_that_pass() -> None:
+def test_outages_of_an_api_are_reported_and_survived() -> None:
     down = (Window(until=100.0),)
     outcome = simulate(three_jobs(Dispatcher(routes=(a_route(),)), github=GitHub(unavailable=down)))
     assert outcome.served() == 3

@@ -1,4 +1,4 @@
-"""Whatever goes wrong: no job runs twice, none is cancelled on its runner, and afterwards an ordinary job is served.
+"""When anything goes wrong, no job runs twice, none is cancelled on its runner, and afterwards a new job is served.
 
 FAULTS=full tries many histories; `tests.simulation.histories.history(seed)` replays one.
 """
@@ -13,6 +13,6 @@ SEEDS = range(20) if FULL else range(4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_rules_hold_and_a_canary_is_served(seed: int) -> None:
+def test_the_rules_hold_and_a_new_job_is_served_afterwards(seed: int) -> None:
     outcome = simulate(history(seed))
     assert outcome.served("canary") == 1, outcome.summary()

@@ -1,6 +1,6 @@
-"""The models hold to what the vendors document: they must be able to disagree with the bridge, so it has no part here.
+"""The models of GitHub, RunPod and workers behave as the vendors document.
 
-Each test plays GitHub, RunPod and workers by hand; test_drivers.py has the bridge.
+No test here uses the bridge, so that the models can disagree with it. test_drivers.py has the bridge.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ LABELS = ("self-hosted", "linux", "x64", "runpod", "gpu")
 
 
 def play(*acts: tuple[float, Callable[[Simulation], Any]], **given: Any) -> tuple[Simulation, Outcome]:
-    """A simulation without a bridge: each act at its time (s)."""
+    """A simulation without a bridge; each act happens at its time (s)."""
     simulations: list[Simulation] = []
     given.setdefault("seconds", 2_000.0)
     steps = (Act(at=0.0, do=simulations.append), *(Act(at=at, do=do) for at, do in acts))
@@ -42,7 +42,7 @@ def registered(simulation: Simulation, name: str = "runner-1", **given: Any) -> 
 
 
 def request(mode: Credentials = Credentials.JIT, **given: Any) -> Callable[[Simulation], str]:
-    """Submits a request, with a registration or token of its own."""
+    """An act that submits a request with a registration or token of its own."""
     route_given = given.pop("route", {})
 
     def submit(simulation: Simulation) -> str:
@@ -74,7 +74,7 @@ def job(simulation: Simulation, name: str = "run-0") -> Job:
 
 
 def answer(simulation: Simulation, request_id: str = "req-1") -> tuple[str, str]:
-    """A request's status, and its outcome or error."""
+    """The status of a request, and its outcome or error."""
     last = simulation.runpod.requests[request_id].answers[-1]
     return str(last.status), str((last.output or {}).get("outcome") or last.error)
 
@@ -82,7 +82,7 @@ def answer(simulation: Simulation, request_id: str = "req-1") -> tuple[str, str]
 # --- time ---
 
 
-def test_time_passes_only_in_timers() -> None:
+def test_virtual_time_passes_only_in_timers() -> None:
     async def main(loop: Any) -> float:
         await asyncio.sleep(86_400.0)
         return float(loop.time())
@@ -90,7 +90,7 @@ def test_time_passes_only_in_timers() -> None:
     assert run_virtually(main) == 86_400.0
 
 
-def test_waiting_for_nothing_is_an_error() -> None:
+def test_waiting_without_a_timer_is_an_error() -> None:
     async def main(loop: Any) -> None:
         await loop.create_future()
 
@@ -105,7 +105,7 @@ def test_a_job_goes_to_any_idle_runner_with_its_labels() -> None:
     simulation, outcome = play((0.0, request()), runs=(Run(labels=("Self-Hosted", "RUNPOD")),))
     assert outcome.jobs[0].conclusion == "success"
     assert outcome.jobs[0].started == pytest.approx(60.0 + 2.0 + 1.0)  # cold start, listen, assigned
-    assert not simulation.github.registrations  # an ephemeral registration goes with its job
+    assert not simulation.github.registrations  # an ephemeral registration is deleted after its job
 
 
 def test_a_job_does_not_go_to_a_runner_that_lacks_a_label() -> None:
@@ -123,18 +123,18 @@ def test_a_job_does_not_go_to_a_runner_that_lacks_a_label() -> None:
         ("repos/acme/other", "Default", False),
     ],
 )
-def test_where_a_runner_is_registered_says_whose_jobs_it_gets(place: str, group: str, has_it: bool) -> None:
+def test_a_runner_gets_jobs_of_its_target_and_group_only(place: str, group: str, has_it: bool) -> None:
     found: list[bool] = []
 
-    def look(simulation: Simulation) -> None:
+    def check(simulation: Simulation) -> None:
         runner = registered(simulation, target=place, group=group)
         found.append(simulation.github.may_have(runner, job(simulation)))
 
-    play((1.0, look), runs=(Run(),), github=GitHub(groups={"narrow": frozenset({"acme/other"})}))
+    play((1.0, check), runs=(Run(),), github=GitHub(groups={"narrow": frozenset({"acme/other"})}))
     assert found == [has_it]
 
 
-def test_of_a_matrix_no_more_than_max_parallel_run() -> None:
+def test_no_more_than_max_parallel_jobs_of_a_matrix_run() -> None:
     acts = [(0.0, request(runner_name=f"runpod-{n}-1")) for n in range(4)]
     _, outcome = play(*acts, runs=(Run(jobs=4, max_parallel=2, seconds=100.0),))
     started = sorted(job.started or 0.0 for job in outcome.jobs)
@@ -143,7 +143,7 @@ def test_of_a_matrix_no_more_than_max_parallel_run() -> None:
     assert all(job.queued == 0.0 for job in outcome.jobs)  # all are announced at once
 
 
-def test_an_assigned_job_that_is_not_picked_up_is_queued_again_after_a_minute() -> None:
+def test_an_assigned_job_that_is_not_picked_up_is_requeued_after_a_minute() -> None:
     def dead(simulation: Simulation) -> None:
         runner = registered(simulation, "dead")
         simulation.github.open_session(runner)
@@ -155,17 +155,17 @@ def test_an_assigned_job_that_is_not_picked_up_is_queued_again_after_a_minute() 
     assert [r.name for r in simulation.github.registrations.values()] == ["dead"]
 
 
-def test_a_job_whose_runner_died_fails_after_ten_minutes_and_is_not_queued_again() -> None:
+def test_a_job_whose_runner_died_fails_after_ten_minutes_and_is_not_requeued() -> None:
     simulation, outcome = play((0.0, request()), (0.0, request()), runs=(Run(kills_worker=10.0, seconds=600.0),))
     (lost,) = outcome.jobs
     assert lost.conclusion == "failure"
     assert lost.executions == 1
     assert lost.ended == pytest.approx((lost.started or 0.0) + 10.0 + 600.0)
     assert RequestStatus.FAILED in {r.status for r in simulation.runpod.requests.values()}
-    assert outcome.started() == 2  # none is started for a request that waits for nothing
+    assert outcome.started() == 2  # no worker starts for a request that has ended
 
 
-def test_a_registration_that_listens_is_removed_after_two_to_six_minutes() -> None:
+def test_a_registration_that_listens_is_deleted_after_two_to_six_minutes() -> None:
     simulation, outcome = play((0.0, request()), github=GitHub(reap=(120.0, 360.0)))
     assert answer(simulation)[1].startswith("registration_lost")
     assert 62.0 + 120.0 <= outcome.paid() <= 62.0 + 360.0 + 5.0
@@ -183,14 +183,14 @@ def test_a_registration_with_a_job_is_not_deleted() -> None:
     assert outcome.jobs[0].conclusion == "success"
 
 
-def test_jobs_are_not_dispatched_in_an_outage_or_of_an_archived_repository() -> None:
+def test_no_job_is_dispatched_during_an_outage_or_in_an_archived_repository() -> None:
     runs = (Run(name="a"), Run(name="b", repository="acme/old"), Run(name="zombie", dispatched=False))
     github = GitHub(outages=(Window(until=300.0),), archived=(("acme/old", Window()),))
     _, outcome = play((0.0, request()), (0.0, request()), runs=runs, github=github)
     assert [job.started for job in outcome.jobs] == [301.0, None, None]
 
 
-def test_a_queued_job_fails_after_a_day_and_a_zombie_stays() -> None:
+def test_a_queued_job_fails_after_a_day_unless_github_never_dispatches_it() -> None:
     runs = (Run(name="a"), Run(name="zombie", dispatched=False))
     _, outcome = play(runs=runs, seconds=90_000.0)
     assert [job.conclusion for job in outcome.jobs] == ["failure", None]
@@ -199,14 +199,14 @@ def test_a_queued_job_fails_after_a_day_and_a_zombie_stays() -> None:
 def test_a_run_that_waits_for_approval_hides_its_queued_jobs() -> None:
     listed: list[list[str]] = []
 
-    def look(simulation: Simulation) -> None:
+    def check(simulation: Simulation) -> None:
         async def read() -> None:
             found = await GitHubPort(simulation, "me", GitHubClock()).open_jobs("acme/web")
             listed.append(sorted(job.status for job in found))
 
         simulation.spawn(read())
 
-    play((10.0, look), (100.0, look), runs=(Run(jobs=1, waiting=1, approved=50.0),))
+    play((10.0, check), (100.0, check), runs=(Run(jobs=1, waiting=1, approved=50.0),))
     assert listed == [[], ["queued", "queued"]]
 
 
@@ -216,7 +216,7 @@ def test_a_cancelled_run_ends_its_jobs() -> None:
     assert outcome.useful() == pytest.approx(100.0 - 63.0)
 
 
-def test_deliveries_are_late_lost_and_duplicated() -> None:
+def test_deliveries_are_late_lost_and_repeated() -> None:
     heard: list[tuple[str, JobStatus]] = []
 
     def listen(simulation: Simulation) -> None:
@@ -231,20 +231,20 @@ def test_deliveries_are_late_lost_and_duplicated() -> None:
 # --- RunPod ---
 
 
-def test_no_more_workers_than_the_quota_and_a_lack_of_capacity_shows_in_health() -> None:
+def test_the_quota_limits_workers_and_health_shows_a_lack_of_capacity() -> None:
     seen: list[Any] = []
     endpoint = Endpoint(workers_max=3, capacity=((0.0, 2.0), (300.0, 9.0)), foreign=((200.0, 1.0),))
 
-    def look(simulation: Simulation) -> None:
+    def check(simulation: Simulation) -> None:
         seen.append(simulation.runpod.endpoint("ep-1").health())
 
     acts = [(0.0, request(runner_name=f"runpod-{n}-1")) for n in range(5)]
-    play(*acts, (70.0, look), (250.0, look), (301.0, look), endpoints={"ep-1": endpoint})
+    play(*acts, (70.0, check), (250.0, check), (301.0, check), endpoints={"ep-1": endpoint})
     assert [(s.in_queue, s.in_progress) for s in seen] == [(3, 2), (3, 3), (3, 3)]
     assert [s.workers["throttled"] for s in seen] == [1, 0, 0]
 
 
-def test_a_worker_is_paid_from_its_start_to_its_full_stop() -> None:
+def test_a_worker_is_billed_from_its_start_until_it_has_stopped() -> None:
     _, outcome = play((0.0, request()), runs=(Run(),), endpoints={"ep-1": Endpoint(cold_start=100.0, stop=3.0)})
     assert outcome.paid() == pytest.approx(100.0 + 2.0 + 1.0 + 60.0 + 2.0 + 3.0)
     assert outcome.useful() == 60.0
@@ -252,11 +252,11 @@ def test_a_worker_is_paid_from_its_start_to_its_full_stop() -> None:
     assert outcome.started(ran="run-0") == 1
 
 
-def test_an_idle_worker_leaves_two_minutes_after_its_idle_timeout() -> None:
+def test_an_idle_worker_ends_two_minutes_after_its_idle_timeout() -> None:
     simulation, outcome = play((0.0, request(idle_timeout=300.0)))
     assert answer(simulation) == ("COMPLETED", "no_job")
     assert outcome.paid() == pytest.approx(60.0 + 2.0 + 300.0 + 120.0 + 2.0)
-    assert simulation.github.registrations  # it has no key to delete its registration with
+    assert simulation.github.registrations  # it has no key to delete its registration
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_an_idle_worker_leaves_two_minutes_after_its_idle_timeout() -> None:
         (Credentials.JIT, {"jit_config": "9"}, "registration_lost"),
     ],
 )
-def test_why_a_worker_starts_no_runner(mode: Credentials, given: dict[str, Any], said: str) -> None:
+def test_a_worker_that_starts_no_runner_answers_why(mode: Credentials, given: dict[str, Any], said: str) -> None:
     simulation, outcome = play(
         (0.0, lambda simulation: registered(simulation, "taken")), (0.0, request(mode, **given)), runs=(Run(),)
     )
@@ -286,20 +286,20 @@ def test_ttl_deletes_a_request_and_execution_timeout_ends_it() -> None:
     assert longer.runpod.requests["req-1"].status is RequestStatus.TIMED_OUT
 
 
-def test_status_is_late_at_times_false_and_forgotten_in_the_end() -> None:
+def test_status_is_late_sometimes_wrong_and_finally_forgotten() -> None:
     seen: list[str] = []
 
-    def look(simulation: Simulation) -> None:
+    def check(simulation: Simulation) -> None:
         seen.append(str(simulation.runpod.status("req-1").status))
 
     false = (FalseAnswer(at=100.0, until=110.0), FalseAnswer(at=110.0, until=120.0, status="FAILED"))
     runpod = RunPod(status_lag=20.0, false_answers=false)
     times = (70.0, 85.0, 105.0, 115.0, 130.0, 150.0, 2_100.0)
-    play((0.0, request()), *((at, look) for at in times), runs=(Run(),), runpod=runpod, seconds=2_200.0)
+    play((0.0, request()), *((at, check) for at in times), runs=(Run(),), runpod=runpod, seconds=2_200.0)
     assert seen == ["IN_QUEUE", "IN_PROGRESS", "MISSING", "FAILED", "IN_PROGRESS", "COMPLETED", "MISSING"]
 
 
-def test_a_request_that_is_delivered_twice_runs_no_job_twice() -> None:
+def test_a_request_that_is_delivered_twice_runs_its_job_once() -> None:
     endpoint = Endpoint(twice=(Window(),))
     _, outcome = play((0.0, request()), runs=(Run(seconds=900.0),), endpoints={"ep-1": endpoint})
     assert not outcome.violations
@@ -326,7 +326,7 @@ def test_run_may_be_accepted_and_answered_too_late() -> None:
     assert (len(accepted.runpod.requests), len(refused.runpod.requests)) == (1, 0)
 
 
-def test_to_cancel_a_request_whose_runner_holds_a_job_breaks_a_rule() -> None:
+def test_cancelling_a_request_whose_runner_has_a_job_breaks_a_rule() -> None:
     _, outcome = play(
         (0.0, request()), (100.0, lambda simulation: simulation.runpod.cancel("req-1")), runs=(Run(seconds=900.0),)
     )

@@ -1,4 +1,4 @@
-"""Requests and workers: queues longer than a request may wait, cancelled runs, lost answers, false ends."""
+"""Long queues, cancelled runs, lost answers, and requests that RunPod wrongly shows as ended."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from tests.support.values import a_route
 
 MODES = [Credentials.JIT, Credentials.REGISTRATION]
 START = 60.0
-"""s of a cold start, paid for and without a job."""
+"""s of a cold start, billed without a job."""
 
 
 def of(mode: Credentials, **route: object) -> tuple[Dispatcher, ...]:
@@ -40,10 +40,10 @@ def ran(scenario: Scenario) -> Outcome:
 @pytest.mark.parametrize(
     ("jobs", "workers", "mode"), [(40, 3, Credentials.REGISTRATION), (20, 1, Credentials.APP)], ids=["40", "20"]
 )
-def test_a_queue_longer_than_a_request_may_wait_is_served_as_fast_as_its_workers_can(
+def test_a_queue_longer_than_a_request_may_wait_keeps_all_workers_busy(
     jobs: int, workers: int, mode: Credentials
 ) -> None:
-    """Jobs of 20 min, with all of them asked for at once: each hour the requests that still wait are replaced."""
+    """Jobs of 20 min that are all requested at once: each hour the requests that still wait are replaced."""
     needed = (jobs / workers) * (1_200.0 + START + 30.0)
     outcome = ran(
         Scenario(
@@ -59,7 +59,7 @@ def test_a_queue_longer_than_a_request_may_wait_is_served_as_fast_as_its_workers
 
 
 @pytest.mark.parametrize("mode", [Credentials.REGISTRATION])
-def test_jobs_longer_than_a_registration_token_lives_do_not_keep_others_from_running(mode: Credentials) -> None:
+def test_jobs_longer_than_a_token_is_valid_do_not_block_others(mode: Credentials) -> None:
     outcome = ran(
         Scenario(
             seconds=9 * HOUR,
@@ -76,8 +76,8 @@ def test_jobs_longer_than_a_registration_token_lives_do_not_keep_others_from_run
 
 
 @pytest.mark.parametrize("mode", [Credentials.JIT, Credentials.PAT])
-def test_a_cancelled_run_pays_for_no_more_than_the_workers_that_have_started(mode: Credentials) -> None:
-    """100 requests for 3 workers; cancelled before the first has started."""
+def test_a_cancelled_run_costs_only_the_workers_that_have_started(mode: Credentials) -> None:
+    """100 requests for 3 workers; the run is cancelled before the first worker has started."""
     outcome = ran(
         Scenario(
             seconds=0.5 * HOUR,
@@ -96,7 +96,7 @@ def test_a_cancelled_run_pays_for_no_more_than_the_workers_that_have_started(mod
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_request_that_was_accepted_and_answered_late_serves_its_job(mode: Credentials) -> None:
-    """Although a cold start takes longer than any wait for an answer."""
+    """Even if the cold start takes longer than the bridge waits for an answer."""
     outcome = ran(
         Scenario(
             seconds=0.5 * HOUR,
@@ -111,7 +111,7 @@ def test_a_request_that_was_accepted_and_answered_late_serves_its_job(mode: Cred
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_request_that_was_never_accepted_is_asked_for_again_within_minutes(mode: Credentials) -> None:
+def test_a_request_that_was_never_accepted_is_replaced_within_minutes(mode: Credentials) -> None:
     outcome = ran(
         Scenario(
             seconds=0.5 * HOUR,
@@ -132,7 +132,7 @@ def test_a_request_that_was_never_accepted_is_asked_for_again_within_minutes(mod
     ],
     ids=["running", "queued"],
 )
-def test_another_systems_requests_on_the_endpoint_delay_that_by_a_bounded_time(
+def test_requests_of_another_system_delay_the_replacement_by_a_bounded_time(
     foreign: dict[str, Any], longest: float
 ) -> None:
     outcome = ran(
@@ -148,8 +148,8 @@ def test_another_systems_requests_on_the_endpoint_delay_that_by_a_bounded_time(
     assert max(outcome.waits()) <= longest
 
 
-def test_an_endpoint_that_answers_nothing_is_probed_and_its_jobs_run_when_it_answers() -> None:
-    """A probe waits as long as the trouble has lasted, at most half an hour."""
+def test_an_endpoint_that_does_not_answer_is_probed_and_its_jobs_run_when_it_answers() -> None:
+    """The pause before a probe is as long as the outage so far, at most half an hour."""
     outage = 0.25 * HOUR
     outcome = ran(
         Scenario(
@@ -171,7 +171,9 @@ def test_an_endpoint_that_answers_nothing_is_probed_and_its_jobs_run_when_it_ans
     ("mode", "status"),
     [(Credentials.JIT, "MISSING"), (Credentials.JIT, "COMPLETED"), (Credentials.REGISTRATION, "FAILED")],
 )
-def test_running_requests_that_runpod_shows_as_ended_stay_within_the_cap(status: str, mode: Credentials) -> None:
+def test_running_requests_that_runpod_shows_as_ended_still_count_against_max_workers(
+    status: str, mode: Credentials
+) -> None:
     outcome = ran(
         Scenario(
             seconds=0.5 * HOUR,

@@ -1,4 +1,4 @@
-"""A worker with one request, in virtual time: it registers, listens, runs one job and leaves, as runner_image does.
+"""A worker with one request in virtual time: it registers, listens, runs one job and ends, as runner_image does.
 
 Its answers are those of runner_image/handler.py; its runner behaves as facts/runner.md says.
 """
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 CONFLICT = 240.0
-"""s for which the Listener tries to open a session that another process has."""
+"""s for which the Listener retries while another process has the session."""
 
 CLOCKS_DIFFER = 900.0
-"""s by which a worker's clock may be off."""
+"""s by which a worker's clock may be wrong."""
 
 UNREACHABLE = 60.0
 """s after which a runner that cannot reach GitHub gives up."""
@@ -29,25 +29,25 @@ Ended = tuple[RequestStatus, "dict[str, Any] | None", "str | None"]
 
 
 class Killed(Exception):
-    """The container is gone without a word: out of memory, executionTimeout, ttl."""
+    """The container is killed: out of memory, executionTimeout or ttl."""
 
 
 class Stopped(Exception):
-    """RunPod stopped the request: the handler ends the runner and leaves."""
+    """RunPod stopped the request: the handler ends the runner and returns."""
 
 
 class _Failed(Exception):
-    """Answered as an error: `{reason}: {detail}`."""
+    """The worker answers with the error `{reason}: {detail}`."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
 
 
 class Session:
-    """From the request to its answer.
+    """A worker's work on one request, up to its answer.
 
     Attributes:
-        runner: its registration, once it has one.
+        runner: its registration; None before it has one.
         ran: the job that it ran.
         useful: s that the job took.
     """
@@ -63,12 +63,12 @@ class Session:
 
     @property
     def _has_key(self) -> bool:
-        """Whether it can delete its registration by itself."""
+        """Whether the worker has a key to delete its registration."""
         return self._mode in (Credentials.APP, Credentials.PAT)
 
     @property
     def holds(self) -> Job | None:
-        """The job that its runner was given and has not ended."""
+        """The job that GitHub gave to its runner and that has not ended."""
         return self.runner.job if self.runner and self._connected else None
 
     async def run(self) -> Ended:
@@ -84,7 +84,7 @@ class Session:
             return RequestStatus.FAILED, None, str(failed)
 
     def end(self, how: BaseException | None) -> None:
-        """The worker ends before its answer: killed, or stopped."""
+        """The worker is killed or stopped before it answers."""
         runner, job = self.runner, self.holds
         if runner is None or not self._connected:
             return
@@ -99,7 +99,7 @@ class Session:
                 self._github.finish(job, runner, "cancelled")
 
     def _is_late(self, not_after: float) -> bool:
-        """As runner_image/lateness.py: where its own clock may be wrong, GitHub's counts, or the registration."""
+        """Refuse a late request, as runner_image/lateness.py: GitHub's clock counts where the worker's may be wrong."""
         now = self._wall()
         if abs(now - not_after) > CLOCKS_DIFFER:
             return now > not_after
@@ -139,7 +139,7 @@ class Session:
             self._github.delete(runner.id)
 
     async def _registered(self) -> Registration:
-        """The registration that it was given, or one that it makes."""
+        """The registration in the request, or a new one in token modes."""
         if self._mode is Credentials.JIT:
             found = self._github.registrations.get(int(self._input["jit_config"]))
             if found is None:
@@ -179,7 +179,7 @@ class Session:
         self.runner, self._connected = runner, True
 
     async def _job(self, runner: Registration) -> Job | None:
-        """Listen until there is a job; None if its idle limit ends first."""
+        """Listen until there is a job; None if the idle timeout ends first."""
         until = self._simulation.now + float(self._input["idle_timeout"]) + WORKER_GRACE
         while True:
             if runner.gone:
@@ -195,7 +195,7 @@ class Session:
                     return None
 
     def _may_leave(self, runner: Registration) -> bool:
-        """In modes with a key it deletes its registration first: GitHub refuses that where it has given it a job."""
+        """Stop listening. With a key, delete the registration first, which GitHub refuses if the runner has a job."""
         return not self._has_key or self._github.delete(runner.id)
 
     async def _run_job(self, runner: Registration, job: Job) -> Ended:

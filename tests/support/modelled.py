@@ -1,6 +1,6 @@
-"""A small model of GitHub, RunPod and time: what the reconciler meets in one process, without HTTP or waiting.
+"""A small model of GitHub, RunPod and time for the reconciler, in one process, without HTTP or waiting.
 
-The real emulators check the clients; this checks the decisions, thousands of times a second.
+The emulators test the clients; this model tests the decisions, thousands of times a second.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,13 +45,13 @@ class Req:
 
     Args:
         said: the answer that its worker has given and RunPod does not show yet.
-        shown: what `/status` shows of it in place of what is so.
+        shown: what `/status` shows instead of the real status.
     """
 
     id: str
     route: Route
     name: str
-    runner_id: int | None  # of the registration it was given, None if its worker makes one
+    runner_id: int | None  # its registration; None if its worker makes one
     not_after: float
     status: RequestStatus = RequestStatus.IN_QUEUE
     output: Mapping[str, object] | None = None
@@ -66,7 +66,7 @@ class Req:
 
 @dataclass
 class Worker:
-    """A process of a runner that is registered and listens, or works."""
+    """A runner process that is registered and listens or runs a job."""
 
     request: Req
     runner_id: int
@@ -85,24 +85,24 @@ class World:
     log: list[Event] = field(default_factory=list)
     executions: dict[int, list[int]] = field(default_factory=dict)
     assigned: dict[int, int] = field(default_factory=dict)  # jobs still queued -> the runners that were given them
-    names: dict[int, str] = field(default_factory=dict)  # of every registration that there ever was
+    names: dict[int, str] = field(default_factory=dict)  # runner id -> name, of every registration that was ever made
     ids: Iterator[int] = field(default_factory=lambda: iter(range(100, 1_000_000)))
 
     def time(self) -> float:
-        """The clock, which never stands still."""
+        """The clock; each call is a little later."""
         self.now += 0.001
         return self.now
 
     # --- GitHub ---
 
     def queue(self, *labels: str) -> None:
-        """A workflow asks for a runner."""
+        """Queue a job."""
         job = a_job(next(self.ids), labels=("self-hosted", "runpod", *labels), created_at=self.now)
         self.jobs[job.id] = job
         self._tell(job)
 
     def eligible(self, job: WorkflowJob) -> list[Worker]:
-        """Workers that GitHub may give a queued job to."""
+        """Workers to which GitHub may give a queued job."""
         wanted = set(job.labels)
         idle = ((w, self.runners.get(w.runner_id)) for w in self.workers)
         if job.id in self.assigned:
@@ -110,13 +110,13 @@ class World:
         return [w for w, r in idle if r and r.online and not r.busy and wanted <= set(r.labels)]
 
     def hand_over(self, job: WorkflowJob, worker: Worker) -> None:
-        """GitHub gives a queued job to a runner that does not take it: busy, and the job still looks queued."""
+        """GitHub gives a queued job to a runner that does not take it: the job still looks queued."""
         runner = self.runners[worker.runner_id]
         self.runners[runner.id] = replace(runner, busy=True)
         self.assigned[job.id] = runner.id
 
     def take_back(self, job_id: int) -> None:
-        """Its runner did not take the job within 60 s: GitHub queues it again, without an event (facts/github.md)."""
+        """The runner did not take its job within 60 s: GitHub requeues it without an event (facts/github.md)."""
         runner = self.runners.get(self.assigned.pop(job_id))
         if runner:
             self.runners[runner.id] = replace(runner, busy=False)
@@ -134,7 +134,7 @@ class World:
         )
 
     def end(self, job: WorkflowJob, conclusion: str) -> None:
-        """A job ends: on its runner, or cancelled before it had one."""
+        """End a job on its runner, or cancel it before it has one."""
         if job.id in self.assigned:
             self.take_back(job.id)
         runner = self.runners.get(job.runner_id or 0)
@@ -145,12 +145,12 @@ class World:
         self._change(job, status=JobStatus.COMPLETED, conclusion=conclusion, completed_at=self.time())
 
     def dead(self) -> list[WorkflowJob]:
-        """Jobs whose runner's process is gone."""
+        """Jobs whose runner process has died."""
         alive = {w.runner_id for w in self.workers}
         return [j for j in self.jobs.values() if j.status is JobStatus.IN_PROGRESS and j.runner_id not in alive]
 
     def notice(self, job: WorkflowJob) -> None:
-        """GitHub sees that a job's runner is dead: it fails, and is not queued again (facts/github.md)."""
+        """GitHub notices that a runner is dead: its job fails and is not requeued (facts/github.md)."""
         self.runners.pop(job.runner_id or 0, None)
         self._change(job, status=JobStatus.COMPLETED, conclusion="failure", completed_at=self.time())
 
@@ -160,11 +160,11 @@ class World:
         self._leave(worker, Reason.REGISTRATION_LOST)
 
     def idle(self) -> list[Worker]:
-        """Workers whose runners listen and hold nothing."""
+        """Workers whose runners listen and have no job."""
         return [w for w in self.workers if (r := self.runners.get(w.runner_id)) and r.online and not r.busy]
 
     def register(self, name: str, labels: list[str]) -> int | None:
-        """A new registration, None if a runner of this name exists."""
+        """Make a registration; None if a runner of this name exists."""
         if any(r.name == name for r in self.runners.values()):
             return None
         made = Runner(id=next(self.ids), name=name, online=False, busy=False, labels=tuple(labels))
@@ -174,7 +174,7 @@ class World:
 
     def delete(self, runner_id: int) -> Deleted | Absent | None:
         """Delete a registration; GitHub refuses while it is busy."""
-        assert runner_id != OTHERS.id, "another's runner was deleted"
+        assert runner_id != OTHERS.id, "a runner of another system was deleted"
         runner = self.runners.get(runner_id)
         if runner is None:
             return Absent(target=ORG, runner_id=runner_id)
@@ -190,7 +190,7 @@ class World:
         self._tell(self.jobs[job.id])
 
     def _tell(self, job: WorkflowJob) -> None:
-        # An event does not tell of forks.
+        # An event does not say whether the run is from a fork.
         self.log.append(Event(guid=f"guid-{len(self.log)}", at=self.time(), job=replace(job, fork=None)))
 
     # --- RunPod ---
@@ -210,7 +210,7 @@ class World:
     _labels: dict[str, list[str]] = field(default_factory=dict)
 
     def start(self, request: Req) -> None:
-        """A worker takes a request; a second one takes it when RunPod delivers it twice."""
+        """A worker takes a request. If a worker has it already, RunPod has delivered it twice."""
         twin = any(w.request is request for w in self.workers)
         request.status = RequestStatus.IN_PROGRESS
         runner_id = self.runner_of(request)
@@ -226,7 +226,7 @@ class World:
             self.workers.append(Worker(request, runner_id, self.now))
 
     def runner_of(self, request: Req) -> int | None:
-        """The registration that a worker listens with, made in a token mode."""
+        """The registration of a request; in token modes it is made here."""
         if request.runner_id is not None:
             return request.runner_id if request.runner_id in self.runners else None
         return self.register(request.name, self._labels[request.id])
@@ -243,10 +243,10 @@ class World:
         elif reason is Reason.STOPPED:
             request.status = RequestStatus.CANCELLED
         else:
-            request.status, request.error = RequestStatus.FAILED, f"{reason}: as the history has it"
+            request.status, request.error = RequestStatus.FAILED, f"{reason}: chosen by the history"
 
     def kill(self, request: Req, reason: Reason) -> None:
-        """A request ends from outside, with its worker if it has one; what it held GitHub notices later."""
+        """End a request and kill its worker; GitHub notices later that its runner is gone."""
         for worker in [w for w in self.workers if w.request is request]:
             self.workers.remove(worker)
             runner = self.runners[worker.runner_id]
@@ -254,17 +254,25 @@ class World:
         self.show(request, reason)
 
     def cancel(self, request_id: str, proof: Deleted | JitConfig) -> None:
-        """Asked by the bridge, which must have deleted the registration before, or hold its name itself."""
+        """The bridge cancels a request. Before, it must have deleted the registration or taken its name itself."""
         request = self.requests[request_id]
-        assert self.names[proof.runner_id] == request.name, f"{request.name} was cancelled for another's registration"
-        assert request.said is not Reason.COMPLETED, f"{request.name} was cancelled after its job, before it told of it"
+        assert self.names[proof.runner_id] == request.name, (
+            f"{request.name} was cancelled because of another registration"
+        )
+        assert request.said is not Reason.COMPLETED, (
+            f"{request.name} was cancelled after its job, before its answer was shown"
+        )
         names = {r.name: r for r in self.runners.values()}
         if isinstance(proof, JitConfig):
-            assert names[request.name].id == proof.runner_id, f"{request.name} was cancelled while its name is not held"
+            assert names[request.name].id == proof.runner_id, (
+                f"{request.name} was cancelled although its name is not taken by the bridge"
+            )
         else:
             assert request.runner_id in (None, proof.runner_id), f"{request.name} has another registration of that name"
-            assert request.name not in names, f"{request.name} was cancelled with its registration in place"
-        assert all(w.request is not request for w in self.workers), f"{request.name} was cancelled under its worker"
+            assert request.name not in names, f"{request.name} was cancelled although its registration exists"
+        assert all(w.request is not request for w in self.workers), (
+            f"{request.name} was cancelled although its worker has a runner"
+        )
         self.show(request, Reason.STOPPED)
 
     def health(self, endpoint: str) -> EndpointHealth:
@@ -286,7 +294,7 @@ class World:
     # --- time ---
 
     def pass_time(self, seconds: float) -> None:
-        """Time goes by; workers end themselves at their own idle limit."""
+        """Let time pass; idle workers end at their own limit."""
         self.now += seconds
         for worker in list(self.workers):
             runner = self.runners[worker.runner_id]
@@ -295,7 +303,7 @@ class World:
                 self._leave(worker, Reason.NO_JOB)
 
     def go_on(self) -> None:
-        """All that a healthy world does by itself: nothing waits that need not."""
+        """Do everything that happens by itself when GitHub and RunPod work."""
         for job in self.dead():
             self.notice(job)
         for job_id in list(self.assigned):
@@ -309,7 +317,7 @@ class World:
                 self.show(request, request.said)
 
     def race(self) -> None:
-        """Every request gets its worker, and every worker a job that it may have."""
+        """Give every queued request a worker, and every queued job an eligible runner."""
         for request in list(self.requests.values()):
             if request.status is RequestStatus.IN_QUEUE:
                 self.start(request)
@@ -318,7 +326,7 @@ class World:
                 self.assign(job, idle[-1])
 
     def is_over(self) -> bool:
-        """Whether every job has ended and nothing of ours is left."""
+        """Whether every job has ended and no runner or open request of the bridge is left."""
         jobs_done = all(j.status is JobStatus.COMPLETED for j in self.jobs.values())
         return jobs_done and set(self.runners) == {OTHERS.id} and not any(r.is_open for r in self.requests.values())
 

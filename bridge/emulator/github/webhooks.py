@@ -43,6 +43,7 @@ class Webhooks:
     Attributes:
         mishap: called once for each delivery, in order.
         log: of the deliveries.
+        slots: how many deliveries may be on their way. By default each waits for the answer to the one before it.
     """
 
     def __init__(self, state: GitHubState, app: App) -> None:
@@ -52,7 +53,7 @@ class Webhooks:
         self._state = state
         self._app = app
         self._background = Background()
-        self._in_order = asyncio.Lock()  # each delivery waits for the answer to the one before it
+        self.slots = asyncio.Semaphore(1)
 
     @property
     def pending(self) -> int:
@@ -125,7 +126,7 @@ class Webhooks:
     async def _copy(self, delivery: Delivery, delay: float, copy: bool) -> None:
         if delay:
             await asyncio.sleep(delay)
-        async with self._in_order:
+        async with self.slots:
             headers, began = self._headers(delivery), time.monotonic()
             answer = await self._post(delivery, headers)
             self.log.add(delivery, headers, answer, duration=time.monotonic() - began, copy=copy)

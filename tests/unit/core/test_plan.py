@@ -58,7 +58,7 @@ def test_the_oldest_jobs_come_first_up_to_max_workers_and_the_others_have_a_reas
     routes = (a_route(max_workers=2),)
     decided = plan(a_snapshot(routes=routes, jobs=(a_job(3), a_job(1), a_job(2))), NOW)
     assert names(decided) == ["runpod-1-1", "runpod-2-1"]
-    assert why(decided, 3) == "route gpu has reached its max_workers of 2"
+    assert decided.skips == (Skip(job_id=3, why="route gpu has reached its max_workers of 2", route="gpu"),)
 
 
 def test_the_oldest_job_comes_first_across_repositories() -> None:

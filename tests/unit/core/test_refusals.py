@@ -42,7 +42,8 @@ def after(refusal: Refusal, key: str = "endpoint ep-1", **given: Any) -> Snapsho
 def test_jobs_that_need_what_is_refused_wait_with_the_refusal_as_the_reason(key: str) -> None:
     decided = plan(after(a_refusal(), key), NOW)
     assert not decided.claims
-    assert {skip.why for skip in decided.skips} == {f"{key} was refused: no such group; next try in 50 s"}
+    why = f"{key} was refused: no such group; next try in 50 s"
+    assert {(skip.why, skip.route) for skip in decided.skips} == {(why, "gpu")}
 
 
 def test_after_the_pause_the_oldest_job_is_tried_and_the_others_wait() -> None:

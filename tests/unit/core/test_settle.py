@@ -236,6 +236,7 @@ def test_a_request_that_found_no_worker_in_time_is_withdrawn() -> None:
     late: dict[str, Any] = {"not_after": NOW - 1}
     offline = a_runner("runpod-1-1", online=False)
     assert step(a_submission(**late), runner=offline, request=a_request(QUEUED)) == State.EXPIRED
+    assert step(a_submission(not_after=NOW), runner=offline, request=a_request(QUEUED)) is None
     assert step(a_submission(**late), runners_known=False, request=a_request(QUEUED)) == State.EXPIRED
     assert step(a_submission(**late), request=a_request(QUEUED)) is None, "no registration is left to prove it"
 

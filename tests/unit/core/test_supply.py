@@ -1,0 +1,50 @@
+"""Which runners count as supply and against max_workers, beyond the open submissions."""
+
+from dataclasses import replace
+
+import pytest
+
+from bridge.core.model import EndpointHealth
+from bridge.core.plan import plan
+from bridge.core.submissions import State
+from bridge.core.worker import Credentials
+from tests.support.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
+
+FULL = "route gpu has reached its max_workers of 2"
+
+
+def test_runners_that_github_lists_as_busy_after_their_submission_ended_count_against_max_workers() -> None:
+    """RunPod reported their end too early."""
+    ended = tuple(a_submission(n, State.FAILED, since=NOW - 30) for n in (8, 9))
+    busy = tuple(a_runner(s.name, busy=True) for s in ended)
+    snapshot = a_snapshot(routes=(a_route(max_workers=2),), jobs=(a_job(1),), submissions=ended, runners={ORG: busy})
+    assert plan(snapshot, NOW).skips[0].why == FULL
+    idle = {ORG: (busy[0], replace(busy[1], busy=False))}
+    assert len(plan(replace(snapshot, runners=idle), NOW).claims) == 1
+    assert len(plan(replace(snapshot, runners_at={ORG: NOW - 30}), NOW).claims) == 1, "listed before they ended"
+
+
+def test_each_unexplained_runner_counts() -> None:
+    idle = tuple(a_runner(f"runpod-{n}-1", id=n) for n in (8, 9))
+    snapshot = a_snapshot(routes=(a_route(max_workers=2),), jobs=(a_job(1), a_job(2)), runners={ORG: idle})
+    assert not plan(snapshot, NOW).claims
+    assert (
+        len(plan(replace(snapshot, routes=(a_route(max_workers=4),), jobs=(*snapshot.jobs, a_job(3))), NOW).claims) == 1
+    )
+    busy = tuple(replace(runner, busy=True) for runner in idle)
+    assert plan(replace(snapshot, runners={ORG: busy}), NOW).skips[0].why == FULL
+
+
+@pytest.mark.parametrize("first", [(), (a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"),)])
+def test_unregistered_requests_of_a_token_mode_count_against_max_workers(first: tuple[object, ...]) -> None:
+    route = a_route(credentials=Credentials.REGISTRATION, max_workers=2)
+    jobs = tuple(a_job(n) for n in (1, 2, 3))
+    snapshot = a_snapshot(
+        routes=(*first, route), jobs=jobs, health={"ep-1": EndpointHealth(in_queue=2)}, ledger_born=NOW
+    )
+    assert FULL in {skip.why for skip in plan(snapshot, NOW).skips}
+
+
+def test_requests_of_a_route_whose_runners_the_bridge_registers_are_not_unregistered() -> None:
+    snapshot = a_snapshot(jobs=(a_job(1),), health={"ep-1": EndpointHealth(in_queue=5)}, ledger_born=NOW)
+    assert len(plan(snapshot, NOW).claims) == 1
