@@ -1,4 +1,4 @@
-"""The App as GitHub knows it, and its installation on one owner: what was granted, and what is missing."""
+"""The App and its installation on an owner: the permissions that were granted, and those that are missing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Installation:
 
     Args:
         permissions: granted, such as `{"actions": "read"}`.
-        suspended: GitHub issues no token for it.
+        suspended: whether the owner suspended it; GitHub then issues no tokens.
         html_url: its page in the owner's settings.
     """
 
@@ -43,7 +43,7 @@ class Installation:
 
 
 async def app_page(auth: AppAuth) -> AppPage:
-    """The App that `auth` signs for.
+    """The App whose key `auth` has.
 
     Raises:
         AuthError: there is no such App, or the key is not its key.

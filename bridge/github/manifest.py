@@ -1,4 +1,4 @@
-"""Registers a GitHub App from a manifest: what is sent to GitHub's form, and what the code in its answer stands for.
+"""Registers a GitHub App from a manifest: the form that is posted, and the exchange of the code in GitHub's answer.
 
 https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
 """
@@ -24,7 +24,7 @@ LONGEST_NAME = 34
 """Characters of an App's name."""
 
 PLACEHOLDER_HOOK = "https://example.com/no-webhook"
-"""The URL of an inactive hook. GitHub refuses one that is not public; this domain is reserved, so nobody can own it.
+"""The URL of an inactive hook. GitHub requires a public address, and nobody can own this reserved domain.
 
 https://www.rfc-editor.org/rfc/rfc2606#section-3
 """
@@ -109,7 +109,7 @@ async def convert(http: httpx.AsyncClient, api_url: str, code: str, timing: GitH
     Args:
         http: made by `bridge.github.transport.http_client`.
         api_url: such as `https://api.github.com`.
-        code: from GitHub's redirect. It is as good as the App's key, so errors do not contain it.
+        code: from GitHub's redirect. It gives access to the App's key, so errors do not contain it.
         timing: the clock, and the waiting times after a rate limit.
 
     Raises:

@@ -355,7 +355,7 @@ def test_a_file_that_was_changed_between_two_runs_is_not_replaced(services: Emul
     with pytest.raises(Unfinished):
         set_up(services, tmp_path, Person(answers={}))
     (tmp_path / "secrets.env").write_text("# mine\n")
-    with pytest.raises(Unfinished, match=r"secrets\.env: was changed by somebody else; move it away"):
+    with pytest.raises(Unfinished, match=r"secrets\.env: was changed since this command wrote it; move it away"):
         set_up(services, tmp_path, Person())
     assert (tmp_path / "secrets.env").read_text() == "# mine\n"
 
@@ -394,40 +394,40 @@ OUTCOMES = {
     ("conversion", "failed"): "502, GitHub failed",
     ("conversion", "done and lost"): "used already or has expired.*delete it: GitHub does not show its key again",
     ("conversion", "HTML"): r"200, unreadable \(text/html\)",
-    ("conversion", "refused"): "403, not allowed; a policy",
-    ("conversion", "limited"): "a rate limit; try again in 30 s",
+    ("conversion", "refused"): "403, access denied; a policy",
+    ("conversion", "limited"): "rate limit reached; try again in 30 s",
     ("conversion", "unknown"): "used already or has expired",
     ("App", "lost"): "GET .*/app",
     ("App", "failed"): "GET .*/app: 502",
-    ("App", "HTML"): r"GET .*/app: 200.*unreadable \(text/html\)",
-    ("App", "refused"): "GET .*/app: 403.*not allowed",
+    ("App", "HTML"): r"GET .*/app: 200.*unreadable answer \(text/html\)",
+    ("App", "refused"): "GET .*/app: 403.*access denied",
     ("App", "limited"): "rate limit",
     ("App", "unknown"): "there is no App with this client id",
     ("installation", "lost"): "installation",
     ("installation", "failed"): "502",
-    ("installation", "HTML"): r"unreadable \(text/html\)",
-    ("installation", "refused"): "403.*not allowed",
+    ("installation", "HTML"): r"unreadable answer \(text/html\)",
+    ("installation", "refused"): "403.*access denied",
     ("installation", "limited"): "rate limit",
     ("installation", "unknown"): "not installed after 5 s; install it at http",
     ("token", "lost"): "access_tokens",
     ("token", "failed"): "502",
-    ("token", "HTML"): r"unreadable \(text/html\)",
-    ("token", "refused"): "403.*not allowed",
+    ("token", "HTML"): r"unreadable answer \(text/html\)",
+    ("token", "refused"): "403.*access denied",
     ("token", "limited"): "rate limit",
     ("token", "unknown"): "has no installation|is not installed",
     ("repositories", "lost"): "installation/repositories",
     ("repositories", "failed"): "502",
-    ("repositories", "HTML"): r"unreadable \(text/html\)",
-    ("repositories", "refused"): "403.*not allowed",
+    ("repositories", "HTML"): r"unreadable answer \(text/html\)",
+    ("repositories", "refused"): "403.*access denied",
     ("repositories", "limited"): "rate limit",
     ("repositories", "unknown"): "404",
     ("health", "lost"): "RunPod: GET /ep-1/health: no readable answer",
-    ("health", "failed"): "RunPod: GET /ep-1/health: HTTP 502",
+    ("health", "failed"): "RunPod: GET /ep-1/health: 502",
     ("health", "done and lost"): "RunPod: GET /ep-1/health: no readable answer",
     ("health", "HTML"): "RunPod: GET /ep-1/health: no readable answer",
-    ("health", "refused"): "403, RUNPOD_API_KEY may not use this endpoint",
-    ("health", "limited"): "429, too many calls",
-    ("health", "unknown"): "404; is the endpoint's id right",
+    ("health", "refused"): "403 Forbidden: RUNPOD_API_KEY may not use this endpoint",
+    ("health", "limited"): "429 Too Many Requests: rate limit reached",
+    ("health", "unknown"): "404 Not Found: check the endpoint's id",
 }
 """What the person reads; a pair that is not here succeeds."""
 
@@ -448,7 +448,7 @@ def test_each_call_that_fails_has_one_clear_line_and_the_next_run_finishes(
         with pytest.raises(Unfinished, match=f"(?s){expected}.*continues where it stopped") as told:
             set_up(services, folder, Person(), wait=wait)
         assert "\n" not in str(told.value)
-        assert "proxy" not in str(told.value)
+        assert "wants a login" not in str(told.value)
         faults.clear()
         set_up(services, folder, Person())
     assert sorted(each.name for each in folder.iterdir()) == sorted(FILES)
@@ -495,7 +495,7 @@ def test_the_key_of_another_app_is_refused(services: Emulators, tmp_path: Path) 
     from bridge.emulator.github import App
 
     other = {**services.environment, "GITHUB_APP_PRIVATE_KEY": App(owner="acme").pem}
-    with pytest.raises(Unfinished, match="was refused; is GITHUB_APP_CLIENT_ID right"):
+    with pytest.raises(Unfinished, match="was rejected; check that GITHUB_APP_CLIENT_ID is right"):
         set_up(services, tmp_path, Person(), environment=other)
 
 
@@ -504,7 +504,7 @@ def test_a_wrong_runpod_key_is_asked_for_again(services: Emulators, tmp_path: Pa
     person = Person()
     person.ask_secret = lambda *_: next(typed)  # type: ignore[method-assign]
     set_up(services, tmp_path, person)
-    assert "401, RUNPOD_API_KEY was refused. Try again." in person.text
+    assert "RunPod rejected RUNPOD_API_KEY; set a valid key. Try again." in person.text
     assert f"RUNPOD_API_KEY={API_KEY}\n" in (tmp_path / "secrets.env").read_text()
 
 

@@ -1,4 +1,4 @@
-"""What every step of `bridge setup` works with."""
+"""The context of all steps of `bridge setup`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 
 
 class NotDone(BridgeError):
-    """The person has not done their part at GitHub, or has done it differently than needed."""
+    """A step that the person must do at GitHub is missing or wrong."""
 
 
 @dataclass(kw_only=True)
@@ -45,22 +45,22 @@ class Context:
         progress_file.save(self.folder, self.progress)
 
     def write(self, name: str, text: str, mode: int = SECRET) -> None:
-        """Write a file of this set-up; ask before another's text is replaced.
+        """Write a file; ask first if that replaces a text that this set-up did not write.
 
         Raises:
             ConfigError: the file exists and may not be replaced, or cannot be written.
         """
         there = self.folder.read(name)
         if there != text and there is not None and not self.progress.wrote(name, there):
-            refused = f"{self.folder.path / name}: was changed by somebody else; move it away"
+            refused = f"{self.folder.path / name}: was changed since this command wrote it; move it away"
             confirm_overwrite(self, [name], refused)
-        self.progress.note(name, text)  # first: a run that ends in between must know the file as its own
+        self.progress.note(name, text)  # first: after an interruption the next run must recognise the file
         self.save()
         self.folder.write(name, text, mode)
 
     @property
     def app(self) -> NewApp:
-        """The App; the first step has it."""
+        """The App; set by the first step."""
         if self.progress.app is None:
             raise NotDone("there is no GitHub App yet")
         return self.progress.app

@@ -1,4 +1,4 @@
-"""The folder that `bridge setup` writes to: whole files or none, and secrets that only their owner can read."""
+"""The folder that `bridge setup` writes to. Files are written atomically, and only their owner can read secrets."""
 
 import contextlib
 import os
@@ -73,7 +73,7 @@ class Folder:
         self._sync()
 
     def _sync(self) -> None:
-        """Make the rename durable: the secrets in it cannot be fetched again."""
+        """Make the rename durable: GitHub does not show the secrets again."""
         handle = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -1,4 +1,4 @@
-"""What `bridge setup` is given: options and environment, checked before anything is done."""
+"""The options and environment of `bridge setup`, checked before the first step."""
 
 import ipaddress
 import os

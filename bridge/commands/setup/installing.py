@@ -1,4 +1,4 @@
-"""The step of `bridge setup` at which the App is installed, and what it may do is checked."""
+"""The step of `bridge setup` that waits for the App's installation and checks its permissions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from bridge.github.installation import Installation, app_page, installation, mis
 from bridge.github.manifest import ORGANISATION, REPOSITORIES
 
 LOOK_EVERY = 2.0
-"""s between two looks for the installation."""
+"""s between two checks for the installation."""
 
 SHOWN = 20
 """Repositories listed; there may be thousands."""
@@ -25,7 +25,7 @@ async def install(context: Context) -> tuple[Repository, ...]:
         The repositories that the App can see.
 
     Raises:
-        BridgeError: it is not as it must be; the line says what to do.
+        BridgeError: something is missing; the message says what to do.
     """
     auth = context.auth(context.app)
     await _known(context, auth)
@@ -40,7 +40,7 @@ async def install(context: Context) -> tuple[Repository, ...]:
 
 
 async def _known(context: Context, auth: AppAuth) -> None:
-    """Have GitHub know the App. A new one may be refused for some seconds."""
+    """Wait until GitHub accepts the App's key. For some seconds it may reject that of a new App."""
     for wait in context.timing.token_waits:
         try:
             await app_page(auth)

@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 _HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",  # the callback's URL has the code
+    "Referrer-Policy": "no-referrer",  # the callback's URL contains the code
     "X-Frame-Options": "DENY",
     "Connection": "close",
 }
@@ -40,19 +40,19 @@ def submitting_page(form_url: str, manifest: Mapping[str, Any], owner: str) -> s
 
 
 def same(given: str, expected: str) -> bool:
-    """Whether two secrets are equal; the time that this takes tells nothing about them."""
+    """Compare two secrets in constant time."""
     return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
 
 
 class LocalPage:
-    """The server; a context manager. It answers only 127.0.0.1, and only the browser that was given its address.
+    """A server on 127.0.0.1, as a context manager. Its page has a random address.
 
     Args:
         page: makes the page, given the address that GitHub redirects to.
         state: that GitHub must return.
 
     Attributes:
-        code: the code from GitHub's redirect; None until it came.
+        code: from GitHub's redirect; None until then.
     """
 
     def __init__(self, page: Callable[[str], str], state: str) -> None:
@@ -82,7 +82,7 @@ class LocalPage:
         """The status and page for one GET.
 
         Args:
-            host: the Host header. Another one than ours comes from a name that was pointed at 127.0.0.1.
+            host: the Host header. It must be ours: a website could point its own name at 127.0.0.1.
             target: path and query.
         """
         parts = urlsplit(target)
@@ -119,7 +119,7 @@ class LocalPage:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """Log nothing: the URL has the code."""
+                """Log nothing: the URL contains the code."""
 
         return Handler
 

@@ -1,4 +1,4 @@
-"""How far `bridge setup` has come, in a file: a run that was interrupted continues there.
+"""The progress of `bridge setup`, in a file: an interrupted run continues from it.
 
 GitHub shows the App's key once, so it is stored here first, in one write with all else of the App. The file has mode
 0600 and is deleted at the end.
@@ -19,7 +19,7 @@ FILE = ".bridge-setup.json"
 
 @dataclass(kw_only=True)
 class Progress:
-    """What is decided and known.
+    """What the steps have decided and received.
 
     Args:
         owner: the organisation or user.
@@ -31,7 +31,7 @@ class Progress:
         callback_key: signs the URLs that RunPod calls.
         code: from GitHub, not yet exchanged.
         app: the App with its secrets.
-        runpod_api_key: checked, or taken without a check where there is no endpoint.
+        runpod_api_key: not checked if there is no endpoint.
         endpoint: RunPod's id; the empty text if the user has none yet.
         written: by file name, the SHA-256 of each text that this set-up wrote or was about to write.
     """
@@ -60,7 +60,7 @@ class Progress:
             digests.append(digest)
 
     def wrote(self, name: str, text: str) -> bool:
-        """Whether a file's text is of this set-up, so that it may be replaced."""
+        """Whether this set-up wrote a file's text, so that it may replace it."""
         return _digest(text) in self.written.get(name, ())
 
 

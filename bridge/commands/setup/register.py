@@ -22,17 +22,17 @@ UNREACHED = "http://127.0.0.1:49151/callback"
 """Where GitHub redirects with --no-browser. Nothing listens on this reserved port; the address bar keeps the code."""
 
 TRIES = (1.0, 4.0)
-"""s before each further try of a conversion without an answer: the code may not have been used."""
+"""s before each retry of a conversion that got no answer: perhaps GitHub did not use the code."""
 
 LOOK_EVERY = 0.1
-"""s between two looks whether the redirect came."""
+"""s between two checks for the redirect."""
 
 
 async def register(context: Context) -> None:
-    """Have an App: the one of an interrupted run, the environment's, or a new one.
+    """Get the App: from an interrupted run, from the environment, or a new one.
 
     Raises:
-        BridgeError: there is none; the line says how to continue.
+        BridgeError: there is no App; the message says how to continue.
     """
     if context.progress.app:
         return
@@ -170,7 +170,7 @@ async def _converted(context: Context, code: str) -> NewApp:
 
 
 async def _convert(context: Context, code: str) -> NewApp:
-    """Exchange the code; where no readable answer comes, with the same code again."""
+    """Exchange the code. If no readable answer comes, try the same code again."""
     for wait in TRIES:
         try:
             return await manifests.convert(context.http, context.progress.api_url, code, context.timing)
@@ -181,7 +181,7 @@ async def _convert(context: Context, code: str) -> NewApp:
 
 
 def _forget(context: Context) -> None:
-    """Begin with a new registration next time."""
+    """Start a new registration in the next run."""
     context.progress.forget_code()
     context.save()
 

@@ -14,10 +14,10 @@ TRIES = 3
 
 
 async def ask(context: Context) -> None:
-    """Have a key and an endpoint that work together; the endpoint may come later.
+    """Get a key and an endpoint, and check that the key may use it. The endpoint may be left out.
 
     Raises:
-        BridgeError: they do not work; the line says what to do.
+        BridgeError: the check failed; the message says what to do.
     """
     progress = context.progress
     if _is_known(context):
@@ -37,7 +37,7 @@ async def ask(context: Context) -> None:
 
 
 def _is_known(context: Context) -> bool:
-    """Whether an interrupted run has both, and no others are given now."""
+    """Whether an interrupted run has stored both, and this run has no other values."""
     given, progress = context.given, context.progress
     return (
         progress.runpod_api_key is not None
@@ -48,7 +48,7 @@ def _is_known(context: Context) -> bool:
 
 
 def _can_be_asked(context: Context, error: BridgeError) -> bool:
-    """Whether a person can give another answer to what was wrong."""
+    """Whether the person can correct this by another answer."""
     given = context.given
     fixed = given.runpod_api_key if isinstance(error, AuthError) else given.endpoint
     return context.terminal.interactive and fixed is None

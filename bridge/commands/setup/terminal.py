@@ -1,4 +1,4 @@
-"""What `bridge setup` shows to a person and asks them."""
+"""The output and the questions of `bridge setup`."""
 
 import contextlib
 import os
@@ -48,14 +48,14 @@ class Terminal:
         return self.ask(f"{question} [y/N]", missing).strip().lower() in ("y", "yes")
 
     def open(self, url: str) -> None:
-        """Open a page in the browser, where there is one. Without a display a text browser would take the terminal."""
+        """Open a page in the browser, if there is a display: a text browser would take over the terminal."""
         if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
             with contextlib.suppress(webbrowser.Error, OSError):
                 webbrowser.open(url)
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
-        """Show that something is waited for, with a moving sign on a terminal; yields what changes the text."""
+        """Show a progress display on a terminal; yields a function that changes its text."""
         from rich.console import Console
         from rich.markup import escape
 

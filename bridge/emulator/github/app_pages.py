@@ -26,9 +26,9 @@ class AppPages:
 
     Args:
         state: the model.
-        registrations: what is done on them.
+        registrations: changed by what the person does on the pages.
         base_url: where this emulator is served; known once it listens.
-        webhooks: tells the App of its installation.
+        webhooks: sends the App the event of its installation.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class AppPages:
         self._webhooks = webhooks
 
     def routes(self, api_prefix: str) -> list[Route]:
-        """The pages, and the one call of the API."""
+        """The pages, and the API call that converts a code."""
         return [
             _page("POST", "/settings/apps/new", self._new),
             _page("POST", "/organizations/{owner}/settings/apps/new", self._new),
@@ -93,7 +93,6 @@ class AppPages:
 
     def _named(self, request: Request) -> App:
         app = self._registrations.app
-        # A private App is shown to its owner only; nobody else is signed in here.
         if request.path_params["slug"] != app.slug:
             raise Refused(404, "Not Found")
         return app
@@ -137,7 +136,7 @@ class AppPages:
 
 
 def conversion(state: GitHubState, app: App, web: str, *, api: str) -> dict[str, object]:
-    """An App with its secrets: GitHub shows them once, in the answer to a conversion.
+    """The answer to a conversion: the App with its secrets, which GitHub shows only once.
 
     https://docs.github.com/rest/apps/apps#create-a-github-app-from-a-manifest
     """

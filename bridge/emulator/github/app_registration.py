@@ -1,4 +1,4 @@
-"""How an App comes to exist: from a manifest to a code, from the code to the App's credentials, then its installation.
+"""Registers an App: a manifest leads to a code, the code to the App's credentials; then the App is installed.
 
 https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
 """
@@ -27,19 +27,19 @@ PERMISSIONS = frozenset(
     """actions administration checks contents deployments issues members metadata organization_administration
     organization_self_hosted_runners pull_requests secrets statuses workflows""".split()
 )
-"""Of those that GitHub knows, what an App of our kind could ask for."""
+"""Some of GitHub's permissions: those that an App like the bridge's could request."""
 
 EVENTS = {"workflow_job": "actions", "workflow_run": "actions", "push": "contents", "pull_request": "pull_requests"}
-"""Of the events that an App may subscribe to: the permission that each needs.
+"""Some of the events that an App may subscribe to, with the permission that each needs.
 
-`installation` and its like are sent to every App and are refused in a manifest (facts: "fails validation").
+`installation` and similar events go to every App; GitHub refuses a manifest that lists them.
 https://docs.github.com/webhooks/webhook-events-and-payloads#workflow_job
 """
 
 
 @dataclass(kw_only=True)
 class Registration:
-    """A manifest on its way to an App.
+    """A manifest that was posted, until its App exists.
 
     Args:
         manifest: as it was posted.
@@ -48,7 +48,7 @@ class Registration:
         expires_at: Unix seconds.
         name: the App's, once the owner has confirmed it.
         code: to be converted, once the owner has confirmed.
-        converted: a code is good for one conversion.
+        converted: whether the code was used; it works once.
     """
 
     manifest: Mapping[str, Any]
@@ -66,16 +66,16 @@ class Registration:
 
 
 class Registrations:
-    """What the signed-in person does on GitHub's pages for Apps.
+    """Registers and installs Apps, as the person who is signed in at GitHub.
 
     Args:
         state: the model.
-        access: its one App becomes the one that is registered.
+        access: has one App; a new registration replaces it.
 
     Attributes:
         user: who is signed in.
-        not_owned: organisations of which the user is no owner: GitHub shows their settings as 404.
-        names: of Apps anywhere: a name is used once in the world, without case.
+        not_owned: organisations that the user does not own: GitHub answers 404 for their settings.
+        names: of all Apps: a name must be unique, and case does not matter.
     """
 
     def __init__(self, state: GitHubState, access: Access) -> None:
@@ -89,19 +89,19 @@ class Registrations:
 
     @property
     def app(self) -> App:
-        """The App that exists."""
+        """The current App."""
         return self._access.app
 
     def begin(self, owner: str | None, manifest: str, state: str) -> str:
-        """Take a posted manifest; the id of its registration.
+        """Accept a posted manifest; returns the id of its registration.
 
         Args:
             owner: an organisation; None for the user.
             manifest: JSON.
-            state: what the redirect returns.
+            state: returned with the redirect.
 
         Raises:
-            Refused: GitHub does not take it.
+            Refused: GitHub does not accept it.
         """
         if owner is not None and (owner not in self._state.organisations or owner in self.not_owned):
             raise Refused(404, "Not Found")
@@ -115,16 +115,16 @@ class Registrations:
         return number
 
     def pending(self, number: str) -> Registration:
-        """A registration that waits for its owner's confirmation."""
+        """A registration that its owner has not confirmed yet."""
         if not (found := self._pending.get(number)):
             raise Refused(404, "Not Found")
         return found
 
     def confirm(self, number: str, name: str) -> Registration:
-        """Give the App a name, and make the code.
+        """Give the App its name, and create the code.
 
         Raises:
-            Refused: the name is taken or none.
+            Refused: the name is taken, empty or too long.
         """
         made = self.pending(number)
         if not name or len(name) > LONGEST_NAME:
@@ -137,10 +137,10 @@ class Registrations:
         return made
 
     def convert(self, code: str) -> App:
-        """The App that a code stands for, from now on the one that exists; not installed.
+        """Create the App of a code. It replaces the current App, and is not installed yet.
 
         Raises:
-            Refused: GitHub does not know the code, or no longer.
+            Refused: the code is unknown, was used or has expired.
         """
         made = self._by_code.get(code)
         if made is None or made.converted or self._state.clock() >= made.expires_at:
@@ -171,7 +171,7 @@ class Registrations:
 
 
 def checked(text: str) -> Mapping[str, Any]:
-    """A manifest that GitHub takes.
+    """Parse a manifest, and check it as GitHub does.
 
     Raises:
         Refused: as GitHub words it on its page "Invalid GitHub App configuration".
@@ -183,7 +183,7 @@ def checked(text: str) -> Mapping[str, Any]:
     if not isinstance(manifest, dict):
         raise Refused(422, "The configuration does not appear to be a valid GitHub App manifest.")
     hook = manifest.get("hook_attributes")
-    # Also of the hook, also of an inactive one, and without saying which of the two it means:
+    # GitHub also needs the hook's URL, even if the hook is inactive, and names it with the same words:
     # https://github.com/vikasprogrammer/agentric/pull/317
     if not manifest.get("url") or (hook is not None and not hook.get("url")):
         raise Refused(422, '"url" wasn\'t supplied.')
@@ -207,7 +207,7 @@ def _check_access(permissions: Mapping[str, str], events: Collection[str]) -> No
 
 
 def _is_public(host: str) -> bool:
-    """Whether GitHub accepts a webhook's host; it checks an inactive hook, too (facts: "even with active: false")."""
+    """Whether GitHub accepts a webhook's host. It checks an inactive hook, too."""
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:
