@@ -13,7 +13,7 @@ from bridge.commands.app import app
 from bridge.dispatch import app as dispatch_app
 from tests.support import ROOT
 
-COMMANDS = ("demo", "dispatch", "emulate", "endpoints", "jobs", "retry", "submissions")
+COMMANDS = ("demo", "dispatch", "emulate", "endpoints", "jobs", "retry", "setup", "submissions")
 HEAVY = ("httpx", "pydantic", "runpod", "sqlalchemy", "starlette", "structlog", "uvicorn")
 
 
@@ -27,7 +27,7 @@ def test_help_lists_every_command() -> None:
     assert sorted(re.findall(r"^│ ([a-z]+) ", text_of("--help"), re.MULTILINE)) == sorted(COMMANDS)
 
 
-def test_each_command_has_a_module_of_its_own() -> None:
+def test_each_command_has_a_module_or_package_of_its_own() -> None:
     modules = {path.stem for path in (ROOT / "bridge" / "commands").iterdir()}
     assert set(COMMANDS) <= modules
 
@@ -44,8 +44,16 @@ def test_bridge_dispatch_is_the_same_as_the_module() -> None:
     assert options(text_of("dispatch", "--help")) == options(text_of("--help", of=dispatch_app))
 
 
-@pytest.mark.parametrize("module", ["bridge", "bridge.dispatch"])
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("bridge", ["--help"]),
+        ("bridge", ["--version"]),
+        ("bridge", ["setup", "--help"]),
+        ("bridge.dispatch", ["--help"]),
+        ("bridge.dispatch", ["--version"]),
+    ],
+)
 def test_help_and_version_load_no_heavy_library(module: str, arguments: list[str]) -> None:
     code = f"""
 import runpy, sys
