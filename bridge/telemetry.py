@@ -21,8 +21,9 @@ SHORTEST = 8
 
 # https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/
 # https://docs.runpod.io/get-started/api-keys; three parts in base64 are a JWT, as an App uses.
+# A token may follow a terminal's colour code, which ends with an m.
 _SHAPES = re.compile(
-    r"\b(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+|rpa_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+)"
+    r"(?:\b|(?<=m))(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+|rpa_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )

@@ -10,7 +10,8 @@ from typing import Any
 MASK = "***"
 
 # https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/
-_TOKENS = re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+)")
+# A token may follow a terminal's colour code, which ends with an m.
+_TOKENS = re.compile(r"(?:\b|(?<=m))(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+)")
 _SHORTEST = 6
 
 

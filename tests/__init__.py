@@ -14,5 +14,6 @@
 | bench | measurements, not tests: `make bench`, explained in docs/performance.md |
 | support | helpers that several folders share |
 
-`make test` tries a part of the faults and random histories; `make faults` tries all of them.
+`mutants.py` (`make mutants`) changes `bridge/core` and expects a failing test; `size.py` limits the length of functions
+and files. `make test` tries a part of the faults and random histories; `make faults` tries all of them.
 """

@@ -1,6 +1,6 @@
 """Normal but inconvenient behaviour of GitHub: jobs run once, costs stay bounded, and a new job is served soon after.
 
-Waiting times are shortened (tests.faults.deployment.PATIENCE): 1 s here stands for about 100 s.
+Waiting times are shortened (tests.faults.deployment.TIMING): 1 s here stands for about 100 s.
 """
 
 from dataclasses import replace

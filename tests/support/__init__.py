@@ -8,6 +8,7 @@
 | instant, runners | workers without processes; the runner stand-in's programs |
 | modelled, copies | a model of GitHub, RunPod and time in one process; dispatchers for it |
 | postgres | a real PostgreSQL server, and new ledgers |
+| clock | a clock that tests set |
 | background | services in a thread, and waiting for a condition |
 | effort | how many seeds and mutations are tried |
 """

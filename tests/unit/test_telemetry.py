@@ -59,6 +59,7 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n7Zx0qU1vQw==\n-----END
     "text",
     [
         "a ghs_abc.def-ghi token",
+        "\x1b[31mghp_abcdefghij\x1b[0m",
         "github_pat_11ABC_xyz",
         "rpa_ABCDEFGHIJ0123456789",
         "Bearer eyJhbGciOi.eyJpc3Mi.c2lnbmF0dXJl",

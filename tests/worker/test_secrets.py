@@ -44,6 +44,7 @@ def test_every_form_of_a_secret_is_masked() -> None:
     encoded = base64.b64encode(b"AABBCCDDEE").decode()
     for text in ("AABBCCDDEE", PEM, "KLMNOPQRSTUVW", jit, inner, encoded, "ghs_123.abc-DEF_x", "github_pat_11AA_x"):
         assert masker.mask(f"before {text} after") == f"before {MASK} after"
+    assert masker.mask("\x1b[31mghs_123abc\x1b[0m") == f"\x1b[31m{MASK}\x1b[0m"
 
 
 @pytest.mark.parametrize(
