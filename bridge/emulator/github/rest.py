@@ -319,7 +319,7 @@ class Rest:
         content = b"" if body is None else json.dumps(body).encode()
         etag = ""
         if request.method == "GET" and status == 200:
-            # Validators hold per token: https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+            # Validators hold per token: https://github.com/eclipse-csi/otterdog/issues/201
             digest = hashlib.sha256(_bearer(request).encode() + content).hexdigest()[:40]
             etag = f'W/"{digest}"'
             if request.headers.get("if-none-match") == etag:
