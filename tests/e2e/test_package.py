@@ -62,7 +62,7 @@ def test_it_holds_every_file_of_its_packages_and_nothing_else(wheel: Path) -> No
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {name for name in listed.stdout.splitlines() if (ROOT / name).exists()} <= names
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
-    assert {"bridge/emulator/sample/ci.yml", "bridge/emulator/runner/layout/run.sh"} <= names
+    assert {"bridge/emulator/sample/ci.yml", "bridge/emulator/runner/layout/config.sh"} <= names
 
 
 def test_the_command_has_the_packages_version(installed: Path, tmp_path: Path) -> None:
