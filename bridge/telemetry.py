@@ -19,8 +19,10 @@ MASK = "***"
 SHORTEST = 8
 """Characters from which on a value is masked. Shorter values would match too much ordinary text."""
 
-# https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/
-# https://docs.runpod.io/get-started/api-keys; three parts in base64 are a JWT, as an App uses.
+# https://docs.github.com/authentication/keeping-your-account-and-data-secure/about-authentication-to-github#githubs-token-formats
+# https://github.blog/changelog/2026-04-24-notice-about-upcoming-new-format-for-github-app-installation-tokens/
+# https://www.runpod.io/blog/scoped-api-keys-runpod
+# Three parts in base64 are a JWT, as an App uses.
 # A token may follow a terminal's colour code, which ends with an m.
 _SHAPES = re.compile(
     r"(?:\b|(?<=m))(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+|rpa_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+)"

@@ -1,7 +1,8 @@
 """Reads the output of the runner's Listener line by line, and explains its exit. Pure.
 
 Exit codes alone prove nothing: the Listener exits with 0 after a job, and also when its registration is gone.
-Strings and codes are those of https://github.com/actions/runner, src/Runner.Listener.
+The strings are those of https://github.com/actions/runner, src/Runner.Listener, the codes those of
+src/Runner.Common/Constants.cs.
 """
 
 import re

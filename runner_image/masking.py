@@ -9,7 +9,8 @@ from typing import Any
 
 MASK = "***"
 
-# https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/
+# https://docs.github.com/authentication/keeping-your-account-and-data-secure/about-authentication-to-github#githubs-token-formats
+# https://github.blog/changelog/2026-04-24-notice-about-upcoming-new-format-for-github-app-installation-tokens/
 # A token may follow a terminal's colour code, which ends with an m.
 _TOKENS = re.compile(r"(?:\b|(?<=m))(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+)")
 _SHORTEST = 6

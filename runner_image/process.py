@@ -69,8 +69,9 @@ class Process:
         if account := runner.account:
             user = {"user": account.uid, "group": account.gid, "extra_groups": []}
         before = {child.pid for child in psutil.Process().children()}
-        # Not asyncio's pipe: before Python 3.12.5 asyncio reports the exit only when every process that the program
-        # left behind has closed the pipe, too. https://github.com/python/cpython/issues/119710
+        # Not asyncio's pipe: up to Python 3.12, and before 3.13.15 and 3.14.7, asyncio reports the exit only when every
+        # process that the program left behind has closed the pipe, too.
+        # https://github.com/python/cpython/issues/119710
         reader, writer = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(

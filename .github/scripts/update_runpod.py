@@ -20,7 +20,7 @@ def newest(document: object) -> Version:
     """The newest final release that has a file to install.
 
     Args:
-        document: the decoded answer of https://docs.pypi.org/api/index-api/#get-project-detail
+        document: the decoded answer of https://docs.pypi.org/api/index-api/#get-distributions-for-project
             (the list of releases in the older JSON API is deprecated)
 
     Raises:

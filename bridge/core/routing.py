@@ -30,6 +30,7 @@ def match(labels: Iterable[str], repository: str, routes: Sequence[Route]) -> Ro
 
     A runner is eligible if it has all labels of the job, in upper or lower case:
     https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/use-in-a-workflow
+    https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/apply-labels#creating-a-custom-label
     """
     wanted = frozenset(label.lower() for label in labels)
     allowed = [r for r in routes if not r.repositories or repository.lower() in r.repositories]

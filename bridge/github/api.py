@@ -73,7 +73,7 @@ class GitHub:
         self._auth = auth
         self._timing = timing
         self._runs_listed = runs_listed
-        # ETags hold per token: https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+        # ETags hold per token: https://github.com/eclipse-csi/otterdog/issues/201
         self._pages: LRUCache[str, _Page] = LRUCache(PAGES_KEPT)
         self._pages_are_of = ""
         self._registrations: FlightCache[str, RegistrationToken] = FlightCache(

@@ -1,8 +1,9 @@
 """The App's delivery log: every event that GitHub sent, whether or not it arrived.
 
+https://docs.github.com/rest/apps/webhooks
+
 Its cost does not grow with the number of repositories: one call per 100 deliveries, and one for each payload that is
 read. If these calls reach a rate limit, new tokens can still be created.
-https://docs.github.com/rest/apps/webhooks
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

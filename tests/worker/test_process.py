@@ -82,7 +82,7 @@ def test_a_line_that_is_too_long_is_cut_at_a_space(tmp_path: Path) -> None:
 
 
 def test_a_process_that_keeps_the_output_open_does_not_delay_the_exit(tmp_path: Path) -> None:
-    """Before Python 3.12.5, asyncio's own pipe would delay it until the last writer is gone."""
+    """With asyncio's own pipe, Python 3.12 would delay it until the last writer is gone."""
     code, lines, _ = ran(f"echo line; setsid sleep {MARK} & sleep 0.3; exit 3", tmp_path)
     assert (code, lines) == (3, ["line"])
 

@@ -9,6 +9,8 @@ from starlette.applications import Starlette
 from bridge.emulator.faults import Faults
 from bridge.emulator.faults_http import FaultLayer
 from bridge.emulator.github.access import Access, App
+from bridge.emulator.github.app_pages import AppPages
+from bridge.emulator.github.app_registration import Registrations
 from bridge.emulator.github.budget import Budget, Spending
 from bridge.emulator.github.renames import Renames
 from bridge.emulator.github.rest import PREFIX, Rest
@@ -33,7 +35,9 @@ class GitHubEmulator:
         self.webhooks = Webhooks(state, app)
         self.spending = Spending(budget, state.clock)
         self._rest = Rest(state, self.access, lambda: self.url, self.spending, self.webhooks.log)
-        routes = [*self._rest.routes(), *RunnerService(state).routes(), NOT_EMULATED]
+        self.registrations = Registrations(state, self.access)
+        pages = AppPages(state, self.registrations, lambda: self.url, self.webhooks)
+        routes = [*self._rest.routes(), *pages.routes(PREFIX), *RunnerService(state).routes(), NOT_EMULATED]
         self.asgi = FaultLayer(Renames(Starlette(routes=routes), state, lambda: self.url), self.faults)
 
     @property

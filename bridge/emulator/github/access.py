@@ -34,9 +34,17 @@ class App:
         webhook_url: where events are sent; None for no webhook. It may change while the App is served.
         webhook_secret: with which they are signed.
         events: that it subscribes to. They are only shown: all events are sent.
+        installed: whether the owner has installed it.
+        suspended: whether the owner has suspended the installation.
+        repositories: names of those that the owner selected; None for all.
     """
 
     owner: str
+    name: str = "emulated"
+    slug: str = "emulated"
+    installed: bool = True
+    suspended: bool = False
+    repositories: frozenset[str] | None = None
     permissions: dict[str, str] = field(default_factory=lambda: dict(PERMISSIONS))
     app_id: int = 4242
     client_id: str = "Iv23liEmulated"
@@ -45,6 +53,10 @@ class App:
     events: list[str] = field(default_factory=lambda: ["workflow_job"])
     webhook_secret: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048), repr=False)
+
+    def selects(self, repository: str) -> bool:
+        """Whether the installation includes a repository of the owner."""
+        return self.repositories is None or repository in self.repositories
 
     @property
     def pem(self) -> str:
@@ -135,6 +147,8 @@ class Access:
             permissions: levels by name; None for those of the installation.
             repositories: names of the installation's repositories; None for all.
         """
+        if repositories is None:
+            repositories = self.app.repositories
         wanted = dict(permissions or self.app.permissions)
         for name, level in wanted.items():
             if level not in _STRENGTH:

@@ -1,6 +1,6 @@
 """Which runner GitHub gives a job to, and when it gives none. Pure.
 
-https://docs.github.com/actions/reference/self-hosted-runners-reference#routing-precedence-for-self-hosted-runners
+https://docs.github.com/actions/reference/runners/self-hosted-runners#routing-precedence-for-self-hosted-runners
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -66,7 +66,9 @@ class Payloads:
 
     def installation(self, action: str) -> dict[str, Any]:
         """The App was installed, suspended or removed."""
-        owned = [r for r in self._state.repositories.values() if r.owner == self._app.owner]
+        owned = [
+            r for r in self._state.repositories.values() if r.owner == self._app.owner and self._app.selects(r.name)
+        ]
         return {
             "action": action,
             "installation": shapes.installation(self._state, self._app, self.api),

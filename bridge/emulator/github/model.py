@@ -43,7 +43,7 @@ class Limits:
 
     Args:
         pickup: for a runner to take its assigned job, before the job is queued again. GitHub: 60.
-            https://docs.github.com/actions/reference/self-hosted-runners-reference#routing-precedence-for-self-hosted-runners
+            https://docs.github.com/actions/reference/runners/self-hosted-runners#routing-precedence-for-self-hosted-runners
         heartbeat: for a call of a runner, before it is shown as offline.
         renewal: for the renewal of a job by its runner, before the job fails. GitHub: 600.
         idle: shortest and longest time that an ephemeral runner may listen without a job, before GitHub deletes its

@@ -105,20 +105,25 @@ class Rest:
 
     def _installation(self, request: Request) -> Answer:
         app, owner = self._access.app, request.path_params["owner"]
-        if owner != app.owner:
+        if owner != app.owner or not app.installed:
             raise Refused(404, "Not Found")
         return 200, shapes.installation(self._state, app, self._api)
 
     async def _access_token(self, request: Request) -> Answer:
-        if request.path_params["id"] != self._access.app.installation_id:
+        app = self._access.app
+        if request.path_params["id"] != app.installation_id or not app.installed:
             raise Refused(404, "Not Found")
+        if app.suspended:
+            raise Refused(403, "This installation has been suspended")
         body = json.loads(await request.body() or "{}")
         token, grant = self._access.issue(body.get("permissions"), self._narrowed(body))
         return 201, {"token": token, "expires_at": iso(grant.expires_at), "permissions": grant.permissions}
 
     def _narrowed(self, body: dict[str, Any]) -> list[str] | None:
         """The names of the repositories that a token is requested for; None for all."""
-        installed = {r.name: r.id for r in self._state.repositories.values() if r.owner == self._access.app.owner}
+        app = self._access.app
+        owned = (r for r in self._state.repositories.values() if r.owner == app.owner)
+        installed = {r.name: r.id for r in owned if app.selects(r.name)}
         names, ids = body.get("repositories"), body.get("repository_ids")
         if not names and not ids:
             return None
@@ -151,13 +156,13 @@ class Rest:
         return 200, {
             "id": app.app_id,
             "client_id": app.client_id,
-            "slug": "emulated",
+            "slug": app.slug,
             "node_id": f"A_{app.app_id}",
-            "name": "emulated",
+            "name": app.name,
             "owner": shapes.owner(self._state, app.owner, self._api),
             "description": None,
             "external_url": self._base_url(),
-            "html_url": f"{self._base_url()}/apps/emulated",
+            "html_url": f"{self._base_url()}/apps/{app.slug}",
             "created_at": shapes.EPOCH,
             "updated_at": shapes.EPOCH,
             "permissions": app.permissions,
@@ -314,7 +319,7 @@ class Rest:
         content = b"" if body is None else json.dumps(body).encode()
         etag = ""
         if request.method == "GET" and status == 200:
-            # Validators hold per token: https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+            # Validators hold per token: https://github.com/eclipse-csi/otterdog/issues/201
             digest = hashlib.sha256(_bearer(request).encode() + content).hexdigest()[:40]
             etag = f'W/"{digest}"'
             if request.headers.get("if-none-match") == etag:

@@ -103,22 +103,22 @@ def installation(state: GitHubState, app: App, api: str) -> dict[str, Any]:
     return {
         "id": app.installation_id,
         "account": account,
-        "repository_selection": "all",
+        "repository_selection": "all" if app.repositories is None else "selected",
         "access_tokens_url": f"{base}/access_tokens",
         "repositories_url": f"{api}/installation/repositories",
         "html_url": base,
         "app_id": app.app_id,
-        "app_slug": "emulated",
+        "app_slug": app.slug,
         "client_id": app.client_id,
         "target_id": account["id"],
         "target_type": account["type"],
         "permissions": app.permissions,
-        "events": ["workflow_job"],
+        "events": app.events,
         "created_at": EPOCH,
         "updated_at": EPOCH,
         "single_file_name": None,
-        "suspended_by": None,
-        "suspended_at": None,
+        "suspended_by": account if app.suspended else None,
+        "suspended_at": EPOCH if app.suspended else None,
     }
 
 

@@ -141,6 +141,7 @@ class GitHubState(Runs):
     def open_session(self, runner: Runner, version: str) -> str:
         """Start to listen. Refused for old versions, and while the runner has another session.
 
+        https://docs.github.com/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners
         https://github.com/actions/runner/blob/main/src/Runner.Listener/MessageListener.cs
         """
         if tuple(int(part) for part in version.split(".")) < self.oldest_version:
@@ -189,7 +190,7 @@ class GitHubState(Runs):
     def complete(self, runner: Runner, job_id: int, result: str, outputs: dict[str, str], log: str) -> None:
         """End a job. The registration of an ephemeral runner ends with it.
 
-        https://docs.github.com/actions/reference/self-hosted-runners-reference#ephemeral-runners-for-autoscaling
+        https://docs.github.com/actions/reference/runners/self-hosted-runners#ephemeral-runners-for-autoscaling
         """
         job = self._held(runner, job_id)
         job.outputs, job.log = outputs, log
@@ -228,7 +229,7 @@ class GitHubState(Runs):
     def _requeue(self, job: Job) -> None:
         """Queue a job again that its runner did not pick up within 60 s. GitHub sends no event.
 
-        https://docs.github.com/actions/reference/self-hosted-runners-reference#routing-precedence-for-self-hosted-runners
+        https://docs.github.com/actions/reference/runners/self-hosted-runners#routing-precedence-for-self-hosted-runners
         """
         self._take_back(job)
         self._enqueue(job)
