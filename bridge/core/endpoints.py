@@ -87,6 +87,9 @@ class Endpoint:
     settings: EndpointSettings
 
 
+REDUCTION = "RunPod reduces it to 2 after 3 days without requests, to 0 after 7 days or when workers stay unhealthy"
+
+
 class Action(StrEnum):
     """What `apply` does with an endpoint."""
 
@@ -197,8 +200,7 @@ def differences(wanted: EndpointSettings, actual: EndpointSettings) -> Iterator[
     yield from _workers_max(wanted.workers_max, actual.workers_max)
     if wanted.disk_gb is not None:
         yield from _changed("disk_gb", wanted.disk_gb, actual.disk_gb)
-    if actual.timeout < wanted.timeout:
-        yield from _changed("timeout", f"{wanted.timeout:.0f} s", f"{actual.timeout:.0f} s")
+    yield from _changed("timeout", f"{max(wanted.timeout, actual.timeout):.0f} s", f"{actual.timeout:.0f} s")
     yield from _env(wanted.env, actual.env)
 
 
@@ -219,10 +221,10 @@ def _shown(value: object) -> str:
 
 
 def _workers_max(wanted: int, actual: int) -> Iterator[Change]:
-    note = None
-    if actual < wanted and actual in REDUCED_BY_RUNPOD:
-        note = "RunPod reduces it to 2 after 3 days without requests, to 0 after 7 days or when workers stay unhealthy"
-    if wanted != actual:
+    if actual > wanted:
+        yield Change(setting="workers_max", before=str(actual), after=str(wanted))
+    if actual < wanted:
+        note = REDUCTION if actual in REDUCED_BY_RUNPOD else None
         yield Change(setting="workers_max", before=str(actual), after=str(wanted), note=note)
 
 

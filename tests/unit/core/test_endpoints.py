@@ -11,6 +11,7 @@ from bridge.core.catalog import Offer, price_per_hour, stock_of
 from bridge.core.endpoints import (
     MARK,
     Action,
+    Change,
     Cpu,
     Endpoint,
     EndpointSettings,
@@ -78,51 +79,65 @@ def test_two_endpoints_of_one_name_are_reported_and_not_guessed(ids: dict[str, s
 
 
 @pytest.mark.parametrize(
-    ("wanted", "actual"),
-    [(CPU, replace(L4, name="cpu", env=CPU.env)), (L4, replace(CPU, name="l4", env=L4.env))],
+    ("wanted", "actual", "why"),
+    [
+        (CPU, replace(L4, name="cpu", env=CPU.env), "ep1 has GPU workers, RunPod cannot change it to CPU workers"),
+        (L4, replace(CPU, name="l4", env=L4.env), "ep1 has CPU workers, RunPod cannot change it to GPU workers"),
+        (L4, replace(L4, kind="LOAD_BALANCER"), "ep1 has type LOAD_BALANCER, RunPod cannot change it to QUEUE"),
+    ],
 )
-def test_what_runpod_cannot_change_is_blocked(wanted: EndpointSettings, actual: EndpointSettings) -> None:
-    assert "RunPod cannot change it" in (planned(wanted, there(actual)).problem or "")
-    other_kind = planned(wanted, there(replace(wanted, kind="LOAD_BALANCER")))
-    assert "has type LOAD_BALANCER" in (other_kind.problem or "")
+def test_what_runpod_cannot_change_is_blocked(wanted: EndpointSettings, actual: EndpointSettings, why: str) -> None:
+    found = planned(wanted, there(actual))
+    assert (found.action, found.id) == (Action.BLOCKED, "ep1")
+    assert found.problem == f"{why}; run `bridge endpoints delete {wanted.name}`, then apply"
 
 
-OTHER: dict[str, Any] = {
-    "image": "runner:2",
-    "gpu": ("ADA_24",),
-    "exclude": (),
-    "gpu_count": 2,
-    "min_cuda": "12.6",
-    "cuda_versions": ("12.4",),
-    "workers_max": 1,
-    "workers_min": 1,
-    "regions": (),
-    "disk_gb": 30,
-    "volumes": ("vol",),
-    "registry": "reg",
-    "env": {},
-    "timeout": 50.0,
-    "scaling": "QUEUE_DELAY 4",
-    "flashboot": "FLASHBOOT",
+OTHER: dict[str, tuple[Any, str, str]] = {
+    "image": ("runner:2", "runner:2", "runner:1"),
+    "gpu": (("ADA_24",), "ADA_24", "ADA_24, AMPERE_24"),
+    "exclude": ((), "none", "NVIDIA L4"),
+    "gpu_count": (2, "2", "1"),
+    "min_cuda": ("12.6", "12.6", "none"),
+    "cuda_versions": (("12.4",), "12.4", "none"),
+    "workers_max": (1, "1", "3"),
+    "workers_min": (1, "1", "0"),
+    "regions": ((), "none", "EU-RO-1, US-KS-2"),
+    "disk_gb": (30, "30", "20"),
+    "volumes": (("vol",), "vol", "none"),
+    "registry": ("reg", "reg", "none"),
+    "env": ({"A": "1", "B": "2", MARK: "acme/runpod/l4"}, "3 variables", "remove A, B"),
+    "timeout": (50.0, "50 s", "100 s"),
+    "scaling": ("QUEUE_DELAY 4", "QUEUE_DELAY 4", "REQUEST_COUNT 1"),
+    "flashboot": ("FLASHBOOT", "FLASHBOOT", "OFF"),
 }
+"""By setting: a value in RunPod, and how it and the wanted value are shown."""
 
 
 @pytest.mark.parametrize("setting", OTHER)
 def test_each_setting_that_differs_is_one_change(setting: str) -> None:
-    wanted = replace(L4, disk_gb=20)
-    actual = replace(wanted, **{setting: OTHER[setting]})
-    assert [change.setting for change in differences(wanted, actual)] == [setting]
+    wanted, (value, before, after) = replace(L4, disk_gb=20), OTHER[setting]
+    actual = replace(wanted, **{setting: value})
+    assert list(differences(wanted, actual)) == [Change(setting=setting, before=before, after=after)]
+
+
+def test_other_cpus_are_one_change() -> None:
+    actual = replace(CPU, cpu=(Cpu(flavor="cpu3c", vcpus=2),))
+    expected = Change(setting="cpu", before="cpu3c 2 vCPU", after="cpu5c 4 vCPU")
+    assert list(differences(CPU, actual)) == [expected]
 
 
 def test_what_is_set_in_no_table_or_is_larger_than_needed_stays() -> None:
     assert not list(differences(L4, replace(L4, disk_gb=50, timeout=101.0)))
 
 
+NOTE = "RunPod reduces it to 2 after 3 days without requests, to 0 after 7 days or when workers stay unhealthy"
+
+
 @pytest.mark.parametrize(("actual", "is_noted"), [(0, True), (2, True), (1, False), (5, False)])
 def test_workers_that_runpod_reduced_are_restored_and_named_as_such(actual: int, is_noted: bool) -> None:
     (change,) = differences(replace(L4, workers_max=4), replace(L4, workers_max=actual))
     assert (change.before, change.after) == (str(actual), "4")
-    assert bool(change.note) is is_noted
+    assert change.note == (NOTE if is_noted else None)
 
 
 def test_the_values_of_variables_are_not_shown() -> None:
@@ -185,8 +200,8 @@ def offer(id_: str, pool: str, price: float | None, stock: str, **regions: str) 
 
 
 OFFERS = (
-    offer("NVIDIA L4", "AMPERE_24", 0.5, "HIGH", EU_RO_1="HIGH"),
-    offer("NVIDIA RTX A5000", "AMPERE_24", 0.7, "LOW", EU_RO_1="LOW", US_TX_3="LOW"),
+    offer("NVIDIA L4", "AMPERE_24", 0.5, "MEDIUM", EU_RO_1="HIGH"),
+    offer("NVIDIA RTX A5000", "AMPERE_24", 0.7, "MEDIUM", EU_RO_1="LOW", US_TX_3="LOW"),
     offer("NVIDIA GeForce RTX 4090", "ADA_24", 1.0, "MEDIUM", US_KS_2="MEDIUM"),
     offer("unknown", "AMPERE_24", None, "PLENTY"),
 )
@@ -206,7 +221,7 @@ def test_stock_is_that_of_the_usable_types_in_the_wanted_regions() -> None:
 
 def test_without_regions_the_overall_stock_counts() -> None:
     first, _ = stock_of(replace(L4, regions=(), exclude=()), OFFERS)
-    assert (first.level, dict(first.regions)) == ("HIGH", {"EU-RO-1": "HIGH", "US-TX-3": "LOW"})
+    assert (first.level, dict(first.regions)) == ("MEDIUM", {"EU-RO-1": "HIGH", "US-TX-3": "LOW"})
     assert first.price == (0.5, 0.7)
 
 
