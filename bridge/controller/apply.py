@@ -94,9 +94,10 @@ class Applier:
             if await self._released(claimed, route):
                 return
             submission = await self._kept(claimed)
-            registration = await self._register(submission, route) if submission else None
-            if submission and registration:
-                await self._runpod.prepare(route.endpoint)
+            if not submission:
+                return
+            await self._runpod.prepare(route.endpoint)  # before the registration, which would wait for it unrecorded
+            if registration := await self._register(submission, route):
                 await self._submit(submission, registration, route)
 
     async def _released(self, submission: Submission, route: Route, **values: Unpack[Changes]) -> bool:

@@ -3,6 +3,7 @@
 It decides nothing: it stores a delivery and wakes the loop.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -184,7 +185,8 @@ class _Server:
         checks = await self._dependencies.loop.ready()
         ok = not any(checks.values())
         shown = {"status": "ok" if ok else "not ready", "checks": {name: why or "ok" for name, why in checks.items()}}
-        return JSONResponse(mask(shown), 200 if ok else 503)
+        # Escaped, unlike JSONResponse: a problem may quote text that is not valid Unicode.
+        return Response(json.dumps(mask(shown)), 200 if ok else 503, media_type="application/json")
 
     async def metrics(self, _request: Request) -> Response:
         return Response(self._dependencies.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

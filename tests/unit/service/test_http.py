@@ -25,7 +25,7 @@ class _Failing:
     def resync_now(self) -> None: ...
 
     async def ready(self) -> Mapping[str, str | None]:
-        return {"database": f"refused: {SECRET}", "resync": None}
+        return {"database": f"refused: {SECRET}", "resync": None, "services": "GitHub: \ud800"}
 
     async def take(self, guid: str, job: WorkflowJob | None) -> None:
         raise Unavailable(f"refused: {SECRET}")
@@ -54,4 +54,7 @@ def test_readiness_shows_what_fails_and_no_secret() -> None:
     answer = asyncio.run(main())
     structlog.reset_defaults()
     assert answer.status_code == 503
-    assert answer.json() == {"status": "not ready", "checks": {"database": "refused: ***", "resync": "ok"}}
+    assert answer.json() == {
+        "status": "not ready",
+        "checks": {"database": "refused: ***", "resync": "ok", "services": "GitHub: \ud800"},
+    }
