@@ -373,10 +373,15 @@ def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
     """The snapshot of the next pass, if everything was done as planned and nothing else happened."""
     left = {m.submission.id: m.to for m in decided.transitions} | {w.submission.id: w.to for w in decided.withdrawals}
     gone = {w.submission.name for w in decided.withdrawals} | {s.runner.name for s in decided.garbage}
-    rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.looked_at) for s in snapshot.submissions]
+    rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.runners_read_at) for s in snapshot.submissions]
     rows += [
         a_submission(
-            c.job_id, generation=c.generation, id=c.name, pool=c.pool, since=snapshot.looked_at, runner_id=1000 + i
+            c.job_id,
+            generation=c.generation,
+            id=c.name,
+            pool=c.pool,
+            since=snapshot.runners_read_at,
+            runner_id=1000 + i,
         )
         for i, c in enumerate(decided.claims)
     ]
