@@ -213,6 +213,7 @@ def test_jobs_of_another_route_in_the_same_run_do_not_belong_to_its_matrix() -> 
     assert names(plan(replace(snapshot, jobs=(*snapshot.jobs, *running), routes=routes), NOW)) == ["runpod-1-1"]
 
 
+@pytest.mark.timed
 def test_thousands_of_jobs_beside_thousands_of_idle_runners_are_judged_in_time() -> None:
     """While a pass plans, nothing else can be written."""
     jobs = range(1, 3001)

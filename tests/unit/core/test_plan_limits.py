@@ -485,6 +485,7 @@ def test_unexplained_requests_belong_to_a_lost_ledger_only_for_the_time_that_wor
     assert len(plan(snapshot, NOW + TIMING.boot_allowance + 1).claims) == 1
 
 
+@pytest.mark.timed
 def test_thousands_of_runners_in_thousands_of_repositories_are_planned_in_time() -> None:
     """While a pass plans, nothing else can be written."""
     repositories = [f"acme/r{n}" for n in range(3000)]
