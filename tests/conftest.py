@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from tests.support.effort import tried
 from tests.support.postgres import Postgres, new_ledger, postgres
@@ -19,6 +20,10 @@ _LOOPBACK = ("127.", "::1", "localhost")
 
 # A shell makes background jobs ignore SIGINT, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Without it, Hypothesis fails an example that takes 200 ms, as any can on a busy machine. Each test has a timeout.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 class TimedOut(BaseException):

@@ -98,9 +98,9 @@ class GitHubGuard(GitHubReader):
         self._backoff.check(("runners", target))
         if self._needed is None or target in self._needed:
             return await _tried(self._backoff, ("runners", target), self._reader.runners(target))
-        return await self.spare_runners(target)
+        return await self.runners_at_low_priority(target)
 
-    async def spare_runners(self, target: str) -> tuple[Runner, ...]:
+    async def runners_at_low_priority(self, target: str) -> tuple[Runner, ...]:
         """See GitHubReader.
 
         Raises:
@@ -109,7 +109,7 @@ class GitHubGuard(GitHubReader):
         if self._clock() > self._ends_at:
             raise Paced(self._too_slow(), retry_at=self._ends_at)
         try:
-            return await _tried(self._backoff, ("runners", target), self._reader.spare_runners(target))
+            return await _tried(self._backoff, ("runners", target), self._reader.runners_at_low_priority(target))
         except Paced as error:
             raise Paced(self._too_slow(), retry_at=error.retry_at) from None
 

@@ -35,14 +35,14 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
     runners = _recent(readings.runners, fresh)
     health = _recent(readings.health, fresh)
     missing = readings.missing if readings.missing and readings.missing.at > fresh else None
-    looked_at = max((read.at for read in runners.values()), default=0.0)
-    submissions = _submissions(transaction, jobs, runners.values(), looked_at)
+    runners_read_at = max((read.at for read in runners.values()), default=0.0)
+    submissions = _submissions(transaction, jobs, runners.values(), runners_read_at)
     evidence = _evidence(transaction, jobs, submissions, scope.timing, now)
     born = transaction.born()
     return Snapshot(
         began=seen.began,
         at=seen.at,
-        looked_at=looked_at,
+        runners_read_at=runners_read_at,
         ledger_born=born,
         knows_since=max(born, readings.resumed.at if readings.resumed else 0.0),
         prefix=scope.prefix,
@@ -74,12 +74,12 @@ def _recent(read: Mapping[str, Timed[T]], after: float) -> dict[str, Timed[T]]:
 
 
 def _submissions(
-    transaction: Transaction, jobs: KnownJobs, runners: Iterable[Timed[tuple[Runner, ...]]], looked_at: float
+    transaction: Transaction, jobs: KnownJobs, runners: Iterable[Timed[tuple[Runner, ...]]], runners_read_at: float
 ) -> tuple[Submission, ...]:
     """The open submissions, and the ended ones that still matter: see `Transaction.relevant`."""
-    oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=looked_at)
+    oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=runners_read_at)
     names = [runner.name for read in runners for runner in read.value]
-    return transaction.relevant(since=min(looked_at, oldest), names=names)
+    return transaction.relevant(since=min(runners_read_at, oldest), names=names)
 
 
 class _Evidence(NamedTuple):

@@ -66,6 +66,6 @@ def _runners_unknown(snapshot: Snapshot, job: WorkflowJob) -> str | None:
 
 def _just_ended(snapshot: Snapshot, job: WorkflowJob) -> str | None:
     history = snapshot.history.get(job.id)
-    if history and history.last_end > snapshot.seen_at.get(job.id, snapshot.looked_at):
+    if history and history.last_end > snapshot.seen_at.get(job.id, snapshot.runners_read_at):
         return ENDED_UNSEEN
     return None

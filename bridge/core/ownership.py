@@ -147,5 +147,7 @@ def with_worker(
 
 def requests_beyond_rows(snapshot: Snapshot, submissions: Iterable[Submission]) -> Counter[str]:
     """By endpoint whose health was read, its requests beyond those of open submissions that were sent before that."""
-    seen = Counter(s.endpoint for s in submissions if s.state in OPEN_STATES and s.created_at <= snapshot.looked_at)
+    seen = Counter(
+        s.endpoint for s in submissions if s.state in OPEN_STATES and s.created_at <= snapshot.runners_read_at
+    )
     return Counter({key: health.in_queue + health.in_progress - seen[key] for key, health in snapshot.health.items()})

@@ -36,7 +36,7 @@ class Snapshot:
     Args:
         began: Unix seconds, when this pass began to read.
         at: Unix seconds, when its last part began, the look-up of jobs.
-        looked_at: Unix seconds, when GitHub's runners were last read, in this pass or an earlier one.
+        runners_read_at: Unix seconds, when GitHub's runners were last read, in this pass or an earlier one.
         ledger_born: Unix seconds, when the ledger was created.
         knows_since: Unix seconds, when the ledger was created or was last used again after a gap. After a gap it may
             be a restored copy.
@@ -45,7 +45,7 @@ class Snapshot:
         routes: in the order of the configuration.
         jobs: those that are not completed, and those of the runners of open submissions.
         seen_at: by job id, Unix seconds of the look-up or event that showed its state.
-        submissions: the open ones, those that ended after `looked_at`, and those whose runner is listed.
+        submissions: the open ones, those that ended after `runners_read_at`, and those whose runner is listed.
         history: by job id.
         runners: by target; a target that was not read recently is absent.
         runners_at: by target, Unix seconds, when its runners were read.
@@ -64,7 +64,7 @@ class Snapshot:
 
     began: float
     at: float
-    looked_at: float
+    runners_read_at: float
     ledger_born: float
     knows_since: float
     prefix: str

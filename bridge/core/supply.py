@@ -91,7 +91,7 @@ def _unregistered_requests(
 
 def possibly_taken(snapshot: Snapshot, submissions: Iterable[Submission], demand: Iterable[WorkflowJob]) -> int:
     """How many jobs may no longer be queued: a runner that left after they were last seen may have taken them."""
-    seen = sorted(snapshot.seen_at.get(job.id, snapshot.looked_at) for job in demand)
+    seen = sorted(snapshot.seen_at.get(job.id, snapshot.runners_read_at) for job in demand)
     open_jobs = {job.id for job in demand}
     left = sorted(
         s.since

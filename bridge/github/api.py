@@ -166,7 +166,7 @@ class GitHub:
         """The self-hosted runners at `target` (orgs/ORG or repos/OWNER/NAME), for registrations that wait for them."""
         return tuple(await self._list(_runners_of(target), parse.runners, Priority.REGISTRATION))
 
-    async def spare_runners(self, target: str) -> tuple[Runner, ...]:
+    async def runners_at_low_priority(self, target: str) -> tuple[Runner, ...]:
         """As `runners`, but in the background: no registration waits for them."""
         return tuple(await self._list(_runners_of(target), parse.runners))
 

@@ -515,7 +515,7 @@ def test_what_registrations_need_is_read_from_the_reserved_rest() -> None:
         with pytest.raises(RateLimited, match="is reserved for registrations"):
             await github.open_jobs("acme/web")
         with pytest.raises(RateLimited, match="is reserved for registrations"):
-            await github.spare_runners("repos/acme/web")
+            await github.runners_at_low_priority("repos/acme/web")
 
     driven(a_github(), drive, budget=Budget(calls=calls))
 

@@ -171,9 +171,9 @@ def test_an_irrelevant_delivery_is_answered_2xx_with_the_reason_and_counted(serv
     hosted = payload(service, service.queue("ubuntu-latest"))
     assert post(service, hosted).json() == {"outcome": "ignored: no route serves this job"}
     raw: dict[str, Any] = json.loads(hosted)
-    raw["repository"]["full_name"] = "stranger/web"
-    stranger = post(service, json.dumps(raw).encode())
-    assert stranger.json() == {"outcome": "ignored: this bridge does not serve the owner stranger"}
+    raw["repository"]["full_name"] = "other/web"
+    foreign = post(service, json.dumps(raw).encode())
+    assert foreign.json() == {"outcome": "ignored: this bridge does not serve the owner other"}
     assert service.metric('bridge_deliveries_total{event="workflow_job",outcome="ignored"}') == 2
 
 

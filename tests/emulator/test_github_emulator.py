@@ -116,8 +116,8 @@ def test_only_the_app_finds_its_installation() -> None:
                 assert status_of(lacking) == 403
                 needed = lacking.value.response.headers["x-accepted-github-permissions"]
                 assert needed == "organization_self_hosted_runners=read"
-            stranger = AppAuthStrategy(emulator.app.client_id, App(owner="acme").pem)
-            async with client(stranger, emulator) as github:
+            wrong_key = AppAuthStrategy(emulator.app.client_id, App(owner="acme").pem)
+            async with client(wrong_key, emulator) as github:
                 with pytest.raises(RequestFailed) as unknown:
                     await github.rest.apps.async_get_org_installation("acme")
                 assert status_of(unknown) == 401

@@ -299,7 +299,7 @@ def test_a_run_names_the_repository_of_its_commit(fork: bool) -> None:
     async def drive(_: GitHubEmulator, github: Any) -> None:
         shown = (await github.rest.actions.async_get_workflow_run("acme", "web", made.id)).parsed_data
         assert shown.repository.full_name == "acme/web"
-        assert shown.head_repository.full_name == ("stranger/web" if fork else "acme/web")
+        assert shown.head_repository.full_name == ("contributor/web" if fork else "acme/web")
         assert (shown.head_repository.id != shown.repository.id) is fork
         with pytest.raises(RequestFailed) as missing:
             await github.rest.actions.async_get_workflow_run("acme", "web", 1)

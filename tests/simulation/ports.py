@@ -102,7 +102,7 @@ class GitHubPort:
         await self._call("list runners")
         return tuple(self._model.runners(target))
 
-    spare_runners = runners
+    runners_at_low_priority = runners
 
     async def runner_group_id(self, target: str, name: str) -> int:
         # The client caches the answer, so this is not counted as a call.

@@ -311,7 +311,7 @@ class _GitHub:
     async def runners(self, target: str) -> tuple[Runner, ...]:
         return await self._call(lambda: tuple(self._world.runners.values()))
 
-    spare_runners = runners
+    runners_at_low_priority = runners
 
     async def runner_group_id(self, target: str, name: str) -> int:
         return 1

@@ -80,7 +80,7 @@ def a_snapshot(**given: Any) -> Snapshot:
     defaults: dict[str, Any] = {
         "began": NOW,
         "at": NOW,
-        "looked_at": NOW,
+        "runners_read_at": NOW,
         "ledger_born": NOW - 1_000_000,
         "knows_since": given.get("ledger_born", NOW - 1_000_000),
         "prefix": "runpod",

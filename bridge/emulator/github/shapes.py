@@ -71,7 +71,7 @@ def minimal_repository(state: GitHubState, repository: Repository, api: str) -> 
 
 def fork(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
     """A fork of a repository, by another user."""
-    made = Repository(id=FORKS + repository.id, owner="stranger", name=repository.name, private=repository.private)
+    made = Repository(id=FORKS + repository.id, owner="contributor", name=repository.name, private=repository.private)
     return {**minimal_repository(state, made, api), "fork": True}
 
 

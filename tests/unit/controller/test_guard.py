@@ -37,7 +37,7 @@ class Service:
         await self._called(f"needed {target}")
         return ()
 
-    async def spare_runners(self, target: str) -> tuple[Runner, ...]:
+    async def runners_at_low_priority(self, target: str) -> tuple[Runner, ...]:
         await self._called(f"spare {target}")
         return ()
 

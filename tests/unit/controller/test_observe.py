@@ -46,7 +46,7 @@ class GitHub:
     async def runners(self, _target: str) -> tuple[Runner, ...]:
         return ()
 
-    spare_runners = runners
+    runners_at_low_priority = runners
 
     async def repositories(self, _owner: str) -> tuple[Repository, ...]:
         raise AssertionError("they are configured")

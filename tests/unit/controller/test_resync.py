@@ -106,7 +106,7 @@ class GitHub:
         number = self.found(target.partition("/")[2]).id if target.startswith("repos/") else 0
         return tuple(runner for at, runner in self.registered.values() if at == number)
 
-    async def spare_runners(self, target: str) -> tuple[Runner, ...]:
+    async def runners_at_low_priority(self, target: str) -> tuple[Runner, ...]:
         return await self.runners(target)
 
     async def runner_group_id(self, target: str, name: str) -> int:

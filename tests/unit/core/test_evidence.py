@@ -168,6 +168,42 @@ def test_a_run_that_an_incident_held_back_is_tried_with_one_more_runner() -> Non
     assert names(plan(snapshot, due)) == ["runpod-1-1"]
 
 
+def test_the_pause_before_that_try_counts_every_runner_that_was_idle_beside_the_runs_oldest_job() -> None:
+    """Its other jobs were queued later, so fewer runners were idle beside them."""
+    snapshot = matrix(3, 1, (use(NOW - 900, None),))
+    twice = replace(
+        snapshot, idle=series(NOW - 500, NOW - 100), queued_since={1: NOW - HOUR, 2: NOW - HOUR, 3: NOW - 450}
+    )
+    due = NOW - 100 + TIMING.held_run.pause(2)
+    assert not plan(twice, due - 1).claims
+    assert names(plan(twice, due)) == ["runpod-1-1"]
+
+
+def test_each_limited_run_of_a_pool_has_its_own_limit() -> None:
+    first = matrix(2, 1, (use(NOW - 900, None),))
+    second = [replace(job, id=job.id + 10, run_id=10) for job in first.jobs]
+    uses = (*first.uses, RunnerUse(run_id=10, pool=POOL, began=NOW - 900, ended=None))
+    since = dict.fromkeys((1, 2, 11, 12), NOW - HOUR)
+    decided = plan(replace(first, jobs=(*first.jobs, *second), uses=uses, queued_since=since), NOW)
+    assert not decided.claims
+    assert [skip.job_id for skip in decided.skips if skip.why.startswith("1 jobs of its run")] == [1, 2, 11, 12]
+
+
+def test_the_runner_that_a_limited_run_is_tried_with_may_listen_for_two_minutes() -> None:
+    long_ago = NOW - 2 * HOUR
+    due = NOW - TIMING.held_run.first
+    listens = a_submission(1, State.STARTED, since=NOW - TIMING.probe)
+
+    def left(ended: float, *uses: RunnerUse) -> list[str]:
+        runners = {ORG: (a_runner(listens.name),)}
+        tried = replace(matrix(8, 1, uses), idle=series(ended), submissions=(listens,), runners=runners)
+        return [w.submission.name for w in plan(tried, NOW).withdrawals]
+
+    assert left(due, use(long_ago, None)) == [listens.name]
+    assert left(due + 1, use(long_ago, None)) == [], "it was requested before that try"
+    assert left(due, use(long_ago, None), use(long_ago, NOW - 5)) == [], "the run has used two runners at a time"
+
+
 def test_jobs_of_another_route_in_the_same_run_do_not_belong_to_its_matrix() -> None:
     """Otherwise a matrix with max-parallel would wait for a long job of the run that is not part of it."""
     snapshot = matrix(8, 0, (use(NOW - 900, NOW - 5),))
@@ -177,6 +213,7 @@ def test_jobs_of_another_route_in_the_same_run_do_not_belong_to_its_matrix() -> 
     assert names(plan(replace(snapshot, jobs=(*snapshot.jobs, *running), routes=routes), NOW)) == ["runpod-1-1"]
 
 
+@pytest.mark.timed
 def test_thousands_of_jobs_beside_thousands_of_idle_runners_are_judged_in_time() -> None:
     """While a pass plans, nothing else can be written."""
     jobs = range(1, 3001)

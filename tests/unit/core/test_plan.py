@@ -61,6 +61,21 @@ def test_the_oldest_jobs_come_first_up_to_max_workers_and_the_others_have_a_reas
     assert decided.skips == (Skip(job_id=3, why="route gpu has reached its max_workers of 2", route="gpu"),)
 
 
+def test_every_job_that_waits_has_a_reason_whichever_route_and_kind_of_reason_comes_last() -> None:
+    labels = ("runpod", "cpu")
+    routes = (a_route(max_workers=2), a_route(name="cpu", labels=labels, endpoint="ep-2", max_workers=2))
+    gpu, cpu = [a_job(n) for n in (1, 2, 3)], [a_job(n, labels=labels) for n in (4, 5, 6)]
+    requested = (a_submission(1), a_submission(4, pool=Pool("cpu", ORG), endpoint="ep-2"))
+    decided = plan(a_snapshot(routes=routes, jobs=(*gpu, *cpu), submissions=requested), NOW)
+    assert names(decided) == ["runpod-2-1", "runpod-5-1"]
+    assert [(skip.job_id, skip.why) for skip in decided.skips] == [
+        (1, "already requested: runner runpod-1-1 is submitted"),
+        (3, "route gpu has reached its max_workers of 2"),
+        (4, "already requested: runner runpod-4-1 is submitted"),
+        (6, "route cpu has reached its max_workers of 2"),
+    ]
+
+
 def test_the_oldest_job_comes_first_across_repositories() -> None:
     jobs = (a_job(1, repository="acme/a", created_at=NOW - 10), a_job(2, repository="acme/b", created_at=NOW - 20))
     snapshot = a_snapshot(
@@ -358,10 +373,15 @@ def applied(snapshot: Snapshot, decided: Plan) -> Snapshot:
     """The snapshot of the next pass, if everything was done as planned and nothing else happened."""
     left = {m.submission.id: m.to for m in decided.transitions} | {w.submission.id: w.to for w in decided.withdrawals}
     gone = {w.submission.name for w in decided.withdrawals} | {s.runner.name for s in decided.garbage}
-    rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.looked_at) for s in snapshot.submissions]
+    rows = [replace(s, state=left.get(s.id, s.state), since=snapshot.runners_read_at) for s in snapshot.submissions]
     rows += [
         a_submission(
-            c.job_id, generation=c.generation, id=c.name, pool=c.pool, since=snapshot.looked_at, runner_id=1000 + i
+            c.job_id,
+            generation=c.generation,
+            id=c.name,
+            pool=c.pool,
+            since=snapshot.runners_read_at,
+            runner_id=1000 + i,
         )
         for i, c in enumerate(decided.claims)
     ]

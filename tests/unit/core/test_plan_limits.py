@@ -103,8 +103,10 @@ def test_a_failing_endpoint_is_tried_with_one_request_at_a_time() -> None:
     assert not plan(probing, due).claims
 
 
-def test_a_request_from_before_the_last_failure_is_no_try() -> None:
-    older = a_submission(3, created_at=NOW - 30, since=NOW - 30)
+@pytest.mark.parametrize("sent", [NOW - 30, NOW])
+def test_a_request_from_before_the_last_failure_is_no_try(sent: float) -> None:
+    """Nor is one that was sent at the moment of that failure."""
+    older = a_submission(3, created_at=sent, since=sent)
     jobs = (a_job(1), a_job(2), a_job(3))
     snapshot = replace(after(broken(), submissions=(older,)), jobs=jobs)
     assert len(plan(snapshot, NOW + TIMING.breaker_shortest).claims) == 1
@@ -483,6 +485,7 @@ def test_unexplained_requests_belong_to_a_lost_ledger_only_for_the_time_that_wor
     assert len(plan(snapshot, NOW + TIMING.boot_allowance + 1).claims) == 1
 
 
+@pytest.mark.timed
 def test_thousands_of_runners_in_thousands_of_repositories_are_planned_in_time() -> None:
     """While a pass plans, nothing else can be written."""
     repositories = [f"acme/r{n}" for n in range(3000)]

@@ -52,6 +52,10 @@ def test_after_the_pause_the_oldest_job_is_tried_and_the_others_wait() -> None:
     assert all(skip.why.endswith("one request is being tried") for skip in decided.skips)
 
 
+def test_the_last_free_place_of_a_route_is_enough_for_the_try() -> None:
+    assert names(plan(after(a_refusal(), routes=(a_route(max_workers=1),)), NOW + 50)) == ["runpod-1-1"]
+
+
 @pytest.mark.parametrize("state", [State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN])
 def test_no_second_job_is_tried_meanwhile(state: State) -> None:
     probing = a_submission(1, state, created_at=NOW + 51, since=NOW + 51, lease_until=NOW + 111)

@@ -88,7 +88,7 @@ def test_repositories_are_configured_for_the_bridge_and_for_single_routes() -> N
         (a_job(1, labels=("ubuntu-latest",)), False),
         (a_job(1, labels=("ubuntu-latest",), runner_name="runpod-7-1"), True),
         (a_job(1, repository="acme/other"), False),
-        (a_job(1, repository="stranger/web"), False),
+        (a_job(1, repository="other/web"), False),
     ],
 )
 def test_jobs_that_a_route_serves_are_kept_and_those_that_our_runners_have(job: WorkflowJob, served: bool) -> None:

@@ -32,7 +32,9 @@ def test_each_unexplained_runner_counts() -> None:
         len(plan(replace(snapshot, routes=(a_route(max_workers=4),), jobs=(*snapshot.jobs, a_job(3))), NOW).claims) == 1
     )
     busy = tuple(replace(runner, busy=True) for runner in idle)
-    assert plan(replace(snapshot, runners={ORG: busy}), NOW).skips[0].why == FULL
+    full = plan(replace(snapshot, runners={ORG: busy}), NOW)
+    assert [skip.why for skip in full.skips] == [FULL, FULL]
+    assert not full.claims
 
 
 @pytest.mark.parametrize("first", [(), (a_route(name="cpu", labels=("runpod", "cpu"), endpoint="ep-2"),)])
@@ -42,7 +44,23 @@ def test_unregistered_requests_of_a_token_mode_count_against_max_workers(first: 
     snapshot = a_snapshot(
         routes=(*first, route), jobs=jobs, health={"ep-1": EndpointHealth(in_queue=2)}, ledger_born=NOW
     )
-    assert FULL in {skip.why for skip in plan(snapshot, NOW).skips}
+    decided = plan(snapshot, NOW)
+    assert not decided.claims
+    assert FULL in {skip.why for skip in decided.skips}
+
+
+def test_an_unregistered_request_and_a_running_job_both_count_against_max_workers() -> None:
+    running = a_submission(9, State.BUSY, credentials=Credentials.REGISTRATION)
+    snapshot = a_snapshot(
+        routes=(a_route(credentials=Credentials.REGISTRATION, max_workers=2),),
+        jobs=(a_job(1), a_job(2)),
+        submissions=(running,),
+        health={"ep-1": EndpointHealth(in_queue=1, in_progress=1)},
+        ledger_born=NOW,
+    )
+    decided = plan(snapshot, NOW)
+    assert not decided.claims
+    assert FULL in {skip.why for skip in decided.skips}
 
 
 def test_requests_of_a_route_whose_runners_the_bridge_registers_are_not_unregistered() -> None:

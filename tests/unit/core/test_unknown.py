@@ -132,7 +132,8 @@ def test_running_requests_of_another_system_delay_a_job_only_for_the_time_of_a_s
 def test_queued_requests_of_another_system_delay_a_job_until_no_worker_may_start_it(mode: Credentials) -> None:
     late = an_unknown(1, mode, since=NOW - TIMING.boot_allowance)
     assert not asked(a_resync(late, queued=5))
-    over = replace(late, not_after=NOW - TIMING.boot_allowance)
+    starting, over = (replace(late, not_after=NOW - TIMING.boot_allowance + left) for left in (1, 0))
+    assert not given_up(a_resync(starting, queued=5)), "a worker that has just started it may still be on its way"
     assert given_up(a_resync(over, queued=5)) == [late.name]
 
 
