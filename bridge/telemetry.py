@@ -16,6 +16,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 MASK = "***"
 
+LEAST = logging.INFO
+"""The lowest level of our own log lines that are shown."""
+
 SHORTEST = 8
 """Characters from which on a value is masked. Shorter values would match too much ordinary text."""
 
@@ -94,7 +97,11 @@ def configure_logging(secrets: Iterable[str]) -> None:
     marks: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     # In this order, because the text of an error may contain a secret.
     ends: list[Processor] = [structlog.processors.format_exc_info, masking, renderer]
-    structlog.configure(processors=[*marks, *ends], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        processors=[*marks, *ends],
+        wrapper_class=structlog.make_filtering_bound_logger(LEAST),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     others = logging.StreamHandler(sys.stderr)
     others.setLevel(logging.WARNING)
     others.setFormatter(

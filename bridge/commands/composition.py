@@ -82,7 +82,7 @@ async def composed(
             await _learn_time(github)  # a new ledger stores when it was created
         opened = Ledger.open_existing if dry_run else Ledger.open
         ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
-        structlog.get_logger().info("ledger opened", url=ledger.url)
+        structlog.get_logger().debug("ledger opened", url=ledger.url)
         _warn_of_shared_labels(settings.scope.routes)
         try:
             yield Bridge(

@@ -142,6 +142,6 @@ async def _read_passes(demo: Demo, bridge: asyncio.subprocess.Process) -> None:
             return  # the bridge was killed while it wrote this line
         document = json.loads(line)
         for job in document["jobs"]:
-            demo.routes[job["id"]] = job["route"]
+            demo.note(job["id"], job["route"], job["why"])
         demo.problems |= dict.fromkeys(document["problems"])
         demo.passes += 1

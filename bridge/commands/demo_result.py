@@ -23,6 +23,7 @@ class Demo:
         cloud: the emulators.
         workers: the limit of the bridge and of the endpoint.
         routes: of each job that a pass has reported, by job id; None for a job that the bridge ignores.
+        ignored: by id, why the bridge ignores a job.
         passes: the number of passes so far.
         problems: of the passes, each once; the values are not used.
     """
@@ -30,6 +31,7 @@ class Demo:
     cloud: Cloud
     workers: int
     routes: dict[int, str | None] = field(default_factory=dict)
+    ignored: dict[int, str] = field(default_factory=dict)
     passes: int = 0
     problems: dict[str, None] = field(default_factory=dict)
 
@@ -40,6 +42,14 @@ class Demo:
     def matched(self) -> list[Job]:
         """The jobs that have a route, or that a worker has run."""
         return [job for job in self.jobs() if self.routes.get(job.id) is not None or job.executions]
+
+    def note(self, job_id: int, route: str | None, why: str | None) -> None:
+        """Store what a pass reports of a job: its route, or why it has none."""
+        self.routes[job_id] = route
+        if route is None and why:
+            self.ignored[job_id] = why
+        else:
+            self.ignored.pop(job_id, None)
 
     def unsupported(self) -> Iterator[dict[str, str]]:
         """The jobs that cannot run on this machine, and why."""
@@ -91,6 +101,7 @@ class Demo:
             "name": job.spec.name,
             "labels": list(job.spec.labels),
             "route": self.routes.get(job.id),
+            "ignored": self.ignored.get(job.id),
             "conclusion": job.conclusion,
             "executions": len(job.executions),
             "request_id": request and request.id,
@@ -107,14 +118,12 @@ class Demo:
         from rich.text import Text
 
         table = Table(title="bridge demo")
-        for column in ("job", "route", "request", "runner", "waited", "ran", "result"):
-            table.add_column(column, overflow="fold")
+        for column in ("job", "route", "runner", "waited", "ran", "result"):
+            table.add_column(column, overflow="fold", no_wrap=column == "runner")
         for job in self.jobs():
-            request = self.request_of(job)
             cells = (
                 job.spec.name,
                 self._route(job),
-                request.id if request else "-",
                 job.executions[-1] if job.executions else "-",
                 _seconds(job.created_at, job.started_at if job.executions else None),
                 _seconds(job.started_at if job.executions else None, job.completed_at),
@@ -128,6 +137,13 @@ class Demo:
             return "-"
         return self.routes.get(job.id, "?") or "none: ignored"
 
+    def _notes(self) -> Iterator[str]:
+        for job in self.jobs():
+            if job.id in self.ignored:
+                yield f"ignored: {job.spec.name}: {self.ignored[job.id]}"
+        for each in self.unsupported():
+            yield f"unsupported: {each['name']}: {each['reason']}"
+
     def show(self, *, as_json: bool) -> None:
         """Print the document, or the table and a summary."""
         if as_json:
@@ -137,9 +153,9 @@ class Demo:
         from rich.text import Text
 
         console = Console()
-        console.print(self.table())
-        for each in self.unsupported():
-            console.print(Text(f"unsupported: {each['name']}: {each['reason']}"))
+        console.print(self.table() if self.jobs() else "no job that the demo can run")
+        for line in self._notes():
+            console.print(Text(line), soft_wrap=True)
         counts = self.document()["counts"]
         console.print(
             f"{counts['matched_jobs']} jobs matched, {counts['requests']} requests, "

@@ -61,17 +61,20 @@ async def _serve(
     serving: "AbstractAsyncContextManager[Cloud]", queue: "Queue", pushed: "Queue", auto_push: float | None
 ) -> None:
     """Serve the queue until a signal, and queue `pushed` every `auto_push` seconds."""
-    from bridge.commands.emulation import tolerant
+    from bridge.commands.emulation import Unsupported, tolerant
     from bridge.commands.signals import is_set_within, stop_event
 
     stop = stop_event(hang_up=True)
     async with serving as served:
         state = served.github.state
+        unsupported = Unsupported(state)
         await queue(state)
+        unsupported.report()
         for name, value in served.settings().items():
             typer.echo(f"export {name}={shlex.quote(value)}")
         while auto_push and not await is_set_within(auto_push, stop):
             await tolerant(pushed)(state)
+            unsupported.report()
         await stop.wait()
 
 

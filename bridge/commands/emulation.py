@@ -77,6 +77,27 @@ def tolerant(queue: Queue) -> Queue:
     return queue_or_report
 
 
+class Unsupported:
+    """Prints the jobs that the emulated GitHub does not queue, and why, each once.
+
+    Args:
+        state: of the emulated GitHub.
+    """
+
+    def __init__(self, state: GitHubState) -> None:
+        self._state = state
+        self._reported: set[str] = set()
+
+    def report(self) -> None:
+        """Print those that were not printed before, to stderr."""
+        for run in self._state.runs.values():
+            for job in run.spec.jobs:
+                line = f"unsupported: {job.name}: {job.unsupported}"
+                if job.unsupported and line not in self._reported:
+                    self._reported.add(line)
+                    print(line, file=sys.stderr)
+
+
 def synthetic(repositories: int, jobs: int) -> Queue:
     """Trivial jobs, evenly spread over new repositories."""
 

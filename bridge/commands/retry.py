@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 def retry(
     job: Annotated[int, typer.Argument(help="The job's id, as `bridge jobs` lists it.")], config: ConfigPath = None
 ) -> None:
-    """Forget a job's failed attempts, so that the next pass requests a runner for it again."""
+    """Forget a job's failed attempts and all refusals, so that the next pass requests a runner for it again."""
 
-    async def forget(bridge: "Bridge") -> bool:
-        return await bridge.ledger.transact(lambda transaction: transaction.retry(job, time.time()))
+    async def forget(bridge: "Bridge") -> str | None:
+        if not bridge.ledger.is_stored:
+            return "there is no ledger yet; run `bridge dispatch` first, or correct BRIDGE_DATABASE_URL"
+        if await bridge.ledger.transact(lambda transaction: transaction.retry(job, time.time())):
+            return None
+        return f"the ledger has no open job {job}; `bridge jobs` lists the open jobs"
 
-    if not with_ledger(config, forget):
-        typer.echo(f"bridge: the ledger has no open job {job}; `bridge jobs` lists the open jobs", err=True)
+    problem = with_ledger(config, forget)
+    if problem:
+        typer.echo(f"bridge: {problem}", err=True)
         raise typer.Exit(1)
-    typer.echo(f"job {job}: the failed attempts are forgotten; the next pass requests a runner again")
+    typer.echo(f"job {job}: its failed attempts and all refusals are forgotten; the next pass requests a runner again")

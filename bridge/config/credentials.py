@@ -1,10 +1,15 @@
 """How the bridge authenticates with GitHub: as a GitHub App, or with a personal access token."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge.config.environment import Environment
+from bridge.config.types import secret_in
 from bridge.errors import ConfigError
+
+_PATH = re.compile(r"(~[\w.-]*|\.{1,2})?(/[\w .@-]{1,64}){1,32}|[\w .@-]{1,64}\.(pem|key)")
+"""Texts that are shown as paths. Neither PEM nor base64 of it has this form: base64 of PEM begins with a letter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,11 @@ def credentials(env: Environment) -> App | Pat:
     )
 
 
+def shown(path: str) -> str:
+    """A path before an error about its file; empty if the text may be a key that is in the wrong setting."""
+    return f"{path}: " if _PATH.fullmatch(path) and not secret_in(path) else ""
+
+
 def _private_key(env: Environment) -> tuple[str, str | None]:
     """The setting that the App's key comes from, and the key."""
     if env.github_app_private_key:
@@ -67,7 +77,7 @@ def _private_key(env: Environment) -> tuple[str, str | None]:
 
 
 def _key_in(path: Path) -> str:
-    """The content of a key file. Errors do not show the path: it may be the key itself, in the wrong setting."""
+    """The content of a key file. Errors show the path only if it looks like one."""
     try:
         key = path.expanduser().read_text(encoding="utf-8-sig").strip()
         why = "the file is empty"
@@ -78,5 +88,6 @@ def _key_in(path: Path) -> str:
     except ValueError:  # not UTF-8, or a NUL in the path
         key, why = "", "not a text file"
     if not key:
-        raise ConfigError(f"GITHUB_APP_PRIVATE_KEY_FILE: {why}; set it to the path of the App's key (PEM)")
+        where = shown(str(path))
+        raise ConfigError(f"GITHUB_APP_PRIVATE_KEY_FILE: {where}{why}; set it to the path of the App's key (PEM)")
     return key

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from bridge.config.types import EndpointId, _key_in, _like
+from bridge.config.types import EndpointId, _like, secret_in
 from bridge.core.endpoints import MARK, Cpu, EndpointSettings
 from bridge.errors import ConfigError
 
@@ -105,7 +105,7 @@ def _check_variables(endpoint: str, env: Mapping[str, str]) -> None:
 def _is_secret(name: str, value: str) -> bool:
     """Whether a value is probably a secret that is written out; references to RunPod's secrets are not."""
     literal = _REFERENCE.sub("", value)
-    if _key_in(literal) or _SECRET_VALUE.search(literal):
+    if secret_in(literal) or _SECRET_VALUE.search(literal):
         return True
     return bool(_SECRET_NAME.search(name)) and bool(literal.strip())
 

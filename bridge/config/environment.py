@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from bridge.config.file import File, first_problem
+from bridge.config.file import File, did_you_mean, first_problem
 from bridge.config.types import (
     AppId,
     CallbackKey,
@@ -109,5 +109,6 @@ def refuse_unknown(variables: Mapping[str, str] = os.environ) -> None:
     known = {name.upper() for name in Environment.model_fields}
     for name in sorted(variables):
         if name.startswith("BRIDGE_") and name not in known:
-            settings = ", ".join(sorted(setting for setting in known if setting.startswith("BRIDGE_")))
-            raise ConfigError(f"{name}: no such setting; the settings are {settings}")
+            settings = sorted(setting for setting in known if setting.startswith("BRIDGE_"))
+            fix = did_you_mean(name, settings) or f"the settings are {', '.join(settings)}"
+            raise ConfigError(f"{name}: no such setting; {fix}")

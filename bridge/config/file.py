@@ -1,8 +1,10 @@
 """bridge.toml: its tables, and how the file is read. It has no key for a secret."""
 
+import difflib
 import tomllib
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -123,6 +125,34 @@ def first_problem(error: ValidationError, *, upper: bool = False) -> str:
     detail = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"{where}: no such setting; remove it or correct its spelling"
+        fix = did_you_mean(str(detail["loc"][-1]), _keys_beside(detail["loc"]))
+        return f"{where}: no such setting; {fix or 'remove it or correct its spelling'}"
     why = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"]
     return f"{where.upper() if upper else where}: {why[0].lower()}{why[1:]}"
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str | None:
+    """The question for the most similar of the known names; None if none is similar."""
+    similar = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"did you mean {similar[0]}?" if similar else None
+
+
+def _keys_beside(place: Sequence[int | str]) -> tuple[str, ...]:
+    """The keys of the table in which pydantic found a problem; none if `place` is not in bridge.toml.
+
+    Args:
+        place: keys and list indices, from the top of the file.
+    """
+    table: type[BaseModel] | None = File
+    for part in place[:-1]:
+        if isinstance(part, str) and table:
+            found = table.model_fields.get(part)
+            table = _model_in(found.annotation) if found else None
+    return tuple(table.model_fields) if table else ()
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The table in an annotation such as `Table`, `list[Table]` or `Table | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model_in(each))), None)

@@ -24,7 +24,7 @@ _KEYS = {
 }
 
 
-def _key_in(value: str) -> str | None:
+def secret_in(value: str) -> str | None:
     """Which kind of key the value contains, if its shape shows it."""
     return next((kind for kind, pattern in _KEYS.items() if pattern.search(value)), None)
 
@@ -37,7 +37,7 @@ def _like(pattern: str, wanted: str) -> AfterValidator:
     """Accept only a value that matches `pattern` as a whole; the error says `wanted` instead of the pattern."""
 
     def check(value: str) -> str:
-        if key := _key_in(value):
+        if key := secret_in(value):
             raise ValueError(f"must be {wanted}; this is {key}")
         if not re.fullmatch(pattern, value):
             raise ValueError(f"must be {wanted}")
@@ -50,7 +50,7 @@ def _refuses(*others: str) -> BeforeValidator:
     """Refuse a secret of one of these kinds: it belongs to another setting."""
 
     def check(value: object) -> object:
-        if isinstance(value, str) and (key := _key_in(value)) in others:
+        if isinstance(value, str) and (key := secret_in(value)) in others:
             raise ValueError(f"contains {key}; check that settings are not swapped")
         return value
 
@@ -121,6 +121,13 @@ def _ascii(value: object) -> object:
     return value
 
 
+def _no_placeholder(value: object) -> object:
+    """Refuse what examples write instead of a key, such as `rpa_...` or `<key>`."""
+    if isinstance(value, str) and re.search(r"\.{3}|[<>]|^rpa_([xX*]{3,})?$", value):
+        raise ValueError("is a placeholder; create a key in RunPod's console under Settings, API Keys")
+    return value
+
+
 def _without_password(url: str) -> str:
     if database_url.passwords(database_url.parse(url)):
         raise ValueError("must not contain a password; use BRIDGE_DATABASE_URL, PGPASSWORD or ~/.pgpass")
@@ -147,7 +154,12 @@ RunnerGroup = Annotated[str, _like(r".+", "the name of a runner group")]
 Url = Annotated[str, AfterValidator(_address)]
 ServiceUrl = Annotated[Url, AfterValidator(_encrypted)]
 GitHubToken = Annotated[SecretStr | None, _refuses("a RunPod API key", "a private key"), BeforeValidator(_ascii)]
-RunPodKey = Annotated[SecretStr | None, _refuses("a GitHub token", "a private key"), BeforeValidator(_ascii)]
+RunPodKey = Annotated[
+    SecretStr | None,
+    BeforeValidator(_no_placeholder),
+    _refuses("a GitHub token", "a private key"),
+    BeforeValidator(_ascii),
+]
 CallbackKey = Annotated[SecretStr | None, _refuses(*_KEYS), BeforeValidator(_ascii)]
 ClientId = Annotated[
     Annotated[str, _like(r"Iv[A-Za-z0-9.]{1,40}|[0-9]{1,20}", "the App's client id, such as Iv23liExample")] | None,

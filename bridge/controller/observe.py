@@ -77,19 +77,20 @@ class Observer:
         if names != self._names:
             self._names, self._scope = names, following(self._configured, names)
 
-    async def observe_all(self, memory: Memory) -> Observed:
+    async def observe_all(self, memory: Memory, *, full_scan: bool = False) -> Observed:
         """Read everything once.
 
         Args:
             memory: what the ledger holds.
+            full_scan: scan all repositories now, even if the delivery log would do.
         """
         self._resyncing = True
         try:
-            return await self._observed(memory)
+            return await self._observed(memory, full_scan=full_scan)
         finally:
             self._resyncing = False
 
-    async def _observed(self, memory: Memory) -> Observed:
+    async def _observed(self, memory: Memory, *, full_scan: bool) -> Observed:
         problems: list[Problem] = []
         began = self._clock()
         self._github.begin(self._needed(memory))
@@ -97,7 +98,7 @@ class Observer:
         requests = await self._requests(memory.submissions, problems)
         await self._ask_names(memory.names, began, problems)
         known_names, memory = memory.names, memory.under(self._names)
-        told = await self._missed(known_names, memory, began, problems)
+        told = Missed(everything=True) if full_scan else await self._missed(known_names, memory, began, problems)
         listed = await self._repositories(problems) if told.everything or not self._scope.organisation else None
         repositories, full = listed or (), told.everything and listed is not None
         runners = await attempt(self._targets(repositories), self._github.runners, problems)

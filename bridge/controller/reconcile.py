@@ -76,7 +76,7 @@ class Reconciler:
     async def resync(self) -> Report:
         """Run one pass that reads everything."""
         began = self._timer()
-        return await self._carry_out(await self._observe(), began)
+        return await self._carry_out(await self._observer.observe_all(await self._memory()), began)
 
     async def event_pass(self, ended: Collection[str] = ()) -> Report:
         """Run one pass on what events have written to the ledger.
@@ -101,9 +101,12 @@ class Reconciler:
         return await self._carry_out(seen, began)
 
     async def preview(self) -> Report:
-        """Observe and plan as a resync does; nothing is changed, neither outside nor in the ledger."""
+        """Observe and plan as a resync does; nothing is changed, neither outside nor in the ledger.
+
+        It always scans all repositories: jobs that no route serves are not in the ledger, but they are shown, too.
+        """
         began = self._timer()
-        seen = await self._observe()
+        seen = await self._observer.observe_all(await self._memory(), full_scan=True)
         decision = await self._ledger.preview(lambda transaction: self._decide(transaction, seen))
         problems = tuple(dict.fromkeys([*seen.problems, *standing_problems(decision)]))
         self._warn(decision.plan)
@@ -113,9 +116,6 @@ class Reconciler:
         """Plan on what the ledger holds; nothing is read from outside or changed."""
         now = self._clock()
         return await self._ledger.preview(lambda transaction: self._decide(transaction, Observed(began=now, at=now)))
-
-    async def _observe(self) -> Observed:
-        return await self._observer.observe_all(await self._memory())
 
     async def _memory(self) -> Memory:
         jobs, submissions, readings, history = await self._ledger.read(

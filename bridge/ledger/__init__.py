@@ -102,6 +102,11 @@ class Ledger:
         """Where the database is, without its password and its options, which may hold one, too."""
         return self._engine.url.set(query={}).render_as_string(hide_password=True)
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether this is a database that lasts; not the empty one in memory that `open_existing` makes."""
+        return self._engine.url.database not in (None, "", ":memory:")
+
     def close(self) -> None:
         """Finish the writes that wait, and close every connection."""
         self._writer.close()

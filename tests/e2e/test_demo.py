@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from bridge.commands.app import app
 from bridge.commands.demo_engine import run_demo
-from bridge.commands.emulation import Queue, pushed, tolerant
+from bridge.commands.emulation import Queue, Unsupported, pushed, tolerant
 from bridge.emulator.cloud import github_state
 from bridge.emulator.github import GitHubState
 from bridge.emulator.serving import serving
@@ -115,6 +115,7 @@ def test_the_sample_shows_a_matrix_a_need_a_failure_and_an_ignored_job(tmp_path:
     }  # fmt: skip
     (hosted,) = (job for job in document["jobs"] if job["name"] == "hosted")
     assert (hosted["route"], hosted["request_id"], hosted["runner_name"]) == (None, None, None)
+    assert hosted["ignored"] == 'no route has any of the labels "ubuntu-latest"'
     for job in document["jobs"]:
         times = [job[key] for key in ("queued_at", "submitted_at", "started_at", "completed_at")]
         assert job is hosted or times == sorted(times)
@@ -149,6 +150,7 @@ def test_a_problem_in_the_bridges_last_pass_is_printed_and_does_not_fail_the_dem
     out, err = capsys.readouterr()
     assert err == "bridge: it stood in the way\n"
     assert "0 calls to GitHub" in out
+    assert out.startswith("no job that the demo can run\n")
 
 
 def bridge_of(demo: "subprocess.Popen[str]") -> psutil.Process | None:
@@ -322,6 +324,24 @@ def test_a_port_that_is_in_use_is_reported(tmp_path: Path) -> None:
         done = CliRunner().invoke(app, ["emulate", "--github-port", str(port)])
     assert (done.exit_code, done.stdout) == (2, "")
     assert re.fullmatch(rf"bridge: .*127\.0\.0\.1:{port}.*\n", done.stderr)
+
+
+def test_jobs_that_cannot_run_here_are_printed_once_for_all_pushes(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow = repository / ".github" / "workflows" / "odd.yaml"
+    workflow.write_text(workflow.read_text() + "  last: {needs: contained, runs-on: runpod, steps: [run: echo]}\n")
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", "-C", repository, *who, "commit", "-qam", "x"], check=True)
+    state = github_state()
+    unsupported = Unsupported(state)
+    for _ in range(2):
+        queued(state, pushed(repository, "push"))
+        unsupported.report()
+    assert capsys.readouterr().err.splitlines() == [
+        "unsupported: contained: it runs in a container",
+        "unsupported: last: it needs 'contained', which cannot run here",
+    ]
 
 
 def queued(state: GitHubState, queue: Queue) -> None:

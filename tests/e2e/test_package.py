@@ -72,7 +72,10 @@ def test_the_command_has_the_packages_version(installed: Path, tmp_path: Path) -
 
 def test_the_demo_without_its_extra_says_what_to_install(installed: Path, tmp_path: Path) -> None:
     done = run(installed, tmp_path, "demo")
-    line = "bridge: act is not installed: pip install 'runpod-actions-bridge[demo]'\n"
+    line = (
+        "bridge: act is not installed; in a checkout: pip install '.[demo]'; "
+        "otherwise: pip install 'runpod-actions-bridge[demo]'\n"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 

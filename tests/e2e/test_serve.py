@@ -114,6 +114,17 @@ def test_submissions_can_be_listed_and_an_open_job_can_be_retried(service: Runni
     assert line == "bridge: the ledger has no open job 404; `bridge jobs` lists the open jobs"
 
 
+def test_a_retry_without_a_ledger_says_so(tmp_path: Path) -> None:
+    with emulators(tmp_path) as made:
+        done = subprocess.run(
+            [sys.executable, "-m", "bridge", "retry", "404"],
+            cwd=ROOT, env=made.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert not made.ledger.exists()
+    line = "bridge: there is no ledger yet; run `bridge dispatch` first, or correct BRIDGE_DATABASE_URL\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
 def test_a_signed_form_is_accepted(service: RunningService) -> None:
     service.emulators.github.app.webhook_url = None
     body = urlencode({"payload": payload(service, service.queue())}).encode()

@@ -84,6 +84,15 @@ def test_each_line_of_a_key_is_masked() -> None:
     assert Masking(["a password of words"]).mask("password") == "password"
 
 
+def test_log_lines_at_debug_level_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging([])
+    structlog.get_logger().debug("a detail")
+    structlog.get_logger().info("news")
+    shown = capsys.readouterr().err
+    assert "news" in shown
+    assert "a detail" not in shown
+
+
 def test_a_short_value_is_not_masked_because_it_would_match_ordinary_text() -> None:
     assert Masking(["a", "bridge"]).mask("a bridge for all") == "a bridge for all"
 

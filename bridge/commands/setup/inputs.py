@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from bridge.config.credentials import shown
 from bridge.config.types import AppId, ClientId, EndpointId, Owner, RunPodKey, ServiceUrl, WebhookSecrets
 from bridge.errors import ConfigError
 from bridge.github.manifest import LONGEST_NAME
@@ -181,11 +182,11 @@ def _app(environment: Mapping[str, str], *, webhook: bool) -> ExistingApp | None
 
 
 def _key_file(path: str | None) -> str | None:
-    """What a key's file holds. An error does not show the path: it may be the key itself."""
+    """The content of a key's file. An error shows the path only if it looks like one."""
     if not path:
         return None
     try:
         return Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, ValueError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise ConfigError(f"GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: {why}") from None
+        raise ConfigError(f"GITHUB_APP_PRIVATE_KEY_FILE: {shown(path)}cannot be read: {why}") from None

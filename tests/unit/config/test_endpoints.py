@@ -99,7 +99,7 @@ def test_cpu_workers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (L4 + "gpus = 2", "endpoint.0.gpus: no such setting; remove it or correct its spelling"),
+        (L4 + "gpus = 2", "endpoint.0.gpus: no such setting; did you mean gpu?"),
         (L4 + 'cpu = {flavor = "cpu5c", vcpus = 4}', "endpoint.0: l4 needs either `gpu` or `cpu`"),
         (L4.replace('gpu = ["AMPERE_24"]', ""), "endpoint.0: l4 needs either `gpu` or `cpu`"),
         (L4.replace("AMPERE_24", "NVIDIA L4"), "endpoint.0.gpu.0: must be the id of a GPU pool, such as ADA_24"),

@@ -131,17 +131,17 @@ def test_the_file_adds_routes_and_the_environment_wins_over_its_values(
         ),
         (
             {"GITHUB_APP_PRIVATE_KEY_FILE": "/no/such/key"},
-            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: No such file or directory; "
+            "GITHUB_APP_PRIVATE_KEY_FILE: /no/such/key: cannot be read: No such file or directory; "
             "set it to the path of the App's key (PEM)",
         ),
         (
             {"GITHUB_APP_PRIVATE_KEY_FILE": "~nosuchuser/key.pem"},
-            "GITHUB_APP_PRIVATE_KEY_FILE: cannot be read: there is no such user; "
+            "GITHUB_APP_PRIVATE_KEY_FILE: ~nosuchuser/key.pem: cannot be read: there is no such user; "
             "set it to the path of the App's key (PEM)",
         ),
         (
             {"GITHUB_APP_PRIVATE_KEY_FILE": "/dev/null"},
-            "GITHUB_APP_PRIVATE_KEY_FILE: the file is empty; set it to the path of the App's key (PEM)",
+            "GITHUB_APP_PRIVATE_KEY_FILE: /dev/null: the file is empty; set it to the path of the App's key (PEM)",
         ),
     ],
 )
@@ -232,7 +232,8 @@ def test_a_url_is_used_as_given(monkeypatch: pytest.MonkeyPatch, address: str) -
 
 
 def test_a_key_in_the_setting_for_its_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in ("-----BEGIN RSA PRIVATE KEY-----\nMIIsecret\n", "MIIsecret", "MIIsecret" * 500):
+    keys = ("-----BEGIN RSA PRIVATE KEY-----\nMIIsecret\n", "MIIsecret", "MIIsecret" * 500, "/MIIsecret" * 500)
+    for key in (*keys, "/MIIsecret+/a=", "./ghp_MIIsecret", "rpa_MIIsecret.pem"):
         assert "MIIsecret" not in refused(monkeypatch, GITHUB_APP_PRIVATE_KEY_FILE=key)
 
 
@@ -368,6 +369,22 @@ def test_swapped_settings_are_reported_as_swapped(
     assert refused(monkeypatch, None, **{key: value}) == line
 
 
+@pytest.mark.parametrize("value", ["rpa_...", "rpa_", "rpa_xxxxxxxx", "<key>", "rpa_ab...cd"])
+def test_the_placeholder_of_an_example_is_no_key(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    why = "RUNPOD_API_KEY: is a placeholder; create a key in RunPod's console under Settings, API Keys"
+    assert refused(monkeypatch, RUNPOD_API_KEY=value) == why
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [("BRIDGE_LABEL", "did you mean BRIDGE_LABELS?"), ("BRIDGE_COLOUR", "the settings are BRIDGE_ALLOW_FORKS, ")],
+)
+def test_a_misspelt_variable_is_refused_with_the_likely_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, fix: str
+) -> None:
+    assert f"{name}: no such setting; {fix}" in refused(monkeypatch, None, **{name: "x"})
+
+
 @pytest.mark.parametrize("table", ["name = 'KEY'", "name = 'a'\nrunner_group = 'KEY'", "name = 'a'\nendpoint = 'KEY'"])
 def test_a_key_in_a_route_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str) -> None:
     line = refused(monkeypatch, toml(tmp_path, f"[[route]]\n{table.replace('KEY', RUNPOD_KEY)}"))
@@ -476,15 +493,20 @@ def test_a_route_without_a_label_of_its_own_is_refused(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("[[route]]\nname = 'a'\nlabel = ['x']", "route.0.label: no such setting"),
+        ("[[route]]\nname = 'a'\nlabel = ['x']", "route.0.label: no such setting; did you mean labels?"),
         ("[[route]]\nname = 'a'\njob_timeout = -1", "route.0.job_timeout: "),
         ("[[route]]\nname = 'a'\njob_timeout = nan", "route.0.job_timeout: "),
         ("[[route]]\nname = 'a'\ncredentials = 'magic'", "route.0.credentials: "),
         ("[[route]]\nname = 'a'\nlabels = []", "route.0.labels: "),
         ("[[route]]\nname = 'a'\nlabels = ['a,b']", "route.0.labels.0: "),
-        ("[github]\npat = 'ghp_x'", "github.pat: no such setting"),
-        ("[github]\napp_private_key = 'PEM'", "github.app_private_key: no such setting"),
-        ("[runpod]\napi_key = 'rp_x'", "runpod.api_key: no such setting"),
+        ("[github]\npat = 'ghp_x'", "github.pat: no such setting; remove it or correct its spelling"),
+        (
+            "[github]\napp_private_key = 'PEM'",
+            "github.app_private_key: no such setting; did you mean app_private_key_file?",
+        ),
+        ("[runpod]\napi_key = 'rp_x'", "runpod.api_key: no such setting; remove it or correct its spelling"),
+        ("[bridge]\nmax_worker = 3", "bridge.max_worker: no such setting; did you mean max_workers?"),
+        ("[[routes]]\nname = 'a'", "routes: no such setting; did you mean route?"),
         ("x = ", "not valid TOML"),
         ("[github]\napp_id = " + "9" * 5000, "not valid TOML"),
         ("x = " + "[" * 5000, "not valid TOML"),

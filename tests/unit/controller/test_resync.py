@@ -217,6 +217,23 @@ def test_a_job_that_no_route_serves_any_more_is_deleted_and_not_looked_up() -> N
     driven(drive)
 
 
+def test_a_dry_run_shows_jobs_that_no_route_serves_even_when_the_delivery_log_has_nothing_new() -> None:
+    async def drive(bridge: Bridge) -> None:
+        bridge.github.jobs = {job.id: job for job in (a_job(1), a_job(2, labels=HOSTED))}
+        await bridge.resync()
+        assert not [skip for skip in (await bridge.resync(after=30)).decision.plan.skips if skip.job_id == 2]
+        assert not bridge.github.asked("open_jobs"), "the delivery log was enough"
+        before = await bridge.kept()
+        report = await bridge.reconciler.preview()
+        (why,) = [skip.why for skip in report.decision.plan.skips if skip.job_id == 2]
+        assert why == 'no route has any of the labels "ubuntu-latest"'
+        assert await bridge.kept() == before
+        await bridge.resync(after=30)
+        assert not bridge.github.asked("open_jobs"), "the dry run did not change when the next full scan is due"
+
+    driven(drive, log=Log())
+
+
 # --- runs that wait for a review ---
 
 
