@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench faults mutants image-check lint lint-python lint-image lint-workflows types contracts lock clean
+.PHONY: setup demo test check bench faults mutants image-check lint lint-python lint-image lint-workflows types contracts lock clean
+
+# Everything that a contributor needs.
+setup: $(VENV)/.dev
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m bridge demo
