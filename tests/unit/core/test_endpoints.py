@@ -136,7 +136,7 @@ NOTE = "RunPod reduces it to 2 after 3 days without requests, to 0 after 7 days 
 @pytest.mark.parametrize(("actual", "is_noted"), [(0, True), (2, True), (1, False), (5, False)])
 def test_workers_that_runpod_reduced_are_restored_and_named_as_such(actual: int, is_noted: bool) -> None:
     (change,) = differences(replace(L4, workers_max=4), replace(L4, workers_max=actual))
-    assert (change.before, change.after) == (str(actual), "4")
+    assert (change.setting, change.before, change.after) == ("workers_max", str(actual), "4")
     assert change.note == (NOTE if is_noted else None)
 
 
