@@ -74,7 +74,7 @@ async def composed(
     clock = GitHubClock()
     timing = replace(github_timing or DEFAULT_TIMING, clock=clock)
     async with http_client(clock) as http:
-        auth = _auth(settings, http, timing)
+        auth = auth_of(settings, http, timing)
         github = GitHub(http, auth, api_url=settings.github_api_url, timing=timing)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
@@ -119,7 +119,12 @@ async def _learn_time(github: "GitHub") -> None:
         await github.learn_time()
 
 
-def _auth(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
+def auth_of(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
+    """What authenticates to GitHub.
+
+    Raises:
+        ConfigError: the App's key cannot be used.
+    """
     from bridge.config.credentials import Pat
     from bridge.github.auth import AppAuth, AppKey, PatAuth
 

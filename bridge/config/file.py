@@ -24,7 +24,6 @@ from bridge.core.scope import Route
 from bridge.core.worker import Credentials
 from bridge.errors import ConfigError
 
-
 DEFAULT_FILE = Path("bridge.toml")
 """Used if it exists, and neither an option nor BRIDGE_CONFIG names a file. In the working directory."""
 
@@ -102,7 +101,8 @@ def find(path: Path | None) -> Path | None:
     """The path of bridge.toml.
 
     Args:
-        path: given by an option; if None, the file that BRIDGE_CONFIG names, else `bridge.toml` in the working directory.
+        path: given by an option; if None, the file that BRIDGE_CONFIG names, else `bridge.toml` in the working
+            directory.
 
     Returns:
         None if none is given and there is none.

@@ -14,6 +14,7 @@ from bridge.core.endpoints import EndpointSettings
 from bridge.core.scope import Route
 from bridge.errors import ConfigError
 
+
 @dataclass(frozen=True, kw_only=True)
 class ManagementConfig:
     """What `bridge endpoints` works with.
