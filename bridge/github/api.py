@@ -90,6 +90,11 @@ class GitHub:
         made.update(self._auth.calls)
         return made
 
+    @property
+    def calls_left(self) -> int | None:
+        """Calls that GitHub allows until its hourly limit is reset; None if no answer has said so."""
+        return self._transport.calls_left
+
     async def learn_time(self) -> None:
         """Make one call, so that the clock learns the time from its answer. It does not count for the rate limit."""
         if self._auth.app:
