@@ -47,7 +47,7 @@ def test_each_hook_runs_for_files_of_this_repository(hook: dict[str, Any]) -> No
 def test_ci_runs_the_linters_once_and_the_tests_on_each_supported_python() -> None:
     jobs = workflow("ci.yml")["jobs"]
     assert runs(jobs["lint"]) == ["make lint types contracts"]
-    assert runs(jobs["test"]) == ["make test"]
+    assert runs(jobs["test"])[-1] == "make test"
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     supported = [found[1] for each in classifiers if (found := re.fullmatch(r".* :: Python :: (3\.\d+)", each))]
     assert jobs["test"]["strategy"]["matrix"]["python"] == supported
