@@ -53,6 +53,14 @@ def test_ci_runs_the_linters_once_and_the_tests_on_each_supported_python() -> No
     assert jobs["test"]["strategy"]["matrix"]["python"] == supported
 
 
+def test_the_nightly_run_fails_if_the_image_check_is_skipped() -> None:
+    (line,) = [
+        line for each in runs(workflow("nightly.yml")["jobs"]["image"]) for line in each.splitlines() if "grep" in line
+    ]
+    said = re.findall(r"grep '(.*?)'", line)[0]
+    assert f'print(f"{said}: ' in (ROOT / "tests" / "image" / "__main__.py").read_text()
+
+
 def test_only_the_job_that_publishes_gets_an_identity_token() -> None:
     jobs = workflow("release.yml")["jobs"]
     assert {name: list(job["permissions"]) for name, job in jobs.items()} == {

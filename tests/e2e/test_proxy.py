@@ -56,6 +56,7 @@ def test_a_delivery_and_a_callback_come_through_and_nothing_else(service: Runnin
     service.emulators.github.app.webhook_url = f"{proxy}/webhook"
     service.queue()
     until(lambda: service.emulators.runpod.state.requests, seconds=30)
+    assert httpx.head(f"{proxy}/webhook").status_code == 405, "what docs/server.md says"
     assert httpx.post(f"{proxy}/webhook").status_code == 401, "without a signature"
     assert httpx.post(f"{proxy}/runpod/submission/signature").status_code == 401, "without our signature"
     for path in ("/metrics", "/readyz", "/healthz", "/", "/webhook/../metrics", "//metrics"):

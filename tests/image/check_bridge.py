@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -12,11 +13,12 @@ import bridge as package
 from tests.image.build import Image, Store
 from tests.image.service import Container
 from tests.support.background import until
-from tests.support.emulators import emulators
+from tests.support.emulators import Emulators, emulators
 from tests.support.github import a_run, a_spec
+from tests.support.postgres import postgres
 from tests.support.service import free_port
 
-LARGEST = 0.45e9
+LARGEST = 0.5e9
 """Bytes unpacked, on the stand-in base."""
 
 SECRET = {"GITHUB_WEBHOOK_SECRET": "s" * 32}
@@ -65,25 +67,38 @@ def test_a_missing_setting_is_one_line(container: Container) -> None:
     assert done.stdout.count("\n") == 1
 
 
-def test_it_can_use_postgresql(container: Container) -> None:
-    container.variables = {**OFFLINE, "RUNPOD_ENDPOINT_ID": "ep-1"}
-    container.variables["BRIDGE_DATABASE_URL"] = "postgresql+psycopg://bridge:secret@127.0.0.1:1/bridge"
-    done = container.run("jobs")
-    refused = 'connection failed: connection to server at "127.0.0.1", port 1 failed: Connection refused'
-    assert done.stdout == f"bridge: BRIDGE_DATABASE_URL: cannot open the ledger: {refused}\n"
-
-
 def test_it_serves_until_it_is_told_to_stop(container: Container, tmp_path: Path) -> None:
-    address = f"127.0.0.1:{free_port()}"
     with emulators(tmp_path / "emulated") as emulated:
-        outside = {"PATH", "HOME", "BRIDGE_DATABASE_URL"}
-        settings = {name: value for name, value in emulated.environment.items() if name not in outside}
-        container.variables = {**settings, **SECRET}
-        emulated.github.state.add_run("acme/web", a_run(a_spec()))
-        with container.serving("dispatch", "--serve", address):
-            until(lambda: _ready(address), seconds=30)
+        container.variables = settings(emulated)
+        with serving(container):
             until(lambda: emulated.runpod.state.requests, seconds=30)
-    assert (container.volume / "ledger.sqlite3").stat().st_uid == int(container.image.config["User"].split(":")[0])
+    assert [path.name for path in container.volume.iterdir()] == ["ledger.sqlite3"]
+
+
+def test_two_copies_share_a_postgresql_ledger_and_write_to_no_folder(container: Container, tmp_path: Path) -> None:
+    os.chown(container.volume, 0, 0)
+    with emulators(tmp_path / "emulated") as emulated, postgres() as server:
+        container.variables = settings(emulated) | {"BRIDGE_DATABASE_URL": server.database()}
+        with serving(container), serving(container):
+            until(lambda: emulated.runpod.state.requests, seconds=30)
+    assert list(container.volume.iterdir()) == []
+    assert len(emulated.runpod.state.requests) == 1
+
+
+def settings(emulated: Emulators) -> dict[str, str]:
+    """What connects the container to the emulators, which have one queued job."""
+    emulated.github.state.add_run("acme/web", a_run(a_spec()))
+    outside = {"PATH", "HOME", "BRIDGE_DATABASE_URL"}
+    return SECRET | {name: value for name, value in emulated.environment.items() if name not in outside}
+
+
+@contextmanager
+def serving(container: Container) -> Iterator[None]:
+    """A service on a free port, which becomes ready."""
+    address = f"127.0.0.1:{free_port()}"
+    with container.serving("dispatch", "--serve", address):
+        until(lambda: _ready(address), seconds=30)
+        yield
 
 
 def _ready(address: str) -> bool:
