@@ -53,6 +53,18 @@ def test_ci_runs_the_linters_once_and_the_tests_on_each_supported_python() -> No
     assert jobs["test"]["strategy"]["matrix"]["python"] == supported
 
 
+def test_each_action_is_used_in_one_version_and_each_dockerfile_exists() -> None:
+    versions: dict[str, set[str]] = {}
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for job in workflow(path.name)["jobs"].values():
+            for step in job["steps"]:
+                action, _, version = step.get("uses", "").partition("@")
+                versions.setdefault(action, set()).add(version)
+                assert (ROOT / step.get("with", {}).get("file", "Makefile")).is_file(), path.name
+    assert len(versions) > 5
+    assert {action: found for action, found in versions.items() if len(found) > 1} == {}
+
+
 def test_the_nightly_run_fails_if_the_image_check_is_skipped() -> None:
     (line,) = [
         line for each in runs(workflow("nightly.yml")["jobs"]["image"]) for line in each.splitlines() if "grep" in line
