@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from typing import Any
 
@@ -81,6 +82,12 @@ def test_only_the_job_that_publishes_gets_an_identity_token() -> None:
     }
     assert jobs["publish"]["environment"] == {"name": "pypi"}
     assert not runs(jobs["publish"]), "the job with the token runs no code of this repository"
+
+
+def test_dependabots_file_matches_its_schema() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.dependabot"]
+    done = subprocess.run([*command, ROOT / ".github" / "dependabot.yml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("page", ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"])

@@ -161,6 +161,11 @@ def test_the_timer_starts_the_pass() -> None:
 # Docker compose
 
 
+def test_the_compose_file_matches_the_compose_specification() -> None:
+    schema = ("-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec")
+    checked(sys.executable, *schema, DEPLOY / "compose.yaml")
+
+
 def test_compose_accepts_the_file(folder: Path) -> None:
     plugin = (
         shutil.which("docker")
