@@ -1,4 +1,4 @@
-"""A self-test in a container of the image: what hub tests and the bridge's operator see."""
+"""A self-test in a container of the image: what the Hub's test and an operator see."""
 
 import json
 from collections.abc import Callable
