@@ -28,7 +28,7 @@ lint-python: $(VENV)/.dev
 	$(BIN)/python tests/size.py
 
 lint-image: $(VENV)/.dev
-	$(BIN)/hadolint runner_image/Dockerfile docs/examples/Dockerfile
+	$(BIN)/hadolint Dockerfile docs/examples/Dockerfile
 	$(BIN)/shellcheck runner_image/hooks/*.sh
 
 lint-workflows: $(VENV)/.dev

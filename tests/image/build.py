@@ -141,7 +141,7 @@ class Store:
             self.run(
                 *("bud", "--isolation", "chroot", "--pull-never", "--force-rm", "--tag", reference),
                 *(["--layers"] if self._driver == "overlay" else []),
-                *("--file", str(context / "runner_image" / "Dockerfile"), *flags, *volumes, str(context)),
+                *("--file", str(context / "Dockerfile"), *flags, *volumes, str(context)),
             )
         return self.image(reference)
 
