@@ -72,6 +72,14 @@ def self_test(clinic: Clinic, *arguments: str) -> dict[str, tuple[str, str]]:
     }
 
 
+def test_a_real_worker_tests_itself_and_runs_no_job(well: Clinic) -> None:
+    found = {check["id"]: check["status"] for check in well.checks("--self-test", status=0)}
+    needed = ("self_test", "self_test.image", "image.runner", "self_test.github", "self_test.disk")
+    assert {id_: found[id_] for id_ in needed} == dict.fromkeys(needed, "ok")
+    assert found["self_test.gpu"] == "skipped"
+    assert statuses(well) == ["COMPLETED"]
+
+
 def test_an_image_that_knows_no_self_test_is_named(well: Clinic) -> None:
     error = "bad_input: runner_name: missing"
     with answering(well, {"output": {"outcome": "bad_input"}, "error": error}):
