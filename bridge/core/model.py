@@ -178,6 +178,19 @@ class Cancellation:
     proof: Deleted | JitConfig
 
 
+@dataclass(frozen=True, kw_only=True)
+class SelfTestRequest:
+    """A request whose input asks for a self-test, so that it holds no job and may be cancelled.
+
+    Args:
+        endpoint: RunPod's id.
+        request_id: RunPod's id.
+    """
+
+    endpoint: str
+    request_id: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistrationToken:
     """A token that can register any number of runners until it expires."""

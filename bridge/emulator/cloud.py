@@ -75,7 +75,7 @@ class Cloud:
 
 
 def worker_image(github_api_url: str) -> WorkerImage:
-    """The worker of this repository, with the runner stand-in instead of the runner."""
+    """The CPU worker of this repository, with the runner stand-in instead of the runner."""
     package = find_spec("runner_image")
     if package is None or package.origin is None:
         raise FileNotFoundError("the package runner_image is not installed")
@@ -89,7 +89,7 @@ def worker_image(github_api_url: str) -> WorkerImage:
 
     return WorkerImage(
         command=[sys.executable, "-u", str(handler)],
-        environment={"GITHUB_API_URL": github_api_url, "RUNNER_ALLOW_RUNASROOT": "1"},
+        environment={"GITHUB_API_URL": github_api_url, "RUNNER_ALLOW_RUNASROOT": "1", "RUNNER_BUILD_TYPE": "cpu"},
         prepare=prepare,
     )
 

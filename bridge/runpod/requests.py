@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from bridge.core.model import Cancellation, EndpointHealth, Request, RequestStatus, storable
+from bridge.core.model import Cancellation, EndpointHealth, Request, RequestStatus, SelfTestRequest, storable
 from bridge.core.scope import Route
 from bridge.core.worker import WorkerInput
 from bridge.errors import BridgeError, Rejected
@@ -91,10 +91,28 @@ class RunPod:
         policy = {"executionTimeout": int(route.execution_timeout * 1000), "ttl": int(route.ttl * 1000)}
         body = {"input": worker_input, "policy": policy, **({"webhook": callback} if callback else {})}
 
-        def run() -> str:
-            return _request_id(self._endpoint(route.endpoint).run(body).job_id)
+        return await self._run(route.endpoint, body)
 
-        return await self._call(f"POST /{route.endpoint}/run", run, submission_error_of)
+    async def submit_self_test(self, endpoint: str, *, execution_timeout: float, ttl: float) -> SelfTestRequest:
+        """Send one request that asks a worker to describe itself.
+
+        Args:
+            endpoint: RunPod's id.
+            execution_timeout: s that it may run.
+            ttl: s after which RunPod deletes it.
+
+        Raises:
+            BridgeError: as of `submit`.
+        """
+        policy = {"executionTimeout": int(execution_timeout * 1000), "ttl": int(ttl * 1000)}
+        request_id = await self._run(endpoint, {"input": {"self_test": True}, "policy": policy})
+        return SelfTestRequest(endpoint=endpoint, request_id=request_id)
+
+    async def _run(self, endpoint: str, body: dict[str, Any]) -> str:
+        def run() -> str:
+            return _request_id(self._endpoint(endpoint).run(body).job_id)
+
+        return await self._call(f"POST /{endpoint}/run", run, submission_error_of)
 
     async def status(self, endpoint: str, request_id: str) -> Request:
         """Read a request. If RunPod does not know it, its status is MISSING."""
@@ -109,11 +127,11 @@ class RunPod:
                 raise
             return Request(id=request_id, status=RequestStatus.MISSING)
 
-    async def cancel(self, cancellation: Cancellation) -> None:
+    async def cancel(self, cancellation: Cancellation | SelfTestRequest) -> None:
         """Cancel a request. If it has ended or is unknown, nothing happens.
 
         Args:
-            cancellation: the request, with the proof that it has no job.
+            cancellation: the request, with the proof that it has no job; a self-test has none.
         """
         endpoint = cancellation.endpoint
 
