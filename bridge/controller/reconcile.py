@@ -18,6 +18,7 @@ from bridge.controller.ports import DeliveryLog, GitHub, Ledger, RunPod, Transac
 from bridge.controller.report import Decision, Report, standing_problems
 from bridge.controller.snapshot import build
 from bridge.core.actions import Plan
+from bridge.core.history import execution_of
 from bridge.core.model import WorkflowJob
 from bridge.core.plan import plan
 from bridge.core.readings import Readings, Timed
@@ -89,14 +90,14 @@ class Reconciler:
             lambda transaction: (
                 transaction.jobs_of_unknown_origin(),
                 transaction.doubted_jobs(),
-                transaction.open_submissions() if ended else (),
+                transaction.reported(ended),
                 transaction.repositories_that_wait(),
                 transaction.runners_read_at(),
             )
         )
         # Before the observation begins: runners that are read for an event alone justify no deleted registration.
         listed = await self._observer.runners(waiting, read_at)
-        seen = await self._observer.observe_some(jobs, [s for s in submissions if s.id in ended], doubted)
+        seen = await self._observer.observe_some(jobs, submissions, doubted)
         seen = replace(seen, readings=listed.readings, problems=(*listed.problems, *seen.problems))
         return await self._carry_out(seen, began)
 
@@ -220,6 +221,7 @@ class Reconciler:
         transaction.merge(jobs, seen.at)
         transaction.forget_jobs(seen.not_ours)
         transaction.learn_forks(seen.forks)
+        transaction.keep_executions({key: execution_of(request) for key, request in seen.requests.items()})
         if seen.readings != _NOTHING:
             last = max(transaction.runners_read_at().values(), default=0.0)
             gap = now > last + stale_after(self._scope)

@@ -65,6 +65,8 @@ class WorkerAnswer(TypedDict, total=False):
     runner_name: str
     runner_version: str | None
     exit_code: int | None  # the Listener's
+    gpu_type: str  # this and the next are kept if a worker tells them; today's does not
+    data_center: str
     seconds: dict[str, float]  # per phase: configure, connect, listen (with GitHub, for a job), job, leave, cleanup
 
 
