@@ -29,10 +29,11 @@ def submissions(config: ConfigPath = None, as_json: AsJson = False) -> None:
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:
     since = time.time() - RECENT
     rows = await bridge.ledger.read(lambda transaction: transaction.submissions(since=since, names=()))
-    return [_row(each) for each in sorted(rows, key=lambda submission: (submission.created_at, submission.name))]
+    return [row(each) for each in sorted(rows, key=lambda submission: (submission.created_at, submission.name))]
 
 
-def _row(submission: "Submission") -> dict[str, Any]:
+def row(submission: "Submission") -> dict[str, Any]:
+    """A submission for programs."""
     return {
         "runner": submission.name,
         "route": submission.pool.route,

@@ -22,7 +22,7 @@ from bridge.core.history import execution_of
 from bridge.core.model import WorkflowJob
 from bridge.core.plan import plan
 from bridge.core.readings import Readings, Timed
-from bridge.core.routing import is_served
+from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
 from bridge.core.submissions import OPEN_STATES
 
@@ -70,9 +70,9 @@ class Reconciler:
         self._routes = {route.name: route for route in scope.routes}
         self._warned: set[str] = set()
 
-    def serves(self, job: WorkflowJob) -> bool:
-        """Whether a job may be for one of our runners, or has one."""
-        return is_served(job, self._observer.scope)
+    def keeps(self, job: WorkflowJob) -> bool:
+        """Whether the ledger keeps a job: see `bridge.core.routing.is_kept`."""
+        return is_kept(job, self._observer.scope)
 
     async def resync(self) -> Report:
         """Run one pass that reads everything."""
@@ -230,4 +230,4 @@ class Reconciler:
     def _ours(self, jobs: Iterable[WorkflowJob | None]) -> list[WorkflowJob]:
         """The jobs that are kept, under the current names of their repositories."""
         named = (self._observer.names.of_job(job) for job in jobs if job)
-        return [job for job in named if self.serves(job)]
+        return [job for job in named if self.keeps(job)]

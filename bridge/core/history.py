@@ -6,8 +6,9 @@ Times are Unix seconds (UTC), durations are seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bridge.core.model import LONGEST_NAME, Request, Source, WorkflowJob, storable
+from bridge.core.model import LONGEST_NAME, Request, RequestStatus, Source, WorkflowJob, storable
 from bridge.core.submissions import State, Submission
+from bridge.core.worker import SECOND_DELIVERY
 
 MOST_PHASES = 20
 """Phases of one worker that are kept; it has six."""
@@ -47,6 +48,7 @@ class Execution:
         data_center: of the worker.
         phases: s of the worker's phases, by their names in bridge.core.worker.WorkerAnswer.
         runner_version: of the official runner.
+        error: why RunPod says that the request failed.
     """
 
     delay: float | None = None
@@ -56,6 +58,7 @@ class Execution:
     data_center: str | None = None
     phases: Mapping[str, float] | None = None
     runner_version: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +99,18 @@ def execution_of(request: Request) -> Execution:
         data_center=_text(output.get("data_center")),
         phases=_phases(output.get("seconds")),
         runner_version=_text(output.get("runner_version")),
+        error=_error(request),
     )
+
+
+def _error(request: Request) -> str | None:
+    """Why a request failed, unless it was delivered twice and the first worker goes on."""
+    if request.status is RequestStatus.TIMED_OUT:
+        return "RunPod ended the request at its executionTimeout"
+    if request.status is not RequestStatus.FAILED:
+        return None
+    said = request.error or "RunPod gives no reason"
+    return None if said.partition(": ")[0] in SECOND_DELIVERY else _text(said)
 
 
 def _text(value: object) -> str | None:

@@ -26,6 +26,10 @@ class Reason(StrEnum):
     CRASHED = "crashed"
 
 
+SECOND_DELIVERY = frozenset({Reason.SESSION_CONFLICT, Reason.NAME_TAKEN})
+"""What a second worker of the same request answers while the runner of the first one listens or works."""
+
+
 class Credentials(StrEnum):
     """What a worker gets to register its runner with."""
 

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord
 from bridge.core.model import Source, WorkflowJob
+from bridge.core.reference import Reference
 from bridge.core.submissions import State
 from bridge.ledger import statements as st
 from bridge.ledger.rows import job_of, submission_of
@@ -36,9 +37,16 @@ def keep(connection: Connection, executions: Mapping[str, Execution]) -> None:
             connection.execute(sa.update(submissions).where(submissions.c.id == key).values(new))
 
 
-def records(connection: Connection, *, job_id: int | None, run_id: int | None) -> tuple[JobRecord, ...]:
-    """What is known of one job, or of each job of a run, by the jobs' ids."""
-    wanted = jobs.c.id == job_id if job_id is not None else jobs.c.run_id == run_id
+def named(connection: Connection, reference: Reference) -> tuple[JobRecord, ...]:
+    """What is known of the job that is named, or of each job of the run, in the order of their ids."""
+    if reference.job_id is None:
+        return _records(connection, jobs.c.run_id == reference.run_id)
+    found = _records(connection, jobs.c.id == reference.job_id)
+    alone = reference.run_id is None  # a number: it may be the id of a run
+    return found or (_records(connection, jobs.c.run_id == reference.job_id) if alone else ())
+
+
+def _records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, ...]:
     seen = (jobs.c.first_seen_at, jobs.c.source, jobs.c.retried_at)
     rows = connection.execute(sa.select(*seen, *st.JOB).where(wanted).order_by(jobs.c.id)).all()
     found = [(row[: len(seen)], job_of(row[len(seen) :])) for row in rows]

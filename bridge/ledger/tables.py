@@ -74,6 +74,7 @@ submissions = sa.Table(
     sa.Column("data_center", sa.Text),
     sa.Column("phases", sa.JSON(none_as_null=True)),
     sa.Column("runner_version", sa.Text),
+    sa.Column("error", sa.Text),
     sa.UniqueConstraint("job_id", "generation"),
     sa.Index("submissions_state", "state", "endpoint", "since"),
     sa.Index("submissions_since", "since"),

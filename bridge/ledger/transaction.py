@@ -12,6 +12,7 @@ from bridge.core.actions import Claim, Transition
 from bridge.core.history import Execution, JobRecord
 from bridge.core.model import Event, JobStatus, Source, WorkflowJob
 from bridge.core.readings import Readings
+from bridge.core.reference import Reference
 from bridge.core.scope import Route
 from bridge.core.submissions import (
     LEASED_STATES,
@@ -330,9 +331,9 @@ class Transaction:
         """Write what is known, by submission id, of how RunPod executed its request."""
         history.keep(self._connection, executions)
 
-    def records(self, *, job_id: int | None = None, run_id: int | None = None) -> tuple[JobRecord, ...]:
-        """What is known of one job, or of each job of a run, by the jobs' ids."""
-        return history.records(self._connection, job_id=job_id, run_id=run_id)
+    def named(self, reference: Reference) -> tuple[JobRecord, ...]:
+        """What is known of the job that is named, or of each job of the run, in the order of their ids."""
+        return history.named(self._connection, reference)
 
     # --- what dispatchers share ---
 

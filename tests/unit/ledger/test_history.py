@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from bridge.core.actions import Claim, Transition
 from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord
 from bridge.core.model import Event, JobStatus, Source
+from bridge.core.reference import Reference
 from bridge.core.submissions import Pool, State, Submission
 from bridge.core.worker import Reason
 from bridge.ledger import Ledger, Transaction
@@ -40,7 +41,7 @@ class Book:
         return self.write(lambda transaction: transaction.claim([(claim, a_route())], self.now))[0]
 
     def record(self, job_id: int = 1) -> JobRecord:
-        (found,) = asyncio.run(self.ledger.read(lambda transaction: transaction.records(job_id=job_id)))
+        (found,) = asyncio.run(self.ledger.read(lambda transaction: transaction.named(Reference(job_id, None))))
         return found
 
     def wrong(self) -> list[str]:
@@ -135,9 +136,10 @@ def test_the_first_sight_of_a_job_stays_known(book: Book) -> None:
 def test_a_run_is_told_with_all_its_jobs_and_no_other(book: Book) -> None:
     jobs = [a_job(3, run_id=8), a_job(1, run_id=8), a_job(2, run_id=9)]
     book.write(lambda transaction: transaction.merge(jobs, NOW))
-    found = asyncio.run(book.ledger.read(lambda transaction: transaction.records(run_id=8)))
+    found = asyncio.run(book.ledger.read(lambda transaction: transaction.named(Reference(None, 8))))
     assert [record.job.id for record in found] == [1, 3]
-    assert asyncio.run(book.ledger.read(lambda transaction: transaction.records(job_id=4))) == ()
+    assert asyncio.run(book.ledger.read(lambda transaction: transaction.named(Reference(8, None)))) == found
+    assert asyncio.run(book.ledger.read(lambda transaction: transaction.named(Reference(4, 8)))) == ()
 
 
 def test_a_job_is_told_with_the_runners_requested_for_it_and_the_runner_that_it_took(book: Book) -> None:

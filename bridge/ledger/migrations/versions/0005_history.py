@@ -20,6 +20,7 @@ SUBMISSIONS = (
     sa.Column("data_center", sa.Text),
     sa.Column("phases", sa.JSON),
     sa.Column("runner_version", sa.Text),
+    sa.Column("error", sa.Text),
 )
 
 
