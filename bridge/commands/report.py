@@ -98,6 +98,7 @@ def show(report: Report, *, dry_run: bool) -> None:
 
     console = Console()
     table = Table("job", "name", "labels", "route", "why")
+    table.columns[0].no_wrap = True
     for job in queued_jobs(report.decision):
         cells = (
             job["id"],
@@ -125,6 +126,10 @@ def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
     return f"{len(_queued(report.decision))} queued jobs, {submitted}, {removed}, {report.seconds:.1f} s"
 
 
+COPIED = ("id", "runner")
+"""Columns that a person copies: they are never wrapped."""
+
+
 def print_rows(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:
     """Print rows: as JSON, or as a table of the columns in `shown`."""
     if as_json:
@@ -139,7 +144,7 @@ def print_rows(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json:
         return
     table = Table()
     for name in shown:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in COPIED)
     for row in rows:
         table.add_row(*(Text(plain(_cell(name, row[name]))) for name in shown))
     Console().print(table)

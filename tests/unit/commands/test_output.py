@@ -32,6 +32,17 @@ def test_the_table_has_the_shown_columns_as_plain_text(capsys: pytest.CaptureFix
     assert "q-1" not in shown
 
 
+def test_a_name_that_a_person_copies_is_whole_in_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = f"{'bridge' * 5}-12345678901-1"
+    print_rows([{"runner": name, "route": "r" * 40, "why": "because " * 30}], ("runner", "route", "why"), as_json=False)
+    shown = capsys.readouterr().out
+    assert name in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows([], ("runner",), as_json=False)
     assert capsys.readouterr().out == "none\n"
