@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from bridge.commands.app import app
 from bridge.emulator.github import Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import Request
-from tests.support.emulators import Emulators, assert_no_secret, emulators
+from tests.support.emulators import API_KEY, Emulators, assert_no_secret, emulators
 from tests.support.github import a_github, a_run, a_spec
 from tests.support.instant import Fate
+
+HOSTILE = f"\x1b[31m[red]\n{API_KEY}"
+"""The name of a job, which anyone who may write a workflow chooses."""
 
 KEYS = ("fine", "crash", "wait", "over", "typo")
 
@@ -43,7 +47,9 @@ class Five:
 
     def queue(self, made: Emulators) -> None:
         typo = ("self-hosted", "runpod", "gpuu")
-        specs = [a_spec(key, **({"labels": typo} if key == "typo" else {})) for key in KEYS]
+        specs = [a_spec(key) for key in KEYS]
+        specs[KEYS.index("over")] = replace(a_spec("over"), name=HOSTILE)
+        specs[KEYS.index("typo")] = a_spec("typo", labels=typo)
         run = made.github.state.add_run("acme/web", a_run(*specs))
         self.jobs, self.run_id = dict(run.jobs), run.id
 
@@ -131,6 +137,14 @@ def test_a_runs_url_tells_all_its_jobs_within_80_columns_and_breaks_no_id(five: 
     requests = made.runpod.state.requests
     assert requests
     assert all(request_id in shown for request_id in requests)
+
+
+def test_the_name_of_a_job_controls_no_terminal_and_shows_no_secret(five: tuple[Emulators, Five]) -> None:
+    """`explain` checks all output for secrets, too."""
+    made, told = five
+    shown = explain(made, str(told.jobs["over"].id)).output
+    assert "\x1b" not in shown
+    assert "acme/web, \N{REPLACEMENT CHARACTER}[31m[red]\N{REPLACEMENT CHARACTER}***, http" in shown
 
 
 def test_a_jobs_own_link_names_it(five: tuple[Emulators, Five]) -> None:
