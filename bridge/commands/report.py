@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -124,6 +124,12 @@ def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
     submitted = f"would submit {len(plan.claims)}" if dry_run else f"submitted {len(report.submitted)}"
     removed = f"{len(plan.withdrawals)} withdrawn, {len(plan.garbage)} unused registrations deleted"
     return f"{len(_queued(report.decision))} queued jobs, {submitted}, {removed}, {report.seconds:.1f} s"
+
+
+def matching(rows: Iterable[dict[str, Any]], **wanted: str | None) -> list[dict[str, Any]]:
+    """The rows whose columns have the wanted values, in upper or lower case; None for any value."""
+    columns = {name: value.lower() for name, value in wanted.items() if value is not None}
+    return [row for row in rows if all(str(row[name]).lower() == value for name, value in columns.items())]
 
 
 COPIED = ("id", "runner")

@@ -26,9 +26,14 @@ KEYS = ("fine", "crash", "wait", "over", "typo")
 
 
 def explain(made: Emulators, *arguments: str) -> Result:
+    return run(made, "explain", *arguments)
+
+
+def run(made: Emulators, *arguments: str) -> Result:
+    """A command of `bridge` in this process."""
     bare = dict.fromkeys((n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "BRIDGE_"))), "")
     environment = bare | made.environment | {"COLUMNS": "80"}
-    done = CliRunner().invoke(app, ["explain", *arguments], env=environment, catch_exceptions=False)
+    done = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
     assert_no_secret(made, done.output)
     return done
 
@@ -177,3 +182,18 @@ def test_without_a_ledger_it_says_so_and_a_wrong_configuration_is_status_2(tmp_p
         assert not made.ledger.exists()
         made.variables["BRIDGE_MAX_WORKERS"] = "none"
         assert explain(made, "7").exit_code == 2
+
+
+def test_lists_are_limited_to_what_is_wanted(five: tuple[Emulators, Five]) -> None:
+    made, told = five
+    ids = {key: job.id for key, job in told.jobs.items()}
+
+    def listed(*arguments: str) -> list[int]:
+        return [row.get("id", row.get("job_id")) for row in json.loads(run(made, *arguments, "--json").output)]
+
+    assert listed("jobs", "--status", "queued") == [ids["wait"], ids["over"], ids["typo"]]
+    assert listed("jobs", "--repository", "Acme/Web") == listed("jobs")
+    assert listed("jobs", "--repository", "acme/docs") == listed("jobs", "--status", "waiting") == []
+    assert listed("submissions", "--state", "submitted", "--route", "default") == [ids["wait"]]
+    assert listed("submissions", "--state", "finished") == [ids["fine"], ids["crash"]]
+    assert listed("submissions", "--route", "other") == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.commands.report import plain, print_rows
+from bridge.commands.report import matching, plain, print_rows
 from bridge.commands.signals import is_set_within
 
 ROW: dict[str, Any] = {"runner": "r[red]-1", "since": time.time() - 5, "why": None, "request_id": "q-1"}
@@ -41,6 +41,16 @@ def test_a_name_that_a_person_copies_is_whole_in_80_columns(
     shown = capsys.readouterr().out
     assert name in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_rows_are_chosen_by_the_values_of_their_columns() -> None:
+    rows: list[dict[str, Any]] = [
+        {"repository": "acme/Web", "status": "queued"},
+        {"repository": "acme/docs", "status": None},
+    ]
+    assert matching(rows) == matching(rows, repository=None) == rows
+    assert matching(rows, repository="ACME/web") == rows[:1]
+    assert matching(rows, repository="acme/web", status="completed") == []
 
 
 def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:
