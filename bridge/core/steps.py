@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord
 from bridge.core.model import JobStatus, Source
@@ -56,10 +57,9 @@ def steps_of(record: JobRecord, route: str | None, waits: str | None, now: float
     ordered = sorted(found, key=lambda step: step.at + step.precision)
     if waits:
         ordered.append(Step(at=now, what=f"waits: {waits}"))
-    after = [*(step.at for step in ordered[1:]), None]
     return tuple(
-        replace(step, seconds=None if until is None else max(0.0, until - step.at))
-        for step, until in zip(ordered, after, strict=True)
+        replace(step, seconds=max(0.0, following.at - step.at)) if following else step
+        for step, following in zip_longest(ordered, ordered[1:])
     )
 
 

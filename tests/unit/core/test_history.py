@@ -59,3 +59,29 @@ def test_a_version_that_is_no_text_is_left_out(version: object) -> None:
 
 def test_a_text_that_no_database_can_store_is_replaced() -> None:
     assert told({"gpu_type": "L4\0"}).gpu_type == "L4\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kept"),
+    [
+        (RequestStatus.FAILED, "worker exited unexpectedly", "worker exited unexpectedly"),
+        (RequestStatus.FAILED, "crashed: session_conflict: x", "crashed: session_conflict: x"),
+        (RequestStatus.FAILED, None, "RunPod gives no reason"),
+        (RequestStatus.FAILED, "e" * 1000, "e" * LONGEST_NAME),
+        (RequestStatus.TIMED_OUT, "job timed out", "RunPod ended the request at its executionTimeout"),
+        (RequestStatus.COMPLETED, "odd", None),
+        (RequestStatus.CANCELLED, "odd", None),
+        (RequestStatus.MISSING, None, None),
+        (RequestStatus.IN_PROGRESS, None, None),
+    ],
+)
+def test_why_a_request_failed_is_kept(status: RequestStatus, error: str | None, kept: str | None) -> None:
+    assert execution_of(Request(id="r", status=status, error=error)).error == kept
+
+
+@pytest.mark.parametrize("reason", ["session_conflict", "name_taken"])
+@pytest.mark.parametrize("detail", ["", ": a runner: is there"])
+def test_a_second_delivery_that_failed_is_no_failure_of_the_request(reason: str, detail: str) -> None:
+    """The first worker goes on, and may still run the job."""
+    request = Request(id="r", status=RequestStatus.FAILED, error=f"{reason}{detail}")
+    assert execution_of(request) == Execution()

@@ -90,6 +90,7 @@ def test_repositories_are_configured_for_the_bridge_and_for_single_routes() -> N
         (a_job(1, labels=("ubuntu-latest",), runner_name="runpod-7-1"), True, True),
         (a_job(1, labels=("self-hosted", "RunPod", "gpuu")), False, True),
         (a_job(1, labels=("runpod, GPU",)), False, True),
+        (a_job(1, labels=("other,gpu,more",)), False, True),
         (a_job(1, labels=("runpod", "gpuu"), repository="acme/other"), False, False),
         (a_job(1, repository="acme/other"), False, False),
         (a_job(1, repository="other/web"), False, False),

@@ -162,6 +162,15 @@ def test_the_start_of_a_queued_job_is_no_start() -> None:
     assert "GitHub gave it" not in str(a_whole_story(status=JobStatus.IN_PROGRESS, started_at=None))
 
 
+def test_a_short_job_ends_after_it_was_taken() -> None:
+    told = [what for _, what in a_whole_story(status=JobStatus.COMPLETED, conclusion="success", completed_at=NOW + 5)]
+    assert told[3:6] == [
+        "runpod-1-1: took the job",
+        "GitHub gave it to runner runpod-1-1",
+        "completed in GitHub: success",
+    ]
+
+
 def test_a_job_without_a_conclusion_says_so() -> None:
     told = a_whole_story(status=JobStatus.COMPLETED, conclusion=None, completed_at=NOW + 8)
     assert (8.0, "completed in GitHub: no conclusion") in told
@@ -179,6 +188,7 @@ def test_a_job_without_a_conclusion_says_so() -> None:
         (7199, "120 min"),
         (7200, "2.0 h"),
         (90_000, "25.0 h"),
+        (3_600_000, "1000.0 h"),
     ],
 )
 def test_a_duration_is_short(seconds: float, expected: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.core.actions import Claim, Plan, Skip
 from bridge.core.history import Execution, JobRecord, SubmissionRecord
-from bridge.core.model import JobStatus
+from bridge.core.model import JobStatus, Source
 from bridge.core.steps import LONGEST_LINE, Step
 from bridge.core.story import Outlook, outlook, story
 from bridge.core.submissions import Pool, State
@@ -199,6 +199,8 @@ def test_a_story_ends_with_what_a_queued_job_waits_for() -> None:
     made = story(record, Outlook(why=FULL, route="gpu"), NOW)
     assert made.job is record.job
     assert made.steps[-1] == Step(at=NOW, what=f"waits: {FULL}")
+    known = JobRecord(job=a_job(1), first_seen_at=NOW, source=Source.POLL)
+    assert "; route gpu serves it" in story(known, Outlook(why=FULL, route="gpu"), NOW).steps[1].what
     assert story(record, Outlook(runner="runpod-1-1"), NOW).steps[-1].what == (
         "waits: the next pass asks for runner runpod-1-1"
     )
