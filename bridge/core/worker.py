@@ -26,6 +26,10 @@ class Reason(StrEnum):
     CRASHED = "crashed"
 
 
+SECOND_DELIVERY = frozenset({Reason.SESSION_CONFLICT, Reason.NAME_TAKEN})
+"""What a second worker of the same request answers while the runner of the first one listens or works."""
+
+
 class Credentials(StrEnum):
     """What a worker gets to register its runner with."""
 
@@ -109,6 +113,8 @@ class WorkerAnswer(TypedDict, total=False):
     runner_version: str | None
     exit_code: int | None  # the Listener's
     self_test: SelfTest  # only with the outcome SELF_TEST, which has no other key
+    gpu_type: str  # this and the next are kept if a worker tells them; today's does not
+    data_center: str
     seconds: dict[str, float]  # per phase: configure, connect, listen (with GitHub, for a job), job, leave, cleanup
 
 

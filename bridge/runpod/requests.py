@@ -13,7 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from bridge.core.model import Cancellation, EndpointHealth, Request, RequestStatus, SelfTestRequest, storable
+from bridge.core.model import (
+    LONGEST_NAME,
+    Cancellation,
+    EndpointHealth,
+    Request,
+    RequestStatus,
+    SelfTestRequest,
+    storable,
+)
 from bridge.core.scope import Route
 from bridge.core.worker import WorkerInput
 from bridge.errors import BridgeError, Rejected
@@ -30,6 +38,9 @@ RATE_LIMIT_WAIT = 10.0
 
 https://docs.runpod.io/serverless/endpoints/send-requests
 """
+
+LONGEST_TIME = 1e12
+"""ms, 31 years: a longer time of a request is an error of RunPod, and is not stored."""
 
 T = TypeVar("T")
 
@@ -215,7 +226,16 @@ def _request(request_id: str, raw: Any) -> Request:
         status=RequestStatus(raw["status"]),
         output=output if isinstance(output, dict) else None,
         error=storable(error) if error else None,
+        delay=_seconds(raw.get("delayTime")),
+        execution=_seconds(raw.get("executionTime")),
+        worker_id=storable(worker)[:LONGEST_NAME] if (worker := raw.get("workerId")) else None,
     )
+
+
+def _seconds(milliseconds: Any) -> float | None:
+    """RunPod's times are in ms: https://docs.runpod.io/serverless/endpoints/send-requests"""
+    known = isinstance(milliseconds, int | float) and 0 <= milliseconds < LONGEST_TIME
+    return milliseconds / 1000 if known else None
 
 
 def _health(raw: Any) -> EndpointHealth:
