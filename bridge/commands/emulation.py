@@ -11,8 +11,9 @@ import typer
 from bridge.emulator.act import find_act
 from bridge.emulator.cloud import repository_name, sample_repository
 from bridge.emulator.github.state import GitHubState
+from bridge.emulator.job_variants import WorkflowError
+from bridge.emulator.jobs import RunSpec
 from bridge.emulator.synthetic import fill
-from bridge.emulator.workflow_jobs import WorkflowError
 from bridge.emulator.workflows import runs_of, top_level
 
 Queue = Callable[[GitHubState], Awaitable[None]]
@@ -77,8 +78,18 @@ def tolerant(queue: Queue) -> Queue:
     return queue_or_report
 
 
+def notes(spec: RunSpec) -> Iterator[str]:
+    """What is different from GitHub in a whole run, in lines for a person."""
+    if spec.unsupported:
+        yield f"unsupported: {spec.path}: {spec.unsupported}"
+    for name in spec.not_applied:
+        yield f"not applied: {spec.path}: {name}"
+
+
 class Unsupported:
-    """Prints the jobs that the emulated GitHub does not queue, and why, each once.
+    """Prints the files and jobs that the emulated GitHub does not queue, and why, each once.
+
+    Filters that were not applied are printed, too.
 
     Args:
         state: of the emulated GitHub.
@@ -91,9 +102,9 @@ class Unsupported:
     def report(self) -> None:
         """Print those that were not printed before, to stderr."""
         for run in self._state.runs.values():
-            for job in run.spec.jobs:
-                line = f"unsupported: {job.name}: {job.unsupported}"
-                if job.unsupported and line not in self._reported:
+            jobs = (f"unsupported: {job.name}: {job.unsupported}" for job in run.spec.jobs if job.unsupported)
+            for line in (*notes(run.spec), *jobs):
+                if line not in self._reported:
                     self._reported.add(line)
                     print(line, file=sys.stderr)
 

@@ -362,8 +362,10 @@ def test_a_repository_without_a_matching_workflow_is_reported_and_an_invalid_one
         ["git", "-C", repository, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x"], check=True
     )
     queued(state, tolerant(pushed(repository, "push")))
-    assert re.fullmatch(r"bridge: .*odd\.yaml: line 1: .*\n", capsys.readouterr().err)
-    assert not state.runs
+    Unsupported(state).report()
+    assert re.fullmatch(r"unsupported: .*odd\.yaml: line 1: .*\n", capsys.readouterr().err)
+    (run,) = state.runs.values()
+    assert (run.status, run.conclusion, run.jobs) == ("completed", "failure", {}), "as on GitHub"
 
 
 def test_new_runs_are_pushed_at_the_given_interval(tmp_path: Path) -> None:
