@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import typer
 
+from bridge.commands import demo_routes
+from bridge.config.file import RouteTable
 from bridge.emulator.act import find_act
-from bridge.emulator.cloud import repository_name, sample_repository
+from bridge.emulator.cloud import Cloud, repository_name, sample_repository
 from bridge.emulator.github.state import GitHubState
 from bridge.emulator.job_variants import WorkflowError
 from bridge.emulator.jobs import RunSpec
 from bridge.emulator.synthetic import fill
 from bridge.emulator.workflows import runs_of, top_level
+from bridge.errors import ConfigError
 
 Queue = Callable[[GitHubState], Awaitable[None]]
 """Queues jobs in the emulated GitHub."""
@@ -37,12 +40,21 @@ def repository(path: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Report an unsuitable repository, port or machine in one line, and exit with status 2."""
+    """Report an unsuitable repository, route, port or machine in one line, and exit with status 2."""
     try:
         yield
-    except (WorkflowError, OSError) as error:
+    except (WorkflowError, ConfigError, OSError) as error:
         typer.echo(f"bridge: {error}", err=True)
         raise typer.Exit(2) from None
+
+
+def settings(cloud: Cloud, routes: Sequence[RouteTable]) -> dict[str, str]:
+    """The bridge's environment variables. Routes other than its default are in a file beside the ledger."""
+    if list(routes) == demo_routes.tables((), (), None):
+        return cloud.settings()
+    config = cloud.folder / "bridge.toml"
+    config.write_text(demo_routes.document(routes))
+    return {"BRIDGE_CONFIG": str(config), **cloud.settings()}
 
 
 def pushed(path: Path, event: str) -> Queue:
@@ -106,7 +118,7 @@ class Unsupported:
             for line in (*notes(run.spec), *jobs):
                 if line not in self._reported:
                     self._reported.add(line)
-                    print(line, file=sys.stderr)
+                    print("".join(each if each.isprintable() else " " for each in line), file=sys.stderr)
 
 
 def synthetic(repositories: int, jobs: int) -> Queue:
