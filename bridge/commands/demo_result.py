@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands.demo_routes import route_of
-from bridge.commands.emulation import notes
+from bridge.commands.emulation import notes, printable
 from bridge.core.scope import Route
 from bridge.emulator.cloud import Cloud
 from bridge.emulator.github.state import Job
@@ -149,9 +149,10 @@ class Demo:
                 _seconds(job.started_at if job.executions else None, job.completed_at),
                 job.conclusion or job.status,
             )
-            table.add_row(*map(Text, cells))
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         for each in self.unsupported():
-            table.add_row(*map(Text, (each["name"], each["route"] or "none", "-", "-", "-", "unsupported")))
+            cells = (each["name"], each["route"] or "none", "-", "-", "-", "unsupported")
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         return table
 
     def _route(self, job: Job) -> str:
@@ -182,7 +183,7 @@ class Demo:
         if not self.jobs():
             console.print("no job that the demo can run")
         for line in self._notes():
-            console.print(Text(line), soft_wrap=True)
+            console.print(Text(printable(line)), soft_wrap=True)
         counts = self.document()["counts"]
         console.print(
             f"{counts['matched_jobs']} jobs matched, {counts['requests']} requests, "

@@ -90,6 +90,11 @@ def tolerant(queue: Queue) -> Queue:
     return queue_or_report
 
 
+def printable(text: str) -> str:
+    """A text from a repository without the characters that could control a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
 def notes(spec: RunSpec) -> Iterator[str]:
     """What is different from GitHub in a whole run, in lines for a person."""
     if spec.unsupported:
@@ -118,7 +123,7 @@ class Unsupported:
             for line in (*notes(run.spec), *jobs):
                 if line not in self._reported:
                     self._reported.add(line)
-                    print("".join(each if each.isprintable() else " " for each in line), file=sys.stderr)
+                    print(printable(line), file=sys.stderr)
 
 
 def synthetic(repositories: int, jobs: int) -> Queue:

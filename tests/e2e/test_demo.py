@@ -155,12 +155,12 @@ def committed(root: Path, **files: str) -> Path:
 
 
 def test_a_repository_that_the_demo_cannot_run_ends_with_the_table_the_reasons_and_status_2(tmp_path: Path) -> None:
-    job = "{runs-on: [self-hosted, a100], container: debian, steps: [{run: x}]}"
+    job = '{name: "a\\e[31m[b]", runs-on: [self-hosted, a100], container: debian, steps: [{run: x}]}'
     repo = committed(tmp_path / "repo", ci=f"on: push\njobs: {{a: {job}}}", broken="on: [")
     done = CliRunner().invoke(app, ["demo", "--repo", str(repo), "--route", "large=gpu,a100"])
     assert done.exit_code == 2
-    assert re.search(r"a +│ large +│ - +│ - +│ - +│ unsupported", done.stdout)
-    assert "unsupported: a: it runs in a container\n" in done.stdout
+    assert re.search(r"a \[31m\[b\] +│ large +│ - +│ - +│ - +│ unsupported", done.stdout)
+    assert "unsupported: a [31m[b]: it runs in a container\n" in done.stdout
     assert "unsupported: .github/workflows/broken.yml: line 1" in done.stdout
     assert "no job that the demo can run\n" in done.stdout
 
