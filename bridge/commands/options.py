@@ -23,3 +23,11 @@ ConfigPath = Annotated[
 Repository = Annotated[Path | None, typer.Option(help="A local git repository. Default: a sample with one workflow.")]
 Event = Annotated[str, typer.Option(help="The event that triggers the workflows.")]
 Workers = Annotated[int, typer.Option(min=1, help="The most workers that run at the same time.")]
+RouteLabels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="A label of the demo's route; repeat it for more. Default: runpod, gpu."),
+]
+NamedRoutes = Annotated[
+    list[str] | None, typer.Option("--route", metavar="NAME=LABEL,LABEL", help="A route; repeat it for more.")
+]
+RoutesFile = Annotated[Path | None, typer.Option("--config", help="Use the labels of the routes of this bridge.toml.")]
