@@ -1,0 +1,47 @@
+"""Calls to other services, each bounded in time. A call that fails is a value, so that the other checks go on."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bridge.commands.doctor.check import Check, failed
+from bridge.errors import BridgeError
+
+WITHIN = 12.0
+"""s for a call and its retries. At most four calls follow each other, so the checks take less than a minute."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A call that failed.
+
+    Args:
+        line: what happened; after a semicolon, what to do.
+    """
+
+    line: str
+
+
+async def asked(call: Awaitable[T], within: float = WITHIN) -> T | Failure:
+    """The result of a call, or why there is none.
+
+    Args:
+        call: may raise BridgeError.
+        within: s.
+    """
+    try:
+        async with asyncio.timeout(within):
+            return await call
+    except BridgeError as error:
+        return Failure(str(error))
+    except TimeoutError:
+        return Failure(f"no answer within {within:g} s; check the network and the proxy")
+
+
+def unanswered(id_: str, failure: Failure, *, subject: str | None = None) -> Check:
+    """The check of a call that failed."""
+    evidence, _, fix = failure.line.partition("; ")
+    return failed(id_, evidence, fix or "correct it, and run `bridge doctor` again", subject=subject)
