@@ -20,9 +20,11 @@ class Failure:
 
     Args:
         line: what happened; after a semicolon, what to do.
+        request_id: the service's id of the request; None if it gave none.
     """
 
     line: str
+    request_id: str | None = None
 
 
 async def asked(call: Awaitable[T], within: float = WITHIN) -> T | Failure:
@@ -36,12 +38,13 @@ async def asked(call: Awaitable[T], within: float = WITHIN) -> T | Failure:
         async with asyncio.timeout(within):
             return await call
     except BridgeError as error:
-        return Failure(str(error))
+        return Failure(error.message, error.request_id)
     except TimeoutError:
         return Failure(f"no answer within {within:g} s; check the network and the proxy")
 
 
 def unanswered(id_: str, failure: Failure, *, subject: str | None = None) -> Check:
     """The check of a call that failed."""
-    evidence, _, fix = failure.line.partition("; ")
+    what, _, fix = failure.line.partition("; ")
+    evidence = f"{what} (request {failure.request_id})" if failure.request_id else what
     return failed(id_, evidence, fix or "correct it, and run `bridge doctor` again", subject=subject)

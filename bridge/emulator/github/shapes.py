@@ -97,6 +97,12 @@ def full_repository(state: GitHubState, repository: Repository, api: str) -> dic
     }
 
 
+def _settings_of(state: GitHubState, name: str, api: str) -> str:
+    """The page of an owner's settings. https://docs.github.com/rest/apps/installations"""
+    web = api.removesuffix("/api/v3")
+    return f"{web}/organizations/{name}/settings" if name in state.organisations else f"{web}/settings"
+
+
 def installation(state: GitHubState, app: App, api: str) -> dict[str, Any]:
     """The installation of the App."""
     base = f"{api}/app/installations/{app.installation_id}"
@@ -107,7 +113,7 @@ def installation(state: GitHubState, app: App, api: str) -> dict[str, Any]:
         "repository_selection": "all" if app.repositories is None else "selected",
         "access_tokens_url": f"{base}/access_tokens",
         "repositories_url": f"{api}/installation/repositories",
-        "html_url": base,
+        "html_url": f"{_settings_of(state, app.owner, api)}/installations/{app.installation_id}",
         "app_id": app.app_id,
         "app_slug": app.slug,
         "client_id": app.client_id,
