@@ -13,11 +13,13 @@ from cachetools import LRUCache
 from bridge.concurrency import each
 from bridge.core.model import Absent, Deleted, JitConfig, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
 from bridge.errors import OutcomeUnknown, Rejected
-from bridge.github import parse
+from bridge.github import parse, runner_groups
 from bridge.github.answers import error_of, value_of
 from bridge.github.auth import Auth, Token
 from bridge.github.cache import FlightCache
 from bridge.github.pacing import Priority
+from bridge.github.personal import PersonalToken, described_by
+from bridge.github.runner_groups import RunnerGroup
 from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 from bridge.github.transport import Transport
 
@@ -193,6 +195,22 @@ class GitHub:
         group_id = await self._groups.get((target, name), read)
         self._group_names[target, group_id] = name
         return group_id
+
+    async def runner_groups(self, organisation: str) -> tuple[RunnerGroup, ...]:
+        """The runner groups of an organization."""
+        path = f"/orgs/{organisation}/actions/runner-groups?per_page=100"
+        return tuple(await self._list(path, runner_groups.runner_groups, Priority.JOB))
+
+    async def group_repositories(self, organisation: str, group_id: int) -> frozenset[str]:
+        """The owner/name of each repository that was selected for a runner group."""
+        path = f"/orgs/{organisation}/actions/runner-groups/{group_id}/repositories?per_page=100"
+        return frozenset(await self._list(path, runner_groups.names, Priority.JOB))
+
+    async def personal_token(self) -> PersonalToken:
+        """What GitHub says of the personal access token. The call does not count for the rate limit."""
+        response = await self._authorised(lambda headers: self._transport.send("GET", "/rate_limit", headers))
+        value_of(response, dict)
+        return described_by(response)
 
     async def generate_jit_config(self, target: str, *, name: str, labels: list[str], group_id: int) -> JitConfig:
         """Register a just-in-time runner. If its group was created again and has a new id, try once more with that id.

@@ -35,6 +35,11 @@ class GitHubClock:
         """Unix seconds."""
         return self._monotonic() + self._offset
 
+    @property
+    def learned(self) -> bool:
+        """Whether GitHub has answered, so that this is its clock."""
+        return self._learned
+
     async def on_request(self, request: httpx.Request) -> None:
         """Hook of the HTTP client: note when a request is sent."""
         request.extensions = {**request.extensions, _SENT: self._monotonic()}

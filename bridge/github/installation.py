@@ -19,11 +19,13 @@ class AppPage:
         slug: its name in URLs.
         owner: the organisation or user that owns it.
         html_url: its page.
+        events: that it subscribes to.
     """
 
     slug: str
     owner: str
     html_url: str
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,12 @@ def missing(granted: Mapping[str, str], needed: Mapping[str, str]) -> dict[str, 
 
 
 def _app_page(raw: Mapping[str, Any]) -> AppPage:
-    return AppPage(slug=str(raw["slug"]), owner=str(raw["owner"]["login"]), html_url=str(raw["html_url"]))
+    return AppPage(
+        slug=str(raw["slug"]),
+        owner=str(raw["owner"]["login"]),
+        html_url=str(raw["html_url"]),
+        events=tuple(map(str, raw.get("events") or ())),
+    )
 
 
 def _installation(raw: Mapping[str, Any]) -> Installation:

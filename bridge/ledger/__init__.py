@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from bridge.core.submissions import Changes, State, Submission
 from bridge.core.timing import Timing
 from bridge.errors import ConfigError, Unavailable
-from bridge.ledger.database import SCHEMA, connect, exists, is_current, migrate
+from bridge.ledger.database import SCHEMA, connect, exists, is_current, migrate, revision
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import metadata
 from bridge.ledger.transaction import Transaction
@@ -159,6 +159,22 @@ class Ledger:
             raise Unavailable(f"the ledger could not be read: {_first_line(error)}") from None
 
 
+def schema_of(url: str) -> str | None:
+    """The revision of a database's schema; None if it has none. Nothing is created or changed.
+
+    Args:
+        url: SQLAlchemy's.
+
+    Raises:
+        ConfigError: the database cannot be opened.
+    """
+    engine = connect(url, as_it_is=True)
+    with _opening(engine, only_reads=True) as connection:
+        found = revision(connection)
+    engine.dispose()
+    return found
+
+
 @contextlib.contextmanager
 def _opening(engine: Engine, *, only_reads: bool = False) -> Iterator[Connection]:
     """The first connection. Raises ConfigError if there is none, or if it cannot be used."""
@@ -178,4 +194,4 @@ def _first_line(error: Exception) -> str:
     return str(getattr(error, "orig", error)).partition("\n")[0]
 
 
-__all__ = ["SCHEMA", "Ledger", "Transaction", "metadata", "random_id"]
+__all__ = ["SCHEMA", "Ledger", "Transaction", "exists", "metadata", "random_id", "schema_of"]

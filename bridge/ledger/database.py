@@ -127,7 +127,7 @@ def migrate(connection: Connection, now: float) -> None:
     Raises:
         ConfigError: it belongs to a newer bridge.
     """
-    found = _revision(connection)
+    found = revision(connection)
     if found == SCHEMA:
         return
     from alembic import command
@@ -155,7 +155,7 @@ def is_current(connection: Connection) -> bool:
     Raises:
         ConfigError: it belongs to an older or a newer bridge.
     """
-    found = _revision(connection)
+    found = revision(connection)
     if found and found < SCHEMA:
         raise ConfigError(
             f"BRIDGE_DATABASE_URL: the ledger's schema {found} is older than this bridge's {SCHEMA}: "
@@ -172,7 +172,8 @@ def _newer(found: str | None) -> ConfigError:
     )
 
 
-def _revision(connection: Connection) -> str | None:
+def revision(connection: Connection) -> str | None:
+    """The revision of the schema; None if there is none."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

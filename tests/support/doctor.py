@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from typer.testing import CliRunner
 
 from bridge.commands.app import app
+from bridge.commands.doctor import ledger
 from bridge.emulator.cloud import OWNER, Cloud, cloud, github_state
 from bridge.emulator.runpod import EndpointConfig
 from tests.support.background import served
@@ -49,6 +51,11 @@ class Clinic:
         return self.folder / "bridge.toml"
 
     @property
+    def mounts(self) -> Path:
+        """The mounted file systems, as in /proc/self/mountinfo: the real ones may be those of a container."""
+        return self.folder / "mountinfo"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The command's environment."""
         settings = {**self.cloud.settings(), "BRIDGE_DATABASE_URL": f"sqlite:///{self.folder}/ledger.sqlite3"}
@@ -63,7 +70,8 @@ class Clinic:
             status: the exit status that must follow; None for any.
         """
         bare = dict.fromkeys((n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "BRIDGE_"))), "")
-        done = CliRunner().invoke(app, list(arguments), env=bare | self.environment, catch_exceptions=False)
+        with patch.object(ledger, "MOUNTS", self.mounts):
+            done = CliRunner().invoke(app, list(arguments), env=bare | self.environment, catch_exceptions=False)
         assert status is None or done.exit_code == status, done.output
         for secret in self._secrets():
             assert secret not in done.output
@@ -107,5 +115,6 @@ def clinic(folder: Path, *, webhook_url: str | None = None, text: str = TOML) ->
     with served(both) as made:
         found = Clinic(cloud=made, folder=folder)
         found.config.write_text(text)
+        found.mounts.write_text("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n")
         found.run("endpoints", "apply", "--yes")
         yield found

@@ -1,8 +1,9 @@
 """The clients that the checks share."""
 
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ from bridge.commands.composition import auth_of
 from bridge.config.settings import Config
 from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth, PatAuth
+from bridge.github.clock import GitHubClock
 from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 from bridge.github.transport import http_client
 
@@ -22,10 +24,12 @@ class Context:
     Args:
         path: of bridge.toml, None if the environment is the whole configuration.
         settings: the configuration.
-        http: for GitHub, and for the service's public address.
+        http: for GitHub.
         auth: of GitHub.
         github: GitHub's client.
-        timing: this machine's clock, and the waiting times.
+        timing: of GitHub's client, with `clock`.
+        clock: GitHub's, once it has answered.
+        wall: this machine's clock, in Unix seconds.
     """
 
     path: Path | None
@@ -34,6 +38,8 @@ class Context:
     auth: AppAuth | PatAuth
     github: GitHub
     timing: GitHubTiming
+    clock: GitHubClock
+    wall: Callable[[], float] = time.time
 
 
 @contextlib.asynccontextmanager
@@ -43,7 +49,9 @@ async def opened(settings: Config, path: Path | None, timing: GitHubTiming = DEF
     Raises:
         ConfigError: the App's key cannot be used.
     """
-    async with http_client() as http:
+    clock = GitHubClock()
+    timing = replace(timing, clock=clock)
+    async with http_client(clock) as http:
         auth = auth_of(settings, http, timing)
         yield Context(
             path=path,
@@ -52,4 +60,5 @@ async def opened(settings: Config, path: Path | None, timing: GitHubTiming = DEF
             auth=auth,
             github=GitHub(http, auth, api_url=settings.github_api_url, timing=timing),
             timing=timing,
+            clock=clock,
         )

@@ -4,6 +4,7 @@ https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-a
 """
 
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,15 @@ PERMISSIONS = {
 
 _STRENGTH = {"read": 1, "write": 2, "admin": 3}
 
+SCOPES = {
+    "repo": ("actions", "administration", "metadata"),
+    "admin:org": ("organization_self_hosted_runners",),
+}
+"""The permissions that a scope of a classic personal access token gives.
+
+https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
+"""
+
 
 @dataclass(kw_only=True)
 class App:
@@ -33,6 +43,7 @@ class App:
         permissions: that the owner granted.
         webhook_url: where events are sent; None for no webhook. It may change while the App is served.
         webhook_secret: with which they are signed.
+        webhook_insecure_ssl: "1" if GitHub does not verify the receiver's certificate.
         events: that it subscribes to. They are only shown: all events are sent.
         installed: whether the owner has installed it.
         suspended: whether the owner has suspended the installation.
@@ -52,6 +63,7 @@ class App:
     webhook_url: str | None = None
     events: list[str] = field(default_factory=lambda: ["workflow_job"])
     webhook_secret: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
+    webhook_insecure_ssl: str = "0"
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048), repr=False)
 
     def selects(self, repository: str) -> bool:
@@ -73,6 +85,8 @@ class Grant:
         caller: whose rate limit it uses; all tokens of an installation share one.
         owner: whose repositories and runners it can access; None for all owners.
         repositories: names of the repositories that it is limited to; None for all of the owner.
+        scopes: of a classic personal access token; None for other tokens.
+        person: whether it is a personal access token.
     """
 
     permissions: Mapping[str, str]
@@ -80,12 +94,28 @@ class Grant:
     caller: str
     owner: str | None = None
     repositories: frozenset[str] | None = None
+    scopes: tuple[str, ...] | None = None
+    person: bool = False
 
     def reaches(self, owner: str, repository: str | None = None) -> bool:
         """Whether the token can access a repository, or the owner itself."""
         if self.owner not in (None, owner):
             return False
         return repository is None or self.repositories is None or repository in self.repositories
+
+    def headers(self) -> dict[str, str]:
+        """The headers of a personal access token: a classic one's scopes, and when it expires.
+
+        https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
+        https://github.blog/changelog/2021-07-26-expiration-options-for-personal-access-tokens/
+        """
+        if not self.person:
+            return {}
+        headers = {} if self.scopes is None else {"x-oauth-scopes": ", ".join(self.scopes)}
+        if self.expires_at == float("inf"):
+            return headers
+        until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.expires_at))
+        return headers | {"github-authentication-token-expiration": until}
 
 
 class Access:
@@ -103,10 +133,24 @@ class Access:
         self._life = life
         self._grants: dict[str, Grant] = {}
 
-    def add_pat(self, token: str) -> None:
-        """Accept a personal access token with all permissions."""
-        may, caller = dict.fromkeys(PERMISSIONS, "admin"), f"person {len(self._grants)}"
-        self._grants[token] = Grant(permissions=may, expires_at=float("inf"), caller=caller)
+    def add_pat(
+        self, token: str, *, scopes: tuple[str, ...] | None = tuple(SCOPES), expires_at: float = float("inf")
+    ) -> None:
+        """Accept a personal access token.
+
+        Args:
+            token: the token.
+            scopes: of a classic token; None for a fine-grained one, which has all permissions.
+            expires_at: Unix seconds.
+        """
+        names = PERMISSIONS if scopes is None else [name for scope in scopes for name in SCOPES.get(scope, ())]
+        self._grants[token] = Grant(
+            permissions=dict.fromkeys(names, "admin"),
+            expires_at=expires_at,
+            caller=f"person {len(self._grants)}",
+            scopes=scopes,
+            person=True,
+        )
 
     def revoke(self) -> None:
         """Revoke all tokens."""

@@ -49,6 +49,7 @@ class AppPages:
             _page("GET", "/apps/{slug}/installations/new", self._choose),
             _page("POST", "/apps/{slug}/installations", self._install),
             _page("GET", "/settings/installations/{id:int}", self._installed),
+            _page("GET", "/organizations/{owner}/settings/installations/{id:int}", self._installed),
             Route(f"{api_prefix}/app-manifests/{{code}}/conversions", self._convert, methods=["POST"]),
         ]
 

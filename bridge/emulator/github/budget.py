@@ -93,6 +93,12 @@ class Spending:
             "x-ratelimit-used": str(hour.used),
         }
 
+    def status(self, caller: str) -> dict[str, int]:
+        """The primary limit, as `GET /rate_limit` shows it."""
+        hour = self._hour(caller)
+        left = max(0, self._budget.calls - hour.used)
+        return {"limit": self._budget.calls, "remaining": left, "reset": ceil(hour.resets_at), "used": hour.used}
+
     def _hour(self, caller: str) -> _Window:
         return self._window(caller, self._budget.hour)
 

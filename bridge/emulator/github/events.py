@@ -106,7 +106,7 @@ class Payloads:
 
 def hook_config(app: App) -> dict[str, str]:
     """The App's webhook as GitHub shows it, without its secret."""
-    shown = {"content_type": "json", "insecure_ssl": "0", "secret": "********"}
+    shown = {"content_type": "json", "insecure_ssl": app.webhook_insecure_ssl, "secret": "********"}
     return {**shown, "url": app.webhook_url} if app.webhook_url else shown
 
 

@@ -61,6 +61,23 @@ class Limits:
     installation_token: float = 3600.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupRules:
+    """Who may use the runners of a group, apart from selected repositories.
+
+    https://docs.github.com/rest/actions/self-hosted-runner-groups
+
+    Args:
+        private: only private repositories (visibility `private`).
+        public: public repositories, too. They are only shown: jobs of public repositories get runners of every group.
+        workflows: the only workflows that may use them, such as `acme/web/.github/workflows/ci.yml@main`; only shown.
+    """
+
+    private: bool = False
+    public: bool = False
+    workflows: tuple[str, ...] = ()
+
+
 @dataclass(kw_only=True)
 class Repository:
     id: int

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from itertools import islice
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -73,6 +73,7 @@ class Rest:
             self._by_app("POST", "/app/installations/{id:int}/access_tokens", self._access_token),
             self._by_app("GET", "/app", self._app),
             self._by_app("GET", "/app/hook/config", self._hook_config),
+            self._by_app("PATCH", "/app/hook/config", self._set_hook_config),
             self._by_app("GET", "/app/hook/deliveries", self._hook_deliveries),
             self._by_app("GET", "/app/hook/deliveries/{id:int}", self._hook_delivery),
             self._by_token("GET", "/installation/repositories", ("metadata", "read"), self._repositories),
@@ -83,6 +84,13 @@ class Rest:
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}/jobs", (actions, "read"), self._jobs),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/jobs/{id:int}", (actions, "read"), self._job),
             self._by_token("GET", "/orgs/{owner}/actions/runner-groups", (runners, "read"), self._groups),
+            self._by_token(
+                "GET",
+                "/orgs/{owner}/actions/runner-groups/{id:int}/repositories",
+                (runners, "read"),
+                self._group_repositories,
+            ),
+            self._route("GET", "/rate_limit", self._rate_limit),
         ]
         for kind, permission in (("orgs/{owner}", runners), ("repos/{owner}/{repo}", "administration")):
             base, may = f"/{kind}/actions/runners", (permission, "write")
@@ -178,6 +186,16 @@ class Rest:
     async def _hook_config(self, _request: Request) -> Answer:
         return 200, hook_config(self._access.app)
 
+    async def _set_hook_config(self, request: Request) -> Answer:
+        """Change what is given. https://docs.github.com/rest/apps/webhooks#update-a-webhook-configuration-for-an-app"""
+        app, body = self._access.app, json.loads(await request.body())
+        url = body.get("url", app.webhook_url)
+        if url is not None and urlsplit(url).scheme not in ("http", "https"):
+            raise Refused(422, "Validation Failed")
+        app.webhook_url, app.webhook_secret = url, body.get("secret", app.webhook_secret)
+        app.webhook_insecure_ssl = str(body.get("insecure_ssl", app.webhook_insecure_ssl))
+        return 200, hook_config(app)
+
     async def _hook_deliveries(self, request: Request) -> Answer:
         size, cursor = min(100, int(request.query_params.get("per_page", 30))), request.query_params.get("cursor")
         before = int(cursor.removeprefix(CURSOR)) if cursor else None
@@ -235,6 +253,23 @@ class Rest:
         target = self._target(request)
         listed = [shapes.group(self._state, number, target, self._api) for number in self._state.groups]
         return 200, {"total_count": len(listed), "runner_groups": self._paged(request, listed)}
+
+    async def _group_repositories(self, request: Request) -> Answer:
+        # https://docs.github.com/rest/actions/self-hosted-runner-groups#list-repository-access-to-a-self-hosted-runner-group-in-an-organization
+        group_id = request.path_params["id"]
+        if group_id not in self._state.groups:
+            raise Refused(404, "Not Found")
+        names = sorted(self._state.admitted.get(group_id, ()))
+        found = [self._state.repositories[name] for name in names if name in self._state.repositories]
+        listed = [shapes.minimal_repository(self._state, r, self._api) for r in self._paged(request, found)]
+        return 200, {"total_count": len(found), "repositories": listed}
+
+    async def _rate_limit(self, request: Request) -> Answer:
+        """The limits; this call does not count. https://docs.github.com/rest/rate-limit/rate-limit"""
+        grant = self._access.check_token(_bearer(request))
+        request.state.grant = grant
+        core = self._spending.status(grant.caller)
+        return 200, {"resources": {"core": core, "search": core}, "rate": core}
 
     async def _runners(self, request: Request) -> Answer:
         name = request.query_params.get("name")
@@ -294,7 +329,9 @@ class Rest:
                 raise Refused(404, "Not Found")
             if not allows(grant, *needs):
                 request.state.needs = "=".join(needs)
+                request.state.grant = grant
                 raise Refused(403, "Resource not accessible by integration")
+            request.state.grant = grant
             self._spend(request, grant.caller)
             return await answer(request)  # type: ignore[no-any-return]
 
@@ -348,6 +385,8 @@ class Rest:
             headers["link"] = link
         if needs := getattr(request.state, "needs", None):
             headers["x-accepted-github-permissions"] = needs
+        if grant := getattr(request.state, "grant", None):
+            headers |= grant.headers()
         return headers
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bridge.emulator.github.dispatching import hindrance, is_full
-from bridge.emulator.github.model import Job, Refused, Repository, Run
+from bridge.emulator.github.model import GroupRules, Job, Refused, Repository, Run
 from bridge.emulator.jobs import Gate, JobSpec, RunSpec
 
 OnEvent = Callable[[str, Job], None]
@@ -30,6 +30,7 @@ class Runs:
     Attributes:
         redirects: ids of renamed repositories, by their old names in lower case.
         groups: names of the runner groups, by id.
+        group_rules: by runner group id; a group without an entry has the defaults.
         on_event: called for each change of a job that GitHub announces with a webhook.
     """
 
@@ -40,6 +41,7 @@ class Runs:
         self.repositories: dict[str, Repository] = {}
         self.redirects: dict[str, int] = {}
         self.groups: dict[int, str] = {1: "Default"}
+        self.group_rules: dict[int, GroupRules] = {}
         self.runs: dict[int, Run] = {}
         self.jobs: dict[int, Job] = {}
         self._ids = iter(range(1000, 10**9))

@@ -6,6 +6,7 @@ https://github.com/github/rest-api-description
 from typing import Any
 
 from bridge.emulator.github.access import App
+from bridge.emulator.github.model import GroupRules
 from bridge.emulator.github.state import GitHubState, Job, Repository, Run, Runner, iso
 
 EPOCH = "2026-01-01T00:00:00Z"
@@ -96,6 +97,12 @@ def full_repository(state: GitHubState, repository: Repository, api: str) -> dic
     }
 
 
+def _settings_of(state: GitHubState, name: str, api: str) -> str:
+    """The page of an owner's settings. https://docs.github.com/rest/apps/installations"""
+    web = api.removesuffix("/api/v3")
+    return f"{web}/organizations/{name}/settings" if name in state.organisations else f"{web}/settings"
+
+
 def installation(state: GitHubState, app: App, api: str) -> dict[str, Any]:
     """The installation of the App."""
     base = f"{api}/app/installations/{app.installation_id}"
@@ -106,7 +113,7 @@ def installation(state: GitHubState, app: App, api: str) -> dict[str, Any]:
         "repository_selection": "all" if app.repositories is None else "selected",
         "access_tokens_url": f"{base}/access_tokens",
         "repositories_url": f"{api}/installation/repositories",
-        "html_url": base,
+        "html_url": f"{_settings_of(state, app.owner, api)}/installations/{app.installation_id}",
         "app_id": app.app_id,
         "app_slug": app.slug,
         "client_id": app.client_id,
@@ -226,16 +233,17 @@ def runner(state: GitHubState, made: Runner) -> dict[str, Any]:
 def group(state: GitHubState, group_id: int, target: str, api: str) -> dict[str, Any]:
     """A runner group of an organisation."""
     base = f"{api}/{target}/actions/runner-groups/{group_id}"
+    rules = state.group_rules.get(group_id, GroupRules())
     selected = {"visibility": "selected", "selected_repositories_url": f"{base}/repositories"}
     return {
         "id": group_id,
         "name": state.groups[group_id],
-        **(selected if group_id in state.admitted else {"visibility": "all"}),
+        **(selected if group_id in state.admitted else {"visibility": "private" if rules.private else "all"}),
         "default": group_id == 1,
         "runners_url": f"{base}/runners",
         "inherited": False,
-        "allows_public_repositories": False,
-        "restricted_to_workflows": False,
-        "selected_workflows": [],
+        "allows_public_repositories": rules.public,
+        "restricted_to_workflows": bool(rules.workflows),
+        "selected_workflows": list(rules.workflows),
         "workflow_restrictions_read_only": False,
     }
