@@ -124,6 +124,10 @@ class DeliveryLog:
             )
         )
 
+    def clear(self) -> None:
+        """Forget all deliveries."""
+        self._log.clear()
+
     def newest(self, before: int | None, size: int) -> tuple[list[Logged], bool]:
         """Up to `size` deliveries older than the id `before`, newest first, and whether there are more."""
         self._expire()
