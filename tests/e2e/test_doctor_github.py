@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -39,7 +40,7 @@ def restored(made: Clinic) -> Iterator[None]:
     github = made.cloud.github
     state, app = github.state, github.app
     kept, text = dict(vars(app)), made.config.read_text()
-    tables = (state.groups, state.group_rules, state.admitted, state.repositories)
+    tables: tuple[dict[Any, Any], ...] = (state.groups, state.group_rules, state.admitted, state.repositories)
     before = [dict(table) for table in tables]
     clock = state.clock
     try:
@@ -48,7 +49,7 @@ def restored(made: Clinic) -> Iterator[None]:
         vars(app).update(kept)
         for table, content in zip(tables, before, strict=True):
             table.clear()
-            table.update(content)  # type: ignore[arg-type]
+            table.update(content)
         state.clock = clock
         github.faults.clear()
         made.variables.clear()

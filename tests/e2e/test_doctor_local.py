@@ -1,5 +1,6 @@
 """`bridge doctor`: the webhook, the service, the ledger and the files; each fault is one line with its fix."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -63,7 +64,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Clin
 @pytest.fixture
 def running(shared: Clinic) -> Iterator[Clinic]:
     """A set-up with a running service."""
+    settings = shared.cloud.settings()
     with restored(shared):
+        names = ("GITHUB_WEBHOOK_SECRET", "BRIDGE_PUBLIC_URL", "BRIDGE_CALLBACK_KEY")
+        shared.variables |= {name: settings[name] for name in names}
         yield shared
     shared.cloud.github.webhooks.log.clear()
 
@@ -99,7 +103,7 @@ def test_a_service_without_faults_has_no_failed_check(running: Clinic) -> None:
     assert {id_ for id_, status in shown.items() if status == "skipped" and not id_.startswith("runpod")} == set()
 
 
-def test_the_webhook_of_another_host_can_be_repaired(running: Clinic, port: int) -> None:
+def test_the_webhook_of_another_host_is_named(running: Clinic, port: int) -> None:
     running.cloud.github.app.webhook_url = "https://old.example.org/webhook"
     ours = f"http://127.0.0.1:{port}/webhook"
     assert of_ours(running) == {
@@ -172,6 +176,7 @@ async def endless(_request: Request) -> Response:
     async def parts() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 65_536
+            await asyncio.sleep(0.001)  # so that the server sees that the client has gone
 
     return StreamingResponse(parts(), media_type="text/plain")
 
@@ -280,8 +285,8 @@ def test_a_file_that_is_no_database_is_named(healthy: Clinic) -> None:
     ledger_of(healthy).write_text("something else " * 100)
     try:
         assert of_ours(healthy) == {
-            "ledger": "BRIDGE_DATABASE_URL: cannot open the ledger: file is not a database; see the text of the error, "
-            "or set BRIDGE_DATABASE_URL to another place"
+            "ledger": "BRIDGE_DATABASE_URL: cannot open the ledger: file is not a database; correct it, and run "
+            "`bridge doctor` again"
         }
     finally:
         ledger_of(healthy).unlink()

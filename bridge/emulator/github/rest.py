@@ -67,7 +67,6 @@ class Rest:
         """All calls that the bridge and the worker make."""
         runners, actions = "organization_self_hosted_runners", "actions"
         made = [
-            self._route("GET", "/rate_limit", self._rate_limit),
             self._by_app("GET", "/orgs/{owner}/installation", self._org_installation),
             self._by_app("GET", "/users/{owner}/installation", self._user_installation),
             self._by_app("POST", "/app/installations/{id:int}/access_tokens", self._access_token),
@@ -101,11 +100,6 @@ class Rest:
                 self._by_token("DELETE", f"{base}/{{id:int}}", may, self._delete_runner),
             ]
         return made
-
-    async def _rate_limit(self, _request: Request) -> Answer:
-        """Needs no credential and counts against no limit: https://docs.github.com/rest/rate-limit/rate-limit"""
-        core = {"limit": 60, "used": 0, "remaining": 60, "reset": int(self._state.clock()) + 3600}
-        return 200, {"resources": {"core": core}, "rate": core}
 
     # --- installations and repositories ---
 
@@ -265,10 +259,15 @@ class Rest:
         return 200, {"total_count": len(found), "repositories": listed}
 
     async def _rate_limit(self, request: Request) -> Answer:
-        """The limits; this call does not count. https://docs.github.com/rest/rate-limit/rate-limit"""
-        grant = self._access.check_token(_bearer(request))
-        request.state.grant = grant
-        core = self._spending.status(grant.caller)
+        """The limits; this call does not count, and needs no credential.
+
+        https://docs.github.com/rest/rate-limit/rate-limit
+        """
+        if "authorization" in request.headers:
+            request.state.grant = self._access.check_token(_bearer(request))
+            core = self._spending.status(request.state.grant.caller)
+        else:
+            core = {"limit": 60, "used": 0, "remaining": 60, "reset": int(self._state.clock()) + 3600}
         return 200, {"resources": {"core": core, "search": core}, "rate": core}
 
     async def _runners(self, request: Request) -> Answer:
