@@ -18,8 +18,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from bridge.commands.doctor import github
+from bridge.commands.doctor.context import opened
+from bridge.config.settings import load
 from bridge.emulator.serving import serving
-from bridge.ledger import Ledger
+from bridge.ledger import SCHEMA, Ledger
 from tests.e2e.test_doctor_github import of_ours, restored
 from tests.support.background import served, until
 from tests.support.doctor import TOML, Clinic, clinic
@@ -100,7 +103,7 @@ def test_a_service_without_faults_has_no_failed_check(running: Clinic) -> None:
     ping(running)
     assert of_ours(running) == {}
     shown = {check["id"]: check["status"] for check in running.checks()}
-    assert {id_ for id_, status in shown.items() if status == "skipped" and not id_.startswith("runpod")} == set()
+    assert {id_ for id_, status in shown.items() if status == "skipped"} == {"image.runner"}
 
 
 def test_the_webhook_of_another_host_is_named(running: Clinic, port: int) -> None:
@@ -266,8 +269,8 @@ def test_a_newer_ledger_is_named(with_ledger: Clinic) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     engine.dispose()
     assert of_ours(with_ledger) == {
-        "ledger": f"the schema 9999 of {ledger_of(with_ledger)} is newer than this bridge's 0004; upgrade the bridge, "
-        "or give it another ledger"
+        "ledger": f"the schema 9999 of {ledger_of(with_ledger)} is newer than this bridge's {SCHEMA}; upgrade the "
+        "bridge, or give it another ledger"
     }
 
 
@@ -278,7 +281,7 @@ def test_an_older_ledger_is_no_fault(with_ledger: Clinic) -> None:
     engine.dispose()
     assert of_ours(with_ledger) == {}
     (found,) = (check for check in with_ledger.checks() if check["id"] == "ledger")
-    assert found["evidence"].endswith("is older than this bridge's 0004; a pass upgrades it")
+    assert found["evidence"].endswith(f"is older than this bridge's {SCHEMA}; a pass upgrades it")
 
 
 def test_a_file_that_is_no_database_is_named(healthy: Clinic) -> None:
@@ -376,3 +379,24 @@ def test_an_endpoint_that_no_route_uses_is_named(healthy: Clinic) -> None:
         "configuration.endpoints a100": "no route uses this endpoint; name it in `endpoint` of a route; or delete it "
         "with `bridge endpoints delete`, and remove its table"
     }
+
+
+def test_the_repair_sets_the_webhooks_url_and_secret(
+    running: Clinic, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    app = running.cloud.github.app
+    secret = app.webhook_secret
+    app.webhook_url, app.webhook_secret = "https://old.example.org/webhook", "another secret"
+
+    async def repair() -> str:
+        async with opened(load(running.config), running.config) as context:
+            (found,) = (check for check in await github.checks(context) if check.repair)
+            assert found.id == "github.webhook.url"
+            assert found.repair
+            return await found.repair.work()
+
+    ours = f"http://127.0.0.1:{port}/webhook"
+    assert asyncio.run(repair()) == f"the webhook's URL is {ours}, and its secret is GITHUB_WEBHOOK_SECRET"
+    assert (app.webhook_url, app.webhook_secret) == (ours, secret)

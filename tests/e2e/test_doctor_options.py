@@ -129,7 +129,7 @@ def test_ctrl_c_cancels_the_request(well: Clinic) -> None:
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert statuses(well) == ["CANCELLED"]
+    assert statuses(well) == ["CANCELLED"], errors
     assert "--self-test starts one worker on each of l4, which RunPod bills" in errors
     assert "Traceback" not in errors
 

@@ -56,7 +56,7 @@ async def not_tested(_context: Context) -> list[Check]:
 async def _tested(client: RunPod, endpoint: str, name: str, wait: float, show: Show) -> list[Check]:
     began = time.monotonic()
     try:
-        request = await client.submit_self_test(endpoint, execution_timeout=EXECUTION_TIMEOUT, ttl=wait + MARGIN)
+        request = await _submitted(client, endpoint, ttl=wait + MARGIN)
     except BridgeError as error:
         return [failed(SELF_TEST, *in_two(error), subject=name)]
     try:
@@ -72,6 +72,17 @@ async def _tested(client: RunPod, endpoint: str, name: str, wait: float, show: S
     seconds = time.monotonic() - began
     show(f"{name}: the worker answered after {seconds:.0f} s")
     return list(answered(name, seen, seconds))
+
+
+async def _submitted(client: RunPod, endpoint: str, ttl: float) -> SelfTestRequest:
+    """Send the request. If this task is cancelled meanwhile, the answer is awaited, and the request is cancelled."""
+    sending = asyncio.ensure_future(client.submit_self_test(endpoint, execution_timeout=EXECUTION_TIMEOUT, ttl=ttl))
+    try:
+        return await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        with contextlib.suppress(BridgeError):
+            await _cancel(client, await sending)
+        raise
 
 
 async def _last_seen(client: RunPod, request: SelfTestRequest, until: float) -> Request | None:
