@@ -18,6 +18,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from bridge.commands.doctor import github
+from bridge.commands.doctor.context import opened
+from bridge.config.settings import load
 from bridge.emulator.serving import serving
 from bridge.ledger import Ledger
 from tests.e2e.test_doctor_github import of_ours, restored
@@ -376,3 +379,24 @@ def test_an_endpoint_that_no_route_uses_is_named(healthy: Clinic) -> None:
         "configuration.endpoints a100": "no route uses this endpoint; name it in `endpoint` of a route; or delete it "
         "with `bridge endpoints delete`, and remove its table"
     }
+
+
+def test_the_repair_sets_the_webhooks_url_and_secret(
+    running: Clinic, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    app = running.cloud.github.app
+    secret = app.webhook_secret
+    app.webhook_url, app.webhook_secret = "https://old.example.org/webhook", "another secret"
+
+    async def repair() -> str:
+        async with opened(load(running.config), running.config) as context:
+            (found,) = (check for check in await github.checks(context) if check.repair)
+            assert found.id == "github.webhook.url"
+            assert found.repair
+            return await found.repair.work()
+
+    ours = f"http://127.0.0.1:{port}/webhook"
+    assert asyncio.run(repair()) == f"the webhook's URL is {ours}, and its secret is GITHUB_WEBHOOK_SECRET"
+    assert (app.webhook_url, app.webhook_secret) == (ours, secret)
