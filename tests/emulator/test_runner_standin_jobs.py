@@ -243,7 +243,7 @@ def test_a_commit_that_does_not_exist_fails_the_job(standin: Installed, workspac
 
 def test_steps_get_the_listeners_environment_without_secrets(standin: Installed, tmp_path: Path) -> None:
     standin.configure("--ephemeral", "--labels", "runpod,gpu")
-    credential = standin.runner().credential
+    credential = standin.runner().client_id
     _, jit = standin.mint(name="other", labels=("x",))
     job = standin.queue("env -0 | sort -z | tr '\\0' '\\n'")
     (standin.root / ".env").write_text("FROM_FILE=a=b\n\nnonsense\n")

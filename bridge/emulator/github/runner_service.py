@@ -53,7 +53,7 @@ class RunnerService:
         runner = self._state.add_runner(
             target, body["name"], body["labels"], group_id=groups[group], ephemeral=body["ephemeral"]
         )
-        return JSONResponse({"runner_id": runner.id, "credential": runner.credential}, 201)
+        return JSONResponse({"runner_id": runner.id, "credential": runner.client_id}, 201)
 
     def _target(self, url: str) -> str:
         path = self._state.spelled(urlsplit(url).path.strip("/"))
@@ -106,7 +106,7 @@ class RunnerService:
         return Response(status_code=204)
 
     def _runner(self, request: Request) -> Runner:
-        return self._state.by_credential(request.headers.get("authorization", "").removeprefix("Bearer "))
+        return self._state.by_client_id(request.headers.get("authorization", "").removeprefix("Bearer "))
 
 
 def _route(method: str, path: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:

@@ -57,7 +57,7 @@ def load_credential(root: Path) -> str:
     """Read the bearer credential."""
     raw = {key.lower(): value for key, value in _read(root / CREDENTIALS).items()}
     data = raw["data"]
-    return str({key.lower(): value for key, value in data.items()}["credential"])
+    return str({key.lower(): value for key, value in data.items()}["clientid"])
 
 
 def save(root: Path, settings: Settings, credential: str) -> None:
@@ -71,7 +71,7 @@ def save(root: Path, settings: Settings, credential: str) -> None:
         "ephemeral": settings.ephemeral,
     }
     (root / RUNNER).write_text(json.dumps(runner, indent=2))
-    _write_private(root / CREDENTIALS, json.dumps({"scheme": "OAuth", "data": {"credential": credential}}).encode())
+    _write_private(root / CREDENTIALS, json.dumps({"scheme": "OAuth", "data": {"clientId": credential}}).encode())
     modulus = base64.b64encode(secrets.token_bytes(256)).decode()
     _write_private(root / KEY, json.dumps({"exponent": "AQAB", "modulus": modulus}).encode())
 
