@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from bridge.emulator.expressions import Context, Ended, Unevaluable, Variant, holds, literal, stubs, variants
+from bridge.emulator.expressions import Context, Ended, Unevaluable, Variant, holds, variants
 from bridge.emulator.jobs import JobResult, JobSpec, Strategy
 
 MAX_NAME = 100
@@ -75,6 +75,7 @@ class _Condition:
         self._context = context
         self._before: Mapping[str, Ended] | None = None
         self._answer: bool | None = None
+        self.error = ""
 
     def holds(self, before: Mapping[str, Ended]) -> bool | None:
         """Whether the job runs after these results; None if the condition cannot be evaluated."""
@@ -87,7 +88,8 @@ class _Condition:
             return all(ended.result.conclusion == "success" for ended in before.values())
         try:
             return holds(self._job["if"], _needs(self._job), before, self._context)
-        except Unevaluable:
+        except Unevaluable as error:
+            self.error = str(error)
             return None
 
 
@@ -184,31 +186,27 @@ def _message(planned: _Planned, results: Mapping[str, JobResult]) -> Mapping[str
     holds = planned.condition.holds(before)
     if holds is False:
         return None
-    # The runner evaluates a condition that failed here again: it fails the job, and the job's log says why.
-    condition: object = planned.job["if"] if holds is None else "${{ always() }}"
-    needs = {need: Ended(result=before[need].result) for need in _needs(planned.job)}
-    jobs = {**stubs(needs), planned.id: _only_job(planned) | {"if": condition}}
+    if holds is None:
+        return {"error": planned.condition.error}
+    needs = {need: before[need].result for need in _needs(planned.job)}
+    context = planned.context
     return {
-        "workflow": {"name": literal(planned.context.workflow), "on": planned.context.on, "jobs": jobs},
+        "workflow": {"name": context.workflow, "on": context.on, "jobs": {planned.id: _only_job(planned)}},
         "job": planned.id,
-        "event": planned.context.event,
-        "ref": planned.context.ref,
+        "event": context.event,
+        "ref": context.ref,
+        "needs": {need: {"result": each.conclusion, "outputs": each.outputs} for need, each in needs.items()},
+        "matrix": planned.variant.matrix,
     }
 
 
 def _only_job(planned: _Planned) -> dict[str, object]:
-    """The job as its runner gets it: for one combination of the matrix, and for this machine.
-
-    The workflow's own `env` and `defaults` are merged into the job, so that they do not apply to the stubs.
-    """
-    job, workflow, matrix = planned.job, planned.workflow, planned.variant.matrix
+    """The keys of the job that its runner needs, with the workflow's own `env` and `defaults`."""
+    job, workflow = planned.job, planned.workflow
     return {
         **{key: value for key, value in job.items() if key in _MESSAGE_KEYS},
         "env": {**workflow.get("env", {}), **job.get("env", {})},
         "defaults": {"run": {**workflow.get("defaults", {}).get("run", {}), **job.get("defaults", {}).get("run", {})}},
-        "needs": list(_needs(job)),
-        "runs-on": "self-hosted",
-        **({"strategy": {"matrix": {"include": [literal(matrix)]}}} if matrix else {}),
     }
 
 

@@ -77,7 +77,7 @@ def test_a_job_runs_with_the_output_of_the_real_runner(standin: Installed) -> No
         rf"{TIME}: Running job: build \(a, b\)"
         "\n"
         rf"{TIME}: Job build \(a, b\) completed with result: Succeeded"
-        "\n",
+        "\n√ Removed .credentials\n√ Removed .runner\n",
         done.stdout,
     )
     assert (job.conclusion, job.executions) == ("success", ["r-1"])
@@ -144,7 +144,7 @@ def test_outputs_may_be_longer_than_a_variable(standin: Installed) -> None:
 
 def test_an_invalid_workflow_fails_and_its_log_has_the_reason(standin: Installed) -> None:
     _, jit = standin.mint()
-    job = standin.queue({"nonsense": True})
+    job = standin.queue({"run": "${{ nonsense( }}"})
     assert standin.listen(**jit).returncode == 0
     assert job.conclusion == "failure"
     assert "workflow is not valid" in job.log
@@ -394,7 +394,7 @@ def test_a_job_ends_when_its_listener_is_killed(standin: Installed, tmp_path: Pa
 
 def test_an_outage_while_listening_and_its_end_are_printed_once(standin: Installed) -> None:
     standin.github.faults.add(
-        Fault(method="GET", path="messages", kind=FaultKind.ERROR, times=3, status=502, body="<html>")
+        Fault(method="GET", path="message", kind=FaultKind.ERROR, times=8, status=502, body="<html>")
     )
     _, jit = standin.mint()
     job = standin.queue("true")
@@ -404,7 +404,7 @@ def test_an_outage_while_listening_and_its_end_are_printed_once(standin: Install
     assert re.fullmatch(rf"{TIME}: Runner connect error: .* Retrying until reconnected\.\n", done.stderr)
 
 
-@pytest.mark.parametrize("path", ["renew", "complete"])
+@pytest.mark.parametrize("path", ["token", "acquirejob", "renewjob", "completejob"])
 @pytest.mark.parametrize("kind", [FaultKind.ERROR, FaultKind.DROP, FaultKind.ACCEPT_THEN_ERROR])
 def test_a_job_survives_failed_calls_and_lost_answers(standin: Installed, path: str, kind: FaultKind) -> None:
     standin.github.faults.add(Fault(method="POST", path=path, kind=kind, times=2))
@@ -415,7 +415,7 @@ def test_a_job_survives_failed_calls_and_lost_answers(standin: Installed, path: 
 
 
 def test_a_job_that_was_given_to_another_runner_is_not_run(standin: Installed) -> None:
-    standin.github.faults.add(Fault(method="POST", path="acquire", kind=FaultKind.ERROR, status=409, times=1))
+    standin.github.faults.add(Fault(method="POST", path="acquirejob", kind=FaultKind.ERROR, status=409, times=1))
     _, jit = standin.mint()
     job = standin.queue("true")
     done = standin.listen(**jit)

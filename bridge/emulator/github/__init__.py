@@ -15,7 +15,6 @@ from bridge.emulator.github.budget import Budget, Spending
 from bridge.emulator.github.renames import Renames
 from bridge.emulator.github.rest import PREFIX, Rest
 from bridge.emulator.github.runner_protocol import runner_routes
-from bridge.emulator.github.runner_service import RunnerService
 from bridge.emulator.github.state import GitHubState, Limits
 from bridge.emulator.github.webhooks import Webhooks
 from bridge.emulator.serving import NOT_EMULATED, serving
@@ -39,8 +38,7 @@ class GitHubEmulator:
         self.registrations = Registrations(state, self.access)
         pages = AppPages(state, self.registrations, lambda: self.url, self.webhooks)
         runners = runner_routes(state, lambda: self.url, PREFIX)
-        old = RunnerService(state).routes()
-        routes = [*runners, *self._rest.routes(), *pages.routes(PREFIX), *old, NOT_EMULATED]
+        routes = [*runners, *self._rest.routes(), *pages.routes(PREFIX), NOT_EMULATED]
         self.asgi = FaultLayer(Renames(Starlette(routes=routes), state, lambda: self.url), self.faults)
 
     @property
