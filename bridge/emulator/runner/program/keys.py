@@ -62,8 +62,14 @@ def signed_token(key: Mapping[str, int], claims: Mapping[str, object], *, algori
     signed = ".".join(_url64(json.dumps(part).encode()) for part in ({"alg": algorithm, "typ": "JWT"}, claims))
     digest = hashlib.sha256(signed.encode()).digest()
     encoded = _pss(digest, key["modulus"].bit_length()) if algorithm == "PS256" else _pkcs1(digest)
-    signature = pow(int.from_bytes(encoded, "big"), key["d"], key["modulus"])
+    signature = _private(key, int.from_bytes(encoded, "big"))
     return f"{signed}.{_url64(signature.to_bytes(len(encoded), 'big'))}"
+
+
+def _private(key: Mapping[str, int], number: int) -> int:
+    """Section 5.1.2, with the two primes: three times as fast as with `d`."""
+    first, second = pow(number, key["dp"], key["p"]), pow(number, key["dq"], key["q"])
+    return second + (first - second) * key["inverseQ"] % key["p"] * key["q"]
 
 
 def _pss(digest: bytes, bits: int) -> bytes:
