@@ -420,3 +420,74 @@ def test_a_job_that_was_given_to_another_runner_is_not_run(standin: Installed) -
     job = standin.queue("true")
     done = standin.listen(**jit)
     assert (job.conclusion, done.stdout.count("Running job")) == ("success", 1)
+
+
+# --- what GitHub gets besides the result ---
+
+
+def test_steps_their_logs_and_annotations_reach_github(standin: Installed) -> None:
+    _, jit = standin.mint()
+    job = standin.queue(
+        {"id": "say", "name": "Say it", "run": "echo '::warning file=a.py,line=3::careful'; echo said"},
+        {"run": "exit 1", "continue-on-error": True},
+        {"if": "failure()", "run": "echo never"},
+    )
+    standin.listen(**jit)
+    assert job.conclusion == "success"
+    found = [(step["number"], step["name"], step["conclusion"]) for step in job.steps.values()]
+    assert found == [(1, "Say it", "succeeded"), (2, "Run exit 1", "failed"), (3, "Run echo never", "skipped")]
+    first = next(iter(job.steps))
+    assert "said\n" in job.step_logs[f"log {first}"]
+    assert job.annotations == [{"level": "warning", "message": "careful", "path": "a.py", "startLine": "3"}]
+
+
+@pytest.mark.parametrize("path", ["Receiver", "WorkflowStepsUpdate", "_blobs"])
+def test_a_job_succeeds_without_the_results_service(standin: Installed, path: str) -> None:
+    for method in ("POST", "PUT"):
+        standin.github.faults.add(Fault(method=method, path=path, kind=FaultKind.ERROR, times=99, body="<html>"))
+    _, jit = standin.mint()
+    job = standin.queue("true")
+    assert "completed with result: Succeeded" in standin.listen(**jit).stdout
+    assert job.conclusion == "success"
+
+
+def test_a_job_that_is_taken_back_before_it_runs_leaves_no_registration(standin: Installed) -> None:
+    """As with the official runner: `Running job`, and no result."""
+    standin.github.faults.add(Fault(method="POST", path="renewjob", kind=FaultKind.ERROR, status=404))
+    _, jit = standin.mint()
+    standin.queue("true")
+    done = standin.listen(**jit)
+    assert (done.returncode, "Running job" in done.stdout, "completed with" in done.stdout) == (0, True, False)
+    assert not (standin.root / ".runner").exists()
+
+
+def test_a_job_that_is_not_acknowledged_does_not_run(standin: Installed) -> None:
+    kind = '{"errorKind": "AcknowledgeJobNotFound"}'
+    standin.github.faults.add(Fault(method="POST", path="acknowledge", kind=FaultKind.ERROR, status=404, body=kind))
+    _, jit = standin.mint()
+    standin.queue("true")
+    done = standin.listen(**jit)
+    assert (done.returncode, "Running job" in done.stdout) == (0, False)
+    assert not (standin.root / ".runner").exists()
+
+
+def test_the_listener_reports_a_job_whose_worker_crashed(standin: Installed) -> None:
+    (standin.root / "bin" / "Runner.Worker").write_text("#!/bin/sh\nexit 1\n")
+    _, jit = standin.mint()
+    job = standin.queue("true")
+    done = standin.listen(**jit)
+    assert (done.returncode, job.conclusion) == (0, "failure")
+    assert "completed with result: Failed" in done.stdout
+    assert job.annotations == [{"level": "failure", "message": "The worker exited with code 1."}]
+
+
+def test_a_session_that_became_invalid_is_opened_again(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    with standin.listening(**jit) as process:
+        until(lambda: runner.session)
+        standin.github.state.close_session(runner)
+        until(lambda: runner.session)
+        job = standin.queue("true")
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, job.conclusion, errors) == (0, "success", "")
+    assert output.count("√ Connected to GitHub") == 2
