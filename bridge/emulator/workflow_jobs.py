@@ -322,10 +322,10 @@ def _unsupported(job: Job) -> str | None:
 
 def _unsupported_step(step: Job) -> str | None:
     uses = step.get("uses")
-    if not uses:
+    if not uses or str(uses).startswith("./"):  # an action of the repository itself
         return None
     if not re.fullmatch(r"actions/checkout@.+", str(uses)):
-        return f"a step uses {uses}; the demo supports only run: and actions/checkout"
+        return f"a step uses {uses}; the demo supports only run:, actions/checkout and actions of the repository itself"
     if _FOREIGN_CHECKOUT & (step.get("with") or {}).keys():
         return "a step checks out something other than the run's commit"
     return None

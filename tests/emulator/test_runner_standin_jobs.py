@@ -271,6 +271,29 @@ def test_nothing_is_left_outside_the_runners_folder(standin: Installed, workspac
     assert git(workspace, "status", "--porcelain") == ""
 
 
+ACTION = """
+name: greet
+inputs: {who: {default: nobody}}
+outputs: {said: {value: "${{ steps.say.outputs.said }}"}}
+runs:
+  using: composite
+  steps:
+    - {id: say, shell: bash, run: 'echo "said=hello $WHO" >> "$GITHUB_OUTPUT"', env: {WHO: "${{ inputs.who }}"}}
+"""
+
+
+def test_a_composite_action_of_the_repository_runs(standin: Installed, tmp_path: Path) -> None:
+    path = tmp_path / "with-action"
+    (path / "greet").mkdir(parents=True)
+    (path / "greet" / "action.yml").write_text(ACTION)
+    commit_all(path)
+    _, jit = standin.mint()
+    steps = (CHECKOUT, {"id": "g", "uses": "./greet", "with": {"who": "you"}})
+    job = of_commit(standin, path, *steps, outputs={"v": "${{ steps.g.outputs.said }}"})
+    standin.listen(**jit)
+    assert (job.conclusion, job.outputs) == ("success", {"v": "hello you"}), job.log
+
+
 # --- hooks ---
 
 

@@ -268,6 +268,12 @@ def test_special_characters_in_values_are_kept(commit: Commit) -> None:
     assert message["matrix"] == {"v": plain}
 
 
+def test_an_action_of_the_repository_itself_can_run(commit: Commit) -> None:
+    job = the_job(commit(ci={"a": {"runs-on": "x", "steps": [{"uses": "./greet"}]}}))
+    assert job.unsupported is None
+    assert sent(job)["steps"] == [{"uses": "./greet"}]
+
+
 def test_a_long_name_is_cut_as_github_cuts_it(commit: Commit) -> None:
     job = {"runs-on": "x", "strategy": {"matrix": {"v": ["y" * 200]}}, "steps": STEPS}
     (name,) = names(commit(ci={"a": job}))
