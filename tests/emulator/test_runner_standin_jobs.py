@@ -259,6 +259,20 @@ def test_steps_get_the_listeners_environment_without_secrets(standin: Installed,
         assert secret not in job.log
 
 
+def test_secrets_are_given_to_the_job_and_masked_in_its_log(standin: Installed, tmp_path: Path) -> None:
+    secret = "a 'b' \"c\" $HOME \\n é"
+    standin.github.state.secrets["acme/web"]["KEY"] = secret
+    _, jit = standin.mint()
+    seen = tmp_path / "seen"
+    job = standin.queue({"env": {"V": "${{ secrets.KEY }}"}, "run": f'printf %s "$V" > {seen}; echo "it is $V."'})
+    standin.listen(**jit)
+    assert job.conclusion == "success", job.log
+    assert seen.read_text() == secret
+    assert "it is ***." in job.log
+    assert secret not in f"{job.log}{job.step_logs}"
+    assert "'b'" not in standin.diagnostics("Worker")
+
+
 def test_nothing_is_left_outside_the_runners_folder(standin: Installed, workspace: Path, tmp_path: Path) -> None:
     _, jit = standin.mint()
     before = set(tmp_path.iterdir())

@@ -57,6 +57,13 @@ def command(act: str, job: str, workflow: Path, assignment: Assignment, tracking
     ]  # fmt: skip
 
 
+def secret_file(secrets: Mapping[str, str]) -> str:
+    """Secrets in the format of act's `--secret-file`: https://github.com/joho/godotenv"""
+    marks = {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n"}
+    escaped = {name: "".join(marks.get(each, each) for each in value) for name, value in secrets.items()}
+    return "".join(f'{name}="{value}"\n' for name, value in escaped.items())
+
+
 def environment(assignment: Assignment) -> dict[str, str]:
     """The environment of act: this process's, but with the user's directories in the work folder."""
     home = str(assignment.temp / "home")

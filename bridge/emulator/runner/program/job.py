@@ -1,5 +1,6 @@
 """The job message as the Listener and the Worker read it, and the report of the job's end."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,14 @@ class Job:
             for name, each in variables.items()
             if each.get("isSecret") and not name.startswith("system.")
         }
+
+    def masked(self) -> str:
+        """The message as JSON, without its secrets."""
+        text, variables = json.dumps({**self.message, "mask": []}, indent=2), self.message["variables"].values()
+        hidden = [str(each["value"]) for each in variables if each.get("isSecret")]
+        for value in (*hidden, self.authorization.removeprefix("Bearer ")):
+            text = text.replace(json.dumps(value)[1:-1], "***") if value else text
+        return text
 
     def context(self, name: str) -> Any:
         """A context as JSON."""

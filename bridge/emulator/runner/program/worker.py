@@ -68,7 +68,7 @@ class Worker:
         self._cancellation.forward_group_signals()
         self._cancellation.start()
         self._results.start()
-        self._diagnostics.info(f"Job message:\n{json.dumps(self._job.message, indent=2)}")
+        self._diagnostics.info(f"Job message:\n{self._job.masked()}")
         _empty(self._assignment.temp)
         self._results.steps(list(self._steps.all.values()))
         outcome = self._run_job()
@@ -138,6 +138,11 @@ class Worker:
         path.write_bytes(act.document(workflow))
         log = act.Log(job.job, summary)
         command = act.command(self._binary, summary, path, job, self._tracking)
+        if secrets := self._job.secrets():
+            file = job.temp / "secrets"
+            file.touch(mode=0o600)
+            file.write_text(act.secret_file(secrets))
+            command += ["--secret-file", str(file)]
         self._stream(command, act.environment(job), lambda line: self._read(log, line))
         return log.outcome()
 
