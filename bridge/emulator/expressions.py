@@ -18,6 +18,7 @@ from bridge.emulator.act import find_act
 from bridge.emulator.jobs import JobResult
 from bridge.emulator.runner.program import act
 from bridge.emulator.runner.program.assignment import Assignment
+from bridge.emulator.runner.program.workflow import literal, stub
 
 TIMEOUT = 60.0
 """s for one evaluation. Normally it takes 0.1 s."""
@@ -82,17 +83,6 @@ class Variant:
     matrix: Mapping[str, object] = field(default_factory=dict)
 
 
-def literal(value: object) -> object:
-    """Escape the strings of a JSON value, so that they evaluate to themselves in a workflow."""
-    if isinstance(value, str):
-        return value.replace("${{", "${{ '${{' }}")
-    if isinstance(value, Mapping):
-        return {key: literal(each) for key, each in value.items()}
-    if isinstance(value, Sequence):
-        return [literal(each) for each in value]
-    return value
-
-
 def variants(name: str, settings: Mapping[str, object], strategy: object, context: Context) -> tuple[Variant, ...]:
     """The variants of a job, in the order of its matrix.
 
@@ -142,21 +132,8 @@ def holds(condition: object, needs: Sequence[str], before: Mapping[str, Ended], 
 
 
 def stubs(before: Mapping[str, Ended]) -> dict[str, object]:
-    """Jobs that end with the same results and outputs as these.
-
-    act has no cancelled jobs. They become skipped jobs, for which `success()` and `failure()` are false, too.
-    """
-    return {key: _stub(ended.result, ended.needs) for key, ended in before.items()}
-
-
-def _stub(result: JobResult, needs: Sequence[str]) -> dict[str, object]:
-    return {
-        "runs-on": _HOST,
-        "needs": list(needs),
-        "if": "${{ always() }}" if result.conclusion in ("success", "failure") else False,
-        "outputs": literal(result.outputs),
-        "steps": [{"run": "exit 1" if result.conclusion == "failure" else ":"}],
-    }
+    """Jobs that end with the same results and outputs as these."""
+    return {key: stub(ended.result.conclusion, ended.result.outputs, ended.needs) for key, ended in before.items()}
 
 
 def _run(jobs: object, job: str, context: Context) -> list[str]:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.emulator.expressions import Context, Unevaluable, Variant, literal, variants
+from bridge.emulator.expressions import Context, Unevaluable, Variant, variants
 from bridge.emulator.job_settings import Job, display_name, settings_of
 from bridge.emulator.matrix import combinations
+from bridge.emulator.runner.program.workflow import literal
 
 MAX_MATRIX = 256
 """Jobs in a matrix: https://docs.github.com/en/actions/reference/limits"""

@@ -50,8 +50,8 @@ class JobSpec:
         labels: its `runs-on`.
         group: the runner group that it requires; None for any.
         needs: keys of the jobs that must end before this one is queued.
-        message: returns the message for the runner, a JSON object, from the results of the ended jobs by key; None if
-            the job's condition skips it.
+        message: returns what the message for the runner is made of, a JSON object, from the results of the ended jobs
+            by key; None if the job's condition skips it; an object with `error` if the job fails without a runner.
         gate: why it waits until it is released.
         strategy: of its matrix; None without one.
         timeout: minutes that it may run; None for the runner's default.

@@ -25,7 +25,7 @@ class Reason(StrEnum):
     CONCURRENCY = "it has a concurrency group"
     OUTPUTS = "its settings depend on the outputs of another job"
     CONTEXT = "it uses {name}"
-    ACTION = "a step uses {uses}; the demo supports only run: and actions/checkout"
+    ACTION = "a step uses {uses}; the demo supports only run:, actions/checkout and actions of the repository itself"
     CHECKOUT = "a step checks out something other than the run's commit"
     NEED = "it needs '{need}', which cannot run here"
     EXPRESSION = "an expression cannot be evaluated: {why}"
@@ -58,7 +58,7 @@ def depends_on_outputs(job: Mapping[str, Any]) -> bool:
 
 def _against_step(step: Mapping[str, Any]) -> str | None:
     uses = step.get("uses")
-    if not uses:
+    if not uses or str(uses).startswith("./"):  # an action of the repository itself
         return None
     if not re.fullmatch(r"actions/checkout@.+", str(uses)):
         return Reason.ACTION.of(uses=uses)

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 
 from bridge.emulator.calls import Files, called, is_local, outputs
-from bridge.emulator.expressions import Context, Ended, Unevaluable, Variant, holds, literal, stubs
+from bridge.emulator.expressions import Context, Ended, Unevaluable, Variant, holds
 from bridge.emulator.job_settings import Job, group_of, labels_of, needs_of
 from bridge.emulator.job_variants import Expanded, WorkflowError, expanded, minutes, unexpanded
 from bridge.emulator.jobs import JobResult, JobSpec, Strategy
 from bridge.emulator.matrix import MatrixError
+from bridge.emulator.runner.program.workflow import literal
 from bridge.emulator.unsupported import Reason, depends_on_outputs, reason_against
 
 _MESSAGE_KEYS = frozenset({"env", "outputs", "steps"})
@@ -46,6 +47,7 @@ class _Condition:
         self._context = context
         self._before: Mapping[str, Ended] | None = None
         self._answer: bool | None = None
+        self.error = ""
 
     def holds(self, results: Results) -> bool | None:
         """Whether the job runs after these results; None if the condition cannot be evaluated."""
@@ -59,7 +61,8 @@ class _Condition:
             return all(ended.result.conclusion == "success" for ended in before.values())
         try:
             return holds(self._job["if"], needs_of(self._job), before, self._context)
-        except Unevaluable:
+        except Unevaluable as error:
+            self.error = str(error)
             return None
 
 
@@ -301,32 +304,27 @@ def _message(planned: _Planned, results: Results) -> Mapping[str, object] | None
     answers = [condition.holds(results) for condition in (*planned.scope.conditions, planned.condition)]
     if False in answers or None in answers[:-1]:
         return None
-    # The runner evaluates a condition that failed here again: it fails the job, and the job's log says why.
-    condition: object = planned.job["if"] if answers[-1] is None else "${{ always() }}"
+    if answers[-1] is None:
+        return {"error": planned.condition.error}
     context = planned.scope.context
-    needs = {need: Ended(result=planned.before[need].result(results)) for need in needs_of(planned.job)}
-    jobs = {**stubs(needs), planned.id: _only_job(planned) | {"if": condition}}
+    needs = {need: planned.before[need].result(results) for need in needs_of(planned.job)}
     return {
-        "workflow": {"name": literal(context.workflow), "on": context.on, "jobs": jobs},
+        "workflow": {"name": context.workflow, "on": context.on, "jobs": {planned.id: _only_job(planned)}},
         "job": planned.id,
         "event": context.event,
         "ref": context.ref,
+        "needs": {need: {"result": each.conclusion, "outputs": each.outputs} for need, each in needs.items()},
+        "matrix": planned.variant.matrix,
     }
 
 
 def _only_job(planned: _Planned) -> dict[str, object]:
-    """The job as its runner gets it: for one combination of the matrix, and for this machine.
-
-    The workflow's own `env` and `defaults` are merged into the job, so that they do not apply to the stubs.
-    """
-    job, workflow, matrix = planned.job, planned.scope.workflow, planned.variant.matrix
+    """The keys of the job that its runner needs, with the workflow's own `env` and `defaults`."""
+    job, workflow = planned.job, planned.scope.workflow
     return {
         **{key: value for key, value in job.items() if key in _MESSAGE_KEYS},
         "env": {**workflow.get("env", {}), **_env(planned)},
         "defaults": {"run": {**workflow.get("defaults", {}).get("run", {}), **job.get("defaults", {}).get("run", {})}},
-        "needs": list(needs_of(job)),
-        "runs-on": "self-hosted",
-        **({"strategy": {"matrix": {"include": [literal(matrix)]}}} if matrix else {}),
     }
 
 

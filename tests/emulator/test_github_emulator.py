@@ -363,7 +363,7 @@ def test_an_idle_ephemeral_runner_is_deleted_after_two_to_six_minutes() -> None:
     assert counts[2] == 0
     assert {offline.id, busy.id} == set(state.runners)
     with pytest.raises(Refused, match="deleted from the server"):
-        state.by_credential(idle[0].credential)
+        state.by_client_id(idle[0].client_id)
 
 
 def test_a_groups_runners_get_jobs_only_of_admitted_repositories() -> None:

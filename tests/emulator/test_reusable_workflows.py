@@ -125,7 +125,7 @@ def test_outputs_of_a_called_workflow_reach_the_jobs_that_need_it(tmp_path: Path
         x={"on": on(outputs=outputs), "jobs": {"b": {**JOB, "outputs": {"v": "${{ steps.s.outputs.v }}"}}}},
     )
     message: Any = jobs["last"].message({"a/b": JobResult(conclusion="success", outputs={"v": "it's"})})
-    assert message["workflow"]["jobs"]["a"]["outputs"] == {"v": "it's-success", "flag": "true"}
+    assert message["needs"]["a"]["outputs"] == {"v": "it's-success", "flag": "true"}
 
 
 def test_a_call_within_a_call_is_expanded(tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def test_an_invalid_or_missing_token_exits_with_1(standin: Installed) -> None:
 
 
 def test_an_html_answer_to_the_registration_exits_with_1(standin: Installed) -> None:
-    standin.github.faults.add(Fault(method="POST", path="register", kind=FaultKind.ERROR, status=200, body="<html>"))
+    standin.github.faults.add(
+        Fault(method="POST", path="runners/register", kind=FaultKind.ERROR, status=200, body="<html>")
+    )
     assert standin.configure().returncode == 1
     assert not is_configured(standin)
 
@@ -187,9 +189,9 @@ def test_the_runner_listens_when_a_session_conflict_has_ended(standin: Installed
 def test_an_outage_before_the_session_and_its_end_are_printed_once(standin: Installed) -> None:
     runner, jit = standin.mint()
     standin.github.faults.add(
-        Fault(method="POST", path="sessions", kind=FaultKind.ERROR, times=2, status=503, body="<html>")
+        Fault(method="POST", path="session", kind=FaultKind.ERROR, times=2, status=503, body="<html>")
     )
-    standin.github.faults.add(Fault(method="POST", path="sessions", kind=FaultKind.DROP))
+    standin.github.faults.add(Fault(method="POST", path="session", kind=FaultKind.DROP))
     with standin.listening(**jit) as process:
         until(lambda: runner.session)
         process.send_signal(signal.SIGINT)

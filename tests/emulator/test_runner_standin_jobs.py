@@ -77,7 +77,7 @@ def test_a_job_runs_with_the_output_of_the_real_runner(standin: Installed) -> No
         rf"{TIME}: Running job: build \(a, b\)"
         "\n"
         rf"{TIME}: Job build \(a, b\) completed with result: Succeeded"
-        "\n",
+        "\n√ Removed .credentials\n√ Removed .runner\n",
         done.stdout,
     )
     assert (job.conclusion, job.executions) == ("success", ["r-1"])
@@ -144,7 +144,7 @@ def test_outputs_may_be_longer_than_a_variable(standin: Installed) -> None:
 
 def test_an_invalid_workflow_fails_and_its_log_has_the_reason(standin: Installed) -> None:
     _, jit = standin.mint()
-    job = standin.queue({"nonsense": True})
+    job = standin.queue({"run": "${{ nonsense( }}"})
     assert standin.listen(**jit).returncode == 0
     assert job.conclusion == "failure"
     assert "workflow is not valid" in job.log
@@ -243,7 +243,7 @@ def test_a_commit_that_does_not_exist_fails_the_job(standin: Installed, workspac
 
 def test_steps_get_the_listeners_environment_without_secrets(standin: Installed, tmp_path: Path) -> None:
     standin.configure("--ephemeral", "--labels", "runpod,gpu")
-    credential = standin.runner().credential
+    credential = standin.runner().client_id
     _, jit = standin.mint(name="other", labels=("x",))
     job = standin.queue("env -0 | sort -z | tr '\\0' '\\n'")
     (standin.root / ".env").write_text("FROM_FILE=a=b\n\nnonsense\n")
@@ -259,6 +259,20 @@ def test_steps_get_the_listeners_environment_without_secrets(standin: Installed,
         assert secret not in job.log
 
 
+def test_secrets_are_given_to_the_job_and_masked_in_its_log(standin: Installed, tmp_path: Path) -> None:
+    secret = "a 'b' \"c\" $HOME \\n é"
+    standin.github.state.secrets["acme/web"]["KEY"] = secret
+    _, jit = standin.mint()
+    seen = tmp_path / "seen"
+    job = standin.queue({"env": {"V": "${{ secrets.KEY }}"}, "run": f'printf %s "$V" > {seen}; echo "it is $V."'})
+    standin.listen(**jit)
+    assert job.conclusion == "success", job.log
+    assert seen.read_text() == secret
+    assert "it is ***." in job.log
+    assert secret not in f"{job.log}{job.step_logs}"
+    assert "'b'" not in standin.diagnostics("Worker")
+
+
 def test_nothing_is_left_outside_the_runners_folder(standin: Installed, workspace: Path, tmp_path: Path) -> None:
     _, jit = standin.mint()
     before = set(tmp_path.iterdir())
@@ -269,6 +283,29 @@ def test_nothing_is_left_outside_the_runners_folder(standin: Installed, workspac
     assert set(tmp_path.iterdir()) == before
     assert list((standin.root / "_work" / "_temp").iterdir()) == []
     assert git(workspace, "status", "--porcelain") == ""
+
+
+ACTION = """
+name: greet
+inputs: {who: {default: nobody}}
+outputs: {said: {value: "${{ steps.say.outputs.said }}"}}
+runs:
+  using: composite
+  steps:
+    - {id: say, shell: bash, run: 'echo "said=hello $WHO" >> "$GITHUB_OUTPUT"', env: {WHO: "${{ inputs.who }}"}}
+"""
+
+
+def test_a_composite_action_of_the_repository_runs(standin: Installed, tmp_path: Path) -> None:
+    path = tmp_path / "with-action"
+    (path / "greet").mkdir(parents=True)
+    (path / "greet" / "action.yml").write_text(ACTION)
+    commit_all(path)
+    _, jit = standin.mint()
+    steps = (CHECKOUT, {"id": "g", "uses": "./greet", "with": {"who": "you"}})
+    job = of_commit(standin, path, *steps, outputs={"v": "${{ steps.g.outputs.said }}"})
+    standin.listen(**jit)
+    assert (job.conclusion, job.outputs) == ("success", {"v": "hello you"}), job.log
 
 
 # --- hooks ---
@@ -394,7 +431,7 @@ def test_a_job_ends_when_its_listener_is_killed(standin: Installed, tmp_path: Pa
 
 def test_an_outage_while_listening_and_its_end_are_printed_once(standin: Installed) -> None:
     standin.github.faults.add(
-        Fault(method="GET", path="messages", kind=FaultKind.ERROR, times=3, status=502, body="<html>")
+        Fault(method="GET", path="message", kind=FaultKind.ERROR, times=8, status=502, body="<html>")
     )
     _, jit = standin.mint()
     job = standin.queue("true")
@@ -404,7 +441,7 @@ def test_an_outage_while_listening_and_its_end_are_printed_once(standin: Install
     assert re.fullmatch(rf"{TIME}: Runner connect error: .* Retrying until reconnected\.\n", done.stderr)
 
 
-@pytest.mark.parametrize("path", ["renew", "complete"])
+@pytest.mark.parametrize("path", ["token", "acquirejob", "renewjob", "completejob"])
 @pytest.mark.parametrize("kind", [FaultKind.ERROR, FaultKind.DROP, FaultKind.ACCEPT_THEN_ERROR])
 def test_a_job_survives_failed_calls_and_lost_answers(standin: Installed, path: str, kind: FaultKind) -> None:
     standin.github.faults.add(Fault(method="POST", path=path, kind=kind, times=2))
@@ -415,8 +452,79 @@ def test_a_job_survives_failed_calls_and_lost_answers(standin: Installed, path: 
 
 
 def test_a_job_that_was_given_to_another_runner_is_not_run(standin: Installed) -> None:
-    standin.github.faults.add(Fault(method="POST", path="acquire", kind=FaultKind.ERROR, status=409, times=1))
+    standin.github.faults.add(Fault(method="POST", path="acquirejob", kind=FaultKind.ERROR, status=409, times=1))
     _, jit = standin.mint()
     job = standin.queue("true")
     done = standin.listen(**jit)
     assert (job.conclusion, done.stdout.count("Running job")) == ("success", 1)
+
+
+# --- what GitHub gets besides the result ---
+
+
+def test_steps_their_logs_and_annotations_reach_github(standin: Installed) -> None:
+    _, jit = standin.mint()
+    job = standin.queue(
+        {"id": "say", "name": "Say it", "run": "echo '::warning file=a.py,line=3::careful'; echo said"},
+        {"run": "exit 1", "continue-on-error": True},
+        {"if": "failure()", "run": "echo never"},
+    )
+    standin.listen(**jit)
+    assert job.conclusion == "success"
+    found = [(step["number"], step["name"], step["conclusion"]) for step in job.steps.values()]
+    assert found == [(1, "Say it", "succeeded"), (2, "Run exit 1", "failed"), (3, "Run echo never", "skipped")]
+    first = next(iter(job.steps))
+    assert "said\n" in job.step_logs[f"log {first}"]
+    assert job.annotations == [{"level": "warning", "message": "careful", "path": "a.py", "startLine": "3"}]
+
+
+@pytest.mark.parametrize("path", ["Receiver", "WorkflowStepsUpdate", "_blobs"])
+def test_a_job_succeeds_without_the_results_service(standin: Installed, path: str) -> None:
+    for method in ("POST", "PUT"):
+        standin.github.faults.add(Fault(method=method, path=path, kind=FaultKind.ERROR, times=99, body="<html>"))
+    _, jit = standin.mint()
+    job = standin.queue("true")
+    assert "completed with result: Succeeded" in standin.listen(**jit).stdout
+    assert job.conclusion == "success"
+
+
+def test_a_job_that_is_taken_back_before_it_runs_leaves_no_registration(standin: Installed) -> None:
+    """As with the official runner: `Running job`, and no result."""
+    standin.github.faults.add(Fault(method="POST", path="renewjob", kind=FaultKind.ERROR, status=404))
+    _, jit = standin.mint()
+    standin.queue("true")
+    done = standin.listen(**jit)
+    assert (done.returncode, "Running job" in done.stdout, "completed with" in done.stdout) == (0, True, False)
+    assert not (standin.root / ".runner").exists()
+
+
+def test_a_job_that_is_not_acknowledged_does_not_run(standin: Installed) -> None:
+    kind = '{"errorKind": "AcknowledgeJobNotFound"}'
+    standin.github.faults.add(Fault(method="POST", path="acknowledge", kind=FaultKind.ERROR, status=404, body=kind))
+    _, jit = standin.mint()
+    standin.queue("true")
+    done = standin.listen(**jit)
+    assert (done.returncode, "Running job" in done.stdout) == (0, False)
+    assert not (standin.root / ".runner").exists()
+
+
+def test_the_listener_reports_a_job_whose_worker_crashed(standin: Installed) -> None:
+    (standin.root / "bin" / "Runner.Worker").write_text("#!/bin/sh\nexit 1\n")
+    _, jit = standin.mint()
+    job = standin.queue("true")
+    done = standin.listen(**jit)
+    assert (done.returncode, job.conclusion) == (0, "failure")
+    assert "completed with result: Failed" in done.stdout
+    assert job.annotations == [{"level": "failure", "message": "The worker exited with code 1."}]
+
+
+def test_a_session_that_became_invalid_is_opened_again(standin: Installed) -> None:
+    runner, jit = standin.mint()
+    with standin.listening(**jit) as process:
+        until(lambda: runner.session)
+        standin.github.state.close_session(runner)
+        until(lambda: runner.session)
+        job = standin.queue("true")
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, job.conclusion, errors) == (0, "success", "")
+    assert output.count("√ Connected to GitHub") == 2

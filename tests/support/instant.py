@@ -180,7 +180,7 @@ class _WorkerRun:
         """The runner of the request's credential; in a token mode it is registered here."""
         if config := self._input.get("jit_config"):
             try:
-                return self._github.by_credential(credential_of(config))
+                return self._github.by_client_id(credential_of(config))
             except Refused as refused:
                 raise _Failed(f"registration_lost: {refused.message}") from None
         if not (token := self._input.get("registration_token")):
@@ -208,7 +208,7 @@ class _WorkerRun:
         while True:
             self._heed()
             try:
-                self._github.by_credential(runner.credential)
+                self._github.by_client_id(runner.client_id)
             except Refused as refused:
                 raise _Failed(f"registration_lost: {refused.message}") from None
             if job := self._github.assigned(runner):
@@ -246,4 +246,4 @@ class _WorkerRun:
 def credential_of(jit_config: str) -> str:
     """The credential in a just-in-time configuration."""
     files = json.loads(base64.b64decode(jit_config))
-    return str(json.loads(base64.b64decode(files[".credentials"]))["Data"]["credential"])
+    return str(json.loads(base64.b64decode(files[".credentials"]))["Data"]["ClientId"])

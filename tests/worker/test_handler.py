@@ -422,7 +422,7 @@ def test_a_job_that_arrives_while_an_idle_runner_is_interrupted_is_reported(
 
 def test_a_runner_that_never_reaches_github_is_reported_in_time(worker: Worker) -> None:
     worker.limit(connect=2.0)
-    worker.github.faults.add(Fault(method="POST", path="sessions", kind=FaultKind.ERROR, status=502, times=9999))
+    worker.github.faults.add(Fault(method="POST", path="session", kind=FaultKind.ERROR, status=502, times=9999))
     answer = worker.handle(**worker.jit(idle_timeout=600))
     assert answer["error"].startswith(
         "github_unreachable: the runner did not reach GitHub: Runner connect error: Response status code"

@@ -14,7 +14,7 @@ from bridge.emulator.github.app_registration import Registrations
 from bridge.emulator.github.budget import Budget, Spending
 from bridge.emulator.github.renames import Renames
 from bridge.emulator.github.rest import PREFIX, Rest
-from bridge.emulator.github.runner_service import RunnerService
+from bridge.emulator.github.runner_protocol import runner_routes
 from bridge.emulator.github.state import GitHubState, Limits
 from bridge.emulator.github.webhooks import Webhooks
 from bridge.emulator.serving import NOT_EMULATED, serving
@@ -38,7 +38,8 @@ class GitHubEmulator:
         self._rest = Rest(state, self.access, lambda: self.url, self.spending, self.webhooks.log)
         self.registrations = Registrations(state, self.access)
         pages = AppPages(state, self.registrations, lambda: self.url, self.webhooks)
-        routes = [*self._rest.routes(), *pages.routes(PREFIX), *RunnerService(state).routes(), NOT_EMULATED]
+        runners = runner_routes(state, lambda: self.url, PREFIX)
+        routes = [*runners, *self._rest.routes(), *pages.routes(PREFIX), NOT_EMULATED]
         self.asgi = FaultLayer(Renames(Starlette(routes=routes), state, lambda: self.url), self.faults)
 
     @property

@@ -1,12 +1,13 @@
 """GitHub's values: repositories, runs, jobs and runners."""
 
-import base64
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bridge.emulator.jobs import Gate, JobResult, JobSpec, RunSpec
 
@@ -108,12 +109,18 @@ class Job:
     completed_at: float | None = None
     runner: "Runner | None" = None
     assigned_at: float = 0.0
+    told_at: float = 0.0  # when its runner was last sent a message about it
     acquired: bool = False
     heard_at: float = 0.0
     cancelled: bool = False
+    reported: bool = False  # its runner has completed it
     gate: Gate | None = None
     outputs: dict[str, str] = field(default_factory=dict)
     log: str = ""
+    step_logs: dict[str, str] = field(default_factory=dict)  # and summaries, by name
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the runner's id of the step
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    feed: list[str] = field(default_factory=list)  # lines of the live log
     executions: list[str] = field(default_factory=list)
 
     @cached_property
@@ -180,7 +187,8 @@ class Runner:
     group_id: int
     group: str
     ephemeral: bool
-    credential: str
+    client_id: str
+    public_key: rsa.RSAPublicKey | None = None  # None for the key of just-in-time runners
     version: str = ""
     session: str | None = None
     listening_since: float = 0.0
@@ -210,21 +218,3 @@ def longest_waiting(_job: Job, runners: Sequence[Runner]) -> Runner:
 def iso(at: float | None) -> str | None:
     """A time in GitHub's format."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
-
-
-def jit_config(runner: Runner, base_url: str) -> str:
-    """The configuration of a just-in-time runner in GitHub's encoding: base64 of a JSON object of base64 files."""
-    files = {
-        ".runner": {
-            "AgentId": str(runner.id),
-            "AgentName": runner.name,
-            "ServerUrl": base_url,
-            "GitHubUrl": base_url,
-            "WorkFolder": "_work",
-            "Ephemeral": "True",
-        },
-        ".credentials": {"Scheme": "OAuth", "Data": {"credential": runner.credential}},
-        ".credentials_rsaparams": {},
-    }
-    encoded = {name: base64.b64encode(json.dumps(content).encode()).decode() for name, content in files.items()}
-    return base64.b64encode(json.dumps(encoded).encode()).decode()

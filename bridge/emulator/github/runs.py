@@ -189,7 +189,9 @@ class Runs:
             for spec in ready:
                 message = spec.message(run.results())
                 if message is None:
-                    self._skip(run, spec)
+                    self._end_unqueued(run, spec, "skipped")
+                elif "error" in message:
+                    self._end_unqueued(run, spec, "failure", str(message["error"]))
                 else:
                     self._queue(run, spec, dict(message))
         if run.status == "completed":
@@ -201,10 +203,11 @@ class Runs:
             if spec.key not in run.jobs and all(key in results for key in spec.needs):
                 yield spec
 
-    def _skip(self, run: Run, spec: JobSpec) -> None:
+    def _end_unqueued(self, run: Run, spec: JobSpec, conclusion: str, log: str = "") -> None:
         """Add a job that never runs. GitHub sends only its `completed` event (seen in real payloads)."""
         job = self._add_job(run, spec, {})
-        job.status, job.conclusion, job.completed_at = "completed", "skipped", job.created_at
+        job.status, job.conclusion, job.completed_at = "completed", conclusion, job.created_at
+        job.log = log
         self.on_event("completed", job)
 
     def _queue(self, run: Run, spec: JobSpec, message: dict[str, object]) -> None:

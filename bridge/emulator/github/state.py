@@ -2,9 +2,13 @@
 
 import secrets
 import time
+import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from bridge.emulator.github.dispatching import is_idled_out, pairs
+from bridge.emulator.github.jit import jit_config
 from bridge.emulator.github.model import (
     CONCLUSIONS,
     Choice,
@@ -15,12 +19,17 @@ from bridge.emulator.github.model import (
     Run,
     Runner,
     iso,
-    jit_config,
     longest_waiting,
 )
 from bridge.emulator.github.runs import OnEvent, Runs
 
 __all__ = ["GitHubState", "Job", "Limits", "OnEvent", "Refused", "Repository", "Run", "Runner", "iso", "jit_config"]
+
+TIMEOUT = 360.0
+"""Minutes that a job may run without a `timeout-minutes`. The server watches the time, and cancels the job.
+
+https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idtimeout-minutes
+"""
 
 CHECKS = 50
 """How many times within the shortest limit all runners are checked."""
@@ -39,6 +48,8 @@ class GitHubState(Runs):
             all. https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/manage-access
         dispatches: whether queued jobs are given to runners; False for an incident: jobs were seen `queued` for weeks.
         oldest_version: of a runner that GitHub accepts.
+        actions: folders with the actions of other repositories, by owner/name in lower case.
+        secrets: that jobs get, by repository (owner/name) and by name.
     """
 
     def __init__(self, *, limits: Limits | None = None, clock: Callable[[], float] = time.time) -> None:
@@ -49,12 +60,14 @@ class GitHubState(Runs):
         self.dispatches = True
         self.runners: dict[int, Runner] = {}
         self.oldest_version = (2, 329, 0)
+        self.actions: dict[str, Path] = {}
+        self.secrets: defaultdict[str, dict[str, str]] = defaultdict(dict)
         # https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-repository
         self.runs_listed = 1000
         self.registration_tokens: dict[str, tuple[str, float]] = {}
         self._idle: dict[int, Runner] = {}
         self._by_name: dict[tuple[str, str], Runner] = {}
-        self._by_credential: dict[str, Runner] = {}
+        self._by_client: dict[str, Runner] = {}
         self._unsettled = False
         self._checked_at = 0.0
 
@@ -92,9 +105,9 @@ class GitHubState(Runs):
             group_id=group_id,
             group=self.groups[group_id],
             ephemeral=ephemeral,
-            credential=secrets.token_urlsafe(24),
+            client_id=str(uuid.uuid4()),
         )
-        self.runners[runner.id] = self._by_name[target, name] = self._by_credential[runner.credential] = runner
+        self.runners[runner.id] = self._by_name[target, name] = self._by_client[runner.client_id] = runner
         return runner
 
     def delete_runner(self, target: str, runner_id: int) -> None:
@@ -117,9 +130,9 @@ class GitHubState(Runs):
         self.tick()
         return [r for r in list(self.runners.values()) if r.target == target]
 
-    def by_credential(self, credential: str) -> Runner:
-        """The runner with this credential."""
-        found = self._by_credential.get(credential)
+    def by_client_id(self, client_id: str) -> Runner:
+        """The runner with this OAuth client id."""
+        found = self._by_client.get(client_id)
         if not found:
             raise Refused(404, "The runner registration has been deleted from the server")
         return found
@@ -138,13 +151,18 @@ class GitHubState(Runs):
         """Whether a runner has a session and has called recently."""
         return runner.session is not None and self.clock() < runner.heard_at + self.limits.heartbeat
 
+    def is_deprecated(self, version: str) -> bool:
+        """Whether GitHub refuses a version of the runner; a text that is no version, too."""
+        parts = version.split(".")
+        return not all(part.isdecimal() for part in parts) or tuple(map(int, parts)) < self.oldest_version
+
     def open_session(self, runner: Runner, version: str) -> str:
         """Start to listen. Refused for old versions, and while the runner has another session.
 
         https://docs.github.com/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners
         https://github.com/actions/runner/blob/main/src/Runner.Listener/MessageListener.cs
         """
-        if tuple(int(part) for part in version.split(".")) < self.oldest_version:
+        if self.is_deprecated(version):
             raise Refused(403, "version_deprecated")
         if self.online(runner):
             raise Refused(409, "A session for this runner already exists.")
@@ -174,8 +192,10 @@ class GitHubState(Runs):
         job = self.jobs.get(job_id)
         if not job or runner.job is not job:
             raise Refused(409, "The job was assigned to another runner")
+        if job.acquired:
+            return job  # the runner asks again, because it got no answer
         now = self.clock()
-        job.acquired, job.heard_at, job.started_at = True, now, now
+        job.acquired, job.heard_at, job.started_at, job.told_at = True, now, now, 0.0
         job.status = "in_progress"
         job.executions.append(runner.name)
         self.on_event("in_progress", job)
@@ -225,6 +245,8 @@ class GitHubState(Runs):
                 self._requeue(job)
             elif job.acquired and now > job.heard_at + self.limits.renewal:
                 self._lose(runner, job)
+            elif job.acquired and now > (job.started_at or now) + 60 * (job.spec.timeout or TIMEOUT):
+                self.cancel_job(job)
 
     def _requeue(self, job: Job) -> None:
         """Queue a job again that its runner did not pick up within 60 s. GitHub sends no event.
@@ -251,7 +273,7 @@ class GitHubState(Runs):
             self._idle.pop(runner.id, None)
             self._queued.pop(job.id, None)
             runner.job = job
-            job.runner, job.assigned_at, job.acquired = runner, self.clock(), False
+            job.runner, job.assigned_at, job.acquired, job.told_at = runner, self.clock(), False, 0.0
 
     def _admits(self, runner: Runner, job: Job) -> bool:
         """Whether the job's repository may use self-hosted runners, and this runner's group."""
@@ -282,7 +304,7 @@ class GitHubState(Runs):
         self.runners.pop(runner.id, None)
         self._idle.pop(runner.id, None)
         self._by_name.pop((runner.target, runner.name), None)
-        self._by_credential.pop(runner.credential, None)
+        self._by_client.pop(runner.client_id, None)
 
     def _held(self, runner: Runner, job_id: int) -> Job:
         if not runner.job or runner.job.id != job_id or not runner.job.acquired:

@@ -4,11 +4,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .assignment import Assignment
 from .cancellation import TRACKING
 
 RESULTS = {"success": "Succeeded", "failure": "Failed", "cancelled": "Canceled", "skipped": "Skipped"}
+"""The runner's word for each result of act."""
 
 PRIVATE = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
 """Variables that act itself must not get, because it would read the user's settings. Steps get them."""
@@ -55,6 +57,13 @@ def command(act: str, job: str, workflow: Path, assignment: Assignment, tracking
     ]  # fmt: skip
 
 
+def secret_file(secrets: Mapping[str, str]) -> str:
+    """Secrets in the format of act's `--secret-file`: https://github.com/joho/godotenv"""
+    marks = {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n"}
+    escaped = {name: "".join(marks.get(each, each) for each in value) for name, value in secrets.items()}
+    return "".join(f'{name}="{value}"\n' for name, value in escaped.items())
+
+
 def environment(assignment: Assignment) -> dict[str, str]:
     """The environment of act: this process's, but with the user's directories in the work folder."""
     home = str(assignment.temp / "home")
@@ -79,18 +88,23 @@ class Log:
     Args:
         job: the key of the job.
         summary: the key of the job that prints its outcome, which is collected in `printed`.
+
+    Attributes:
+        entry: the last one; empty if a line is no entry.
     """
 
     def __init__(self, job: str, summary: str) -> None:
         self._job = job
         self._summary = summary
         self.printed = ""
+        self.entry: Mapping[str, Any] = {}
 
     def read(self, line: str) -> str:
         """Read a line; returns the text that it adds to the job's own log, often none."""
         try:
-            entry = json.loads(line)
+            self.entry = entry = json.loads(line)
         except ValueError:
+            self.entry = {}
             return line
         if entry.get("jobID") == self._summary and entry.get("raw_output"):
             self.printed += entry["msg"]

@@ -18,6 +18,9 @@ TRACKING = "RUNNER_TRACKING_ID"
 CANCEL, SHUTDOWN = "cancel", "shutdown"
 """Messages of the Listener: GitHub cancelled the job; the runner itself must stop."""
 
+ABANDONED = "abandoned"
+"""The Listener died without a message: the job is stopped like a cancelled one, but nobody reports its end."""
+
 GRACE = 10.0
 """s between the cancellation and the kill of processes that still run."""
 
@@ -38,11 +41,14 @@ class Cancellation(threading.Thread):
 
     Args:
         tracking: the tracking id of the job's processes.
+
+    Attributes:
+        requested: CANCEL, SHUTDOWN or ABANDONED; empty if the job was not stopped.
     """
 
     def __init__(self, tracking: str) -> None:
         super().__init__(daemon=True)
-        self._requested = ""
+        self.requested = ""
         self._tracking = tracking
         self._process: subprocess.Popen[str] | None = None
         self._group_signal = threading.Event()
@@ -53,7 +59,7 @@ class Cancellation(threading.Thread):
     @property
     def shut_down(self) -> bool:
         """Whether no step and no hook may start any more."""
-        return self._requested == SHUTDOWN and not self._group_signal.is_set()
+        return self.requested == SHUTDOWN and not self._group_signal.is_set()
 
     def forward_group_signals(self) -> None:
         """Forward signals to the process group to the steps, which have their own group because of act."""
@@ -66,7 +72,7 @@ class Cancellation(threading.Thread):
         if word == SHUTDOWN:
             self._group_signal.wait(GROUP_SIGNAL_DELAY)
         with self._lock:
-            self._requested = word or CANCEL
+            self.requested = word or ABANDONED
             if self.shut_down:
                 self._freeze()
             elif word != SHUTDOWN:
@@ -80,7 +86,7 @@ class Cancellation(threading.Thread):
         """Set the process to interrupt."""
         with self._lock:
             self._process = process
-            if self._requested == CANCEL:
+            if self.requested in (CANCEL, ABANDONED):
                 self._interrupt()
             elif self.shut_down:
                 process.kill()

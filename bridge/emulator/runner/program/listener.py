@@ -9,10 +9,10 @@ from pathlib import Path
 from . import console, settings
 from .command import Command, parse
 from .configure import Refused, configure
-from .dispatch import Dispatcher
-from .server import Server, Unreachable
+from .dispatch import Dispatcher, Done
 from .session import Deprecated, Session, SessionConflict, SessionRefused
 from .shutdown import Shutdown, Signals
+from .web import Unreachable
 
 ROOT = Path(__file__).parents[3]
 """The runner's directory: this file is installed as bin/standin/program/listener.py."""
@@ -52,8 +52,8 @@ def main(argv: Sequence[str]) -> int:
     version = json.loads((ROOT / "bin" / "standin" / "install.json").read_text())["version"]
     try:
         return _execute(command, version)
-    except Deprecated:
-        console.complain(f"An error occurred: Runner version v{version} is deprecated and cannot receive messages.")
+    except Deprecated as deprecated:
+        console.complain(f"An error occurred: {deprecated}")
         own_code = os.environ.get("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE") == "1"
         return Code.VERSION_DEPRECATED if own_code else Code.TERMINATED
     except Exception as error:  # the official runner exits with 2 after any unhandled exception
@@ -69,16 +69,16 @@ def _execute(command: Command, version: str) -> int:
         console.say(version)
         return Code.SUCCESS
     if command.name == "configure":
-        return _configure(command)
+        return _configure(command, version)
     if command.name == "run":
         return _run(command, version)
     console.say(USAGE)
     return Code.SUCCESS
 
 
-def _configure(command: Command) -> int:
+def _configure(command: Command, version: str) -> int:
     try:
-        configure(ROOT, command)
+        configure(ROOT, command, version)
     except (Refused, Unreachable) as error:
         console.complain(str(error))
         return Code.TERMINATED
@@ -108,12 +108,12 @@ def _run(command: Command, version: str) -> int:
 def _listen(runner: settings.Settings, version: str, *, once: bool) -> int:
     log = console.Diagnostics(ROOT, "Runner")
     signals = Signals()
-    session = Session(Server(runner.server_url, settings.load_credential(ROOT)), version, log, signals)
+    session = Session(runner, settings.load_credentials(ROOT), version, log, signals)
     try:
         session.create()
         console.say(f"Current runner version: '{version}'")
         console.event("Listening for Jobs")
-        dispatcher = Dispatcher(ROOT, runner, session.server, log, signals)
+        dispatcher = Dispatcher(ROOT, runner, session, log, signals)
         return _take_jobs(session, dispatcher, once or runner.ephemeral)
     except Shutdown:
         return Code.SUCCESS
@@ -128,12 +128,13 @@ def _listen(runner: settings.Settings, version: str, *, once: bool) -> int:
 def _take_jobs(session: Session, dispatcher: Dispatcher, once: bool) -> int:
     try:
         while True:
-            job_id = session.next_job()
-            if job_id is None:
+            request = session.next_job()
+            if request is None:
                 console.complain("The runner no longer exists on the server. Cleaning up local configuration.")
                 settings.delete(ROOT)
                 return Code.SUCCESS
-            if dispatcher.run(job_id) and once:
+            done = dispatcher.run(request)
+            if (done is Done.RAN and once) or (done is Done.LOST and dispatcher.runner.ephemeral):
                 break
     finally:
         session.delete()

@@ -4,10 +4,12 @@ import base64
 import binascii
 import json
 import os
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from . import console, keys
 
 RUNNER, CREDENTIALS, KEY = ".runner", ".credentials", ".credentials_rsaparams"
 
@@ -21,7 +23,8 @@ class Settings:
     """The registration of this runner.
 
     Args:
-        server_url: the emulator's base URL.
+        server_url: of the service with `connectionData`; empty for none.
+        server_url_v2: of the broker.
         github_url: of its organisation or repository.
         work_folder: absolute, or relative to the runner's directory.
         ephemeral: whether it runs only one job.
@@ -29,10 +32,26 @@ class Settings:
 
     runner_id: int
     name: str
-    server_url: str
+    server_url: str = ""
+    server_url_v2: str = ""
     github_url: str = ""
     work_folder: str = "_work"
     ephemeral: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """With which the runner gets its token.
+
+    Args:
+        fips: whether assertions have the algorithm PS256 instead of RS256.
+        key: the numbers of its RSA key.
+    """
+
+    client_id: str
+    authorization_url: str
+    fips: bool = True
+    key: Mapping[str, int] = field(repr=False)
 
 
 def is_configured(root: Path) -> bool:
@@ -41,39 +60,59 @@ def is_configured(root: Path) -> bool:
 
 
 def load(root: Path) -> Settings:
-    """Read `.runner`. Keys differ in case, and values in type, between JIT configurations and config.sh."""
-    raw = {key.lower(): value for key, value in _read(root / RUNNER).items()}
+    """Read `.runner`. Keys differ in case, and values in type, between JIT configurations and config.sh.
+
+    Raises:
+        ValueError: it does not name the broker.
+    """
+    raw = _lower(_read(root / RUNNER))
+    if not raw.get("serverurlv2"):
+        raise ValueError("ServerUrlV2 is not set")
     return Settings(
         runner_id=int(str(raw["agentid"])),
         name=str(raw["agentname"]),
-        server_url=str(raw["serverurl"]).rstrip("/"),
+        server_url=str(raw.get("serverurl") or ""),
+        server_url_v2=str(raw["serverurlv2"]),
         github_url=str(raw.get("githuburl") or ""),
         work_folder=str(raw.get("workfolder") or "_work"),
-        ephemeral=str(raw.get("ephemeral", "")).lower() == "true",
+        ephemeral=_is_true(raw.get("ephemeral")),
     )
 
 
-def load_credential(root: Path) -> str:
-    """Read the bearer credential."""
-    raw = {key.lower(): value for key, value in _read(root / CREDENTIALS).items()}
-    data = raw["data"]
-    return str({key.lower(): value for key, value in data.items()}["credential"])
+def load_credentials(root: Path) -> Credentials:
+    """Read `.credentials` and the key."""
+    data = _lower(_lower(_read(root / CREDENTIALS))["data"])
+    return Credentials(
+        client_id=str(data["clientid"]),
+        authorization_url=str(data["authorizationurl"]),
+        fips=_is_true(data.get("requirefipscryptography")),
+        key=keys.from_text(_read(root / KEY)),
+    )
 
 
-def save(root: Path, settings: Settings, credential: str) -> None:
+def save(root: Path, settings: Settings, credentials: Credentials) -> None:
     """Write the files of a registration."""
     runner = {
         "agentId": settings.runner_id,
         "agentName": settings.name,
+        "poolId": 1,
+        "poolName": "Default",
+        "disableUpdate": True,
+        "ephemeral": settings.ephemeral,
         "serverUrl": settings.server_url,
         "gitHubUrl": settings.github_url,
         "workFolder": settings.work_folder,
-        "ephemeral": settings.ephemeral,
+        "useV2Flow": True,
+        "serverUrlV2": settings.server_url_v2,
+    }
+    data = {
+        "clientId": credentials.client_id,
+        "authorizationUrl": credentials.authorization_url,
+        "requireFipsCryptography": str(credentials.fips),
     }
     (root / RUNNER).write_text(json.dumps(runner, indent=2))
-    _write_private(root / CREDENTIALS, json.dumps({"scheme": "OAuth", "data": {"credential": credential}}).encode())
-    modulus = base64.b64encode(secrets.token_bytes(256)).decode()
-    _write_private(root / KEY, json.dumps({"exponent": "AQAB", "modulus": modulus}).encode())
+    _write_private(root / CREDENTIALS, json.dumps({"scheme": "OAuth", "data": data}).encode())
+    _write_private(root / KEY, json.dumps(keys.to_text(credentials.key)).encode())
 
 
 def save_jit(root: Path, encoded: str) -> None:
@@ -88,13 +127,17 @@ def save_jit(root: Path, encoded: str) -> None:
     except (binascii.Error, ValueError, TypeError) as error:
         raise BadJitConfig(str(error)) from error
     for name, content in contents.items():
-        _write_private(root / name, content)
+        (root / name).unlink(missing_ok=True)
+        (root / name).write_bytes(content)
 
 
 def delete(root: Path) -> None:
-    """Remove the files of the registration."""
-    for name in (RUNNER, CREDENTIALS, KEY):
-        (root / name).unlink(missing_ok=True)
+    """Remove the files of the registration, and say so."""
+    (root / KEY).unlink(missing_ok=True)
+    for name in (CREDENTIALS, RUNNER):
+        if (root / name).exists():
+            (root / name).unlink()
+            console.success(f"Removed {name}")
 
 
 def save_environment(root: Path) -> None:
@@ -113,9 +156,17 @@ def load_environment(root: Path) -> None:
         os.environ.update({name: value for name, value in pairs if name})
 
 
-def _read(path: Path) -> dict[str, dict[str, object]]:
-    document: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8-sig"))
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
     return document
+
+
+def _lower(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in raw.items()}
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() == "true"
 
 
 def _write_private(path: Path, content: bytes) -> None:
