@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 # Everything that a contributor needs.
 setup: $(VENV)/.dev
 
+# RUNNER_DIR: the folder of an unpacked release of actions/runner, which runs the jobs instead of the stand-in.
 demo: $(VENV)/.demo
-	$(BIN)/python -m bridge demo
+	$(BIN)/python -m bridge demo $(if $(RUNNER_DIR),--runner-dir "$(RUNNER_DIR)")
 
 # Most tests wait for processes and timers, so more workers than cores are faster. WORKERS=0 runs one test at a time.
 WORKERS ?= 4
@@ -55,6 +56,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
 # Builds the worker image for GPU and CPU and runs jobs in it. Needs root, apt, buildah and debootstrap.
+# RUNNER_TARBALL: a release of actions/runner, which is put into the image instead of the stand-in.
 image-check: $(VENV)/.dev
 	$(BIN)/python -m tests.image
 

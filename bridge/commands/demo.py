@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.commands.options import AsJson, Event, Repository, Workers
+from bridge.commands.options import AsJson, Event, Repository, RunnerDir, Workers
 
 
 def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
@@ -15,6 +15,7 @@ def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
         int | None, typer.Option(min=1, help="Run this many trivial jobs instead of a repository's.")
     ] = None,
     limit: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Stop waiting after this time.")] = 600,
+    runner_dir: RunnerDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a repository's workflows through the bridge, with an emulated GitHub and RunPod on this machine.
@@ -27,7 +28,7 @@ def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
     from bridge.commands.emulation import errors_in_one_line, pushed, repository, synthetic
     from bridge.commands.signals import until_stopped
 
-    with errors_in_one_line(), repository(repo) as path:
+    with errors_in_one_line(), repository(repo, runner_dir) as path:
         queue = synthetic(1, jobs) if jobs else pushed(path, event)
-        running = until_stopped(run_demo(queue, workers=workers, limit=limit, as_json=as_json))
-        raise typer.Exit(asyncio.run(running))
+        running = run_demo(queue, workers=workers, limit=limit, as_json=as_json, runner_dir=runner_dir)
+        raise typer.Exit(asyncio.run(until_stopped(running)))

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
 from bridge.commands.demo_result import Demo
@@ -31,7 +32,15 @@ BRIDGE = (sys.executable, "-m", "bridge.dispatch", "--watch", str(PASS_EVERY), "
 """The command that a demo runs, unchanged."""
 
 
-async def run_demo(queue: Queue, *, workers: int, limit: float, as_json: bool, command: Sequence[str] = BRIDGE) -> int:
+async def run_demo(  # noqa: PLR0913 - each is an option of its own
+    queue: Queue,
+    *,
+    workers: int,
+    limit: float,
+    as_json: bool,
+    runner_dir: Path | None = None,
+    command: Sequence[str] = BRIDGE,
+) -> int:
     """Queue jobs in the emulated GitHub, and run the bridge until they have ended.
 
     Args:
@@ -39,13 +48,15 @@ async def run_demo(queue: Queue, *, workers: int, limit: float, as_json: bool, c
         workers: the most that run at the same time.
         limit: s after which the demo stops waiting.
         as_json: print one document instead of a table.
+        runner_dir: the folder of an official runner; None for the stand-in.
         command: starts the bridge.
 
     Returns:
         The exit status: 0 if every matched job has ended, else 1.
     """
     state = github_state()
-    async with cloud(state, EndpointConfig(workers_max=workers, idle_timeout=2.0)) as served:
+    config = EndpointConfig(workers_max=workers, idle_timeout=2.0)
+    async with cloud(state, config, runner_dir=runner_dir) as served:
         await queue(state)
         demo = Demo(cloud=served, workers=workers)
         with tempfile.TemporaryFile("w+") as log:

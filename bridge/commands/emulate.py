@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from bridge.commands.options import Event, Repository, Workers
+from bridge.commands.options import Event, Repository, RunnerDir, Workers
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -32,6 +32,7 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     synthetic: Annotated[
         str | None, typer.Option(metavar="REPOS,JOBS", help="Queue trivial jobs instead of a repository's.")
     ] = None,
+    runner_dir: RunnerDir = None,
     webhook: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Send GitHub's events there, such as http://127.0.0.1:8080/webhook."),
@@ -48,12 +49,18 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     webhook_url, counts = _url(webhook), _counts(synthetic)
 
     async def serve(pushed: "Queue") -> None:
-        state = github_state()
-        served = cloud(state, config, github_port=github_port, runpod_port=runpod_port, webhook_url=webhook_url)
+        served = cloud(
+            github_state(),
+            config,
+            github_port=github_port,
+            runpod_port=runpod_port,
+            webhook_url=webhook_url,
+            runner_dir=runner_dir,
+        )
         queue = emulation.synthetic(*counts) if counts else pushed
         await _serve(served, queue, pushed, auto_push)
 
-    with emulation.errors_in_one_line(), emulation.repository(repo) as path:
+    with emulation.errors_in_one_line(), emulation.repository(repo, runner_dir) as path:
         asyncio.run(serve(emulation.pushed(path, event)))
 
 
