@@ -29,7 +29,7 @@ lint-python: $(VENV)/.dev
 	$(BIN)/python tests/size.py
 
 lint-image: $(VENV)/.dev
-	$(BIN)/hadolint runner_image/Dockerfile docs/examples/Dockerfile
+	$(BIN)/hadolint runner_image/Dockerfile deploy/Dockerfile
 	$(BIN)/shellcheck runner_image/hooks/*.sh
 
 lint-workflows: $(VENV)/.dev
@@ -55,8 +55,8 @@ mutants: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
-# Builds the worker image for GPU and CPU and runs jobs in it. Needs root, apt, buildah and debootstrap.
-# RUNNER_TARBALL: a release of actions/runner, which is put into the image instead of the stand-in.
+# Builds the images of the worker, for GPU and CPU, and of the bridge, and runs them. Needs root, apt, buildah and debootstrap.
+# RUNNER_TARBALL: a release of actions/runner, which is put into the worker's image instead of the stand-in.
 image-check: $(VENV)/.dev
 	$(BIN)/python -m tests.image
 

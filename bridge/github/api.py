@@ -22,7 +22,7 @@ from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 from bridge.github.transport import Transport
 
 PAGES_KEPT = 20_000
-"""Answers kept with their ETags. At about 3 KB each they take 60 MB; docs/examples/bridge.service allows 512 MB in all.
+"""Answers kept with their ETags. At about 3 KB each they take 60 MB; deploy/systemd/bridge.service allows 512 MB.
 
 A pass over 200 repositories with 500 open runs has 900.
 """
