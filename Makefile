@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench faults mutants image-check lint lint-python lint-image lint-workflows types contracts lock clean
+.PHONY: setup demo test check bench faults mutants image-check official-runner lint lint-python lint-image lint-workflows types contracts lock clean
 
 # Everything that a contributor needs.
 setup: $(VENV)/.dev
@@ -30,7 +30,7 @@ lint-python: $(VENV)/.dev
 
 lint-image: $(VENV)/.dev
 	$(BIN)/hadolint runner_image/Dockerfile deploy/Dockerfile
-	$(BIN)/shellcheck runner_image/hooks/*.sh
+	$(BIN)/shellcheck runner_image/hooks/*.sh .github/scripts/*.sh
 
 lint-workflows: $(VENV)/.dev
 	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
@@ -51,6 +51,10 @@ faults: $(VENV)/.dev
 # Changes bridge/core in many small ways and lists the changes that no test notices; takes about 15 minutes.
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants
+
+# The worker and the demo with the official runner in the folder RUNNER_DIR.
+official-runner: $(VENV)/.dev
+	RUNNER_DIR="$(RUNNER_DIR)" $(BIN)/python -m pytest tests/official_runner
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
