@@ -29,7 +29,7 @@ lint-python: $(VENV)/.dev
 	$(BIN)/python tests/size.py
 
 lint-image: $(VENV)/.dev
-	$(BIN)/hadolint runner_image/Dockerfile deploy/Dockerfile
+	$(BIN)/hadolint Dockerfile deploy/Dockerfile
 	$(BIN)/shellcheck runner_image/hooks/*.sh .github/scripts/*.sh
 
 lint-workflows: $(VENV)/.dev

@@ -1,4 +1,4 @@
-"""RunPod's handler: runs one GitHub Actions job for one request, then exits.
+"""RunPod's handler: runs one GitHub Actions job for one request, or a self-test, then exits.
 
 This is the worker's program. To try it without RunPod: `python3 handler.py --test_input '{"input": {...}}'`.
 """
@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ if __name__ == "__main__":  # a program's own folder is on the path, but not the
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bridge.core.worker import Reason, WorkerAnswer
-from runner_image import fitness
+from runner_image import fitness, self_test
 from runner_image.account import SUDOERS, refuse_exposed_keys, runner_account, shield
 from runner_image.events import Events
 from runner_image.failure import Failure
@@ -75,7 +75,11 @@ def _failed(failure: Failure, masker: Masker, emit: Events) -> dict[str, Any]:
 async def _served(
     request: Mapping[str, Any], masker: Masker, emit: Events, limits: Limits, leave: Exit
 ) -> WorkerAnswer:
-    """Parse the request and run its session."""
+    """Parse the request and run its session, or the self-test."""
+    if self_test.is_self_test(request.get("input")):
+        answer = await _until_sigterm(self_test.answer(os.environ, limits, os.geteuid()), limits.answer, leave)
+        emit("done", **answer)
+        return answer
     parsed = parse(request.get("input"), os.environ)
     emit.bind(submission=parsed.submission, runner=parsed.name)
     emit("request taken", mode=parsed.mode)
@@ -83,14 +87,14 @@ async def _served(
     account = runner_account(os.environ, os.geteuid())
     runner = Installation(root=runner_root(os.environ), account=account, limits=limits)
     session = Session(parsed, runner, environment=os.environ, masker=masker, emit=emit)
-    answer = await _until_sigterm(session, limits.answer, leave)
+    answer = await _until_sigterm(session.run(), limits.answer, leave)
     emit("done", **answer)
     return answer
 
 
-async def _until_sigterm(session: Session, answer_limit: float, leave: Exit) -> WorkerAnswer:
-    """Run the session in its own task, so that SIGTERM can end it and the SDK can still send an answer."""
-    running = asyncio.ensure_future(session.run())
+async def _until_sigterm(work: Coroutine[Any, Any, WorkerAnswer], answer_limit: float, leave: Exit) -> WorkerAnswer:
+    """Do the work in its own task, so that SIGTERM can end it and the SDK can still send an answer."""
+    running = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     terminated = asyncio.Event()
 

@@ -32,6 +32,7 @@ class Limits:
         answer: for the SDK to deliver the answer after SIGTERM, before the process exits.
         clock_error: by how much this machine's clock may be wrong.
         clock_answer: for GitHub's answer to the question what time it is.
+        probe: for each probe of a self-test. CUDA needs seconds to initialise on a machine with many GPUs.
     """
 
     configure: float = 60.0
@@ -53,6 +54,7 @@ class Limits:
     answer: float = 10.0
     clock_error: float = 900.0
     clock_answer: float = 5.0
+    probe: float = 30.0
 
 
 LIMITS = Limits()

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Download a release of actions/runner to a folder, compare its checksum, and unpack it.
-# VERSION and SHA256 in the environment; if they are empty, the image's: those in runner_image/Dockerfile.
+# VERSION and SHA256 in the environment; if they are empty, the image's: those in Dockerfile.
 set -eu
 folder=$1
-argument() { sed -n "s/^ARG $1=//p" runner_image/Dockerfile; }
+argument() { sed -n "s/^ARG $1=//p" Dockerfile; }
 version=${VERSION:-$(argument RUNNER_VERSION)}
 sha256=${SHA256:-$(argument RUNNER_SHA256)}
 url=${RELEASES:-https://github.com/actions/runner/releases/download}/v$version/actions-runner-linux-x64-$version.tar.gz

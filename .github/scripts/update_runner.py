@@ -84,7 +84,7 @@ def moved(content: str, release: Release) -> str | None:
 def main() -> None:
     """Ask GitHub, and update the Dockerfile."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dockerfile", type=Path, default=Path("runner_image/Dockerfile"), help="Default: %(default)s")
+    parser.add_argument("--dockerfile", type=Path, default=Path("Dockerfile"), help="Default: %(default)s")
     parser.add_argument("--api", default="https://api.github.com", help="GitHub's address. Default: %(default)s")
     arguments = parser.parse_args()
     content = read(arguments.dockerfile)

@@ -10,6 +10,7 @@ from bridge.commands.dispatch import dispatch
 from bridge.commands.doctor.command import doctor
 from bridge.commands.emulate import emulate
 from bridge.commands.endpoints.command import endpoints
+from bridge.commands.explain import explain
 from bridge.commands.jobs import jobs
 from bridge.commands.options import Version
 from bridge.commands.retry import retry
@@ -24,6 +25,6 @@ def bridge(_version: Version = False) -> None:
     """Run GitHub Actions jobs on RunPod serverless workers, on demand."""
 
 
-for command in (setup, doctor, dispatch, jobs, submissions, retry, demo, emulate):
+for command in (setup, doctor, dispatch, jobs, explain, submissions, retry, demo, emulate):
     app.command()(command)
 app.add_typer(endpoints, name="endpoints")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.commands.options import AsJson, Event, Repository, RunnerDir, Workers
+from bridge.commands.options import AsJson, Event, NamedRoutes, Repository, RouteLabels, RoutesFile, RunnerDir, Workers
 
 
 def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
@@ -15,20 +15,26 @@ def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
         int | None, typer.Option(min=1, help="Run this many trivial jobs instead of a repository's.")
     ] = None,
     limit: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Stop waiting after this time.")] = 600,
+    label: RouteLabels = None,
+    route: NamedRoutes = None,
+    config: RoutesFile = None,
     runner_dir: RunnerDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a repository's workflows through the bridge, with an emulated GitHub and RunPod on this machine.
 
-    Exit status: 0 every job for the bridge has ended, 1 one has not, 2 the repository or the machine is unsuitable.
+    Exit status: 0 every job for the bridge has ended, 1 one has not, 2 the repository or the machine is unsuitable. A
+    repository is unsuitable if the event triggers jobs, but the demo can run none of them.
     """
     import asyncio
 
     from bridge.commands.demo_engine import run_demo
+    from bridge.commands.demo_routes import tables
     from bridge.commands.emulation import errors_in_one_line, pushed, repository, synthetic
     from bridge.commands.signals import until_stopped
 
     with errors_in_one_line(), repository(repo, runner_dir) as path:
+        routes = tables(label or (), route or (), config)
         queue = synthetic(1, jobs) if jobs else pushed(path, event)
-        running = run_demo(queue, workers=workers, limit=limit, as_json=as_json, runner_dir=runner_dir)
+        running = run_demo(queue, routes, workers=workers, limit=limit, as_json=as_json, runner_dir=runner_dir)
         raise typer.Exit(asyncio.run(until_stopped(running)))

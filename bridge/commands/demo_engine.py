@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from bridge.commands.demo_result import Demo
-from bridge.commands.emulation import Queue
+from bridge.commands.demo_routes import checked
+from bridge.commands.emulation import Queue, settings
+from bridge.config.file import RouteTable
 from bridge.emulator.cloud import cloud, github_state
 from bridge.emulator.runpod import EndpointConfig
 
@@ -25,6 +27,9 @@ CHECK_EVERY = 0.1
 RESTARTS, RESTART_AFTER = 20, 0.5
 """How often a bridge that died is started again, and s before each start."""
 
+UNSUITABLE = 2
+"""The demo's exit status if the repository has jobs, but none that can run here."""
+
 WRONG_CONFIGURATION = 2
 """The bridge's exit status for this; another start would not help."""
 
@@ -32,8 +37,9 @@ BRIDGE = (sys.executable, "-m", "bridge.dispatch", "--watch", str(PASS_EVERY), "
 """The command that a demo runs, unchanged."""
 
 
-async def run_demo(  # noqa: PLR0913 - each is an option of its own
+async def run_demo(  # noqa: PLR0913 - each is an option of the command
     queue: Queue,
+    routes: list[RouteTable],
     *,
     workers: int,
     limit: float,
@@ -45,6 +51,7 @@ async def run_demo(  # noqa: PLR0913 - each is an option of its own
 
     Args:
         queue: queues the jobs.
+        routes: of the bridge.
         workers: the most that run at the same time.
         limit: s after which the demo stops waiting.
         as_json: print one document instead of a table.
@@ -52,18 +59,22 @@ async def run_demo(  # noqa: PLR0913 - each is an option of its own
         command: starts the bridge.
 
     Returns:
-        The exit status: 0 if every matched job has ended, else 1.
+        The exit status: 0 if every matched job has ended, 1 if one has not, 2 if no job could be queued.
+
+    Raises:
+        ConfigError: a route cannot work.
     """
+    configured = checked(routes)
     state = github_state()
     config = EndpointConfig(workers_max=workers, idle_timeout=2.0)
     async with cloud(state, config, runner_dir=runner_dir) as served:
         await queue(state)
-        demo = Demo(cloud=served, workers=workers)
+        demo = Demo(cloud=served, configured=configured, variables=settings(served, routes), workers=workers)
         with tempfile.TemporaryFile("w+") as log:
             why = await _run_bridge(demo, command, log, limit, show=not as_json and sys.stderr.isatty())
             _report_problems(demo, log, why)
         demo.show(as_json=as_json)
-    return 1 if why else 0
+    return 1 if why else UNSUITABLE if demo.unsuitable() else 0
 
 
 async def _run_bridge(demo: Demo, command: Sequence[str], log: IO[str], limit: float, *, show: bool) -> str | None:
@@ -134,7 +145,7 @@ async def _start_bridge(demo: Demo, command: Sequence[str], log: int) -> asyncio
         "PATH": os.environ["PATH"],
         "HOME": str(demo.cloud.folder),
         "BRIDGE_MAX_WORKERS": str(demo.workers),
-        **demo.cloud.settings(),
+        **demo.variables,
     }
     return await asyncio.create_subprocess_exec(
         *command,

@@ -2,13 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from bridge.commands.demo_routes import route_of
+from bridge.commands.emulation import notes, printable
+from bridge.core.scope import Route
 from bridge.emulator.cloud import Cloud
 from bridge.emulator.github.state import Job
+from bridge.emulator.jobs import RunSpec
 from bridge.emulator.runpod.state import TERMINAL, Request
 
 if TYPE_CHECKING:
@@ -21,6 +25,8 @@ class Demo:
 
     Args:
         cloud: the emulators.
+        configured: the routes of the bridge.
+        variables: the environment of the bridge.
         workers: the limit of the bridge and of the endpoint.
         routes: of each job that a pass has reported, by job id; None for a job that the bridge ignores.
         ignored: by id, why the bridge ignores a job.
@@ -29,6 +35,8 @@ class Demo:
     """
 
     cloud: Cloud
+    configured: tuple[Route, ...]
+    variables: Mapping[str, str] = field(repr=False)
     workers: int
     routes: dict[int, str | None] = field(default_factory=dict)
     ignored: dict[int, str] = field(default_factory=dict)
@@ -51,16 +59,26 @@ class Demo:
         else:
             self.ignored.pop(job_id, None)
 
-    def unsupported(self) -> Iterator[dict[str, str]]:
-        """The jobs that cannot run on this machine, and why."""
+    def unsupported(self) -> Iterator[dict[str, Any]]:
+        """The jobs that cannot run on this machine, why, and the route that they would have."""
         for run in self.cloud.github.state.runs.values():
             ended = run.results()
             for spec in run.spec.jobs:
                 missing = next((need for need in spec.needs if need not in ended), None)
-                if spec.unsupported:
-                    yield {"name": spec.name, "reason": spec.unsupported}
-                elif missing and spec.key not in run.jobs:
-                    yield {"name": spec.name, "reason": f"it needs '{missing}', which did not run here"}
+                reason = spec.unsupported
+                if not reason and missing and spec.key not in run.jobs:
+                    reason = f"it needs '{missing}', which did not run here"
+                if reason:
+                    route = route_of(spec, run.repository, self.configured)
+                    yield {"name": spec.name, "reason": reason, "labels": list(spec.labels), "route": route}
+
+    def specs(self) -> list[RunSpec]:
+        """The workflows of all runs."""
+        return [run.spec for run in self.cloud.github.state.runs.values()]
+
+    def unsuitable(self) -> bool:
+        """Whether there is something to run, but nothing that the demo can run."""
+        return not self.jobs() and any(spec.unsupported or spec.jobs for spec in self.specs())
 
     def request_of(self, job: Job) -> Request | None:
         """The request whose runner ran the job."""
@@ -84,6 +102,8 @@ class Demo:
         return {
             "jobs": [self._row(job) for job in self.jobs()],
             "unsupported": list(self.unsupported()),
+            "unsupported_files": [{"path": s.path, "reason": s.unsupported} for s in self.specs() if s.unsupported],
+            "filters_not_applied": [{"path": s.path, "filter": name} for s in self.specs() for name in s.not_applied],
             "counts": {
                 "matched_jobs": len(self.matched()),
                 "requests": len(requests),
@@ -129,7 +149,10 @@ class Demo:
                 _seconds(job.started_at if job.executions else None, job.completed_at),
                 job.conclusion or job.status,
             )
-            table.add_row(*map(Text, cells))
+            table.add_row(*(Text(printable(cell)) for cell in cells))
+        for each in self.unsupported():
+            cells = (each["name"], each["route"] or "none", "-", "-", "-", "unsupported")
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         return table
 
     def _route(self, job: Job) -> str:
@@ -141,6 +164,8 @@ class Demo:
         for job in self.jobs():
             if job.id in self.ignored:
                 yield f"ignored: {job.spec.name}: {self.ignored[job.id]}"
+        for spec in self.specs():
+            yield from notes(spec)
         for each in self.unsupported():
             yield f"unsupported: {each['name']}: {each['reason']}"
 
@@ -153,9 +178,12 @@ class Demo:
         from rich.text import Text
 
         console = Console()
-        console.print(self.table() if self.jobs() else "no job that the demo can run")
+        if self.jobs() or any(self.unsupported()):
+            console.print(self.table())
+        if not self.jobs():
+            console.print("no job that the demo can run")
         for line in self._notes():
-            console.print(Text(line), soft_wrap=True)
+            console.print(Text(printable(line)), soft_wrap=True)
         counts = self.document()["counts"]
         console.print(
             f"{counts['matched_jobs']} jobs matched, {counts['requests']} requests, "

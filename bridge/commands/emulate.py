@@ -6,12 +6,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from bridge.commands.options import Event, Repository, RunnerDir, Workers
+from bridge.commands.options import Event, NamedRoutes, Repository, RouteLabels, RoutesFile, RunnerDir, Workers
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from bridge.commands.emulation import Queue
+    from bridge.config.file import RouteTable
     from bridge.emulator.cloud import Cloud
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")]
@@ -37,37 +38,47 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
         str | None,
         typer.Option(metavar="URL", help="Send GitHub's events there, such as http://127.0.0.1:8080/webhook."),
     ] = None,
+    label: RouteLabels = None,
+    route: NamedRoutes = None,
+    config: RoutesFile = None,
 ) -> None:
     """Serve an emulated GitHub and RunPod until a signal, and print the settings that point the bridge at them."""
     import asyncio
 
-    from bridge.commands import emulation
+    from bridge.commands import demo_routes, emulation
     from bridge.emulator.cloud import cloud, github_state
     from bridge.emulator.runpod import EndpointConfig
 
-    config = EndpointConfig(workers_max=workers, cold_start=cold_start)
+    endpoint = EndpointConfig(workers_max=workers, cold_start=cold_start)
     webhook_url, counts = _url(webhook), _counts(synthetic)
 
     async def serve(pushed: "Queue") -> None:
         served = cloud(
             github_state(),
-            config,
+            endpoint,
             github_port=github_port,
             runpod_port=runpod_port,
             webhook_url=webhook_url,
             runner_dir=runner_dir,
         )
         queue = emulation.synthetic(*counts) if counts else pushed
-        await _serve(served, queue, pushed, auto_push)
+        await _serve(served, routes, queue, pushed, auto_push)
 
     with emulation.errors_in_one_line(), emulation.repository(repo, runner_dir) as path:
+        routes = demo_routes.tables(label or (), route or (), config)
+        demo_routes.checked(routes)
         asyncio.run(serve(emulation.pushed(path, event)))
 
 
 async def _serve(
-    serving: "AbstractAsyncContextManager[Cloud]", queue: "Queue", pushed: "Queue", auto_push: float | None
+    serving: "AbstractAsyncContextManager[Cloud]",
+    routes: "list[RouteTable]",
+    queue: "Queue",
+    pushed: "Queue",
+    auto_push: float | None,
 ) -> None:
     """Serve the queue until a signal, and queue `pushed` every `auto_push` seconds."""
+    from bridge.commands import emulation
     from bridge.commands.emulation import Unsupported, tolerant
     from bridge.commands.signals import is_set_within, stop_event
 
@@ -77,7 +88,7 @@ async def _serve(
         unsupported = Unsupported(state)
         await queue(state)
         unsupported.report()
-        for name, value in served.settings().items():
+        for name, value in emulation.settings(served, routes).items():
             typer.echo(f"export {name}={shlex.quote(value)}")
         while auto_push and not await is_set_within(auto_push, stop):
             await tolerant(pushed)(state)

@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import typer
 
+from bridge.commands import demo_routes
+from bridge.config.file import RouteTable
 from bridge.emulator.act import find_act
-from bridge.emulator.cloud import repository_name, sample_repository
+from bridge.emulator.cloud import Cloud, repository_name, sample_repository
 from bridge.emulator.github.state import GitHubState
+from bridge.emulator.job_variants import WorkflowError
+from bridge.emulator.jobs import RunSpec
 from bridge.emulator.runner import check_installed
 from bridge.emulator.synthetic import fill
-from bridge.emulator.workflow_jobs import WorkflowError
 from bridge.emulator.workflows import runs_of, top_level
+from bridge.errors import ConfigError
 
 Queue = Callable[[GitHubState], Awaitable[None]]
 """Queues jobs in the emulated GitHub."""
@@ -41,12 +45,21 @@ def repository(path: Path | None, runner_dir: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Report an unsuitable repository, port or machine in one line, and exit with status 2."""
+    """Report an unsuitable repository, route, port or machine in one line, and exit with status 2."""
     try:
         yield
-    except (WorkflowError, OSError) as error:
+    except (WorkflowError, ConfigError, OSError) as error:
         typer.echo(f"bridge: {error}", err=True)
         raise typer.Exit(2) from None
+
+
+def settings(cloud: Cloud, routes: Sequence[RouteTable]) -> dict[str, str]:
+    """The bridge's environment variables. Routes other than its default are in a file beside the ledger."""
+    if list(routes) == demo_routes.tables((), (), None):
+        return cloud.settings()
+    config = cloud.folder / "bridge.toml"
+    config.write_text(demo_routes.document(routes))
+    return {"BRIDGE_CONFIG": str(config), **cloud.settings()}
 
 
 def pushed(path: Path, event: str) -> Queue:
@@ -82,8 +95,23 @@ def tolerant(queue: Queue) -> Queue:
     return queue_or_report
 
 
+def printable(text: str) -> str:
+    """A text from a repository without the characters that could control a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def notes(spec: RunSpec) -> Iterator[str]:
+    """What is different from GitHub in a whole run, in lines for a person."""
+    if spec.unsupported:
+        yield f"unsupported: {spec.path}: {spec.unsupported}"
+    for name in spec.not_applied:
+        yield f"not applied: {spec.path}: {name}"
+
+
 class Unsupported:
-    """Prints the jobs that the emulated GitHub does not queue, and why, each once.
+    """Prints the files and jobs that the emulated GitHub does not queue, and why, each once.
+
+    Filters that were not applied are printed, too.
 
     Args:
         state: of the emulated GitHub.
@@ -96,11 +124,11 @@ class Unsupported:
     def report(self) -> None:
         """Print those that were not printed before, to stderr."""
         for run in self._state.runs.values():
-            for job in run.spec.jobs:
-                line = f"unsupported: {job.name}: {job.unsupported}"
-                if job.unsupported and line not in self._reported:
+            jobs = (f"unsupported: {job.name}: {job.unsupported}" for job in run.spec.jobs if job.unsupported)
+            for line in (*notes(run.spec), *jobs):
+                if line not in self._reported:
                     self._reported.add(line)
-                    print(line, file=sys.stderr)
+                    print(printable(line), file=sys.stderr)
 
 
 def synthetic(repositories: int, jobs: int) -> Queue:

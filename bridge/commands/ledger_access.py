@@ -1,4 +1,4 @@
-"""What `jobs`, `submissions` and `retry` share: access to the ledger of the configuration."""
+"""What `jobs`, `explain`, `submissions` and `retry` share: access to the ledger of the configuration."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bridge.commands.composition import Bridge
 
 T = TypeVar("T")
+
+NO_LEDGER = "there is no ledger yet; run `bridge dispatch` first, or correct BRIDGE_DATABASE_URL"
 
 
 def with_ledger(config: Path | None, work: "Callable[[Bridge], Awaitable[T]]") -> T:

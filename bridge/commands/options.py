@@ -31,3 +31,11 @@ RunnerDir = Annotated[
         help="The folder of an official runner, for the workers. Default: a stand-in.",
     ),
 ]
+RouteLabels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="A label of the demo's route; repeat it for more. Default: runpod, gpu."),
+]
+NamedRoutes = Annotated[
+    list[str] | None, typer.Option("--route", metavar="NAME=LABEL,LABEL", help="A route; repeat it for more.")
+]
+RoutesFile = Annotated[Path | None, typer.Option("--config", help="Use the labels of the routes of this bridge.toml.")]

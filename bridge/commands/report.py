@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -98,6 +98,7 @@ def show(report: Report, *, dry_run: bool) -> None:
 
     console = Console()
     table = Table("job", "name", "labels", "route", "why")
+    table.columns[0].no_wrap = True
     for job in queued_jobs(report.decision):
         cells = (
             job["id"],
@@ -125,6 +126,16 @@ def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
     return f"{len(_queued(report.decision))} queued jobs, {submitted}, {removed}, {report.seconds:.1f} s"
 
 
+def matching(rows: Iterable[dict[str, Any]], **wanted: str | None) -> list[dict[str, Any]]:
+    """The rows whose columns have the wanted values, in upper or lower case; None for any value."""
+    columns = {name: value.lower() for name, value in wanted.items() if value is not None}
+    return [row for row in rows if all(str(row[name]).lower() == value for name, value in columns.items())]
+
+
+COPIED = ("id", "runner")
+"""Columns that a person copies: they are never wrapped."""
+
+
 def print_rows(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:
     """Print rows: as JSON, or as a table of the columns in `shown`."""
     if as_json:
@@ -139,7 +150,7 @@ def print_rows(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json:
         return
     table = Table()
     for name in shown:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in COPIED)
     for row in rows:
         table.add_row(*(Text(plain(_cell(name, row[name]))) for name in shown))
     Console().print(table)

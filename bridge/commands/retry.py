@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.commands.ledger_access import with_ledger
+from bridge.commands.ledger_access import NO_LEDGER, with_ledger
 from bridge.commands.options import ConfigPath
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def retry(
 
     async def forget(bridge: "Bridge") -> str | None:
         if not bridge.ledger.is_stored:
-            return "there is no ledger yet; run `bridge dispatch` first, or correct BRIDGE_DATABASE_URL"
+            return NO_LEDGER
         if await bridge.ledger.transact(lambda transaction: transaction.retry(job, time.time())):
             return None
         return f"the ledger has no open job {job}; `bridge jobs` lists the open jobs"

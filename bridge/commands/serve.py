@@ -60,7 +60,7 @@ async def serve(
 def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Dependencies:
     return Dependencies(
         scope=settings.scope,
-        is_served=bridge.reconciler.serves,
+        is_kept=bridge.reconciler.keeps,
         webhook=Webhook(settings.webhook_secrets),
         intake=Intake(bridge.ledger, service.wake, bridge.clock),
         loop=service,

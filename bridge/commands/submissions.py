@@ -1,10 +1,13 @@
 """`bridge submissions`: the runners that the bridge has requested."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from bridge.commands.ledger_access import with_ledger
 from bridge.commands.options import AsJson, ConfigPath
+from bridge.core.submissions import State
 
 if TYPE_CHECKING:
     from bridge.commands.composition import Bridge
@@ -17,22 +20,28 @@ SHOWN = ("runner", "route", "state", "since", "result", "why")
 """The columns of the table."""
 
 
-def submissions(config: ConfigPath = None, as_json: AsJson = False) -> None:
+def submissions(
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+    route: Annotated[str | None, typer.Option(help="Only runners of this route.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only runners in this state.")] = None,
+) -> None:
     """List the requested runners: the open ones, and those that ended within the last day."""
     rows = with_ledger(config, _rows)
 
-    from bridge.commands.report import print_rows
+    from bridge.commands.report import matching, print_rows
 
-    print_rows(rows, SHOWN, as_json=as_json)
+    print_rows(matching(rows, route=route, state=state), SHOWN, as_json=as_json)
 
 
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:
     since = time.time() - RECENT
     rows = await bridge.ledger.read(lambda transaction: transaction.submissions(since=since, names=()))
-    return [_row(each) for each in sorted(rows, key=lambda submission: (submission.created_at, submission.name))]
+    return [row(each) for each in sorted(rows, key=lambda submission: (submission.created_at, submission.name))]
 
 
-def _row(submission: "Submission") -> dict[str, Any]:
+def row(submission: "Submission") -> dict[str, Any]:
+    """A submission for programs."""
     return {
         "runner": submission.name,
         "route": submission.pool.route,

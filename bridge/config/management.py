@@ -64,8 +64,27 @@ def load_management(path: Path | None) -> ManagementConfig:
     path = file.find(path) or file.DEFAULT_FILE
     content = file.read(path)
     env = environment.combined(content)
+    return _loaded(path, content, env, *_key(env))
+
+
+def load_if_managed(path: Path | None) -> ManagementConfig | None:
+    """Load the configuration, None if RUNPOD_MANAGEMENT_API_KEY is not set.
+
+    Args:
+        path: of bridge.toml; None if there is none.
+
+    Raises:
+        ConfigError: as of `load_management`.
+    """
+    content = file.read(path) if path else File()
+    env = environment.combined(content)
+    if not env.runpod_management_api_key:
+        return None
+    return _loaded(path or file.DEFAULT_FILE, content, env, *_key(env))
+
+
+def _loaded(path: Path, content: File, env: Environment, setting: str, key: str) -> ManagementConfig:
     check_names(content.endpoint)
-    setting, key = _key(env)
     mark = f"{_owner(env)}/{env.bridge_prefix}"
     return ManagementConfig(
         path=path,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from bridge.concurrency import each
 from bridge.controller.ports import DeliveryLog
-from bridge.core.model import Event, JobStatus, Sent, WorkflowJob
+from bridge.core.model import Event, JobStatus, Sent, Source, WorkflowJob
 from bridge.core.readings import Place
 from bridge.errors import BridgeError, Problem, RateLimited, TooManyDeliveries
 
@@ -195,7 +195,7 @@ async def _read(log: DeliveryLog, choice: Choice, place: Place, now: float) -> M
     unread = [delivery for delivery in choice.read if delivery.id not in jobs and delivery.id not in given_up]
     done = [*choice.skip, *(d for d in reading if d.id in jobs or d.id in given_up)]
     return Missed(
-        events=tuple(Event(guid=d.guid, at=now, job=jobs.get(d.id)) for d in done),
+        events=tuple(Event(guid=d.guid, at=now, job=jobs.get(d.id), source=Source.DELIVERY_LOG) for d in done),
         scan=choice.scan,
         jobs=choice.jobs,
         place=Place(

@@ -10,7 +10,7 @@ from bridge.controller.guard import GitHubGuard, RunPodGuard
 from bridge.controller.missed import Missed
 from bridge.controller.observed import Memory, Observed, unsure
 from bridge.controller.ports import DeliveryLog, GitHubReader, RunPodReader
-from bridge.controller.scan import Scan, attempt, scanned, with_waiting
+from bridge.controller.scan import Scan, attempt, not_ours, scanned, with_waiting
 from bridge.core.model import EndpointHealth, Event, JobStatus, Repository, Request, RequestStatus, Runner, WorkflowJob
 from bridge.core.readings import Readings, Timed
 from bridge.core.repositories import Names, configured, following, is_routed, routed
@@ -123,7 +123,7 @@ class Observer:
             events=told.events,
             names=self._names,
             renamed=self._names.renamed_since(known_names),
-            not_ours=frozenset(job.id for job, _ in memory.jobs.values() if not is_served(job, self._scope)),
+            not_ours=not_ours((job for job, _ in memory.jobs.values()), scan, self._scope),
             forks=await self._forks(known, problems),
             readings=readings,
             requests=requests,
@@ -209,7 +209,7 @@ class Observer:
             return Missed(everything=True)
         known = missed.Known(
             place=memory.readings.place.value if memory.readings.place else missed.first_place(scanned_at),
-            jobs=[job for job, _ in memory.jobs.values()],
+            jobs=[job for job, _ in memory.jobs.values() if is_served(job, self._scope)],
             deliveries=memory.known_deliveries,
             name_of=lambda: self._name_of(problems),
         )
@@ -258,8 +258,9 @@ class Observer:
         """The targets where jobs wait or our runners may be registered; None for all, if there is only one."""
         if self._scope.organisation:
             return None
-        waiting = (job.repository for job, _ in memory.jobs.values() if job.status is JobStatus.QUEUED)
-        return {target_of_repository(name) for name in waiting} | {s.pool.target for s in memory.submissions}
+        waiting = (job for job, _ in memory.jobs.values() if job.status is JobStatus.QUEUED)
+        served = (job for job in waiting if is_served(job, self._scope))
+        return {target_of_repository(job.repository) for job in served} | {s.pool.target for s in memory.submissions}
 
     async def runners(self, repositories: Collection[str], read_at: Mapping[str, float]) -> Observed:
         """Read the runners of targets where jobs wait, if they were not read recently.

@@ -18,10 +18,11 @@ from bridge.controller.ports import DeliveryLog, GitHub, Ledger, RunPod, Transac
 from bridge.controller.report import Decision, Report, standing_problems
 from bridge.controller.snapshot import build
 from bridge.core.actions import Plan
+from bridge.core.history import execution_of
 from bridge.core.model import WorkflowJob
 from bridge.core.plan import plan
 from bridge.core.readings import Readings, Timed
-from bridge.core.routing import is_served
+from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
 from bridge.core.submissions import OPEN_STATES
 
@@ -69,9 +70,9 @@ class Reconciler:
         self._routes = {route.name: route for route in scope.routes}
         self._warned: set[str] = set()
 
-    def serves(self, job: WorkflowJob) -> bool:
-        """Whether a job may be for one of our runners, or has one."""
-        return is_served(job, self._observer.scope)
+    def keeps(self, job: WorkflowJob) -> bool:
+        """Whether the ledger keeps a job: see `bridge.core.routing.is_kept`."""
+        return is_kept(job, self._observer.scope)
 
     async def resync(self) -> Report:
         """Run one pass that reads everything."""
@@ -89,14 +90,14 @@ class Reconciler:
             lambda transaction: (
                 transaction.jobs_of_unknown_origin(),
                 transaction.doubted_jobs(),
-                transaction.open_submissions() if ended else (),
+                transaction.reported(ended),
                 transaction.repositories_that_wait(),
                 transaction.runners_read_at(),
             )
         )
         # Before the observation begins: runners that are read for an event alone justify no deleted registration.
         listed = await self._observer.runners(waiting, read_at)
-        seen = await self._observer.observe_some(jobs, [s for s in submissions if s.id in ended], doubted)
+        seen = await self._observer.observe_some(jobs, submissions, doubted)
         seen = replace(seen, readings=listed.readings, problems=(*listed.problems, *seen.problems))
         return await self._carry_out(seen, began)
 
@@ -221,6 +222,7 @@ class Reconciler:
         transaction.merge(jobs, seen.at)
         transaction.forget_jobs(seen.not_ours)
         transaction.learn_forks(seen.forks)
+        transaction.keep_executions({key: execution_of(request) for key, request in seen.requests.items()})
         if seen.readings != _NOTHING:
             last = max(transaction.runners_read_at().values(), default=0.0)
             gap = now > last + stale_after(self._scope)
@@ -229,4 +231,4 @@ class Reconciler:
     def _ours(self, jobs: Iterable[WorkflowJob | None]) -> list[WorkflowJob]:
         """The jobs that are kept, under the current names of their repositories."""
         named = (self._observer.names.of_job(job) for job in jobs if job)
-        return [job for job in named if self.serves(job)]
+        return [job for job in named if self.keeps(job)]

@@ -9,6 +9,8 @@ from bridge.controller.ports import GitHubReader
 from bridge.core import reviews
 from bridge.core.model import WorkflowJob
 from bridge.core.reviews import RunRead, WaitingRuns
+from bridge.core.routing import is_kept, is_served
+from bridge.core.scope import Scope
 from bridge.core.timing import Timing
 from bridge.errors import BridgeError, Problem, Rejected
 
@@ -42,6 +44,16 @@ class Scan:
         """Whether the scan lists this job if it is still open."""
         asked = job.repository in self.repositories or (self.full and job.repository not in self.failed)
         return asked and job.run_id not in self.waits
+
+
+def not_ours(known: Iterable[WorkflowJob], scan: Scan, scope: Scope) -> frozenset[int]:
+    """Ids of known jobs to forget: those that are not kept any more, and those kept for a label that have ended.
+
+    Jobs that no route serves are not looked up. One that a scan should list and does not has ended.
+    """
+    unserved = [job for job in known if not is_served(job, scope)]
+    ended = {job.id for job in unserved if scan.should_list(job) and job.id not in scan.jobs}
+    return frozenset(job.id for job in unserved if job.id in ended or not is_kept(job, scope))
 
 
 async def scanned(github: GitHubReader, repositories: Iterable[str], problems: list[Problem], *, full: bool) -> Scan:

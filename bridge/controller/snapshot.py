@@ -10,7 +10,7 @@ from bridge.core.breaker import with_unanswered
 from bridge.core.model import JobStatus, Runner, WorkflowJob
 from bridge.core.readings import Readings, Timed
 from bridge.core.refusals import standing
-from bridge.core.routing import is_served
+from bridge.core.routing import is_kept, is_served
 from bridge.core.scope import Scope
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import IdleRunner, Pool, RunnerUse, State, Submission
@@ -32,12 +32,13 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         now: Unix seconds.
     """
     jobs, fresh = transaction.jobs(), now - stale_after(scope)
+    served = {job_id: known for job_id, known in jobs.items() if is_served(known[0], scope)}
     runners = _recent(readings.runners, fresh)
     health = _recent(readings.health, fresh)
     missing = readings.missing if readings.missing and readings.missing.at > fresh else None
     runners_read_at = max((read.at for read in runners.values()), default=0.0)
-    submissions = _submissions(transaction, jobs, runners.values(), runners_read_at)
-    evidence = _evidence(transaction, jobs, submissions, scope.timing, now)
+    submissions = _submissions(transaction, served, runners.values(), runners_read_at)
+    evidence = _evidence(transaction, served, submissions, scope.timing, now)
     born = transaction.born()
     return Snapshot(
         began=seen.began,
@@ -48,8 +49,8 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         prefix=scope.prefix,
         organisation=scope.organisation,
         routes=scope.routes,
-        # Jobs that are not served are not kept, but shown: a label may be wrong.
-        jobs=(*(job for job, _ in jobs.values()), *(job for job in seen.jobs if not is_served(job, scope))),
+        # Jobs that are not kept are shown, too.
+        jobs=(*(job for job, _ in jobs.values()), *(job for job in seen.jobs if not is_kept(job, scope))),
         seen_at={job_id: at for job_id, (_, at) in jobs.items()},
         submissions=submissions,
         history=transaction.history(),

@@ -78,6 +78,15 @@ def _stock(pool: str, count: int, wanted: tuple[str, ...], offers: Sequence[Offe
     )
 
 
+def alternatives(settings: EndpointSettings, offers: Sequence[Offer]) -> tuple[str, ...]:
+    """The GPU pools or CPU flavors that an endpoint does not use and that have stock in its regions, cheapest first."""
+    used = {*settings.gpu, *(cpu.flavor for cpu in settings.cpu)}
+    others = dict.fromkeys(offer.pool for offer in offers if offer.pool and offer.pool not in used)
+    stocks = [_stock(pool, 1, settings.regions, [o for o in offers if o.pool == pool]) for pool in others if pool]
+    there = [stock for stock in stocks if stock.level != "NONE" and stock.price]
+    return tuple(stock.pool for stock in sorted(there, key=lambda stock: (stock.price or (0.0, 0.0), stock.pool)))
+
+
 def _best(levels: Sequence[str | None]) -> str:
     """The highest level; a level that is unknown counts as NONE."""
     return max((level for level in levels if level in LEVELS), key=LEVELS.index, default="NONE")

@@ -48,6 +48,14 @@ class JobStatus(StrEnum):
     PENDING = "pending"
 
 
+class Source(StrEnum):
+    """How the bridge first learned of a job."""
+
+    WEBHOOK = "webhook"
+    DELIVERY_LOG = "delivery log"
+    POLL = "poll"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkflowJob:
     """GitHub's unit of work, as a look-up or an event shows it."""
@@ -68,6 +76,7 @@ class WorkflowJob:
     completed_at: float | None = None  # s
     head_branch: str | None = None
     html_url: str | None = None
+    run_attempt: int | None = None  # from 1; a job that is re-run has a new id
     public: bool = False  # the repository is public
     fork: bool | None = None  # the run comes from a fork; None: not looked up
 
@@ -95,11 +104,13 @@ class Event:
         guid: of the delivery; a redelivery has the same.
         at: Unix seconds, when it was received.
         job: that it is about; None if it is about something else.
+        source: how it reached the bridge.
     """
 
     guid: str
     at: float
     job: WorkflowJob | None
+    source: Source = Source.WEBHOOK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +189,19 @@ class Cancellation:
     proof: Deleted | JitConfig
 
 
+@dataclass(frozen=True, kw_only=True)
+class SelfTestRequest:
+    """A request whose input asks for a self-test, so that it holds no job and may be cancelled.
+
+    Args:
+        endpoint: RunPod's id.
+        request_id: RunPod's id.
+    """
+
+    endpoint: str
+    request_id: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistrationToken:
     """A token that can register any number of runners until it expires."""
@@ -200,12 +224,21 @@ class RequestStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """A RunPod request as `/status` shows it."""
+    """A RunPod request as `/status` shows it.
+
+    Args:
+        delay: s that it waited for a worker.
+        execution: s that its worker had it.
+        worker_id: RunPod's id of its last worker.
+    """
 
     id: str
     status: RequestStatus
     output: Mapping[str, object] | None = None
     error: str | None = None
+    delay: float | None = None
+    execution: float | None = None
+    worker_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

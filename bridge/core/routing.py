@@ -33,7 +33,7 @@ def match(labels: Iterable[str], repository: str, routes: Sequence[Route]) -> Ro
     https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/apply-labels#creating-a-custom-label
     """
     wanted = frozenset(label.lower() for label in labels)
-    allowed = [r for r in routes if not r.repositories or repository.lower() in r.repositories]
+    allowed = _allowed(repository, routes)
     if not allowed:
         return Unmatched(reason=f"no route serves the repository {repository}")
     if not wanted:
@@ -55,16 +55,36 @@ def contained(routes: Sequence[Route]) -> list[tuple[Route, Route]]:
 
 
 def is_served(job: WorkflowJob, scope: Scope) -> bool:
-    """Whether a job may be for a runner of ours, or runs on one.
-
-    Jobs from every source (webhooks, the delivery log, scans) are kept by this rule alone.
-    """
-    if job.repository.partition("/")[0].lower() != scope.owner.lower():
-        return False
-    if scope.repositories and job.repository.lower() not in {name.lower() for name in scope.repositories}:
+    """Whether a job may be for a runner of ours, or runs on one."""
+    if not _is_in_scope(job, scope):
         return False
     ours = job.runner_name is not None and job.runner_name.startswith(f"{scope.prefix}-")
     return ours or isinstance(match(job.labels, job.repository, scope.routes), Route)
+
+
+def is_kept(job: WorkflowJob, scope: Scope) -> bool:
+    """Whether the ledger keeps a job: if it is served, or asks for a label of a route that could serve its repository.
+
+    A job of the second kind may have a misspelt label, so it is shown with its reason. No runner is requested for it,
+    and it is not looked up. Jobs from every source (webhooks, the delivery log, scans) are kept by this rule alone.
+    """
+    return is_served(job, scope) or (_is_in_scope(job, scope) and _asks_for_a_route(job, scope.routes))
+
+
+def _is_in_scope(job: WorkflowJob, scope: Scope) -> bool:
+    if job.repository.partition("/")[0].lower() != scope.owner.lower():
+        return False
+    return not scope.repositories or job.repository.lower() in {name.lower() for name in scope.repositories}
+
+
+def _asks_for_a_route(job: WorkflowJob, routes: Iterable[Route]) -> bool:
+    """Whether it asks for at least one of a route's own labels; `runs-on: "gpu, linux"` is one label by mistake."""
+    asked = {part.strip().lower() for label in job.labels for part in label.split(",")}
+    return any(asked & route.labels for route in _allowed(job.repository, routes))
+
+
+def _allowed(repository: str, routes: Iterable[Route]) -> list[Route]:
+    return [r for r in routes if not r.repositories or repository.lower() in r.repositories]
 
 
 def _generic(routes: Sequence[Route]) -> Unmatched:

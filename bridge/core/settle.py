@@ -8,7 +8,7 @@ from bridge.core.model import JobStatus, Request, RequestStatus, Runner, Workflo
 from bridge.core.scope import Route
 from bridge.core.submissions import State, Submission
 from bridge.core.timing import Timing
-from bridge.core.worker import JIT_LIFETIME, Credentials, Reason
+from bridge.core.worker import JIT_LIFETIME, SECOND_DELIVERY, Credentials, Reason
 
 CONCLUSIONS = {
     "Succeeded": "success",
@@ -20,9 +20,6 @@ CONCLUSIONS = {
 """The runner's result of a job -> GitHub's conclusion."""
 
 _OPEN = frozenset({RequestStatus.IN_QUEUE, RequestStatus.IN_PROGRESS})
-
-_SECOND_DELIVERY = frozenset({Reason.SESSION_CONFLICT, Reason.NAME_TAKEN})
-"""What a second worker of the same request answers while the runner of the first one listens or works."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +104,7 @@ def _is_answer(request: Request) -> bool:
     if request.status is RequestStatus.COMPLETED:
         return (request.output or {}).get("outcome") in set(Reason)
     word = (request.error or "").partition(": ")[0]
-    return request.status is RequestStatus.FAILED and word in set(Reason) - _SECOND_DELIVERY
+    return request.status is RequestStatus.FAILED and word in set(Reason) - SECOND_DELIVERY
 
 
 def outcome(request: Request) -> tuple[State, Reason, str | None, str | None]:
@@ -182,7 +179,7 @@ def _held(submission: Submission, job: WorkflowJob, observation: Observation, no
         if observation.request.status is RequestStatus.MISSING:
             return replace(_vanished(submission), held_job_id=job.id)
         state, reason, _, detail = outcome(observation.request)
-        if state is not State.FINISHED and reason not in _SECOND_DELIVERY:
+        if state is not State.FINISHED and reason not in SECOND_DELIVERY:
             return Transition(
                 submission=submission, to=_end_with_job(state), reason=reason, held_job_id=job.id, detail=detail
             )

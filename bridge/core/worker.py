@@ -26,6 +26,10 @@ class Reason(StrEnum):
     CRASHED = "crashed"
 
 
+SECOND_DELIVERY = frozenset({Reason.SESSION_CONFLICT, Reason.NAME_TAKEN})
+"""What a second worker of the same request answers while the runner of the first one listens or works."""
+
+
 class Credentials(StrEnum):
     """What a worker gets to register its runner with."""
 
@@ -51,6 +55,47 @@ class WorkerInput(TypedDict, total=False):
     idle_timeout: float  # s that the bridge lets a runner wait; the worker itself waits 120 s longer
     not_after: float  # Unix seconds; a worker that starts later starts no runner
     submission: str  # the ledger's id, for the log
+    self_test: bool  # true, without any other key of this list: run no job, and describe the worker
+
+
+SELF_TEST = "self_test"
+"""The `outcome` of a self-test. It ends no submission, so it is no Reason."""
+
+
+class Check(TypedDict, total=False):
+    """What one probe of a self-test found."""
+
+    ok: bool
+    detail: str  # why not, in one line; only if it is not ok
+
+
+class Gpu(TypedDict):
+    """One GPU, as nvidia-smi describes it."""
+
+    name: str
+    memory_mb: int  # 10^6 bytes
+    driver: str
+
+
+class SelfTest(TypedDict, total=False):
+    """What a worker found out about itself. What is not known is missing; `checks` says why."""
+
+    flavour: str  # of the image: gpu or cpu
+    worker_version: str  # of this project
+    runner_version: str  # as the installed runner printed it
+    sdk_version: str  # of RunPod's SDK
+    python_version: str
+    gpus: list[Gpu]  # empty without a GPU
+    cuda_version: str  # the newest that the driver supports, such as 12.6
+    disk_free_mb: int  # in the runner's folder, where jobs work
+    volume_free_mb: int  # on the network volume
+    memory_mb: int  # what the container may use
+    process_seconds: float  # s from the start of the worker's process until it took this request
+    github_seconds: dict[str, float]  # s: dns, connect (with its own look-up), tls, answer; and total without dns
+    runner_account: str  # the user that jobs run as
+    worker: str  # RunPod's id
+    data_center: str
+    checks: dict[str, Check]  # by probe: runner, gpu, cuda, disk, volume, memory, github, account, sudo, ...
 
 
 class WorkerAnswer(TypedDict, total=False):
@@ -59,12 +104,17 @@ class WorkerAnswer(TypedDict, total=False):
     A failure has `outcome`, and `seconds` if the runner was started. Its `error` is `{reason}: {detail}`.
     """
 
-    outcome: str  # Reason.COMPLETED, NO_JOB (the runner listened) or EXPIRED (nothing was started), or a failure's
+    outcome: (
+        str  # Reason.COMPLETED, NO_JOB (the runner listened), EXPIRED (nothing was started), SELF_TEST, or a failure's
+    )
     job: str | None  # the job's display name
     result: str | None  # the runner's result: Succeeded | Failed | Canceled | Skipped | Abandoned
     runner_name: str
     runner_version: str | None
     exit_code: int | None  # the Listener's
+    self_test: SelfTest  # only with the outcome SELF_TEST, which has no other key
+    gpu_type: str  # this and the next are kept if a worker tells them; today's does not
+    data_center: str
     seconds: dict[str, float]  # per phase: configure, connect, listen (with GitHub, for a job), job, leave, cleanup
 
 

@@ -75,7 +75,7 @@ class Cloud:
 
 
 def worker_image(github_api_url: str, runner_dir: Path | None = None) -> WorkerImage:
-    """The worker of this repository.
+    """The CPU worker of this repository.
 
     Args:
         github_api_url: of the emulated GitHub.
@@ -93,7 +93,7 @@ def worker_image(github_api_url: str, runner_dir: Path | None = None) -> WorkerI
 
     return WorkerImage(
         command=[sys.executable, "-u", str(handler)],
-        environment={"GITHUB_API_URL": github_api_url, "RUNNER_ALLOW_RUNASROOT": "1"},
+        environment={"GITHUB_API_URL": github_api_url, "RUNNER_ALLOW_RUNASROOT": "1", "RUNNER_BUILD_TYPE": "cpu"},
         prepare=prepare,
     )
 

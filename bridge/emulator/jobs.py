@@ -85,6 +85,8 @@ class RunSpec:
         jobs: in the order of the file, each matrix expanded.
         fork: the commit is from a pull request of a fork.
         concurrency: its concurrency group; None without one.
+        unsupported: why its file cannot be read, so that it has no jobs; None if it can.
+        not_applied: filters of its event that were ignored, such as `pull_request.types`.
     """
 
     workflow: str
@@ -95,3 +97,5 @@ class RunSpec:
     jobs: tuple[JobSpec, ...]
     fork: bool = False
     concurrency: str | None = None
+    unsupported: str | None = None
+    not_applied: tuple[str, ...] = ()

@@ -1,43 +1,93 @@
-"""Turns the jobs of one workflow into jobs for the emulated GitHub.
+"""Turns the jobs of one workflow, and of the workflows that it calls, into jobs for the emulated GitHub.
 
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobs
 """
 
 import graphlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from bridge.emulator.expressions import Context, Ended, Unevaluable, Variant, holds, literal, stubs, variants
+from bridge.emulator.calls import Files, called, is_local, outputs
+from bridge.emulator.expressions import Context, Ended, Unevaluable, Variant, holds, literal, stubs
+from bridge.emulator.job_settings import Job, group_of, labels_of, needs_of
+from bridge.emulator.job_variants import Expanded, WorkflowError, expanded, minutes, unexpanded
 from bridge.emulator.jobs import JobResult, JobSpec, Strategy
-
-MAX_NAME = 100
-"""Characters after which GitHub cuts a name with matrix values."""
-
-MAX_MATRIX = 256
-"""Jobs in a matrix: https://docs.github.com/en/actions/reference/limits"""
+from bridge.emulator.matrix import MatrixError
+from bridge.emulator.unsupported import Reason, depends_on_outputs, reason_against
 
 _MESSAGE_KEYS = frozenset({"env", "outputs", "steps"})
 """Keys of a job that its runner gets. GitHub itself handles the others."""
 
-_EVALUATED = ("runs-on", "timeout-minutes", "continue-on-error")
-"""Keys of a job, besides its name, that may contain expressions."""
-
-_FOREIGN_CHECKOUT = frozenset({"repository", "ref", "ssh-key"})
-_NEEDS = re.compile(r"\$\{\{[^}]*\bneeds\b")
-_UNKNOWN_CONTEXTS = re.compile(
-    r"\bstrategy\.(?:job-index|job-total|max-parallel|fail-fast)\b|toJSON\(\s*strategy\b|\bgithub\.event\.inputs\b"
-)
-
-Job = Mapping[str, Any]
-"""A job as in the workflow file."""
+Results = Mapping[str, JobResult]
+"""The results of ended jobs, by the key of their JobSpec."""
 
 
-class WorkflowError(Exception):
-    """GitHub would reject this workflow."""
+@dataclass(frozen=True, kw_only=True)
+class _Earlier:
+    """A job that another job needs."""
+
+    keys: tuple[str, ...]  # of everything that it consists of
+    needs: tuple[str, ...]
+    result: Callable[[Results], JobResult]
+
+    def ended(self, results: Results) -> Ended:
+        return Ended(result=self.result(results), needs=self.needs)
+
+
+class _Condition:
+    """The `if` of a job. All its variants share it, so that act evaluates it only once."""
+
+    def __init__(self, job: Job, before: Mapping[str, _Earlier], context: Context) -> None:
+        self._job = job
+        self._earlier = before
+        self._context = context
+        self._before: Mapping[str, Ended] | None = None
+        self._answer: bool | None = None
+
+    def holds(self, results: Results) -> bool | None:
+        """Whether the job runs after these results; None if the condition cannot be evaluated."""
+        before = {job_id: earlier.ended(results) for job_id, earlier in self._earlier.items()}
+        if self._before != before:
+            self._before, self._answer = before, self._evaluate(before)
+        return self._answer
+
+    def _evaluate(self, before: Mapping[str, Ended]) -> bool | None:
+        if "if" not in self._job:
+            return all(ended.result.conclusion == "success" for ended in before.values())
+        try:
+            return holds(self._job["if"], needs_of(self._job), before, self._context)
+        except Unevaluable:
+            return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scope:
+    """A workflow, and how it was called.
+
+    Args:
+        workflow: with its inputs in place.
+        context: of the run.
+        files: reads the other workflows of the repository.
+        chain: paths of the workflows that led here, its own last.
+        prefix: of the keys of its jobs.
+        title: of the names of its jobs.
+        conditions: of the jobs that called it.
+        needs: keys that its jobs without `needs` wait for.
+        unsupported: why no job in it can run here.
+    """
+
+    workflow: Mapping[str, Any]
+    context: Context
+    files: Files
+    chain: tuple[str, ...]
+    prefix: str = ""
+    title: str = ""
+    conditions: tuple[_Condition, ...] = ()
+    needs: tuple[str, ...] = ()
+    unsupported: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,129 +98,197 @@ class _Planned:
     id: str
     job: Job
     variant: Variant
-    before: Mapping[str, "_Earlier"]  # by job id: the jobs that it needs, directly or not
-    condition: "_Condition"
-    workflow: Mapping[str, Any]
-    context: Context
-    unsupported: str | None = None
+    strategy: Strategy | None
+    before: Mapping[str, _Earlier]  # by job id: the jobs that it needs, directly or not
+    condition: _Condition
+    scope: _Scope
+    unsupported: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Earlier:
-    """A job that another job needs."""
+class _Group:
+    """All that one job of a workflow consists of, and what other jobs see of it."""
 
-    keys: tuple[str, ...]  # of its variants
-    needs: tuple[str, ...]
+    jobs: tuple[_Planned, ...]
+    earlier: _Earlier
+    before: Mapping[str, _Earlier]
 
-    def ended(self, results: Mapping[str, JobResult]) -> Ended:
-        """The combined result of all its variants."""
-        return Ended(result=_combined([results[key] for key in self.keys]), needs=self.needs)
-
-
-class _Condition:
-    """The `if` of a job. All its variants share it, so that act evaluates it only once."""
-
-    def __init__(self, job: Job, context: Context) -> None:
-        self._job = job
-        self._context = context
-        self._before: Mapping[str, Ended] | None = None
-        self._answer: bool | None = None
-
-    def holds(self, before: Mapping[str, Ended]) -> bool | None:
-        """Whether the job runs after these results; None if the condition cannot be evaluated."""
-        if self._before != before:
-            self._before, self._answer = before, self._evaluate(before)
-        return self._answer
-
-    def _evaluate(self, before: Mapping[str, Ended]) -> bool | None:
-        if "if" not in self._job:
-            return all(ended.result.conclusion == "success" for ended in before.values())
-        try:
-            return holds(self._job["if"], _needs(self._job), before, self._context)
-        except Unevaluable:
-            return None
+    @property
+    def unsupported(self) -> str | None:
+        return next((each.unsupported for each in self.jobs if each.unsupported), None)
 
 
-def job_specs(workflow: Mapping[str, Any], context: Context) -> tuple[JobSpec, ...]:
-    """The jobs of a workflow in the order of the file, each matrix expanded.
+Groups = Mapping[str, _Group]
+
+
+def job_specs(workflow: Mapping[str, Any], path: str, context: Context, files: Files) -> tuple[JobSpec, ...]:
+    """The jobs of a workflow in the order of the file, each matrix and each local reusable workflow expanded.
+
+    Args:
+        workflow: as parsed.
+        path: of its file in the repository.
+        context: of the run.
+        files: reads the workflows that it calls.
 
     Raises:
         WorkflowError: a needed job does not exist, or jobs need each other.
     """
-    jobs: Mapping[str, Job] = workflow["jobs"]
-    planned: dict[str, tuple[_Planned, ...]] = {}
+    scope = _Scope(workflow=workflow, context=context, files=files, chain=(path,))
+    return tuple(_spec(each) for group in _groups(scope).values() for each in group.jobs)
+
+
+def _groups(scope: _Scope) -> Groups:
+    """The jobs of one workflow by id, in the order of the file."""
+    jobs: Mapping[str, Job] = scope.workflow["jobs"]
+    planned: dict[str, _Group] = {}
     for job_id in _in_order_of_need(jobs):
-        planned[job_id] = tuple(_plan(job_id, workflow, context, planned))
-    return tuple(_spec(each) for job_id in jobs for each in planned[job_id])
+        planned[job_id] = _group(job_id, scope, planned)
+    return {job_id: planned[job_id] for job_id in jobs}
 
 
 def _in_order_of_need(jobs: Mapping[str, Job]) -> Iterable[str]:
-    unknown = {need for job in jobs.values() for need in _needs(job)} - jobs.keys()
+    unknown = {need for job in jobs.values() for need in needs_of(job)} - jobs.keys()
     if unknown:
         raise WorkflowError(f"a job needs '{min(unknown)}', but there is no such job")
     try:
-        return tuple(graphlib.TopologicalSorter({key: _needs(jobs[key]) for key in jobs}).static_order())
+        return tuple(graphlib.TopologicalSorter({key: needs_of(jobs[key]) for key in jobs}).static_order())
     except graphlib.CycleError as error:
         raise WorkflowError(f"jobs need each other: {' -> '.join(error.args[1])}") from error
 
 
-def _plan(
-    job_id: str, workflow: Mapping[str, Any], context: Context, planned: Mapping[str, tuple[_Planned, ...]]
-) -> Iterator[_Planned]:
-    job: Job = workflow["jobs"][job_id]
-    unsupported = _unsupported(job) or _unsupported_need(job, planned)
-    found: tuple[Variant, ...] = (Variant(name=_display_name(job_id, job), settings=_settings(job)),)
-    if not unsupported:
-        try:
-            found = _variants(job_id, job, context)
-        except Unevaluable as error:
-            unsupported = f"an expression cannot be evaluated: {error}"
-    condition = _Condition(job, context)
-    if not unsupported and not _needs(job):
+def _group(job_id: str, scope: _Scope, planned: Groups) -> _Group:
+    """Plan a job: its variants, or for each of them the jobs of the workflow that it calls."""
+    job: Job = scope.workflow["jobs"][job_id]
+    found, reason = _expand(job_id, job, scope, planned)
+    before = _before(job, planned)
+    condition = _Condition(job, before, scope.context)
+    if not reason and not before:
         condition.holds({})  # now, because act would delay the emulator later
-    for number, variant in enumerate(found, 1):
-        yield _Planned(
-            key=f"{job_id}/{number}" if len(found) > 1 else job_id,
+    variants = [
+        _Planned(
+            key=f"{scope.prefix}{job_id}/{number}" if len(found.variants) > 1 else f"{scope.prefix}{job_id}",
             id=job_id,
             job=job,
             variant=variant,
-            before=_before(job, planned),
+            strategy=_strategy(f"{scope.prefix}{job_id}", found.strategy),
+            before=before,
             condition=condition,
-            workflow=workflow,
-            context=context,
-            unsupported=unsupported,
+            scope=scope,
+            unsupported=reason,
         )
+        for number, variant in enumerate(found.variants, 1)
+    ]
+    return _of_calls(variants) if "uses" in job else _of_variants(variants)
 
 
-def _before(job: Job, planned: Mapping[str, tuple[_Planned, ...]]) -> Mapping[str, _Earlier]:
+def _of_variants(variants: Sequence[_Planned]) -> _Group:
+    keys = tuple(each.key for each in variants)
+    earlier = _Earlier(keys=keys, needs=needs_of(variants[0].job), result=partial(_combined_of, keys))
+    return _Group(jobs=tuple(variants), earlier=earlier, before=variants[0].before)
+
+
+def _of_calls(callers: Sequence[_Planned]) -> _Group:
+    calls = [_call(each) for each in callers]
+    jobs = tuple(job for call in calls for job in call.jobs)
+    earlier = _Earlier(
+        keys=tuple(job.key for job in jobs),
+        needs=needs_of(callers[0].job),
+        result=lambda results: _combined([call.earlier.result(results) for call in calls]),
+    )
+    return _Group(jobs=jobs, earlier=earlier, before=callers[0].before)
+
+
+def _call(caller: _Planned) -> _Group:
+    """The jobs of the workflow that one variant of a job calls; the job itself if it cannot be called here."""
+    uses = caller.job["uses"]
+    if not is_local(uses):
+        return _of_variants([replace(caller, unsupported=Reason.REMOTE.of(uses=uses))])
+    scope = caller.scope
+    given = caller.variant.settings.get("with") or {}
+    try:
+        workflow = called(uses, given, scope.files, scope.context, scope.chain)
+        groups = _groups(_scope_of_call(caller, workflow))
+    except (WorkflowError, Unevaluable) as error:
+        return _of_variants([replace(caller, unsupported=Reason.CALLED.of(uses=uses, why=error))])
+    jobs = tuple(job for group in groups.values() for job in group.jobs)
+    result = partial(_result_of_call, workflow, groups, scope.context)
+    earlier = _Earlier(keys=tuple(job.key for job in jobs), needs=(), result=result)
+    return _Group(jobs=jobs, earlier=earlier, before=caller.before)
+
+
+def _scope_of_call(caller: _Planned, workflow: Mapping[str, Any]) -> _Scope:
+    scope = caller.scope
+    return replace(
+        scope,
+        workflow=workflow,
+        chain=(*scope.chain, caller.job["uses"].removeprefix("./")),
+        prefix=f"{caller.key}/",
+        title=f"{scope.title}{caller.variant.name} / ",
+        conditions=(*scope.conditions, caller.condition),
+        needs=_direct(caller),
+        unsupported=caller.unsupported,
+    )
+
+
+def _result_of_call(workflow: Mapping[str, Any], groups: Groups, context: Context, results: Results) -> JobResult:
+    ended = {job_id: group.earlier.result(results) for job_id, group in groups.items()}
+    conclusion = _combined(list(ended.values())).conclusion
+    return JobResult(conclusion=conclusion, outputs=outputs(workflow, ended, context))
+
+
+def _expand(job_id: str, job: Job, scope: _Scope, planned: Groups) -> tuple[Expanded, str | None]:
+    """Expand a job as far as possible; why it cannot run here, or None."""
+    reason = scope.unsupported or reason_against(job) or _unsupported_need(job, planned)
+    if depends_on_outputs(job):
+        return unexpanded(job_id, job), reason
+    try:
+        return expanded(job_id, job, scope.context), reason
+    except Unevaluable as error:
+        return unexpanded(job_id, job), reason or Reason.EXPRESSION.of(why=error)
+    except MatrixError as error:
+        return unexpanded(job_id, job), reason or Reason.MATRIX.of(why=error)
+
+
+def _unsupported_need(job: Job, planned: Groups) -> str | None:
+    blocked = next((need for need in needs_of(job) if planned[need].unsupported), None)
+    return blocked and Reason.NEED.of(need=blocked)
+
+
+def _before(job: Job, planned: Groups) -> Mapping[str, _Earlier]:
     """All jobs that a job needs, directly or not; each after the jobs that it needs."""
     found: dict[str, _Earlier] = {}
-    for need in _needs(job):
-        variants_of = planned[need]
-        found |= variants_of[0].before
-        found[need] = _Earlier(keys=tuple(each.key for each in variants_of), needs=_needs(variants_of[0].job))
+    for need in needs_of(job):
+        found |= planned[need].before
+        found[need] = planned[need].earlier
     return found
+
+
+def _direct(planned: _Planned) -> tuple[str, ...]:
+    """The keys that a job waits for. The first jobs of a called workflow wait for what their caller waits for."""
+    own = tuple(key for need in needs_of(planned.job) for key in planned.before[need].keys)
+    return own or planned.scope.needs
 
 
 def _spec(planned: _Planned) -> JobSpec:
     settings = planned.variant.settings
-    needs = _needs(planned.job)
     return JobSpec(
         key=planned.key,
-        name=re.sub(r"[\r\n]+", " ", planned.variant.name),  # the runner prints it on one line
-        labels=_labels(settings.get("runs-on")),
-        group=_group(settings.get("runs-on")),
-        needs=tuple(key for need in needs for key in planned.before[need].keys),
+        name=re.sub(
+            r"[\r\n]+", " ", f"{planned.scope.title}{planned.variant.name}"
+        ),  # the runner prints it on one line
+        labels=labels_of(settings.get("runs-on")),
+        group=group_of(settings.get("runs-on")),
+        needs=_direct(planned),
         message=partial(_message, planned),
-        strategy=_strategy(planned.id, planned.job.get("strategy")),
-        timeout=None if planned.unsupported else _minutes(settings),
+        strategy=planned.strategy,
+        timeout=None if planned.unsupported else minutes(settings),
         tolerated=settings.get("continue-on-error") is True,
         unsupported=planned.unsupported,
     )
 
 
-def _strategy(job_id: str, strategy: Mapping[str, Any] | None) -> Strategy | None:
-    if not strategy or "matrix" not in strategy:
+def _strategy(job_id: str, strategy: Mapping[str, Any]) -> Strategy | None:
+    if "matrix" not in strategy:
         return None
     return Strategy(
         job_id=job_id,
@@ -179,20 +297,20 @@ def _strategy(job_id: str, strategy: Mapping[str, Any] | None) -> Strategy | Non
     )
 
 
-def _message(planned: _Planned, results: Mapping[str, JobResult]) -> Mapping[str, object] | None:
-    before = {job_id: earlier.ended(results) for job_id, earlier in planned.before.items()}
-    holds = planned.condition.holds(before)
-    if holds is False:
+def _message(planned: _Planned, results: Results) -> Mapping[str, object] | None:
+    answers = [condition.holds(results) for condition in (*planned.scope.conditions, planned.condition)]
+    if False in answers or None in answers[:-1]:
         return None
     # The runner evaluates a condition that failed here again: it fails the job, and the job's log says why.
-    condition: object = planned.job["if"] if holds is None else "${{ always() }}"
-    needs = {need: Ended(result=before[need].result) for need in _needs(planned.job)}
+    condition: object = planned.job["if"] if answers[-1] is None else "${{ always() }}"
+    context = planned.scope.context
+    needs = {need: Ended(result=planned.before[need].result(results)) for need in needs_of(planned.job)}
     jobs = {**stubs(needs), planned.id: _only_job(planned) | {"if": condition}}
     return {
-        "workflow": {"name": literal(planned.context.workflow), "on": planned.context.on, "jobs": jobs},
+        "workflow": {"name": literal(context.workflow), "on": context.on, "jobs": jobs},
         "job": planned.id,
-        "event": planned.context.event,
-        "ref": planned.context.ref,
+        "event": context.event,
+        "ref": context.ref,
     }
 
 
@@ -201,138 +319,30 @@ def _only_job(planned: _Planned) -> dict[str, object]:
 
     The workflow's own `env` and `defaults` are merged into the job, so that they do not apply to the stubs.
     """
-    job, workflow, matrix = planned.job, planned.workflow, planned.variant.matrix
+    job, workflow, matrix = planned.job, planned.scope.workflow, planned.variant.matrix
     return {
         **{key: value for key, value in job.items() if key in _MESSAGE_KEYS},
-        "env": {**workflow.get("env", {}), **job.get("env", {})},
+        "env": {**workflow.get("env", {}), **_env(planned)},
         "defaults": {"run": {**workflow.get("defaults", {}).get("run", {}), **job.get("defaults", {}).get("run", {})}},
-        "needs": list(_needs(job)),
+        "needs": list(needs_of(job)),
         "runs-on": "self-hosted",
         **({"strategy": {"matrix": {"include": [literal(matrix)]}}} if matrix else {}),
     }
+
+
+def _env(planned: _Planned) -> Mapping[str, object]:
+    """The `env` of a job, which may be one expression. An evaluated value must not be evaluated again."""
+    found = planned.variant.settings.get("env")
+    return {str(key): literal(value) for key, value in found.items()} if found else planned.job.get("env") or {}
+
+
+def _combined_of(keys: Iterable[str], results: Results) -> JobResult:
+    return _combined([results[key] for key in keys])
 
 
 def _combined(results: Sequence[JobResult]) -> JobResult:
     """The combined result of the variants of a job. Of outputs with the same name, the last one counts."""
     conclusions = {result.conclusion for result in results}
     worst = next(each for each in ("failure", "cancelled", "success", "skipped") if each in conclusions)
-    outputs = {name: value for result in results for name, value in result.outputs.items()}
-    return JobResult(conclusion=worst, outputs=outputs)
-
-
-def _variants(job_id: str, job: Job, context: Context) -> tuple[Variant, ...]:
-    name, settings, matrix = _display_name(job_id, job), _settings(job), (job.get("strategy") or {}).get("matrix")
-    if matrix is None and "${{" not in f"{name}{settings}":
-        _minutes(settings)
-        return (Variant(name=name, settings=settings),)
-    found = variants(name, settings, {"matrix": matrix} if matrix else None, context)
-    if matrix is not None and not all(variant.matrix for variant in found):
-        raise Unevaluable("the matrix is empty")
-    if len(found) > MAX_MATRIX:
-        raise WorkflowError(f"job {job_id}: the matrix has {len(found)} jobs; the limit is {MAX_MATRIX}")
-    for each in found:
-        _minutes(each.settings)
-    if matrix is None or "${{" in name:
-        return found
-    return tuple(replace(each, name=_with_values(name, each.matrix, matrix)) for each in found)
-
-
-def _minutes(settings: Mapping[str, Any]) -> float | None:
-    timeout = settings.get("timeout-minutes")
-    try:
-        return None if timeout is None else float(timeout)
-    except (TypeError, ValueError):
-        raise Unevaluable(f"timeout-minutes is not a number: {timeout}") from None
-
-
-def _settings(job: Job) -> dict[str, Any]:
-    return {key: job[key] for key in _EVALUATED if key in job}
-
-
-def _display_name(job_id: str, job: Job) -> str:
-    return str(job.get("name", job_id))
-
-
-def _with_values(name: str, values: Mapping[str, object], matrix: object) -> str:
-    """The name with the values in the order of the matrix, as GitHub shows it: `build (a, b)`."""
-    order = _matrix_keys(matrix)
-    keys = sorted(values, key=lambda key: (order.index(key) if key in order else len(order), key))
-    full = f"{name} ({', '.join(text for key in keys for text in _texts(values[key]))})"
-    return full if len(full) <= MAX_NAME else full[: MAX_NAME - 3] + "..."
-
-
-def _matrix_keys(matrix: object) -> list[str]:
-    """The keys in the order of the file; empty if the matrix is an expression."""
-    if not isinstance(matrix, Mapping):
-        return []
-    included = matrix.get("include", ())
-    extra = (key for entry in included if isinstance(entry, Mapping) for key in entry)
-    own = (key for key in matrix if key not in ("include", "exclude"))
-    return list(dict.fromkeys([*own, *extra]))
-
-
-def _texts(value: object) -> Iterator[str]:
-    """The scalars in a matrix value, as GitHub writes them."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, bool):
-        yield str(value).lower()
-    elif value not in (None, ""):
-        yield str(value)
-
-
-def _labels(runs_on: object) -> tuple[str, ...]:
-    if isinstance(runs_on, Mapping):
-        return _labels(runs_on.get("labels"))
-    if isinstance(runs_on, list):
-        return tuple(label for each in runs_on for label in _labels(each))
-    return () if runs_on is None else (str(runs_on),)
-
-
-def _group(runs_on: object) -> str | None:
-    group = runs_on.get("group") if isinstance(runs_on, Mapping) else None
-    return None if group is None else str(group)
-
-
-def _needs(job: Job) -> tuple[str, ...]:
-    needs = job.get("needs", ())
-    return (needs,) if isinstance(needs, str) else tuple(needs)
-
-
-def _unsupported(job: Job) -> str | None:
-    """Why the stand-in cannot run a job; None if it can."""
-    if "uses" in job:
-        return f"it calls the reusable workflow {job['uses']}"
-    if "container" in job:
-        return "it runs in a container"
-    if "services" in job:
-        return "it needs service containers"
-    if "concurrency" in job:
-        return "it has a concurrency group"
-    strategy = job.get("strategy") or {}
-    if _NEEDS.search(f"{strategy.get('matrix')}{_settings(job)}{job.get('name')}"):
-        return "its matrix, name, runs-on, timeout or continue-on-error depends on the outputs of another job"
-    if "${{" in f"{strategy.get('max-parallel')}{strategy.get('fail-fast')}":
-        return "its max-parallel or fail-fast is an expression"
-    if unknown := _UNKNOWN_CONTEXTS.search(json.dumps(job)):
-        return f"it uses {unknown[0]}"
-    return next((reason for step in job.get("steps", ()) if (reason := _unsupported_step(step))), None)
-
-
-def _unsupported_step(step: Job) -> str | None:
-    uses = step.get("uses")
-    if not uses:
-        return None
-    if not re.fullmatch(r"actions/checkout@.+", str(uses)):
-        return f"a step uses {uses}; the demo supports only run: and actions/checkout"
-    if _FOREIGN_CHECKOUT & (step.get("with") or {}).keys():
-        return "a step checks out something other than the run's commit"
-    return None
-
-
-def _unsupported_need(job: Job, planned: Mapping[str, tuple[_Planned, ...]]) -> str | None:
-    blocked = (need for need in _needs(job) if planned[need][0].unsupported)
-    return next((f"it needs '{need}', which cannot run here" for need in blocked), None)
+    found = {name: value for result in results for name, value in result.outputs.items()}
+    return JobResult(conclusion=worst, outputs=found)

@@ -3,10 +3,11 @@
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax
 """
 
+import json
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,19 @@ import yaml
 
 from bridge.emulator.act import invalid
 from bridge.emulator.expressions import Context, Unevaluable, variants
+from bridge.emulator.filters import not_applied, triggers
+from bridge.emulator.job_variants import WorkflowError
 from bridge.emulator.jobs import RunSpec
-from bridge.emulator.workflow_jobs import WorkflowError, job_specs
+from bridge.emulator.workflow_jobs import job_specs
 
 FOLDER = ".github/workflows/"
 
 DETACHED = "detached"
 """The branch of a commit if no branch is checked out."""
 
-_GLOB = {"**": ".*", "*": "[^/]*", ".": r"\."}
-"""GitHub's filter patterns as regular expressions; `?`, `+` and `[]` mean the same in both.
-
-https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#filter-pattern-cheat-sheet
-"""
-
 
 def runs_of(repository: Path, event: str = "push", *, full_name: str | None = None) -> tuple[RunSpec, ...]:
-    """The runs that `event` triggers for the checked-out commit.
+    """The runs that `event` triggers for the checked-out commit; a file that cannot be read is a run without jobs.
 
     Args:
         repository: a git repository.
@@ -38,7 +35,7 @@ def runs_of(repository: Path, event: str = "push", *, full_name: str | None = No
         full_name: owner/name, for the `github` context.
 
     Raises:
-        WorkflowError: there is no commit, or GitHub would reject a workflow.
+        WorkflowError: there is no commit.
         FileNotFoundError: git or act is not installed.
     """
     sha = _git(repository, "rev-parse", "--verify", "--quiet", "HEAD", silent="the repository has no commit").strip()
@@ -49,10 +46,42 @@ def runs_of(repository: Path, event: str = "push", *, full_name: str | None = No
         sha=sha,
         repository=full_name or f"owner/{repository.resolve().name}",
     )
-    names = _git(repository, "ls-tree", "-z", "--full-tree", "--name-only", sha, FOLDER).split("\0")
-    paths = (name for name in names if name.endswith((".yml", ".yaml")))
-    runs = (_run(path, _git(repository, "show", f"{sha}:{path}"), context, branch) for path in paths)
+    commit = _Commit(repository=repository, sha=sha, branch=branch)
+    runs = (_run(path, commit, context) for path in commit.workflows())
     return tuple(run for run in runs if run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Commit:
+    """A commit of a local repository."""
+
+    repository: Path
+    sha: str
+    branch: str
+
+    def workflows(self) -> Iterator[str]:
+        """The paths of its workflows."""
+        names = _git(self.repository, "ls-tree", "-z", "--full-tree", "--name-only", self.sha, FOLDER).split("\0")
+        return (name for name in names if name.endswith((".yml", ".yaml")))
+
+    def text(self, path: str) -> str:
+        return _git(self.repository, "show", f"{self.sha}:{path}")
+
+    def workflow(self, path: str) -> Mapping[str, Any]:
+        """A workflow that another one calls; raises WorkflowError if it is missing or invalid."""
+        if path not in self.workflows():
+            raise WorkflowError("there is no such file")
+        text = self.text(path)
+        workflow = _read(text)
+        if workflow is None:
+            raise WorkflowError("the file is empty")
+        _check(text, workflow)
+        return workflow
+
+    def changed(self) -> Sequence[str]:
+        """The paths that differ from its first parent, as in a push of this one commit."""
+        options = ("--root", "--no-commit-id", "--name-only", "--no-renames", "-r", "-z", "--diff-merges=first-parent")
+        return _git(self.repository, "diff-tree", *options, self.sha).split("\0")[:-1]
 
 
 def top_level(path: Path) -> Path:
@@ -74,26 +103,28 @@ def _branch(repository: Path) -> str:
         return DETACHED
 
 
-def _run(path: str, text: str, context: Context, branch: str) -> RunSpec | None:
+def _run(path: str, commit: _Commit, context: Context) -> RunSpec | None:
+    """The run of a workflow; None if the event does not trigger it.
+
+    GitHub, too, adds a failed run without jobs for a file that is invalid.
+    """
+    run = RunSpec(workflow=path, path=path, event=context.event, sha=commit.sha, branch=commit.branch, jobs=())
     try:
+        text = commit.text(path)
         workflow = _read(text)
-        if not triggers(workflow.get("on"), context.event, branch):
+        if workflow is None or not triggers(workflow.get("on"), context.event, commit.branch, commit.changed):
             return None
         _check(text, workflow)
         context = replace(context, workflow=str(workflow.get("name", path)), inputs=_inputs(workflow["on"], context))
-        jobs = job_specs(workflow, context)
-        concurrency = _concurrency(workflow.get("concurrency"), context)
+        return replace(
+            run,
+            workflow=context.workflow,
+            jobs=job_specs(workflow, path, context, commit.workflow),
+            concurrency=_concurrency(workflow.get("concurrency"), context),
+            not_applied=not_applied(workflow["on"], context.event),
+        )
     except WorkflowError as error:
-        raise WorkflowError(f"{path}: {error}") from error
-    return RunSpec(
-        workflow=context.workflow,
-        path=path,
-        event=context.event,
-        sha=context.sha,
-        branch=branch,
-        jobs=jobs,
-        concurrency=concurrency,
-    )
+        return replace(run, unsupported=" ".join(str(error).split()))
 
 
 def _inputs(on: object, context: Context) -> Mapping[str, object]:
@@ -115,7 +146,8 @@ def _concurrency(given: object, context: Context) -> str | None:
     return found.name
 
 
-def _read(text: str) -> Mapping[str, Any]:
+def _read(text: str) -> Mapping[str, Any] | None:
+    """A workflow as GitHub parses it; None if the file has nothing but comments, which GitHub ignores."""
     try:
         text.encode()
         workflow = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
@@ -123,6 +155,8 @@ def _read(text: str) -> Mapping[str, Any]:
         raise WorkflowError("the file is not UTF-8") from None
     except yaml.YAMLError as error:
         raise WorkflowError(_in_one_line(error)) from error
+    if workflow is None:
+        return None
     if not isinstance(workflow, dict) or not isinstance(workflow.get("jobs"), dict) or not workflow["jobs"]:
         raise WorkflowError("the workflow has no jobs")
     return workflow
@@ -134,61 +168,40 @@ def _check(text: str, workflow: Mapping[str, Any]) -> None:
     Raises:
         WorkflowError: with the position or the job.
     """
-    if error := invalid(text):
+    if error := invalid(_for_act(text, workflow)):
         raise WorkflowError(error)
     for job_id, job in workflow["jobs"].items():
         if "uses" not in job and not job.get("runs-on"):
             raise WorkflowError(f"job {job_id}: runs-on is missing")
         if "needs" in job and job["needs"] is None:
             raise WorkflowError(f"job {job_id}: needs is empty")
-        if job.get("strategy", {}).get("max-parallel") == 0:
+        if isinstance(strategy := job.get("strategy"), Mapping) and strategy.get("max-parallel") == 0:
             raise WorkflowError(f"job {job_id}: max-parallel must be at least 1")
+
+
+def _for_act(text: str, workflow: Mapping[str, Any]) -> str:
+    """The text without the strategies that are expressions: GitHub allows them, act does not.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/contexts#context-availability
+    """
+    jobs = {job_id: _without_expression(job) for job_id, job in workflow["jobs"].items()}
+    return text if jobs == workflow["jobs"] else json.dumps({**workflow, "jobs": jobs})
+
+
+def _without_expression(job: object) -> object:
+    if not isinstance(job, dict):
+        return job
+    return {key: value for key, value in job.items() if key != "strategy" or not _is_expression(value)}
+
+
+def _is_expression(value: object) -> bool:
+    return isinstance(value, str) and "${{" in value
 
 
 def _in_one_line(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
     return str(error).partition("\n")[0]
-
-
-def triggers(on: object, event: str, branch: str) -> bool:
-    """Whether a workflow's `on` includes `event`. Only the branch filters of `push` are supported."""
-    if isinstance(on, str):
-        return on == event
-    if isinstance(on, Sequence):
-        return event in on
-    if not isinstance(on, Mapping) or event not in on:
-        return False
-    push = on[event] if event == "push" else None
-    return not isinstance(push, Mapping) or _admits(push, branch)
-
-
-def _admits(push: Mapping[str, object], branch: str) -> bool:
-    if "branches" in push:
-        return _matches(_patterns(push["branches"]), branch)
-    if "branches-ignore" in push:
-        return not _matches(_patterns(push["branches-ignore"]), branch)
-    return not push.keys() & {"tags", "tags-ignore"}
-
-
-def _matches(patterns: Sequence[str], branch: str) -> bool:
-    """Whether the last pattern that matches the branch does not start with `!`."""
-    matching = [pattern for pattern in patterns if _expression(pattern.removeprefix("!")).fullmatch(branch)]
-    return bool(matching) and not matching[-1].startswith("!")
-
-
-def _expression(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile("".join(_GLOB.get(part, part) for part in re.split(r"(\*\*|\*|\.)", pattern)))
-    except re.error:
-        raise WorkflowError(f"push: '{pattern}' is not a valid pattern") from None
-
-
-def _patterns(value: object) -> Sequence[str]:
-    patterns = [value] if isinstance(value, str) else value
-    if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
-        raise WorkflowError("push: branches must be a list of patterns")
-    return patterns
 
 
 def _git(repository: Path, *arguments: str, silent: str = "git failed") -> str:

@@ -23,6 +23,10 @@ def _text(value: Any) -> str | None:
     return storable(value) if value else None
 
 
+def _positive(value: Any) -> int | None:
+    return value if isinstance(value, int) and 0 < value < 2**31 else None
+
+
 def moment(text: str | None) -> float | None:
     """Unix seconds of a timestamp in ISO 8601, with or without fractions, in any time zone."""
     return datetime.fromisoformat(text).timestamp() if text else None
@@ -102,6 +106,7 @@ def job(raw: Raw, repository: str, run: Raw) -> WorkflowJob:
         completed_at=moment(raw.get("completed_at")),
         head_branch=_text(raw.get("head_branch") or run.get("head_branch")),
         html_url=_text(raw.get("html_url")),
+        run_attempt=_positive(raw.get("run_attempt")),
         public=bool(run.get("public")),
         fork=run.get("fork"),
     )

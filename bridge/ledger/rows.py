@@ -7,7 +7,7 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from bridge.core.model import JobStatus, WorkflowJob
+from bridge.core.model import JobStatus, Source, WorkflowJob
 from bridge.core.readings import Readings
 from bridge.core.submissions import Pool, State, Submission
 from bridge.core.worker import Credentials, Reason
@@ -69,9 +69,10 @@ def job_of(values: Iterable[Any]) -> WorkflowJob:
     return WorkflowJob(**row)
 
 
-def row_of_job(job: WorkflowJob, seen_at: float) -> dict[str, Any]:
-    """The row of a job that was seen at `seen_at` (Unix seconds)."""
-    return {**{name: getattr(job, name) for name in JOB_FIELDS}, "seen_at": seen_at, "queued_since": seen_at}
+def row_of_job(job: WorkflowJob, seen_at: float, source: Source) -> dict[str, Any]:
+    """The row of a job that was seen at `seen_at` (Unix seconds). What is known of its first sight is kept."""
+    seen = {"seen_at": seen_at, "queued_since": seen_at, "first_seen_at": seen_at, "source": source}
+    return {**{name: getattr(job, name) for name in JOB_FIELDS}, **seen}
 
 
 def submission_of(values: Iterable[Any]) -> Submission:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from bridge.core.history import Execution
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.submissions import (
     BREAKER_REASONS,
@@ -21,7 +22,7 @@ from bridge.core.submissions import (
     State,
 )
 from bridge.ledger.readings import ReadingKind
-from bridge.ledger.tables import deliveries, jobs, readings, submissions
+from bridge.ledger.tables import deliveries, jobs, readings, submissions, transitions
 
 Condition = sa.ColumnElement[bool]
 
@@ -33,6 +34,9 @@ IS_OPEN: Condition = submissions.c.state.in_(OPEN_STATES)
 _RANK = {JobStatus.QUEUED: 1, JobStatus.IN_PROGRESS: 2, JobStatus.COMPLETED: 3}
 ANSWERED_STATES = frozenset(State) - LEASED_STATES - {State.UNKNOWN, State.LOST, State.RELEASED}
 """States of a submission whose request may have an id from RunPod."""
+
+_KEPT = frozenset({"id", "fork", "retried_at", "queued_since", "first_seen_at", "source"})
+"""Columns of a known job that a new sight of it does not simply replace."""
 
 _NOT_COMPLETED: Condition = jobs.c.status != sa.literal_column(f"'{JobStatus.COMPLETED}'")
 """As the index `jobs_open` has it: SQLite does not use the index if the value is a parameter."""
@@ -119,6 +123,12 @@ def _history() -> sa.Select[Any]:
     )
 
 
+def _next_number() -> sa.ScalarSelect[int]:
+    """The number of a submission's next row in its history."""
+    last = sa.func.coalesce(sa.func.max(transitions.c.number), 0)
+    return sa.select(last + 1).where(transitions.c.submission == sa.bindparam("of")).scalar_subquery()
+
+
 def _streaks() -> sa.Select[Any]:
     """Workers that failed before they took a job. A worker that took one has proved that its endpoint works."""
     s, proof = submissions.c, submissions.alias("proof").c
@@ -173,10 +183,20 @@ LEARN_FORK = (
     sa.update(jobs).where((jobs.c.run_id == sa.bindparam("run")) & _NOT_COMPLETED).values(fork=sa.bindparam("is_fork"))
 )
 """Of open jobs only: it does not matter for others, and an index finds these."""
-SUBMISSION_FIELDS = tuple(submissions.c.keys())
-OPEN = sa.select(submissions).where(IS_OPEN)
-ENDED = sa.select(submissions).where(_may_have_taken())
-NAMED = sa.select(submissions).where(submissions.c.name.in_(sa.bindparam("names", expanding=True)))
+EXECUTION_FIELDS = tuple(f.name for f in fields(Execution))
+SUBMISSION_FIELDS = tuple(name for name in submissions.c.keys() if name not in EXECUTION_FIELDS)  # noqa: SIM118
+SUBMISSION = [submissions.c[name] for name in SUBMISSION_FIELDS]
+"""A submission's columns, without those that no plan needs."""
+
+OPEN = sa.select(*SUBMISSION).where(IS_OPEN)
+ENDED = sa.select(*SUBMISSION).where(_may_have_taken())
+NAMED = sa.select(*SUBMISSION).where(submissions.c.name.in_(sa.bindparam("names", expanding=True)))
+REPORTED = sa.select(*SUBMISSION).where(
+    submissions.c.id.in_(sa.bindparam("ids", expanding=True)) & (IS_OPEN | submissions.c.execution.is_(None))
+)
+"""Submissions whose requests have ended, as RunPod reports, and whose answers were not read since."""
+
+ADD_TRANSITION = sa.insert(transitions).values(submission=sa.bindparam("of"), number=_next_number())
 HISTORY = _history()
 IDLE_RUNNERS = _idle_runners()
 TAKEN_JOBS = _taken_jobs()
@@ -218,7 +238,7 @@ def keep_jobs(dialect: str, *, forward_only: bool) -> Any:
     """Write jobs over what is known: only later states, or all that was seen later."""
     insert = INSERT[dialect](jobs)
     new = insert.excluded
-    replaced = [c.name for c in jobs.c if c.name not in ("id", "fork", "retried_at", "queued_since")]
+    replaced = [c.name for c in jobs.c if c.name not in _KEPT]
     values = {name: new[name] for name in replaced}
     # While a job waits, for example for an environment's approval, no runner can take it.
     is_queued = (new.status == JobStatus.QUEUED) & (jobs.c.status != JobStatus.QUEUED)

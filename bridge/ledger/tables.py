@@ -30,6 +30,9 @@ jobs = sa.Table(
     sa.Column("seen_at", sa.Float, nullable=False),
     sa.Column("retried_at", sa.Float, nullable=False, server_default="0"),
     sa.Column("queued_since", sa.Float, nullable=False, server_default="0"),  # by the bridge's clock
+    sa.Column("run_attempt", sa.Integer),
+    sa.Column("first_seen_at", sa.Float),
+    sa.Column("source", sa.Text),  # one of bridge.core.model.Source: how it was first seen
     sa.Index(
         "jobs_open",
         "id",
@@ -63,6 +66,15 @@ submissions = sa.Table(
     sa.Column("result", sa.Text),
     sa.Column("detail", sa.Text),
     sa.Column("taken_at", sa.Float),
+    # how RunPod executed the request: see bridge.core.history.Execution
+    sa.Column("delay", sa.Float),
+    sa.Column("execution", sa.Float),
+    sa.Column("worker_id", sa.Text),
+    sa.Column("gpu_type", sa.Text),
+    sa.Column("data_center", sa.Text),
+    sa.Column("phases", sa.JSON(none_as_null=True)),
+    sa.Column("runner_version", sa.Text),
+    sa.Column("error", sa.Text),
     sa.UniqueConstraint("job_id", "generation"),
     sa.Index("submissions_state", "state", "endpoint", "since"),
     sa.Index("submissions_since", "since"),
@@ -75,6 +87,20 @@ submissions = sa.Table(
         postgresql_where=sa.text("taken_at IS NOT NULL"),
     ),
 )
+
+transitions = sa.Table(
+    "transitions",
+    metadata,
+    sa.Column("submission", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # from 1, for each submission
+    sa.Column("from_state", sa.Text),
+    sa.Column("to_state", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("detail", sa.Text),
+    sqlite_with_rowid=False,  # so the key is stored once, not in the table and in an index
+)
+"""Only inserted, in the same transaction as the submission's state, and deleted with the submission."""
 
 deliveries = sa.Table(
     "deliveries",

@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bridge.core.actions import Claim, Transition
-from bridge.core.model import Event, JobStatus, WorkflowJob
+from bridge.core.history import Execution, JobRecord
+from bridge.core.model import Event, JobStatus, Source, WorkflowJob
 from bridge.core.readings import Readings
+from bridge.core.reference import Reference
 from bridge.core.scope import Route
 from bridge.core.submissions import (
     LEASED_STATES,
@@ -25,16 +27,14 @@ from bridge.core.submissions import (
     target_of_repository,
 )
 from bridge.core.timing import Timing
+from bridge.ledger import history, retention
 from bridge.ledger import statements as st
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
-from bridge.ledger.tables import deliveries, jobs, leader_leases, meta, readings, submissions
+from bridge.ledger.tables import jobs, leader_leases, meta, readings, submissions
 
 CLOCK_AHEAD = 600.0
 """s by which a command's own clock may be ahead of the newest time in the ledger; a later time is cut to that."""
-
-DELIVERIES_KEPT = 4 * 86_400.0
-"""s that guids of deliveries are kept; GitHub redelivers for three days."""
 
 
 class Transaction:
@@ -70,7 +70,7 @@ class Transaction:
 
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None:
         """Write jobs as a reading that began `at` (Unix seconds) saw them, unless something newer is known."""
-        rows = [row_of_job(job, at) for job in {job.id: job for job in seen}.values()]
+        rows = [row_of_job(job, at, Source.POLL) for job in {job.id: job for job in seen}.values()]
         self._keep_jobs(rows, forward_only=False)
 
     def hear(self, events: Iterable[Event]) -> int:
@@ -89,7 +89,7 @@ class Transaction:
         fresh = [event for guid, event in by_guid.items() if guid in kept]
         if queued := [e.job.id for e in fresh if e.job and e.job.status is JobStatus.QUEUED]:
             self._connection.execute(st.DOUBT_JOBS, {"ids": queued})
-        self._keep_jobs([row_of_job(e.job, e.at) for e in fresh if e.job], forward_only=True)
+        self._keep_jobs([row_of_job(e.job, e.at, e.source) for e in fresh if e.job], forward_only=True)
         return len(fresh)
 
     def known_deliveries(self, guids: Collection[str]) -> frozenset[str]:
@@ -175,7 +175,7 @@ class Transaction:
     def submissions(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]:
         """The open submissions, those that changed after `since` (Unix seconds), and those of these names."""
         wanted = st.IS_OPEN | (submissions.c.since > since) | submissions.c.name.in_(names)
-        return tuple(map(submission_of, self._all(sa.select(submissions).where(wanted))))
+        return tuple(map(submission_of, self._all(sa.select(*st.SUBMISSION).where(wanted))))
 
     def relevant(self, *, since: float, names: Collection[str]) -> tuple[Submission, ...]:
         """Submissions that matter for a plan.
@@ -192,6 +192,10 @@ class Transaction:
     def open_submissions(self) -> tuple[Submission, ...]:
         """Submissions that count against a route's max_workers."""
         return tuple(map(submission_of, self._all(st.OPEN)))
+
+    def reported(self, ids: Collection[str]) -> tuple[Submission, ...]:
+        """The submissions of these ids, except those whose end and execution are known."""
+        return tuple(map(submission_of, self._all(st.REPORTED, ids=list(ids)))) if ids else ()
 
     def history(self) -> Mapping[int, JobHistory]:
         """What became of earlier submissions for each job that is not completed."""
@@ -283,6 +287,7 @@ class Transaction:
         )
         if claimed:
             self._connection.execute(sa.insert(submissions), list(map(row_of_submission, claimed)))
+            self._add_to_history([_step(each.id, None, each.state, now) for each in claimed])
         return claimed
 
     def record(self, transition: Transition, at: float) -> bool:
@@ -313,7 +318,22 @@ class Transaction:
             values |= {"taken_at": None, "held_job_id": None}
         given = {f"new_{name}": value for name, value in values.items()}
         parameters = {"of": submission.id, "was": submission.state, **given}
-        return self._connection.execute(st.advancing(tuple(values)), parameters).rowcount == 1
+        advanced = self._connection.execute(st.advancing(tuple(values)), parameters).rowcount == 1
+        if advanced and to is not submission.state:
+            why = {key: changes[key] for key in ("reason", "detail") if key in changes}
+            self._add_to_history([_step(submission.id, submission.state, to, values["since"], **why)])
+        return advanced
+
+    def _add_to_history(self, steps: list[dict[str, Any]]) -> None:
+        self._connection.execute(st.ADD_TRANSITION, steps)
+
+    def keep_executions(self, executions: Mapping[str, Execution]) -> None:
+        """Write what is known, by submission id, of how RunPod executed its request."""
+        history.keep(self._connection, executions)
+
+    def named(self, reference: Reference) -> tuple[JobRecord, ...]:
+        """What is known of the job that is named, or of each job of the run, in the order of their ids."""
+        return history.named(self._connection, reference)
 
     # --- what dispatchers share ---
 
@@ -354,15 +374,7 @@ class Transaction:
 
     def prune(self, before: float, now: float) -> None:
         """Delete what ended before `before` (Unix seconds). Submissions are kept as long as their job is open."""
-        open_jobs = sa.select(jobs.c.id).where(jobs.c.status != JobStatus.COMPLETED)
-        ended = ~st.IS_OPEN & (submissions.c.since < before) & submissions.c.job_id.not_in(open_jobs)
-        self._connection.execute(sa.delete(submissions).where(ended))
-        held = sa.select(submissions.c.name).where(st.IS_OPEN)
-        done = (jobs.c.status == JobStatus.COMPLETED) & (jobs.c.seen_at < before)
-        # NOT IN is never true beside NULL, and a job that never ran has no runner_name.
-        unheld = sa.func.coalesce(jobs.c.runner_name, "").not_in(held)
-        self._connection.execute(sa.delete(jobs).where(done & unheld))
-        self._connection.execute(sa.delete(deliveries).where(deliveries.c.at < min(before, now - DELIVERIES_KEPT)))
+        retention.prune(self._connection, before, now)
 
     def _all(self, query: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
         """All rows of a query. Reading them at once takes half the time of reading them one by one."""
@@ -370,3 +382,9 @@ class Transaction:
 
     def _insert(self, table: sa.Table) -> Any:
         return st.INSERT[self._connection.dialect.name](table)
+
+
+def _step(submission: str, start: State | None, to: State, at: float, **why: str | None) -> dict[str, Any]:
+    """A row of the history; `why` may have `reason` and `detail`."""
+    step = {"of": submission, "from_state": start, "to_state": to, "at": at}
+    return {**step, "reason": why.get("reason"), "detail": why.get("detail")}

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
+from bridge.core.account import AccountLimits, Rollout, WorkerCounts
 from bridge.core.catalog import Offer
 from bridge.core.endpoints import Change, Endpoint, EndpointSettings
 from bridge.errors import BridgeError, OutcomeUnknown, Rejected, Unavailable
@@ -85,9 +86,19 @@ class Management:
 
     async def running_workers(self, endpoint_id: str) -> int:
         """The number of workers that run a job."""
+        return (await self.workers(endpoint_id)).running
+
+    async def workers(self, endpoint_id: str) -> WorkerCounts:
+        """The numbers of an endpoint's workers by state."""
         path = f"{_path(endpoint_id)}/workers"
         answer = await self._http.read(path)
-        return _read(f"GET {path}", lambda: models.WorkerList.model_validate(answer)).summary.running
+        return _read(f"GET {path}", lambda: models.WorkerList.model_validate(answer)).summary.counts()
+
+    async def rollout(self, endpoint_id: str) -> Rollout:
+        """How many of an endpoint's workers run its newest release."""
+        path = f"{_path(endpoint_id)}/releases"
+        answer = await self._http.read(path)
+        return _read(f"GET {path}", lambda: models.ReleaseList.model_validate(answer)).rollout()
 
     async def gpus(self, count: int, min_cuda: str | None) -> tuple[Offer, ...]:
         """Prices and stock of all GPU types.
@@ -113,13 +124,17 @@ class Management:
 
     async def worker_quota(self) -> int | None:
         """The account's quota: the highest sum of `workers_max`; None if the key or the API does not tell it."""
+        return (await self.limits()).workers
+
+    async def limits(self) -> AccountLimits:
+        """The account's limits; those that the key or the API does not tell are None."""
         # https://docs.runpod.io/api-reference-v2/account/get-account-limits: the path is inferred from that page's
         # title, since the OpenAPI description does not have it yet.
         try:
             answer = await self._http.read("/v2/account/limits")
-            return models.Limits.model_validate(answer).worker_quota()
+            return models.Limits.model_validate(answer).limits()
         except (BridgeError, ValidationError):
-            return None
+            return AccountLimits()
 
 
 _SERVERLESS = {"include": "AVAILABILITY", "product": "SERVERLESS"}

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from bridge.core.account import AccountLimits, Rollout, WorkerCounts
 from bridge.core.catalog import Offer
 from bridge.core.endpoints import Cpu, Endpoint, EndpointSettings
 
@@ -132,11 +133,32 @@ class WorkerSummary(_Read):
     throttled: int = 0
     unhealthy: int = 0
 
+    def counts(self) -> WorkerCounts:
+        """The numbers in the bridge's terms."""
+        return WorkerCounts(**self.model_dump())
+
 
 class WorkerList(_Read):
     """GET /v2/serverless/{id}/workers."""
 
     summary: WorkerSummary
+
+
+class RolloutSummary(_Read):
+    """How far the newest release has reached an endpoint's workers."""
+
+    latest: int = Field(alias="workersOnLatest")
+    total: int = Field(alias="workersTotal")
+
+
+class ReleaseList(_Read):
+    """GET /v2/serverless/{id}/releases."""
+
+    summary: RolloutSummary = Field(alias="rollout")
+
+    def rollout(self) -> Rollout:
+        """The rollout in the bridge's terms."""
+        return Rollout(workers=self.summary.total, on_latest=self.summary.latest)
 
 
 class Region(_Read):
@@ -205,20 +227,25 @@ def _offer(id_: str, pool: str | None, price: float | None, stock: GpuType | Cpu
 class Limit(_Read):
     """One limit of the account. The key is not documented, so the names that RunPod may use are all tried."""
 
-    limit: int | None = None
-    max: int | None = None
-    value: int | None = None
+    limit: float | None = None
+    max: float | None = None
+    value: float | None = None
+
+    def known(self) -> float | None:
+        """The limit, None if it cannot be told."""
+        return next((value for value in (self.limit, self.max, self.value) if value is not None), None)
 
 
 class Limits(_Read):
     """GET /v2/account/limits: https://docs.runpod.io/api-reference-v2/account/get-account-limits."""
 
-    workers: Limit = Field(alias="serverlessWorkers")
+    workers: Limit = Field(default=Limit(), alias="serverlessWorkers")
+    spending: Limit = Field(default=Limit(), alias="spendRate")  # USD per hour
 
-    def worker_quota(self) -> int | None:
-        """The highest sum of workers.max over all endpoints, None if it cannot be told."""
-        known = (self.workers.limit, self.workers.max, self.workers.value)
-        return next((value for value in known if value is not None), None)
+    def limits(self) -> AccountLimits:
+        """The limits in the bridge's terms."""
+        workers = self.workers.known()
+        return AccountLimits(workers=None if workers is None else int(workers), spending=self.spending.known())
 
 
 def creation(settings: EndpointSettings) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from bridge.core.model import Cancellation, EndpointHealth, Request, RequestStatus, storable
+from bridge.core.model import (
+    LONGEST_NAME,
+    Cancellation,
+    EndpointHealth,
+    Request,
+    RequestStatus,
+    SelfTestRequest,
+    storable,
+)
 from bridge.core.scope import Route
 from bridge.core.worker import WorkerInput
 from bridge.errors import BridgeError, Rejected
@@ -30,6 +38,9 @@ RATE_LIMIT_WAIT = 10.0
 
 https://docs.runpod.io/serverless/endpoints/send-requests
 """
+
+LONGEST_TIME = 1e12
+"""ms, 31 years: a longer time of a request is an error of RunPod, and is not stored."""
 
 T = TypeVar("T")
 
@@ -91,10 +102,28 @@ class RunPod:
         policy = {"executionTimeout": int(route.execution_timeout * 1000), "ttl": int(route.ttl * 1000)}
         body = {"input": worker_input, "policy": policy, **({"webhook": callback} if callback else {})}
 
-        def run() -> str:
-            return _request_id(self._endpoint(route.endpoint).run(body).job_id)
+        return await self._run(route.endpoint, body)
 
-        return await self._call(f"POST /{route.endpoint}/run", run, submission_error_of)
+    async def submit_self_test(self, endpoint: str, *, execution_timeout: float, ttl: float) -> SelfTestRequest:
+        """Send one request that asks a worker to describe itself.
+
+        Args:
+            endpoint: RunPod's id.
+            execution_timeout: s that it may run.
+            ttl: s after which RunPod deletes it.
+
+        Raises:
+            BridgeError: as of `submit`.
+        """
+        policy = {"executionTimeout": int(execution_timeout * 1000), "ttl": int(ttl * 1000)}
+        request_id = await self._run(endpoint, {"input": {"self_test": True}, "policy": policy})
+        return SelfTestRequest(endpoint=endpoint, request_id=request_id)
+
+    async def _run(self, endpoint: str, body: dict[str, Any]) -> str:
+        def run() -> str:
+            return _request_id(self._endpoint(endpoint).run(body).job_id)
+
+        return await self._call(f"POST /{endpoint}/run", run, submission_error_of)
 
     async def status(self, endpoint: str, request_id: str) -> Request:
         """Read a request. If RunPod does not know it, its status is MISSING."""
@@ -109,11 +138,11 @@ class RunPod:
                 raise
             return Request(id=request_id, status=RequestStatus.MISSING)
 
-    async def cancel(self, cancellation: Cancellation) -> None:
+    async def cancel(self, cancellation: Cancellation | SelfTestRequest) -> None:
         """Cancel a request. If it has ended or is unknown, nothing happens.
 
         Args:
-            cancellation: the request, with the proof that it has no job.
+            cancellation: the request, with the proof that it has no job; a self-test has none.
         """
         endpoint = cancellation.endpoint
 
@@ -197,7 +226,16 @@ def _request(request_id: str, raw: Any) -> Request:
         status=RequestStatus(raw["status"]),
         output=output if isinstance(output, dict) else None,
         error=storable(error) if error else None,
+        delay=_seconds(raw.get("delayTime")),
+        execution=_seconds(raw.get("executionTime")),
+        worker_id=storable(worker)[:LONGEST_NAME] if (worker := raw.get("workerId")) else None,
     )
+
+
+def _seconds(milliseconds: Any) -> float | None:
+    """RunPod's times are in ms: https://docs.runpod.io/serverless/endpoints/send-requests"""
+    known = isinstance(milliseconds, int | float) and 0 <= milliseconds < LONGEST_TIME
+    return milliseconds / 1000 if known else None
 
 
 def _health(raw: Any) -> EndpointHealth:

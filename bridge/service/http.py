@@ -78,7 +78,7 @@ class Dependencies:
 
     Args:
         scope: what the bridge serves.
-        is_served: whether a route may serve a job.
+        is_kept: whether the ledger keeps a job.
         webhook: reads deliveries.
         intake: stores deliveries.
         loop: runs passes.
@@ -87,7 +87,7 @@ class Dependencies:
     """
 
     scope: Scope
-    is_served: Callable[[WorkflowJob], bool]
+    is_kept: Callable[[WorkflowJob], bool]
     webhook: Webhook
     intake: Intake
     loop: Loop
@@ -158,12 +158,12 @@ class _Server:
         return _Answer(202, DeliveryOutcome.TAKEN)
 
     async def _kept(self, guid: str, job: WorkflowJob) -> _Answer:
-        served = self._dependencies.is_served(job)
+        kept = self._dependencies.is_kept(job)
         try:
-            await self._dependencies.intake.take(guid, job if served else None)
+            await self._dependencies.intake.take(guid, job if kept else None)
         except BridgeError as error:
             return _Answer(503, DeliveryOutcome.NOT_KEPT, mask(str(error)))
-        if not served:
+        if not kept:
             return _Answer(202, DeliveryOutcome.IGNORED, "no route serves this job")
         return _Answer(202, DeliveryOutcome.TAKEN)
 

@@ -148,7 +148,7 @@ def test_a_dockerfile_without_exactly_its_two_lines_is_refused(dockerfile: Path,
 
 def test_a_missing_dockerfile_is_refused_before_github_is_asked(tmp_path: Path) -> None:
     ran = run("update_runner.py", "--api", "http://127.0.0.1:9", outputs=tmp_path / "outputs")
-    assert (ran.status, ran.err) == (1, "refused: runner_image/Dockerfile: no such file\n")
+    assert (ran.status, ran.err) == (1, "refused: Dockerfile: no such file\n")
 
 
 def test_the_workflows_token_is_sent_only_to_github(dockerfile: Path) -> None:

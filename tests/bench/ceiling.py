@@ -8,7 +8,7 @@ import uvloop
 
 from bridge.config.settings import load
 from bridge.core.model import WorkflowJob
-from bridge.core.routing import is_served
+from bridge.core.routing import is_kept
 from bridge.github.webhook import Webhook
 from bridge.service.connections import Warnings
 from bridge.service.http import Dependencies
@@ -37,7 +37,7 @@ async def serve(port: int) -> None:
     settings, metrics = load(None), Metrics()
     dependencies = Dependencies(
         scope=settings.scope,
-        is_served=lambda job: is_served(job, settings.scope),
+        is_kept=lambda job: is_kept(job, settings.scope),
         webhook=Webhook(settings.webhook_secrets),
         intake=Nowhere(),
         loop=Nothing(),

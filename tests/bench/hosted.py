@@ -292,10 +292,10 @@ class _Bridge:
         task.add_done_callback(self._passes.discard)
 
     async def _hear(self, event: Event) -> None:
-        served = event.job is not None and self.reconciler.serves(event.job)
-        job = event.job if served else None
+        kept = event.job is not None and self.reconciler.keeps(event.job)
+        job = event.job if kept else None
         await self._ledger.transact(
             lambda transaction: transaction.hear([Event(guid=event.guid, at=event.at, job=job)])
         )
-        if served:
+        if kept:
             await self.reconciler.event_pass()

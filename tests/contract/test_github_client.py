@@ -227,6 +227,20 @@ def test_the_texts_of_a_job_can_be_stored_in_any_database() -> None:
     driven(a_github(), drive)
 
 
+@pytest.mark.parametrize(("told", "read"), [(3, 3), (0, None), (-1, None), (None, None), ("2", None), (2**31, None)])
+def test_the_attempt_of_a_job_is_read_if_it_is_one(told: object, read: int | None) -> None:
+    body = json.dumps({"id": 7, "run_id": 1, "name": "x", "status": "queued", "run_attempt": told})
+    answer = Fault(method="GET", path="/jobs/7$", kind=FaultKind.ERROR, status=200, body=body)
+
+    async def drive(emulator: GitHubEmulator, github: GitHub) -> None:
+        emulator.faults.add(answer)
+        job = await github.job("acme/web", 7)
+        assert job is not None
+        assert job.run_attempt == read
+
+    driven(a_github(), drive)
+
+
 # --- registering ---
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from bridge.core.account import AccountLimits, Rollout, WorkerCounts
 from bridge.core.endpoints import MARK, Change, Cpu, Endpoint, EndpointSettings
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import Account, RunPodEmulator, RunPodState, runpod_emulator
@@ -118,6 +120,22 @@ def test_cpu_endpoints_the_catalog_and_the_quota_are_read(emulator: RunPodEmulat
         assert gpus["AMD Instinct MI300X OAM"].pool is None
         assert {offer.id for offer in await client.cpus(4)} == {"cpu3c", "cpu3g", "cpu5c", "cpu5g"}
         assert await client.worker_quota() == 10
+        assert await client.limits() == AccountLimits(workers=10, spending=80.0)
+
+    driven(emulator.management_url, drive)
+
+
+def test_throttled_unhealthy_and_outdated_workers_are_counted(emulator: RunPodEmulator) -> None:
+    async def drive(client: Management) -> None:
+        made, state = await client.create(L4), emulator.state
+        state.add_worker(made.id)
+        state.endpoints[made.id].unhealthy, state.endpoints[made.id].capacity = 2, 0
+        for _ in range(3):
+            state.submit(made.id, {"input": {}})
+        assert await client.workers(made.id) == WorkerCounts(initializing=1, throttled=3, unhealthy=2)
+        assert await client.rollout(made.id) == Rollout(workers=1, on_latest=1)
+        await client.update(made.id, replace(L4, image="other:2"), (change("image"),))
+        assert await client.rollout(made.id) == Rollout(workers=1, on_latest=0)
 
     driven(emulator.management_url, drive)
 
@@ -126,6 +144,7 @@ CALLS: dict[str, tuple[str, str, Drive]] = {
     "list": ("GET", "/v2/serverless$", lambda client: client.endpoints()),
     "get": ("GET", "/v2/serverless/ep$", lambda client: client.endpoint("ep")),
     "workers": ("GET", "/workers$", lambda client: client.running_workers("ep")),
+    "releases": ("GET", "/releases$", lambda client: client.rollout("ep")),
     "gpus": ("GET", "/catalog/gpus$", lambda client: client.gpus(1, None)),
     "cpus": ("GET", "/catalog/cpus$", lambda client: client.cpus(2)),
     "create": ("POST", "/v2/serverless$", lambda client: client.create(L4)),
@@ -166,7 +185,7 @@ def test_a_call_that_fails_has_a_name(
     emulator.faults.add(Fault(method=method, path=path, times=3, **fault))
     expected = read if name in READS else written
     with pytest.raises(expected, match=method) as error:
-        driven(emulator.management_url, drive, deadline=0.3)
+        driven(emulator.management_url, drive, deadline=0.3 if "seconds" in fault else 30.0)
     assert type(error.value) is expected
     assert "\n" not in str(error.value)
     assert KEY not in str(error.value)
@@ -176,7 +195,7 @@ def test_a_call_that_fails_has_a_name(
 def test_a_look_up_is_repeated_when_runpod_was_unavailable(emulator: RunPodEmulator, name: str) -> None:
     method, path, drive = CALLS[name]
     emulator.faults.add(Fault(method=method, path=path, kind=FaultKind.ERROR, status=503, times=2))
-    with pytest.raises(Rejected) if name == "workers" else _nothing():
+    with pytest.raises(Rejected) if name in ("workers", "releases") else _nothing():
         driven(emulator.management_url, drive)
 
 

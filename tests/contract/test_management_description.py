@@ -92,6 +92,7 @@ async def drive(client: Management) -> None:
     await client.endpoint(made.id)
     await client.endpoint("gone")
     await client.running_workers(made.id)
+    await client.rollout(made.id)
     await client.gpus(1, None)
     await client.gpus(2, "12.6")
     await client.cpus(4)
@@ -144,6 +145,8 @@ def with_some_history(emulator: RunPodEmulator) -> None:
     state.take(worker.id)
     state.done(worker.id, request.id, {"output": 1})
     emulator.account.update("by-hand", {"image": "runner:3", "env": {"A": "b"}})
+    state.endpoints["by-hand"].unhealthy, state.endpoints["by-hand"].capacity = 1, 0
+    state.submit("by-hand", {"input": {}})
 
 
 def called(emulator: RunPodEmulator, method: str, path: str, body: Any = None, key: str = KEY) -> Exchange:

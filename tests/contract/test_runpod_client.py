@@ -1,6 +1,7 @@
 """The bridge's RunPod client: which calls were refused, which outcomes are unknown, and which calls go first."""
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -15,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from bridge.core.model import Cancellation, Deleted, RequestStatus
+from bridge.core.model import LONGEST_NAME, Cancellation, Deleted, RequestStatus
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, runpod_emulator
 from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from bridge.runpod.requests import RunPod
+from bridge.runpod.requests import LONGEST_TIME, RunPod
 from tests.support.background import served
 from tests.support.service import free_port
 from tests.support.values import a_route
@@ -86,6 +87,45 @@ def test_a_request_is_submitted_read_and_cancelled(emulator: RunPodEmulator) -> 
         assert (await client.status("ep", request)).status is RequestStatus.CANCELLED
         await client.cancel(Cancellation(endpoint="ep", request_id=request, proof=agreed))
         assert (await client.status("ep", "gone")).status is RequestStatus.MISSING
+
+    driven(emulator.base_url, drive)
+
+
+def test_the_times_and_the_worker_of_a_request_are_read(emulator: RunPodEmulator) -> None:
+    async def drive(client: RunPod) -> None:
+        request = await submit(client)
+        waiting = await client.status("ep", request)
+        assert (waiting.delay, waiting.execution, waiting.worker_id) == (None, None, None)
+        worker = emulator.state.add_worker("ep")
+        emulator.state.take(worker.id)
+        running = await client.status("ep", request)
+        assert running.delay is not None
+        assert (running.execution, running.worker_id) == (None, worker.id)
+        emulator.state.done(worker.id, request, {"output": {}})
+        done = await client.status("ep", request)
+        assert done.execution is not None
+        assert 0 <= done.execution < 60
+
+    driven(emulator.base_url, drive)
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ({"delayTime": 31_618, "executionTime": 1_437, "workerId": "w1"}, (31.618, 1.437, "w1")),
+        ({"delayTime": 0, "executionTime": 0.5, "workerId": ""}, (0.0, 0.0005, None)),
+        ({"delayTime": "31618", "executionTime": -1, "workerId": "w" * 1000}, (None, None, "w" * LONGEST_NAME)),
+        ({"delayTime": 10**400, "executionTime": LONGEST_TIME, "workerId": ["w\0"]}, (None, None, "['w\\x00']")),
+        ({"delayTime": None, "executionTime": [1], "workerId": None}, (None, None, None)),
+    ],
+)
+def test_a_time_that_is_none_is_left_out(emulator: RunPodEmulator, told: dict[str, Any], read: tuple[Any, ...]) -> None:
+    body = json.dumps({"id": "r", "status": "COMPLETED", **told})
+    emulator.faults.add(Fault(method="GET", path="/status/", kind=FaultKind.ERROR, status=200, body=body))
+
+    async def drive(client: RunPod) -> None:
+        request = await client.status("ep", "r")
+        assert (request.delay, request.execution, request.worker_id) == read
 
     driven(emulator.base_url, drive)
 

@@ -28,12 +28,14 @@ from typer.testing import CliRunner
 
 from bridge.commands.app import app
 from bridge.commands.demo_engine import run_demo
+from bridge.commands.demo_routes import tables
 from bridge.commands.emulation import Queue, Unsupported, pushed, tolerant
 from bridge.emulator.cloud import github_state
 from bridge.emulator.github import GitHubState
 from bridge.emulator.serving import serving
 from tests.support import ROOT
 from tests.support.background import served, until
+from tests.support.runners import commit_all
 
 HOSTILE = "feature/$(touch${IFS}owned)-`id`;'\"&"
 
@@ -130,11 +132,79 @@ def test_workflows_with_odd_names_run(tmp_path: Path, repository: Path) -> None:
         "third": "success", "theirs": None, "not-today": "skipped",
     }  # fmt: skip
     assert document["unsupported"] == [
-        {"name": "contained", "reason": "it runs in a container"},
-        {"name": "after-theirs", "reason": "it needs 'theirs', which did not run here"},
+        {"name": "contained", "reason": "it runs in a container", "labels": ["runpod"], "route": "default"},
+        {
+            "name": "after-theirs",
+            "reason": "it needs 'theirs', which did not run here",
+            "labels": ["runpod"],
+            "route": "default",
+        },
     ]
     assert document["counts"]["matched_jobs"] == 5
     assert list(tmp_path.rglob("owned")) == []
+
+
+def committed(root: Path, **files: str) -> Path:
+    """A repository with these workflows."""
+    folder = root / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / f"{name}.yml").write_text(text)
+    commit_all(root)
+    return root
+
+
+def test_a_repository_that_the_demo_cannot_run_ends_with_the_table_the_reasons_and_status_2(tmp_path: Path) -> None:
+    job = '{name: "a\\e[31m[b]", runs-on: [self-hosted, a100], container: debian, steps: [{run: x}]}'
+    repo = committed(tmp_path / "repo", ci=f"on: push\njobs: {{a: {job}}}", broken="on: [")
+    done = CliRunner().invoke(app, ["demo", "--repo", str(repo), "--route", "large=gpu,a100"])
+    assert done.exit_code == 2
+    assert re.search(r"a \[31m\[b\] +│ large +│ - +│ - +│ - +│ unsupported", done.stdout)
+    assert "unsupported: a [31m[b]: it runs in a container\n" in done.stdout
+    assert "unsupported: .github/workflows/broken.yml: line 1" in done.stdout
+    assert "no job that the demo can run\n" in done.stdout
+
+
+def test_the_routes_of_a_demo_can_be_given_and_called_workflows_run(tmp_path: Path) -> None:
+    home, config = tmp_path / "home", tmp_path / "bridge.toml"
+    home.mkdir()
+    config.write_text('[[route]]\nname = "large"\nlabels = ["a100"]\nendpoint = "abc123"\nrepositories = ["o/r"]\n')
+    outputs = "outputs: {v: {value: '${{ jobs.t.outputs.v }}'}}"
+    inner = "{runs-on: '${{ inputs.l }}', outputs: {v: '${{ steps.s.outputs.v }}'}, steps: [*S]}".replace(
+        "*S", "{id: s, run: echo v=7 >> $GITHUB_OUTPUT}"
+    )
+    repo = committed(
+        tmp_path / "repo",
+        ci="""
+            on: push
+            jobs:
+              a: {uses: ./.github/workflows/x.yml, with: {l: a100}}
+              b: {needs: a, runs-on: a100, steps: [{run: "test ${{ needs.a.outputs.v }} = 7"}]}
+        """,
+        x=f"on: {{workflow_call: {{inputs: {{l: {{type: string}}}}, {outputs}}}}}\njobs: {{t: {inner}}}",
+    )
+    document = demo(home, "--repo", str(repo), "--config", str(config))
+    assert conclusions(document) == {"a / t": "success", "b": "success"}
+    assert {job["route"] for job in document["jobs"]} == {"large"}
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--route", "large"], "--route: must be NAME=label,label, such as large=gpu,a100"),
+        (["--route", "a b=gpu"], "--route: name: "),
+        (["--label", ""], "--label: labels"),
+        (["--label", "linux"], "route default: labels: needs at least one label other than"),
+        (["--route", "a=gpu", "--route", "a=cpu"], "route.name: a is used twice"),
+        (["--label", "x", "--config", "bridge.toml"], "--config: cannot be used with --label or --route"),
+    ],
+)
+@pytest.mark.parametrize("command", ["demo", "emulate"])
+def test_a_wrong_route_is_refused_in_one_line(command: str, options: list[str], error: str) -> None:
+    done = CliRunner().invoke(app, [command, *options])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"bridge: {error}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_problem_in_the_bridges_last_pass_is_printed_and_does_not_fail_the_demo(
@@ -146,7 +216,10 @@ def test_a_problem_in_the_bridges_last_pass_is_printed_and_does_not_fail_the_dem
     async def nothing(_state: GitHubState) -> None:
         """Queue nothing."""
 
-    assert asyncio.run(run_demo(nothing, workers=1, limit=20, as_json=False, command=failing_bridge)) == 0
+    assert (
+        asyncio.run(run_demo(nothing, tables((), (), None), workers=1, limit=20, as_json=False, command=failing_bridge))
+        == 0
+    )
     out, err = capsys.readouterr()
     assert err == "bridge: it stood in the way\n"
     assert "0 calls to GitHub" in out
@@ -362,8 +435,10 @@ def test_a_repository_without_a_matching_workflow_is_reported_and_an_invalid_one
         ["git", "-C", repository, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "x"], check=True
     )
     queued(state, tolerant(pushed(repository, "push")))
-    assert re.fullmatch(r"bridge: .*odd\.yaml: line 1: .*\n", capsys.readouterr().err)
-    assert not state.runs
+    Unsupported(state).report()
+    assert re.fullmatch(r"unsupported: .*odd\.yaml: line 1: .*\n", capsys.readouterr().err)
+    (run,) = state.runs.values()
+    assert (run.status, run.conclusion, run.jobs) == ("completed", "failure", {}), "as on GitHub"
 
 
 def test_new_runs_are_pushed_at_the_given_interval(tmp_path: Path) -> None:

@@ -153,5 +153,5 @@ def test_the_source_package_has_what_users_deploy(tmp_path: Path) -> None:
     wanted = {str(each.relative_to(ROOT)) for folder in ("deploy", "docs") for each in (ROOT / folder).rglob("*.*")}
     assert len(wanted) > 20
     assert wanted - names == set()
-    assert {"runner_image/Dockerfile", "requirements.lock"} <= names
+    assert {"Dockerfile", "requirements.lock"} <= names
     assert {name.split("/")[0] for name in names} & {".venv", ".git"} == set()

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from bridge.core import self_test
 from bridge.core.submissions import State
 from bridge.emulator.github import Limits
 from bridge.emulator.github.state import Job
+from bridge.emulator.runner import VERSION
 from bridge.ledger import Ledger
 from tests.support.background import until
 from tests.support.emulators import API_KEY, PAT, Emulators, real_workers
@@ -128,3 +130,25 @@ def test_a_runner_whose_job_was_cancelled_is_withdrawn_and_its_worker_stops(tmp_
         until(lambda: not bridge.runpod.state.workers)
         (request,) = bridge.runpod.state.requests.values()
         assert (request.status, bridge.github.state.runners) == ("CANCELLED", {})
+
+
+def test_a_self_test_through_the_endpoint_runs_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runpod.endpoint import Endpoint
+
+    with real_workers(tmp_path) as bridge:
+        queued = queue(bridge, "true")
+        monkeypatch.setattr("runpod.endpoint_url_base", bridge.runpod.base_url)
+        endpoint = Endpoint("ep-1", api_key=API_KEY)
+        policy = {"executionTimeout": 120_000, "ttl": 600_000}
+        job = endpoint.run({"input": {"self_test": True}, "policy": policy})
+        until(lambda: job.status() == "COMPLETED" and not bridge.runpod.state.workers)
+        output = job.output()
+        report = self_test.parse(output)
+        assert report is not None, output
+        (request,) = bridge.runpod.state.requests.values()
+        assert request.workers == [report.worker]
+        assert report.runner_version == VERSION
+        assert {name for name in ("runner", "github", "sdk", "disk") if not report.checks[name].ok} == set()
+        assert report.process_seconds is not None
+        assert [s for s in secrets_of(bridge, {}) if s in json.dumps(output) + bridge.runpod.scaler.logs()] == []
+        assert (bridge.github.state.runners, queued.status) == ({}, "queued")

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import sqlalchemy as sa
+
 from bridge.commands.serve import serve
 from bridge.config.settings import Config, load
 from bridge.core.submissions import OPEN_STATES, Submission
@@ -24,6 +26,7 @@ from bridge.service.run import listening
 from tests.support.background import served, until
 from tests.support.emulators import Emulators, emulators
 from tests.support.github import a_github, a_run, a_spec
+from tests.support.histories import broken_histories
 from tests.support.service import CALLBACK_KEY, SECRET, free_port
 
 TIMING = Timing(
@@ -129,6 +132,7 @@ class Deployment:
             assert len(job.executions) <= 1, self.story()
         for url in self.database_urls:
             assert self.most_open(url) <= WORKERS
+            assert self.broken_histories(url) == []
 
     def assert_canary_is_served(self, repository: str = "acme/web", seconds: float = CANARY) -> None:
         """Check that one more job is served soon."""
@@ -146,6 +150,15 @@ class Deployment:
             return asyncio.run(ledger.read(lambda transaction: transaction.submissions(since=0.0, names=())))
         finally:
             ledger.close()
+
+    def broken_histories(self, url: str) -> list[str]:
+        """Submissions in a ledger whose history does not match their state."""
+        engine = sa.create_engine(url)
+        try:
+            with engine.connect() as connection:
+                return broken_histories(connection)
+        finally:
+            engine.dispose()
 
     def most_open(self, url: str) -> int:
         """The largest number of submissions that were open at the same time."""

@@ -142,7 +142,7 @@ class Store:
             "RUNNER_SHA256": release.sha256,
             **arguments,
         }
-        return self._bud(name, context, "runner_image/Dockerfile", given, release)
+        return self._bud(name, context, "Dockerfile", given, release)
 
     def build_bridge(self) -> Image:
         """Build the bridge's own image."""

@@ -35,7 +35,8 @@ def test_a_changed_handler_is_rebuilt_in_seconds(
 ) -> None:
     for name in ("bridge", "runner_image"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / ".dockerignore", tmp_path)
+    for name in ("Dockerfile", ".dockerignore"):
+        shutil.copy(ROOT / name, tmp_path)
     with (tmp_path / "runner_image" / "handler.py").open("a") as handler:
         handler.write("# changed\n")
     began = time.monotonic()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bridge.controller.reconcile import Reconciler
 from bridge.controller.report import Report
 from bridge.core.model import Event, WorkflowJob
-from bridge.core.routing import is_served
+from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
 from bridge.errors import BridgeError
 from bridge.github.clock import GitHubClock
@@ -116,7 +116,7 @@ class Driver:
 
     def _hear(self, guid: str, job: WorkflowJob) -> None:
         """Take a delivery, as the service does. A delivery does not say whether the run is from a fork."""
-        if not self._service or not self._ledger or not is_served(job, self.scope()):
+        if not self._service or not self._ledger or not is_kept(job, self.scope()):
             return
         event = Event(guid=guid, at=self.clock(), job=replace(job, fork=None))
         if self._ledger.store.run(lambda transaction: transaction.hear([event]), self.clock):

@@ -11,6 +11,7 @@ from bridge.ledger import Transaction, metadata
 from bridge.ledger.database import connect
 from bridge.ledger.rows import LastRead
 from bridge.ledger.tables import meta
+from tests.support.histories import broken_histories
 
 T = TypeVar("T")
 
@@ -86,6 +87,11 @@ class Store:
             if not keep:
                 database.rollback()
         return result
+
+    def broken_histories(self) -> list[str]:
+        """Submissions whose history does not match their state."""
+        with self._connection.begin():
+            return broken_histories(self._connection)
 
     def close(self) -> None:
         self._connection.close()

@@ -85,6 +85,7 @@ class Simulation:
         await asyncio.sleep(self.scenario.seconds)
         self.over = True
         for store in self.ledgers.values():
+            self.violations += store.broken_histories()
             store.close()
         if self._errors:
             raise self._errors[0]

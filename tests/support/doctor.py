@@ -20,7 +20,7 @@ TOML = """
 name = "l4"
 image = "ghcr.io/acme/runner:1.0"
 gpu = ["AMPERE_24"]
-workers_max = 2
+workers_max = 3
 
 [[route]]
 name = "gpu"

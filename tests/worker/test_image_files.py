@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import ROOT
 
-DOCKERFILE = (ROOT / "runner_image" / "Dockerfile").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PACKAGES = {"jwt": "PyJWT"}
 """Modules whose package has another name."""
 
@@ -41,7 +41,7 @@ def test_each_version_is_named_once_in_the_dockerfile_and_nowhere_else(name: str
     others = [
         path
         for path in tracked()
-        if not path.startswith(STANDINS) and not path.endswith(".lock") and path != "runner_image/Dockerfile"
+        if not path.startswith(STANDINS) and not path.endswith(".lock") and path != "Dockerfile"
     ]
     assert [path for path in others if version in (ROOT / path).read_text(errors="replace")] == []
 

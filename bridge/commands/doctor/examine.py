@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from bridge.commands.doctor import runpod, self_test
 from bridge.commands.doctor.check import Check, failed
 from bridge.commands.doctor.context import Context
 from bridge.errors import BridgeError
@@ -11,7 +12,7 @@ from bridge.errors import BridgeError
 Subject = Callable[[Context], Awaitable[Sequence[Check]]]
 """The checks of one subject. A BridgeError that it raises is a failed check with the subject's name as id."""
 
-SUBJECTS: Mapping[str, Subject] = MappingProxyType({})
+SUBJECTS: Mapping[str, Subject] = MappingProxyType({"runpod": runpod.checks, "self_test": self_test.not_tested})
 """In the order in which their checks are shown."""
 
 

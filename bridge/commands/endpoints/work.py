@@ -5,7 +5,7 @@ created, never created twice by one run, and looked up again afterwards: see `_s
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.config.endpoints import write_ids
@@ -99,14 +99,19 @@ def _used(settings: ManagementConfig) -> set[str]:
 
 
 async def _stocks(wanted: tuple[EndpointSettings, ...], client: Management) -> dict[str, tuple[Stock, ...]]:
-    """Price and stock by endpoint; one call for endpoints with the same number of GPUs or vCPUs."""
+    offers = await offers_for(wanted, client)
+    return {each.name: stock_of(each, offers[each.name]) for each in wanted}
+
+
+async def offers_for(wanted: Sequence[EndpointSettings], client: Management) -> dict[str, tuple[Offer, ...]]:
+    """The catalog by endpoint name; one call for endpoints with the same number of GPUs or vCPUs."""
     catalogs: dict[tuple[object, ...], tuple[Offer, ...]] = {}
     for each in wanted:
         key = _catalog_key(each)
         if key not in catalogs:
             cpus = each.cpu[0].vcpus if each.cpu else 0
             catalogs[key] = await (client.cpus(cpus) if cpus else client.gpus(each.gpu_count, each.min_cuda))
-    return {each.name: stock_of(each, catalogs[_catalog_key(each)]) for each in wanted}
+    return {each.name: catalogs[_catalog_key(each)] for each in wanted}
 
 
 def _catalog_key(settings: EndpointSettings) -> tuple[object, ...]:

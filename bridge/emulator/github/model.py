@@ -140,6 +140,8 @@ class Run:
         """The conclusion of the run: failure if any job failed."""
         if self.status != "completed":
             return None
+        if self.spec.unsupported:
+            return "failure"  # an invalid workflow file: a failed run without jobs
         found = {result.conclusion for result in self.results().values()}
         return next((each for each in ("failure", "cancelled", "success", "skipped") if each in found), "success")
 

@@ -67,6 +67,7 @@ class Rest:
         """All calls that the bridge and the worker make."""
         runners, actions = "organization_self_hosted_runners", "actions"
         made = [
+            self._route("GET", "/rate_limit", self._rate_limit),
             self._by_app("GET", "/orgs/{owner}/installation", self._org_installation),
             self._by_app("GET", "/users/{owner}/installation", self._user_installation),
             self._by_app("POST", "/app/installations/{id:int}/access_tokens", self._access_token),
@@ -92,6 +93,11 @@ class Rest:
                 self._by_token("DELETE", f"{base}/{{id:int}}", may, self._delete_runner),
             ]
         return made
+
+    async def _rate_limit(self, _request: Request) -> Answer:
+        """Needs no credential and counts against no limit: https://docs.github.com/rest/rate-limit/rate-limit"""
+        core = {"limit": 60, "used": 0, "remaining": 60, "reset": int(self._state.clock()) + 3600}
+        return 200, {"resources": {"core": core}, "rate": core}
 
     # --- installations and repositories ---
 

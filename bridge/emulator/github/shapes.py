@@ -145,7 +145,7 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
         "check_suite_id": made.id,
         "check_suite_node_id": f"CS_{made.id}",
         "url": base,
-        "html_url": base,
+        "html_url": _run_page(made.repository, made.id, api),
         **{f"{name}_url": f"{base}/{name}" for name in urls},
         "previous_attempt_url": None,
         "pull_requests": [],
@@ -158,6 +158,11 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
         "repository": repository,
         "head_repository": fork(state, of, api) if made.spec.fork else repository,
     }
+
+
+def _run_page(repository: str, run_id: int, api: str) -> str:
+    """A run's page: https://docs.github.com/rest/actions/workflow-runs#get-a-workflow-run has it as `html_url`."""
+    return f"{api.removesuffix('/api/v3')}/{repository}/actions/runs/{run_id}"
 
 
 def _commit(made: Run) -> dict[str, Any]:
@@ -187,7 +192,7 @@ def job(state: GitHubState, made: Job, api: str) -> dict[str, Any]:
         "head_branch": spec.branch,
         "workflow_name": spec.workflow,
         "url": base,
-        "html_url": base,
+        "html_url": f"{_run_page(made.repository, made.run_id, api)}/job/{made.id}",
         "check_run_url": f"{base}/check-run",
         "status": made.status,
         "conclusion": made.conclusion,

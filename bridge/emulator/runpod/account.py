@@ -54,6 +54,7 @@ class Account:
         self.catalog = Catalog()
         self.records: dict[str, Record] = {}
         self.releases: dict[str, list[dict[str, Any]]] = {}
+        self._released_at: dict[str, list[float]] = {}
         self.volumes: set[str] = set()
         self.registries: set[str] = set()
         self.secrets: dict[str, str] = {}
@@ -118,7 +119,7 @@ class Account:
             self.state.cancel(id_, request.id)
         for worker in self.state.workers.values():
             worker.leaving = worker.leaving or worker.endpoint == id_
-        del self.records[id_], self.releases[id_]
+        del self.records[id_], self.releases[id_], self._released_at[id_]
         self.state.endpoints.pop(id_)
 
     def environment(self, id_: str) -> dict[str, str]:
@@ -134,7 +135,9 @@ class Account:
         """GET /v2/serverless/{id}/workers."""
         record, version = self.known(id_), self._version(id_)
         mine = [worker for worker in self.state.workers.values() if worker.endpoint == id_]
-        shown = [_worker(worker, record, version) for worker in mine]
+        shown = [_worker(worker, record, self._version_of(worker), version) for worker in mine]
+        shown += [_without_requests("THROTTLED", record, version)] * self.state.throttled(id_)
+        shown += [_without_requests("UNHEALTHY", record, version)] * self.state.endpoints[id_].unhealthy
         statuses = ("running", "idle", "initializing", "throttled", "unhealthy")
         counts = {status: sum(w["status"] == status.upper() for w in shown) for status in statuses}
         return {"workers": shown, "summary": {**counts, "total": len(shown)}, "endpointVersion": version}
@@ -142,12 +145,13 @@ class Account:
     def history(self, id_: str) -> dict[str, Any]:
         """GET /v2/serverless/{id}/releases, newest first."""
         self.known(id_)
-        total = sum(worker.endpoint == id_ for worker in self.state.workers.values())
+        versions = [self._version_of(worker) for worker in self.state.workers.values() if worker.endpoint == id_]
+        latest, total = versions.count(self._version(id_)), len(versions)
         rollout = {
-            "inProgress": False,
-            "workersOnLatest": total,
+            "inProgress": latest < total,
+            "workersOnLatest": latest,
             "workersTotal": total,
-            "percentOnLatest": 100 if total else 0,
+            "percentOnLatest": round(100 * latest / total) if total else 0,
         }
         releases = list(reversed(self.releases[id_]))
         return {"endpointVersion": self._version(id_), "rollout": rollout, "releases": releases}
@@ -255,13 +259,14 @@ class Account:
 
     def _keep(self, id_: str, record: Record) -> None:
         self.records[id_] = record
-        self.releases[id_] = []
+        self.releases[id_], self._released_at[id_] = [], []
         self._release(id_, {}, record)
 
     def _release(self, id_: str, before: Record, after: Record) -> None:
         changed = [field for field in sorted(RELEASED) if before.get(field) != after.get(field)]
         if not changed:
             return
+        self._released_at[id_].append(self.state.clock())
         diff = [{"field": field, "old": before.get(field), "new": after.get(field)} for field in changed]
         self.releases[id_].append(
             {
@@ -278,6 +283,10 @@ class Account:
 
     def _version(self, id_: str) -> int:
         return len(self.releases[id_])
+
+    def _version_of(self, worker: Worker) -> int:
+        """The release that a worker runs: a release reaches an endpoint's workers as they are replaced."""
+        return sum(at <= worker.created_at for at in self._released_at[worker.endpoint])
 
     def _now(self) -> str:
         return stamp(self.state.clock())
@@ -304,11 +313,16 @@ def _made_by_hand(id_: str, config: EndpointConfig) -> Record:
     }
 
 
-def _worker(worker: Worker, record: Record, version: int) -> dict[str, Any]:
+def _worker(worker: Worker, record: Record, version: int, latest: int) -> dict[str, Any]:
     status = "RUNNING" if worker.request else "IDLE" if worker.ready else "INITIALIZING"
+    return {**_without_requests(status, record, version), "id": worker.id, "isStale": version < latest}
+
+
+def _without_requests(status: str, record: Record, version: int) -> dict[str, Any]:
+    """A worker that has no program here: one without a machine, or one that fails its health checks."""
     gpu = record.get("gpu")
     return {
-        "id": worker.id,
+        "id": secrets.token_hex(7),
         "status": status,
         "isStale": False,
         "version": version,

@@ -36,6 +36,7 @@ class EndpointConfig:
         status_lag: s by which `/status` is late.
         hides: states in which `/status` answers 404 although the request exists.
         others: queued and running requests of other clients of the endpoint, which `/health` counts, too.
+        unhealthy: number of workers that fail their health checks, which get no requests.
     """
 
     workers_max: int = 3
@@ -46,6 +47,7 @@ class EndpointConfig:
     status_lag: float = 0.0
     hides: frozenset[str] = frozenset()
     others: tuple[int, int] = (0, 0)
+    unhealthy: int = 0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -85,11 +87,12 @@ class Request:
 
 @dataclass(kw_only=True, eq=False)
 class Worker:
-    """A worker: the request that it has, and whether it must exit."""
+    """A worker: the request that it has, when it was created (Unix seconds), and whether it must exit."""
 
     id: str
     endpoint: str
     idle_since: float
+    created_at: float = 0.0
     ready: bool = False
     leaving: bool = False
     request: Request | None = None

@@ -135,16 +135,21 @@ class RunPodState:
                 "initializing": sum(not w.ready for w in workers),
                 "ready": sum(w.ready for w in workers),
                 "running": running,
-                "throttled": max(0, self._wanted(endpoint) - self._machines(endpoint)),
-                "unhealthy": 0,
+                "throttled": self.throttled(endpoint),
+                "unhealthy": self.endpoints[endpoint].unhealthy,
             },
         }
 
     # --- workers ---
 
+    def throttled(self, endpoint: str) -> int:
+        """Number of workers that are wanted and that RunPod has no machine for."""
+        return max(0, self._wanted(endpoint) - self._machines(endpoint))
+
     def add_worker(self, endpoint: str) -> Worker:
         """Add a worker, which starts to initialise."""
-        worker = Worker(id=secrets.token_hex(7), endpoint=endpoint, idle_since=self.clock())
+        now = self.clock()
+        worker = Worker(id=secrets.token_hex(7), endpoint=endpoint, idle_since=now, created_at=now)
         self.workers[worker.id] = worker
         self.workers_started += 1
         self.most_workers = max(self.most_workers, len(self.workers))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.commands.report import plain, print_rows
+from bridge.commands.report import matching, plain, print_rows
 from bridge.commands.signals import is_set_within
 
 ROW: dict[str, Any] = {"runner": "r[red]-1", "since": time.time() - 5, "why": None, "request_id": "q-1"}
@@ -30,6 +30,27 @@ def test_the_table_has_the_shown_columns_as_plain_text(capsys: pytest.CaptureFix
     assert "r[red]-1" in shown
     assert re.search(r"\d+ s ago", shown)
     assert "q-1" not in shown
+
+
+def test_a_name_that_a_person_copies_is_whole_in_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = f"{'bridge' * 5}-12345678901-1"
+    print_rows([{"runner": name, "route": "r" * 40, "why": "because " * 30}], ("runner", "route", "why"), as_json=False)
+    shown = capsys.readouterr().out
+    assert name in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_rows_are_chosen_by_the_values_of_their_columns() -> None:
+    rows: list[dict[str, Any]] = [
+        {"repository": "acme/Web", "status": "queued"},
+        {"repository": "acme/docs", "status": None},
+    ]
+    assert matching(rows) == matching(rows, repository=None) == rows
+    assert matching(rows, repository="ACME/web") == rows[:1]
+    assert matching(rows, repository="acme/web", status="completed") == []
 
 
 def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from bridge.controller.reconcile import Reconciler
-from bridge.core.model import EndpointHealth, Event, Runner
+from bridge.core.history import Execution
+from bridge.core.model import EndpointHealth, Event, JobStatus, Request, RequestStatus, Runner
+from bridge.core.reference import Reference
+from bridge.core.submissions import State
 from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
 from bridge.ledger import Ledger
@@ -26,6 +29,7 @@ class Counting(Outside):
         self.jobs = []
         self.targets: list[str] = []
         self.in_queue = 0
+        self.statuses = 0
 
     async def runners(self, target: str) -> tuple[Runner, ...]:
         self.targets.append(target)
@@ -35,6 +39,18 @@ class Counting(Outside):
 
     async def health(self, endpoint: str) -> EndpointHealth:
         return EndpointHealth(in_queue=self.in_queue)
+
+    async def status(self, endpoint: str, request_id: str) -> Request:
+        self.statuses += 1
+        output = {"outcome": "completed", "seconds": {"job": 7.5}, "runner_version": "2.330.0"}
+        return Request(
+            id=request_id,
+            status=RequestStatus.COMPLETED,
+            output=output,
+            delay=3.0,
+            execution=9.0,
+            worker_id="w1",
+        )
 
 
 class Events:
@@ -107,3 +123,30 @@ def test_requests_of_a_lost_ledger_are_counted_before_an_event_submits_another(d
         assert await service.hear(1) == 0
 
     Events(database_url, tokens).run(main)
+
+
+def test_how_runpod_executed_a_request_is_known_although_a_webhook_ended_its_submission_first(
+    database_url: str,
+) -> None:
+    """GitHub reports the end of the job before the worker has answered RunPod."""
+
+    async def main(service: Events) -> None:
+        assert await service.hear(1) == 1
+        (submission,) = await service.ledger.read(lambda transaction: transaction.open_submissions())
+        done = a_job(1, status=JobStatus.COMPLETED, conclusion="success", runner_name=submission.name)
+        event = Event(guid="done", at=service.outside.now, job=done)
+        await service.ledger.transact(lambda transaction: transaction.hear([event]))
+        await service.reconciler.event_pass()
+        assert not await service.ledger.read(lambda transaction: transaction.open_submissions())
+        service.outside.statuses = 0
+        for _ in range(2):
+            await service.reconciler.event_pass([submission.id])
+        (job,) = await service.ledger.read(lambda transaction: transaction.named(Reference(1, None)))
+        (record,) = job.submissions
+        assert record.execution == Execution(
+            delay=3.0, execution=9.0, worker_id="w1", phases={"job": 7.5}, runner_version="2.330.0"
+        )
+        assert record.submission.state is State.FINISHED
+        assert service.outside.statuses == 1, "a repeated callback costs no call"
+
+    Events(database_url).run(main)

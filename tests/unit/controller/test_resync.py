@@ -272,7 +272,7 @@ def test_a_renamed_repository_is_served_under_its_new_name_and_keeps_its_runners
         assert not report.problems
         assert (await bridge.kept())[1].repository == "acme/site"
         bridge.github.jobs[2] = a_job(2, repository="acme/site")
-        assert bridge.reconciler.serves(bridge.github.jobs[2]), "so are its webhooks"
+        assert bridge.reconciler.keeps(bridge.github.jobs[2]), "so are its webhooks"
         await bridge.resync(after=30)
         assert bridge.github.asked("jit") == ["repos/acme/site"]
         assert bridge.github.asked("open_jobs") == ["acme/site"]
@@ -336,6 +336,36 @@ def test_a_job_is_served_once_its_repository_is_private() -> None:
         assert not (await bridge.resync()).decision.plan.claims
         bridge.github.known[1] = replace(bridge.github.known[1], public=False)
         assert (await bridge.resync(after=30)).decision.plan.claims
+
+    driven(drive)
+
+
+def test_a_job_with_a_misspelt_label_is_kept_with_its_reason_until_it_ends_and_is_never_looked_up() -> None:
+    """It is another deployment's job, or a label is wrong: only the person who wrote it knows."""
+
+    async def drive(bridge: Bridge) -> None:
+        bridge.github.jobs = {1: a_job(1, labels=("self-hosted", "runpod", "gpuu"))}
+        for _ in range(3):
+            report = await bridge.resync(after=300)
+            assert [skip.why for skip in report.decision.plan.skips] == ['route gpu lacks "gpuu"']
+            assert not bridge.github.asked("job")
+        explained = await bridge.reconciler.explain()
+        assert [(skip.job_id, skip.nearest) for skip in explained.plan.skips] == [(1, "gpu")]
+        bridge.github.jobs.clear()
+        await bridge.resync(after=300)
+        assert not bridge.github.asked("job")
+        assert await bridge.kept() == {}
+
+    driven(drive)
+
+
+def test_a_job_with_a_misspelt_label_is_kept_while_its_repository_cannot_be_read() -> None:
+    async def drive(bridge: Bridge) -> None:
+        bridge.github.jobs = {1: a_job(1, labels=("runpod", "gpuu"))}
+        await bridge.resync()
+        bridge.github.broken = {"acme/web"}
+        await bridge.resync(after=30)
+        assert list(await bridge.kept()) == [1]
 
     driven(drive)
 

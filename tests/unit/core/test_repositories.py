@@ -6,7 +6,7 @@ import pytest
 
 from bridge.core.model import Repository, WorkflowJob
 from bridge.core.repositories import Names, configured, following, routed
-from bridge.core.routing import is_served
+from bridge.core.routing import is_kept, is_served
 from bridge.core.scope import Scope
 from tests.support.values import a_job, a_route
 
@@ -82,14 +82,27 @@ def test_repositories_are_configured_for_the_bridge_and_for_single_routes() -> N
 
 
 @pytest.mark.parametrize(
-    ("job", "served"),
+    ("job", "served", "kept"),
     [
-        (a_job(1), True),
-        (a_job(1, labels=("ubuntu-latest",)), False),
-        (a_job(1, labels=("ubuntu-latest",), runner_name="runpod-7-1"), True),
-        (a_job(1, repository="acme/other"), False),
-        (a_job(1, repository="other/web"), False),
+        (a_job(1), True, True),
+        (a_job(1, labels=("ubuntu-latest",)), False, False),
+        (a_job(1, labels=("self-hosted", "linux")), False, False),
+        (a_job(1, labels=("ubuntu-latest",), runner_name="runpod-7-1"), True, True),
+        (a_job(1, labels=("self-hosted", "RunPod", "gpuu")), False, True),
+        (a_job(1, labels=("runpod, GPU",)), False, True),
+        (a_job(1, labels=("other,gpu,more",)), False, True),
+        (a_job(1, labels=("runpod", "gpuu"), repository="acme/other"), False, False),
+        (a_job(1, repository="acme/other"), False, False),
+        (a_job(1, repository="other/web"), False, False),
     ],
 )
-def test_jobs_that_a_route_serves_are_kept_and_those_that_our_runners_have(job: WorkflowJob, served: bool) -> None:
-    assert is_served(job, SCOPE) is served
+def test_jobs_are_kept_that_a_route_serves_that_our_runners_have_or_that_ask_for_a_routes_label(
+    job: WorkflowJob, served: bool, kept: bool
+) -> None:
+    assert (is_served(job, SCOPE), is_kept(job, SCOPE)) == (served, kept)
+
+
+def test_a_job_is_not_kept_for_a_label_of_a_route_that_does_not_serve_its_repository() -> None:
+    scope = replace(SCOPE, repositories=(), routes=(a_route(repositories=frozenset({"acme/docs"})),))
+    assert not is_kept(a_job(1, labels=("gpu", "other")), scope)
+    assert is_kept(a_job(1, labels=("gpu", "other"), repository="acme/Docs"), scope)

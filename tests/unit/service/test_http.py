@@ -35,7 +35,7 @@ def some_dependencies() -> Dependencies:
     failing, metrics = _Failing(), Metrics()
     return Dependencies(
         scope=Scope(owner="acme", organisation="acme", repositories=(), routes=(a_route(),), prefix="r", web_url=""),
-        is_served=lambda job: True,
+        is_kept=lambda job: True,
         webhook=Webhook([SECRET]),
         intake=failing,
         loop=failing,

@@ -1,5 +1,5 @@
 # The worker image, for GPU and CPU. Build it from the root of the repository (docs/image.md):
-#   docker build --platform linux/amd64 --file runner_image/Dockerfile --build-arg BUILD_TYPE=cpu .
+#   docker build --platform linux/amd64 --build-arg BUILD_TYPE=cpu .
 
 # No other place in this repository names these versions.
 ARG BUILD_TYPE=gpu

@@ -1,0 +1,132 @@
+"""`bridge explain`: the story of a job, or of each job of a run."""
+
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from bridge.commands.ledger_access import NO_LEDGER, with_ledger
+from bridge.commands.options import AsJson, ConfigPath
+
+if TYPE_CHECKING:
+    from bridge.commands.composition import Bridge
+    from bridge.core.history import JobRecord, SubmissionRecord
+    from bridge.core.reference import Reference
+    from bridge.core.steps import Step
+    from bridge.core.story import Story
+
+
+def explain(
+    job: Annotated[str, typer.Argument(help="The job's URL or id, or the URL of its run.")],
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a job waits or what happened to it, with each step and its duration. It reads only the ledger."""
+    from bridge.core.reference import parse
+
+    reference = parse(job)
+    if reference is None:
+        _fail(f"{job[:200]!r} is no job: give the URL or the id of a job, or the URL of its run")
+
+    async def look(bridge: "Bridge") -> "str | list[tuple[JobRecord, Story]]":
+        if not bridge.ledger.is_stored:
+            return NO_LEDGER
+        return await _told(bridge, reference) or _unknown(reference)
+
+    told = with_ledger(config, look)
+    if isinstance(told, str):
+        _fail(told)
+    if as_json:
+        _print_json(told)
+        return
+    for number, (record, story) in enumerate(told):
+        if number:
+            typer.echo()
+        _print(record, story)
+
+
+async def _told(bridge: "Bridge", reference: "Reference") -> "list[tuple[JobRecord, Story]]":
+    from bridge.core.story import outlook, story
+
+    records = await bridge.ledger.read(lambda transaction: transaction.named(reference))
+    if not records:
+        return []
+    decision = await bridge.reconciler.explain()
+    now = bridge.clock()
+    return [(record, story(record, outlook(decision.plan, record.job.id), now)) for record in records]
+
+
+def _unknown(reference: "Reference") -> str:
+    if reference.job_id is None:
+        what = f"job of run {reference.run_id}"
+    else:
+        what = f"job {reference.job_id}" if reference.run_id else f"job or run {reference.job_id}"
+    return f"the ledger has no {what}; `bridge dispatch --dry-run` shows every queued job, with the reason why it waits"
+
+
+def _fail(problem: str) -> NoReturn:
+    from bridge.commands.report import plain
+
+    typer.echo(f"bridge: {plain(problem)}", err=True)
+    raise typer.Exit(1)
+
+
+def _print(record: "JobRecord", story: "Story") -> None:
+    """The sentence, which job it is, and a line for each step."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from bridge.commands.report import plain
+
+    job = record.job
+    typer.echo(plain(story.sentence))
+    typer.echo(plain(f"{job.repository}, {job.name[:200]}, {job.html_url or f'run {job.run_id}'}"))
+    table = Table("UTC", "took", "what", box=None, pad_edge=False)
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    for step in story.steps:
+        table.add_row(*(Text(plain(cell)) for cell in _cells(step)))  # Text: a job's labels are not markup
+    Console().print(table)
+
+
+def _cells(step: "Step") -> tuple[str, str, str]:
+    from datetime import UTC, datetime
+
+    from bridge.core.steps import span
+
+    at = datetime.fromtimestamp(step.at, UTC).strftime("%m-%d %H:%M:%S")
+    return at, "" if step.seconds is None else span(step.seconds), step.what
+
+
+def _print_json(told: "list[tuple[JobRecord, Story]]") -> None:
+    import json
+
+    from bridge.telemetry import mask
+
+    typer.echo(json.dumps(mask([_document(record, story) for record, story in told])))
+
+
+def _document(record: "JobRecord", story: "Story") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "job": {**asdict(record.job), "first_seen_at": record.first_seen_at, "source": record.source},
+        "sentence": story.sentence,
+        "steps": [{"at": s.at, "seconds": s.seconds, "runner": s.runner, "what": s.what} for s in story.steps],
+        "submissions": [_submission(each) for each in record.submissions],
+    }
+
+
+def _submission(record: "SubmissionRecord") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from bridge.commands.submissions import row
+
+    return {
+        **row(record.submission),
+        "endpoint": record.submission.endpoint,
+        "execution": asdict(record.execution),
+        "transitions": [
+            {"from": each.start, "to": each.to, "at": each.at, "reason": each.reason, "detail": each.detail}
+            for each in record.transitions
+        ],
+    }

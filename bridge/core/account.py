@@ -1,0 +1,48 @@
+"""A RunPod account's limits, and the workers of its endpoints, as the management API tells them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountLimits:
+    """The limits of an account; None where RunPod does not tell them.
+
+    Args:
+        workers: the highest sum of `workers_max` over all endpoints: https://docs.runpod.io/serverless/workers/overview
+        spending: USD per hour; RunPod starts no worker above it.
+    """
+
+    workers: int | None = None
+    spending: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerCounts:
+    """Workers of one endpoint by state.
+
+    Args:
+        running: run a request.
+        idle: wait for one.
+        initializing: are starting.
+        throttled: wait for a machine.
+        unhealthy: fail their health checks.
+    """
+
+    running: int = 0
+    idle: int = 0
+    initializing: int = 0
+    throttled: int = 0
+    unhealthy: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How far an endpoint's newest release has reached its workers.
+
+    Args:
+        workers: all of the endpoint.
+        on_latest: those that run the newest release.
+    """
+
+    workers: int
+    on_latest: int

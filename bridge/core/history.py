@@ -1,0 +1,129 @@
+"""What the ledger keeps of a job and its runners, so that their story can be told. Pure.
+
+Times are Unix seconds (UTC), durations are seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bridge.core.model import LONGEST_NAME, Request, RequestStatus, Source, WorkflowJob, storable
+from bridge.core.submissions import State, Submission
+from bridge.core.worker import SECOND_DELIVERY
+
+MOST_PHASES = 20
+"""Phases of one worker that are kept; it has six."""
+
+LONGEST = 1e9
+"""s; a longer phase is an error."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransitionRecord:
+    """One transition of a submission, as it was written down.
+
+    Args:
+        start: the state before; None for a submission's first row.
+        to: the state after.
+        at: Unix seconds.
+        reason: one of bridge.core.worker.Reason; None for none.
+        detail: one line for a person.
+    """
+
+    start: State | None
+    to: State
+    at: float
+    reason: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """How RunPod executed a request, as `/status` and the worker's answer say. What they did not say is None.
+
+    Args:
+        delay: s that the request waited for a worker.
+        execution: s that its worker had it.
+        worker_id: RunPod's id of its last worker.
+        gpu_type: of the worker.
+        data_center: of the worker.
+        phases: s of the worker's phases, by their names in bridge.core.worker.WorkerAnswer.
+        runner_version: of the official runner.
+        error: why RunPod says that the request failed.
+    """
+
+    delay: float | None = None
+    execution: float | None = None
+    worker_id: str | None = None
+    gpu_type: str | None = None
+    data_center: str | None = None
+    phases: Mapping[str, float] | None = None
+    runner_version: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmissionRecord:
+    """A submission with its transitions, the oldest first, and how RunPod executed its request."""
+
+    submission: Submission
+    transitions: tuple[TransitionRecord, ...] = ()
+    execution: Execution = Execution()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRecord:
+    """What the ledger knows of a job.
+
+    Args:
+        first_seen_at: Unix seconds, when the bridge first saw it; None if an older bridge did.
+        source: how the bridge first saw it; None if an older bridge did.
+        retried_at: Unix seconds, when it was last retried by hand; 0 for never.
+        submissions: those that were requested for it, and those whose runner took it, the oldest first.
+    """
+
+    job: WorkflowJob
+    first_seen_at: float | None = None
+    source: Source | None = None
+    retried_at: float = 0.0
+    submissions: tuple[SubmissionRecord, ...] = ()
+
+
+def execution_of(request: Request) -> Execution:
+    """What RunPod and the worker say about the execution of a request. The worker's answer is not trusted."""
+    output = request.output or {}
+    return Execution(
+        delay=request.delay,
+        execution=request.execution,
+        worker_id=request.worker_id,
+        gpu_type=_text(output.get("gpu_type")),
+        data_center=_text(output.get("data_center")),
+        phases=_phases(output.get("seconds")),
+        runner_version=_text(output.get("runner_version")),
+        error=_error(request),
+    )
+
+
+def _error(request: Request) -> str | None:
+    """Why a request failed, unless it was delivered twice and the first worker goes on."""
+    if request.status is RequestStatus.TIMED_OUT:
+        return "RunPod ended the request at its executionTimeout"
+    if request.status is not RequestStatus.FAILED:
+        return None
+    said = request.error or "RunPod gives no reason"
+    return None if said.partition(": ")[0] in SECOND_DELIVERY else _text(said)
+
+
+def _text(value: object) -> str | None:
+    return storable(value)[:LONGEST_NAME] if value and isinstance(value, str) else None
+
+
+def _phases(value: object) -> dict[str, float] | None:
+    if not isinstance(value, Mapping):
+        return None
+    named = ((_text(name), seconds) for name, seconds in value.items())
+    found = {name: float(seconds) for name, seconds in named if name and _is_duration(seconds)}
+    return dict(list(found.items())[:MOST_PHASES]) or None
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LONGEST

@@ -1,0 +1,87 @@
+"""What is kept of an execution: RunPod's times, and those parts of the worker's answer that have the right type."""
+
+from typing import Any
+
+import pytest
+
+from bridge.core.history import LONGEST, MOST_PHASES, Execution, execution_of
+from bridge.core.model import LONGEST_NAME, Request, RequestStatus
+
+
+def told(output: Any = None, **given: Any) -> Execution:
+    return execution_of(Request(id="r", status=RequestStatus.COMPLETED, output=output, **given))
+
+
+def test_everything_that_is_told_is_kept() -> None:
+    output = {
+        "gpu_type": "NVIDIA L4",
+        "data_center": "EU-RO-1",
+        "seconds": {"job": 7.5, "leave": 1},
+        "runner_version": "2.330.0",
+    }
+    assert told(output, delay=1.0, execution=9.0, worker_id="w1") == Execution(
+        delay=1.0,
+        execution=9.0,
+        worker_id="w1",
+        gpu_type="NVIDIA L4",
+        data_center="EU-RO-1",
+        phases={"job": 7.5, "leave": 1.0},
+        runner_version="2.330.0",
+    )
+
+
+def test_a_request_that_tells_nothing_leaves_nothing() -> None:
+    assert told() == Execution()
+    assert told({"seconds": {}, "runner_version": None, "gpu_type": ""}) == Execution()
+
+
+@pytest.mark.parametrize("seconds", [-1, LONGEST, float("nan"), float("inf"), 10**400, True, "1", None, [1]])
+def test_a_phase_that_is_no_duration_is_left_out(seconds: object) -> None:
+    assert told({"seconds": {"job": seconds, "leave": 0}}).phases == {"leave": 0.0}
+
+
+@pytest.mark.parametrize("seconds", [None, 5, [["job", 1]], "job"])
+def test_phases_that_are_no_object_are_left_out(seconds: object) -> None:
+    assert told({"seconds": seconds}).phases is None
+
+
+def test_an_endless_answer_is_cut() -> None:
+    found = told({"seconds": {f"phase {n}": n for n in range(100)} | {"": 1}, "runner_version": "9" * 1000})
+    assert found.phases == {f"phase {n}": float(n) for n in range(MOST_PHASES)}
+    assert found.runner_version == "9" * LONGEST_NAME
+    assert told({"seconds": {"p" * 1000: 1}}).phases == {"p" * LONGEST_NAME: 1.0}
+
+
+@pytest.mark.parametrize("version", [5, ["2"], {"a": 1}])
+def test_a_version_that_is_no_text_is_left_out(version: object) -> None:
+    assert told({"runner_version": version}).runner_version is None
+
+
+def test_a_text_that_no_database_can_store_is_replaced() -> None:
+    assert told({"gpu_type": "L4\0"}).gpu_type == "L4\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kept"),
+    [
+        (RequestStatus.FAILED, "worker exited unexpectedly", "worker exited unexpectedly"),
+        (RequestStatus.FAILED, "crashed: session_conflict: x", "crashed: session_conflict: x"),
+        (RequestStatus.FAILED, None, "RunPod gives no reason"),
+        (RequestStatus.FAILED, "e" * 1000, "e" * LONGEST_NAME),
+        (RequestStatus.TIMED_OUT, "job timed out", "RunPod ended the request at its executionTimeout"),
+        (RequestStatus.COMPLETED, "odd", None),
+        (RequestStatus.CANCELLED, "odd", None),
+        (RequestStatus.MISSING, None, None),
+        (RequestStatus.IN_PROGRESS, None, None),
+    ],
+)
+def test_why_a_request_failed_is_kept(status: RequestStatus, error: str | None, kept: str | None) -> None:
+    assert execution_of(Request(id="r", status=status, error=error)).error == kept
+
+
+@pytest.mark.parametrize("reason", ["session_conflict", "name_taken"])
+@pytest.mark.parametrize("detail", ["", ": a runner: is there"])
+def test_a_second_delivery_that_failed_is_no_failure_of_the_request(reason: str, detail: str) -> None:
+    """The first worker goes on, and may still run the job."""
+    request = Request(id="r", status=RequestStatus.FAILED, error=f"{reason}{detail}")
+    assert execution_of(request) == Execution()
