@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench faults mutants image-check lint lint-python lint-image lint-workflows types contracts lock clean
+.PHONY: setup demo test check bench faults mutants image-check official-runner lint lint-python lint-image lint-workflows types contracts lock clean
 
 # Everything that a contributor needs.
 setup: $(VENV)/.dev
 
+# RUNNER_DIR: the folder of an unpacked release of actions/runner, which runs the jobs instead of the stand-in.
 demo: $(VENV)/.demo
-	$(BIN)/python -m bridge demo
+	$(BIN)/python -m bridge demo $(if $(RUNNER_DIR),--runner-dir "$(RUNNER_DIR)")
 
 # Most tests wait for processes and timers, so more workers than cores are faster. WORKERS=0 runs one test at a time.
 WORKERS ?= 4
@@ -29,7 +30,7 @@ lint-python: $(VENV)/.dev
 
 lint-image: $(VENV)/.dev
 	$(BIN)/hadolint Dockerfile deploy/Dockerfile
-	$(BIN)/shellcheck runner_image/hooks/*.sh
+	$(BIN)/shellcheck runner_image/hooks/*.sh .github/scripts/*.sh
 
 lint-workflows: $(VENV)/.dev
 	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
@@ -51,10 +52,15 @@ faults: $(VENV)/.dev
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants
 
+# The worker and the demo with the official runner in the folder RUNNER_DIR.
+official-runner: $(VENV)/.dev
+	RUNNER_DIR="$(RUNNER_DIR)" $(BIN)/python -m pytest tests/official_runner
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
-# Builds the worker image for GPU and CPU and runs jobs in it; builds the bridge's and serves with it. Needs root, apt, buildah and debootstrap.
+# Builds the images of the worker, for GPU and CPU, and of the bridge, and runs them. Needs root, apt, buildah and debootstrap.
+# RUNNER_TARBALL: a release of actions/runner, which is put into the worker's image instead of the stand-in.
 image-check: $(VENV)/.dev
 	$(BIN)/python -m tests.image
 

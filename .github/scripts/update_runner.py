@@ -2,7 +2,7 @@
 
 GitHub gives no jobs to a runner that is not updated within 30 days of a release:
 https://docs.github.com/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners
-Sets the step output `version` if something changed.
+Sets the step outputs `version` and `sha256` if something changed.
 """
 
 import argparse
@@ -97,6 +97,7 @@ def main() -> None:
     write(arguments.dockerfile, changed)
     print(f"{arguments.dockerfile}: runner {text(release.version)}, {release.sha256}")
     tell("version", text(release.version))
+    tell("sha256", release.sha256)
 
 
 if __name__ == "__main__":

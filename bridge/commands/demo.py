@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.commands.options import AsJson, Event, NamedRoutes, Repository, RouteLabels, RoutesFile, Workers
+from bridge.commands.options import AsJson, Event, NamedRoutes, Repository, RouteLabels, RoutesFile, RunnerDir, Workers
 
 
 def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
@@ -18,6 +18,7 @@ def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
     label: RouteLabels = None,
     route: NamedRoutes = None,
     config: RoutesFile = None,
+    runner_dir: RunnerDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a repository's workflows through the bridge, with an emulated GitHub and RunPod on this machine.
@@ -32,8 +33,8 @@ def demo(  # noqa: PLR0913, PLR0917 - each is an option of its own
     from bridge.commands.emulation import errors_in_one_line, pushed, repository, synthetic
     from bridge.commands.signals import until_stopped
 
-    with errors_in_one_line(), repository(repo) as path:
+    with errors_in_one_line(), repository(repo, runner_dir) as path:
         routes = tables(label or (), route or (), config)
         queue = synthetic(1, jobs) if jobs else pushed(path, event)
-        running = until_stopped(run_demo(queue, routes, workers=workers, limit=limit, as_json=as_json))
-        raise typer.Exit(asyncio.run(running))
+        running = run_demo(queue, routes, workers=workers, limit=limit, as_json=as_json, runner_dir=runner_dir)
+        raise typer.Exit(asyncio.run(until_stopped(running)))

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
 from bridge.commands.demo_result import Demo
@@ -43,6 +44,7 @@ async def run_demo(  # noqa: PLR0913 - each is an option of the command
     workers: int,
     limit: float,
     as_json: bool,
+    runner_dir: Path | None = None,
     command: Sequence[str] = BRIDGE,
 ) -> int:
     """Queue jobs in the emulated GitHub, and run the bridge until they have ended.
@@ -53,6 +55,7 @@ async def run_demo(  # noqa: PLR0913 - each is an option of the command
         workers: the most that run at the same time.
         limit: s after which the demo stops waiting.
         as_json: print one document instead of a table.
+        runner_dir: the folder of an official runner; None for the stand-in.
         command: starts the bridge.
 
     Returns:
@@ -63,7 +66,8 @@ async def run_demo(  # noqa: PLR0913 - each is an option of the command
     """
     configured = checked(routes)
     state = github_state()
-    async with cloud(state, EndpointConfig(workers_max=workers, idle_timeout=2.0)) as served:
+    config = EndpointConfig(workers_max=workers, idle_timeout=2.0)
+    async with cloud(state, config, runner_dir=runner_dir) as served:
         await queue(state)
         demo = Demo(cloud=served, configured=configured, variables=settings(served, routes), workers=workers)
         with tempfile.TemporaryFile("w+") as log:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from bridge.commands.options import Event, NamedRoutes, Repository, RouteLabels, RoutesFile, Workers
+from bridge.commands.options import Event, NamedRoutes, Repository, RouteLabels, RoutesFile, RunnerDir, Workers
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -33,6 +33,7 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     synthetic: Annotated[
         str | None, typer.Option(metavar="REPOS,JOBS", help="Queue trivial jobs instead of a repository's.")
     ] = None,
+    runner_dir: RunnerDir = None,
     webhook: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Send GitHub's events there, such as http://127.0.0.1:8080/webhook."),
@@ -52,12 +53,18 @@ def emulate(  # noqa: PLR0913, PLR0917 - each is an option of its own
     webhook_url, counts = _url(webhook), _counts(synthetic)
 
     async def serve(pushed: "Queue") -> None:
-        state = github_state()
-        served = cloud(state, endpoint, github_port=github_port, runpod_port=runpod_port, webhook_url=webhook_url)
+        served = cloud(
+            github_state(),
+            endpoint,
+            github_port=github_port,
+            runpod_port=runpod_port,
+            webhook_url=webhook_url,
+            runner_dir=runner_dir,
+        )
         queue = emulation.synthetic(*counts) if counts else pushed
         await _serve(served, routes, queue, pushed, auto_push)
 
-    with emulation.errors_in_one_line(), emulation.repository(repo) as path:
+    with emulation.errors_in_one_line(), emulation.repository(repo, runner_dir) as path:
         routes = demo_routes.tables(label or (), route or (), config)
         demo_routes.checked(routes)
         asyncio.run(serve(emulation.pushed(path, event)))

@@ -15,6 +15,7 @@ from bridge.emulator.cloud import Cloud, repository_name, sample_repository
 from bridge.emulator.github.state import GitHubState
 from bridge.emulator.job_variants import WorkflowError
 from bridge.emulator.jobs import RunSpec
+from bridge.emulator.runner import check_installed
 from bridge.emulator.synthetic import fill
 from bridge.emulator.workflows import runs_of, top_level
 from bridge.errors import ConfigError
@@ -24,13 +25,17 @@ Queue = Callable[[GitHubState], Awaitable[None]]
 
 
 @contextlib.contextmanager
-def repository(path: Path | None) -> Iterator[Path]:
+def repository(path: Path | None, runner_dir: Path | None) -> Iterator[Path]:
     """The root of the repository at `path`, or a sample repository that exists until the end of the block.
+
+    Args:
+        path: within a local git repository; None for the sample.
+        runner_dir: the folder of an official runner; None for the stand-in, which needs act.
 
     Raises:
         OSError, WorkflowError: there is no repository, or no program to run its jobs with.
     """
-    find_act()  # raises here, not in each worker
+    check_installed(runner_dir) if runner_dir else find_act()  # raises here, not in each worker
     if path:
         yield top_level(path)
         return

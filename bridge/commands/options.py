@@ -23,6 +23,14 @@ ConfigPath = Annotated[
 Repository = Annotated[Path | None, typer.Option(help="A local git repository. Default: a sample with one workflow.")]
 Event = Annotated[str, typer.Option(help="The event that triggers the workflows.")]
 Workers = Annotated[int, typer.Option(min=1, help="The most workers that run at the same time.")]
+RunnerDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--runner-dir",
+        metavar="DIR",
+        help="The folder of an official runner, for the workers. Default: a stand-in.",
+    ),
+]
 RouteLabels = Annotated[
     list[str] | None,
     typer.Option("--label", help="A label of the demo's route; repeat it for more. Default: runpod, gpu."),

@@ -74,8 +74,13 @@ class Cloud:
         }
 
 
-def worker_image(github_api_url: str) -> WorkerImage:
-    """The CPU worker of this repository, with the runner stand-in instead of the runner."""
+def worker_image(github_api_url: str, runner_dir: Path | None = None) -> WorkerImage:
+    """The CPU worker of this repository.
+
+    Args:
+        github_api_url: of the emulated GitHub.
+        runner_dir: the folder of an unpacked official runner, which each worker gets a copy of; None for the stand-in.
+    """
     package = find_spec("runner_image")
     if package is None or package.origin is None:
         raise FileNotFoundError("the package runner_image is not installed")
@@ -83,8 +88,7 @@ def worker_image(github_api_url: str) -> WorkerImage:
 
     def prepare(folder: Path) -> Mapping[str, str]:
         root = folder / "actions-runner"
-        root.mkdir()
-        runner.install(root)
+        runner.copy(runner_dir, root) if runner_dir else runner.install(root)
         return {"RUNNER_DIR": str(root)}
 
     return WorkerImage(
@@ -95,13 +99,14 @@ def worker_image(github_api_url: str) -> WorkerImage:
 
 
 @asynccontextmanager
-async def cloud(
+async def cloud(  # noqa: PLR0913 - each is an option of its own
     state: GitHubState,
     config: EndpointConfig,
     *,
     github_port: int = 0,
     runpod_port: int = 0,
     webhook_url: str | None = None,
+    runner_dir: Path | None = None,
 ) -> AsyncIterator[Cloud]:
     """Serve both until the block ends. Then everything that they started has ended, too.
 
@@ -111,6 +116,7 @@ async def cloud(
         github_port: 0 takes a free one.
         runpod_port: 0 takes a free one.
         webhook_url: where GitHub sends its events; None for no webhook.
+        runner_dir: as of `worker_image`.
     """
     api_key, management_key = f"rpa_{secrets.token_hex(16)}", f"rpa_{secrets.token_hex(16)}"
     endpoints = RunPodState({ENDPOINT: config})
@@ -118,7 +124,7 @@ async def cloud(
     with tempfile.TemporaryDirectory(prefix="bridge-emulated-") as folder:
         app = App(owner=OWNER, webhook_url=webhook_url)
         async with github_emulator(state, app, port=github_port) as github:
-            image = worker_image(github.api_url)
+            image = worker_image(github.api_url, runner_dir)
             async with runpod_emulator(
                 endpoints,
                 api_key=api_key,

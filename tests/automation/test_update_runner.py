@@ -45,7 +45,7 @@ def notes(old: str, new: str) -> Any:
 
 def test_a_new_release_changes_only_the_version_and_its_checksum(dockerfile: Path) -> None:
     ran = updated(dockerfile, recorded("actions-runner-releases.json"))
-    assert (ran.status, ran.outputs, ran.err) == (0, "version=2.338.0\n", "")
+    assert (ran.status, ran.outputs, ran.err) == (0, f"version=2.338.0\nsha256={SUM_2_338}\n", "")
     assert changed_lines(BEFORE, dockerfile.read_text()) == [
         ("ARG RUNNER_VERSION=2.337.0\n", "ARG RUNNER_VERSION=2.338.0\n"),
         (f"ARG RUNNER_SHA256={SUM_2_337}\n", f"ARG RUNNER_SHA256={SUM_2_338}\n"),
@@ -60,7 +60,10 @@ def test_line_ends_are_kept(dockerfile: Path) -> None:
 
 
 def test_the_newest_release_may_be_anywhere_in_the_list(dockerfile: Path) -> None:
-    assert updated(dockerfile, recorded("actions-runner-releases.json")[::-1]).outputs == "version=2.338.0\n"
+    assert (
+        updated(dockerfile, recorded("actions-runner-releases.json")[::-1]).outputs
+        == f"version=2.338.0\nsha256={SUM_2_338}\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -33,11 +32,12 @@ apt-get install --yes --no-install-recommends libicu-dev
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """The runner stand-in as a release: a tarball and its SHA-256."""
+    """A release of the runner, or the stand-in packed like one: a tarball and its SHA-256."""
 
     tarball: Path
     sha256: str
     version: str = runner.VERSION
+    is_official: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,14 @@ def make_release(folder: Path) -> Release:
         subprocess.run(["gzip", "-1n"], stdin=tar.stdout, stdout=file, check=True)
     shutil.rmtree(tree)
     return Release(tarball=tarball, sha256=hashlib.sha256(tarball.read_bytes()).hexdigest())
+
+
+def official_release(tarball: Path) -> Release:
+    """A release of actions/runner, as it was downloaded: actions-runner-linux-x64-VERSION.tar.gz."""
+    named = re.fullmatch(r"actions-runner-linux-x64-([0-9.]+)\.tar\.gz", tarball.name)
+    assert named, f"RUNNER_TARBALL: {tarball.name}: keep the name that the release has"
+    sha256 = hashlib.sha256(tarball.read_bytes()).hexdigest()
+    return Release(tarball=tarball.resolve(), sha256=sha256, version=named[1], is_official=True)
 
 
 class Store:
@@ -194,7 +202,7 @@ def _bootstrap(root: Path) -> None:
 def _handed_in(folder: Path, release: Release | None) -> list[str]:
     """Build volumes with the release, if there is one, and with this machine's pip settings."""
     if release:
-        os.link(release.tarball, folder / "runner.tar.gz")
+        shutil.copy(release.tarball, folder / "runner.tar.gz")
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     settings = dict(re.findall(r"^[a-z:]+\.([a-z-]+)='(.*)'$", listed.stdout, re.MULTILINE))
     lines = ["[global]", *(f"{key} = {settings[key]}" for key in ("index-url", "proxy") if key in settings)]

@@ -1,4 +1,6 @@
-"""A stand-in for the GitHub Actions runner, with its command line, output, exit codes and files.
+"""The runner of the emulated workers: a stand-in for the GitHub Actions runner, or a copy of an installed official one.
+
+The stand-in has the official runner's command line, output, exit codes and files.
 
 It follows the source of https://github.com/actions/runner, version 2.336.0. `layout/` contains its shell scripts,
 `program/` the Python programs behind them, which use only the standard library and are copied next to the scripts.
@@ -29,6 +31,39 @@ _LAUNCHER = """\
 #!/bin/sh
 exec {python} -I -B "$(dirname "$0")/standin" {program} "$@"
 """
+
+
+PROGRAMS = ("config.sh", "bin/Runner.Listener", "bin/Runner.Worker")
+"""What every installed runner has."""
+
+
+def check_installed(source: Path) -> None:
+    """Check that a folder has an installed runner.
+
+    Raises:
+        FileNotFoundError: it has none.
+    """
+    lacking = next((program for program in PROGRAMS if not (source / program).is_file()), None)
+    if lacking:
+        raise FileNotFoundError(
+            f"{source}: not the folder of a runner: it has no {lacking}; unpack a release of actions/runner there"
+        )
+
+
+def copy(source: Path, directory: Path) -> None:
+    """Copy an installed runner, without what an earlier job or registration left in it.
+
+    Args:
+        source: the folder of an unpacked release of actions/runner.
+        directory: does not exist yet.
+    """
+    left = shutil.ignore_patterns("_work", "_diag", ".env", ".path", ".runner*", ".credentials*", ".service")
+    shutil.copytree(source, directory, symlinks=True, ignore=lambda at, names: _top(source, at, left(at, names)))
+
+
+def _top(source: Path, at: str, ignored: set[str]) -> set[str]:
+    """What is ignored in the top folder; deeper folders may have files of these names."""
+    return ignored if Path(at) == source else set()
 
 
 def install(directory: Path, version: str = VERSION) -> None:
