@@ -32,10 +32,15 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))  # serve() would handle this process's signals
         try:
-            yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+            yield _url(listener.getsockname()[1])
         finally:
             server.should_exit = True
             await task
+
+
+def _url(port: int) -> str:
+    """Without the port that http has anyway: clients leave it out, too, and would name another URL."""
+    return f"http://{LOOPBACK}" if port == 80 else f"http://{LOOPBACK}:{port}"
 
 
 def _listener(port: int) -> socket.socket:
