@@ -2,15 +2,19 @@
 
 import base64
 import json
+import os
 import re
+import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import jwt
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -22,7 +26,7 @@ from bridge.emulator.jobs import JobResult, JobSpec
 from tests.emulator.runner_client import Client, files_of
 from tests.support.background import served, until
 from tests.support.github import GPU, a_github, a_run, an_app
-from tests.support.runners import a_job_of_steps
+from tests.support.runners import a_job_of_steps, commit_all, git
 
 RECEIVER = "results.services.receiver.Receiver/"
 STEPS = "github.actions.results.api.v1.WorkflowStepUpdateService/WorkflowStepsUpdate"
@@ -413,6 +417,33 @@ def test_the_live_log_comes_through_a_websocket(github: GitHubEmulator, client: 
     assert job.feed == ["a", "b"]
     with pytest.raises(InvalidStatus), connect(url, proxy=None):
         pass
+
+
+def test_checkout_is_an_action_that_gets_the_runs_commit_from_the_local_folder(
+    github: GitHubEmulator, client: Client, tmp_path: Path
+) -> None:
+    repository, work = tmp_path / "repository", tmp_path / "work"
+    repository.mkdir()
+    work.mkdir()
+    (repository / "file").write_text("of the run")
+    commit_all(repository)
+    sha = git(repository, "rev-parse", "HEAD").strip()
+    (repository / "file").write_text("later")
+    git(repository, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--all", "--quiet", "-m", "later")
+    spec = a_job_of_steps({"uses": "actions/checkout@v5"})
+    github.state.add_run("acme/web", a_run(spec), repository)
+    context = unwrapped(client.take()["contextData"]["github"])
+    action = yaml.safe_load((github.state.actions["actions/checkout"] / "action.yml").read_text())
+    (step,) = action["runs"]["steps"]
+    url = context["event"]["repository"]["clone_url"]
+    variables = {"FOLDER": action["inputs"]["path"]["default"], "REPOSITORY": url}
+    subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=work,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GITHUB_SHA": sha, **variables},
+        check=True,
+    )
+    assert (work / "file").read_text() == "of the run"
 
 
 def test_actions_come_from_local_folders(github: GitHubEmulator, client: Client, tmp_path: Any) -> None:

@@ -34,6 +34,9 @@ https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#
 CHECKS = 50
 """How many times within the shortest limit all runners are checked."""
 
+CHECKOUT = Path(__file__).parents[1] / "checkout"
+"""The folder of what is served as actions/checkout."""
+
 
 class GitHubState(Runs):
     """The whole model of GitHub: runs and jobs, and the runners that get them.
@@ -60,7 +63,7 @@ class GitHubState(Runs):
         self.dispatches = True
         self.runners: dict[int, Runner] = {}
         self.oldest_version = (2, 329, 0)
-        self.actions: dict[str, Path] = {}
+        self.actions: dict[str, Path] = {"actions/checkout": CHECKOUT}
         self.secrets: defaultdict[str, dict[str, str]] = defaultdict(dict)
         # https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-repository
         self.runs_listed = 1000

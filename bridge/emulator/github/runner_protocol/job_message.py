@@ -98,14 +98,14 @@ def _contexts(job: Job, run: Run, base_url: str) -> dict[str, Any]:
 
 
 def _github(job: Job, run: Run, base_url: str) -> dict[str, Any]:
-    owner, _, name = job.repository.partition("/")
+    owner = job.repository.partition("/")[0]
     ref = str(job.message.get("ref") or "")
     workflow: Any = job.message.get("workflow") or {}
     return {
         "actor": owner,
         "api_url": f"{base_url}/api/v3",
         "base_ref": "",
-        "event": {"ref": ref, "after": run.spec.sha, "repository": {"full_name": job.repository, "name": name}},
+        "event": {"ref": ref, "after": run.spec.sha, "repository": _repository(job, run)},
         "event_name": run.spec.event,
         "graphql_url": f"{base_url}/api/graphql",
         "head_ref": "",
@@ -125,6 +125,13 @@ def _github(job: Job, run: Run, base_url: str) -> dict[str, Any]:
         "workflow_ref": f"{job.repository}/{run.spec.path}@{ref}",
         "workflow_sha": run.spec.sha,
     }
+
+
+def _repository(job: Job, run: Run) -> dict[str, str]:
+    """The repository in the event; its `clone_url` is the local folder."""
+    name = job.repository.partition("/")[2]
+    cloned = {"clone_url": run.workspace.resolve().as_uri()} if run.workspace else {}
+    return {"full_name": job.repository, "name": name, **cloned}
 
 
 def _inputs(on: object, event: str) -> dict[str, Any]:
