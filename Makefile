@@ -28,7 +28,7 @@ lint-python: $(VENV)/.dev
 	$(BIN)/python tests/size.py
 
 lint-image: $(VENV)/.dev
-	$(BIN)/hadolint runner_image/Dockerfile docs/examples/Dockerfile
+	$(BIN)/hadolint runner_image/Dockerfile deploy/Dockerfile
 	$(BIN)/shellcheck runner_image/hooks/*.sh
 
 lint-workflows: $(VENV)/.dev
@@ -54,7 +54,7 @@ mutants: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
-# Builds the worker image for GPU and CPU and runs jobs in it. Needs root, apt, buildah and debootstrap.
+# Builds the worker image for GPU and CPU and runs jobs in it; builds the bridge's and serves with it. Needs root, apt, buildah and debootstrap.
 image-check: $(VENV)/.dev
 	$(BIN)/python -m tests.image
 

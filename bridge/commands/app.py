@@ -7,6 +7,7 @@ import typer
 
 from bridge.commands.demo import demo
 from bridge.commands.dispatch import dispatch
+from bridge.commands.doctor.command import doctor
 from bridge.commands.emulate import emulate
 from bridge.commands.endpoints.command import endpoints
 from bridge.commands.jobs import jobs
@@ -23,6 +24,6 @@ def bridge(_version: Version = False) -> None:
     """Run GitHub Actions jobs on RunPod serverless workers, on demand."""
 
 
-for command in (setup, dispatch, jobs, submissions, retry, demo, emulate):
+for command in (setup, doctor, dispatch, jobs, submissions, retry, demo, emulate):
     app.command()(command)
 app.add_typer(endpoints, name="endpoints")

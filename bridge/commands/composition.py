@@ -29,6 +29,7 @@ class Bridge:
         ledger: open.
         reconciler: uses that ledger.
         calls: the number of calls made so far, by service and kind of call.
+        rate_limits: the calls that are left of a rate limit, by service; none that is not known.
         prepare: loads what the first request to RunPod would otherwise wait for.
         clock: Unix seconds by GitHub's clock, once GitHub has answered; before that, by this machine's.
         learn_time: reads GitHub's clock before any of GitHub's times is compared; already done unless in a dry run.
@@ -37,6 +38,7 @@ class Bridge:
     ledger: "Ledger"
     reconciler: "Reconciler"
     calls: Callable[[], "dict[str, Counter[str]]"]
+    rate_limits: Callable[[], "dict[str, int]"]
     prepare: Callable[[], Awaitable[object]]
     clock: Callable[[], float]
     learn_time: Callable[[], Awaitable[None]]
@@ -56,8 +58,6 @@ async def composed(
     Raises:
         ConfigError: the App's key or the ledger cannot be used.
     """
-    import structlog
-
     from bridge.concurrency import each
     from bridge.controller.reconcile import Reconciler
     from bridge.github.api import GitHub
@@ -74,7 +74,7 @@ async def composed(
     clock = GitHubClock()
     timing = replace(github_timing or DEFAULT_TIMING, clock=clock)
     async with http_client(clock) as http:
-        auth = _auth(settings, http, timing)
+        auth = auth_of(settings, http, timing)
         github = GitHub(http, auth, api_url=settings.github_api_url, timing=timing)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
         runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
@@ -82,13 +82,13 @@ async def composed(
             await _learn_time(github)  # a new ledger stores when it was created
         opened = Ledger.open_existing if dry_run else Ledger.open
         ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
-        structlog.get_logger().debug("ledger opened", url=ledger.url)
         _warn_of_shared_labels(settings.scope.routes)
         try:
             yield Bridge(
                 ledger=ledger,
                 reconciler=Reconciler(settings.scope, github, runpod, ledger, log, clock=clock),
                 calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
+                rate_limits=lambda: _rate_limits(github),
                 prepare=lambda: each({route.endpoint for route in settings.scope.routes}, runpod.prepare),
                 clock=clock,
                 learn_time=lambda: _learn_time(github),
@@ -96,6 +96,10 @@ async def composed(
         finally:
             runpod.close()
             ledger.close()
+
+
+def _rate_limits(github: "GitHub") -> dict[str, int]:
+    return {} if github.calls_left is None else {"github": github.calls_left}
 
 
 def _warn_of_shared_labels(routes: "Iterable[Route]") -> None:
@@ -119,7 +123,12 @@ async def _learn_time(github: "GitHub") -> None:
         await github.learn_time()
 
 
-def _auth(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
+def auth_of(settings: "Config", http: "httpx.AsyncClient", timing: "GitHubTiming") -> "AppAuth | PatAuth":
+    """What authenticates to GitHub.
+
+    Raises:
+        ConfigError: the App's key cannot be used.
+    """
     from bridge.config.credentials import Pat
     from bridge.github.auth import AppAuth, AppKey, PatAuth
 

@@ -18,7 +18,7 @@ Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ConfigPath = Annotated[
     Path | None,
-    typer.Option("--config", help="Path of bridge.toml. Default: BRIDGE_CONFIG, else environment variables only."),
+    typer.Option("--config", help="Path of bridge.toml. Default: BRIDGE_CONFIG, else ./bridge.toml if it exists."),
 ]
 Repository = Annotated[Path | None, typer.Option(help="A local git repository. Default: a sample with one workflow.")]
 Event = Annotated[str, typer.Option(help="The event that triggers the workflows.")]

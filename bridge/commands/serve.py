@@ -12,7 +12,7 @@ from bridge.github.webhook import Webhook
 from bridge.service.http import Dependencies
 from bridge.service.intake import Intake
 from bridge.service.loop import LoopTiming, Service
-from bridge.service.metrics import Metrics
+from bridge.service.metrics import Clients, Metrics
 from bridge.service.open_files import raise_file_limit
 from bridge.service.run import listening, run
 
@@ -51,7 +51,7 @@ async def serve(
     """Serve until `stop` is set. Then finish the deliveries that were accepted, and after them the current pass."""
     async with composed(settings, dry_run=False, github_timing=github_timing) as bridge:
         await bridge.prepare()
-        metrics = Metrics()
+        metrics = Metrics(Clients(bridge.calls, bridge.rate_limits), bridge.clock)
         timing = LoopTiming(clock=bridge.clock)
         service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, timing=timing)
         await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
@@ -65,5 +65,5 @@ def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: M
         intake=Intake(bridge.ledger, service.wake, bridge.clock),
         loop=service,
         recorder=metrics,
-        metrics=lambda: metrics.page(bridge.calls()),
+        metrics=metrics.page,
     )

@@ -1,6 +1,7 @@
 """bridge.toml: its tables, and how the file is read. It has no key for a secret."""
 
 import difflib
+import os
 import tomllib
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from bridge.config.types import (
 from bridge.core.scope import Route
 from bridge.core.worker import Credentials
 from bridge.errors import ConfigError
+
+DEFAULT_FILE = Path("bridge.toml")
+"""Used if it exists, and neither an option nor BRIDGE_CONFIG names a file. In the working directory."""
 
 
 class _Table(BaseModel):
@@ -91,6 +95,21 @@ class File(_Table):
     bridge: BridgeTable = BridgeTable()
     route: list[RouteTable] = []
     endpoint: list[EndpointTable] = []
+
+
+def find(path: Path | None) -> Path | None:
+    """The path of bridge.toml.
+
+    Args:
+        path: given by an option; if None, the file that BRIDGE_CONFIG names, else `bridge.toml` in the working
+            directory.
+
+    Returns:
+        None if none is given and there is none.
+    """
+    named = os.environ.get("BRIDGE_CONFIG")
+    path = path or (Path(named) if named else None)
+    return path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
 
 
 def read(path: Path) -> File:

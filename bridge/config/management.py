@@ -14,9 +14,6 @@ from bridge.core.endpoints import EndpointSettings
 from bridge.core.scope import Route
 from bridge.errors import ConfigError
 
-DEFAULT_FILE = Path("bridge.toml")
-"""Used when neither `--config` nor BRIDGE_CONFIG names a file."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ManagementConfig:
@@ -64,7 +61,7 @@ def load_management(path: Path | None) -> ManagementConfig:
         ConfigError: one line that names the setting and the fix.
     """
     environment.refuse_unknown()
-    path = path or Path(os.environ.get("BRIDGE_CONFIG") or DEFAULT_FILE)
+    path = file.find(path) or file.DEFAULT_FILE
     content = file.read(path)
     env = environment.combined(content)
     check_names(content.endpoint)

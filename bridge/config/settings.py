@@ -58,13 +58,14 @@ def load(path: Path | None) -> Config:
     """Load the configuration.
 
     Args:
-        path: bridge.toml; if None, the file that BRIDGE_CONFIG names, else the environment alone.
+        path: bridge.toml; if None, the file that BRIDGE_CONFIG names, else `bridge.toml` in the working directory,
+            else the environment alone.
 
     Raises:
         ConfigError: one line that names the setting and the fix.
     """
     environment.refuse_unknown()
-    path = path or _path(os.environ.get("BRIDGE_CONFIG"))
+    path = file.find(path)
     content = with_endpoint_ids(file.read(path), path) if path else File()
     env = environment.combined(content)
     return Config(
@@ -76,10 +77,6 @@ def load(path: Path | None) -> Config:
         database_url=ledger_url(env),
         webhook_secrets=_webhook_secrets(env),
     )
-
-
-def _path(value: str | None) -> Path | None:
-    return Path(value) if value else None
 
 
 def _scope(content: File, env: Environment) -> Scope:

@@ -207,6 +207,7 @@ class Reconciler:
             standing=standing,
             streaks=snapshot.streaks,
             refusals=snapshot.refusals,
+            health=snapshot.health,
         )
 
     def _write(self, transaction: Transaction, seen: Observed, now: float) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.actions import Plan
-from bridge.core.model import WorkflowJob
+from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.snapshot import Refusal
 from bridge.core.submissions import State, Streak, Submission
 from bridge.errors import Problem
@@ -20,6 +20,7 @@ class Decision:
         standing: by route and state, how many submissions were open.
         streaks: as of the snapshot.
         refusals: as of the snapshot.
+        health: as of the snapshot.
         claimed: the plan's claims, as they were written.
         seconds: how long the decision kept other writers waiting.
     """
@@ -29,6 +30,7 @@ class Decision:
     standing: Mapping[tuple[str, State], int] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    health: Mapping[str, EndpointHealth] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
     seconds: float = 0.0
 

@@ -22,7 +22,7 @@ from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 from bridge.github.transport import Transport
 
 PAGES_KEPT = 20_000
-"""Answers kept with their ETags. At about 3 KB each they take 60 MB; docs/examples/bridge.service allows 512 MB in all.
+"""Answers kept with their ETags. At about 3 KB each they take 60 MB; deploy/systemd/bridge.service allows 512 MB.
 
 A pass over 200 repositories with 500 open runs has 900.
 """
@@ -89,6 +89,11 @@ class GitHub:
         made = Counter(self._transport.calls)
         made.update(self._auth.calls)
         return made
+
+    @property
+    def calls_left(self) -> int | None:
+        """Calls that GitHub allows until its hourly limit is reset; None if no answer has said so."""
+        return self._transport.calls_left
 
     async def learn_time(self) -> None:
         """Make one call, so that the clock learns the time from its answer. It does not count for the rate limit."""

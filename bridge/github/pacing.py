@@ -49,6 +49,11 @@ class Pace:
         self._reset = 0.0
         self._unpaced = 0  # registrations' calls in this hour
 
+    @property
+    def remaining(self) -> int | None:
+        """What is left of the hourly limit; None if no answer has stated one."""
+        return None if self._limit is None else self._remaining
+
     def sent(self, method: str, at: float, priority: Priority) -> None:
         """Count a call. A call answered with 304 counts, too: GitHub does not say that it costs no points.
 

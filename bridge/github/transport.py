@@ -73,6 +73,11 @@ class Transport:
         self._limited_at = 0.0
         self.calls: Counter[str] = Counter(total=0, not_modified=0)
 
+    @property
+    def calls_left(self) -> int | None:
+        """Calls that GitHub allows until its hourly limit is reset; None if no answer has said so."""
+        return self._pace.remaining
+
     def url(self, path: str) -> str:
         """The full URL of an API path or of a link to a next page.
 

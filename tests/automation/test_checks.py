@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from typing import Any
 
@@ -47,10 +48,30 @@ def test_each_hook_runs_for_files_of_this_repository(hook: dict[str, Any]) -> No
 def test_ci_runs_the_linters_once_and_the_tests_on_each_supported_python() -> None:
     jobs = workflow("ci.yml")["jobs"]
     assert runs(jobs["lint"]) == ["make lint types contracts"]
-    assert runs(jobs["test"]) == ["make test"]
+    assert runs(jobs["test"])[-1] == "make test"
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     supported = [found[1] for each in classifiers if (found := re.fullmatch(r".* :: Python :: (3\.\d+)", each))]
     assert jobs["test"]["strategy"]["matrix"]["python"] == supported
+
+
+def test_each_action_is_used_in_one_version_and_each_dockerfile_exists() -> None:
+    versions: dict[str, set[str]] = {}
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for job in workflow(path.name)["jobs"].values():
+            for step in job["steps"]:
+                action, _, version = step.get("uses", "").partition("@")
+                versions.setdefault(action, set()).add(version)
+                assert (ROOT / step.get("with", {}).get("file", "Makefile")).is_file(), path.name
+    assert len(versions) > 5
+    assert {action: found for action, found in versions.items() if len(found) > 1} == {}
+
+
+def test_the_nightly_run_fails_if_the_image_check_is_skipped() -> None:
+    (line,) = [
+        line for each in runs(workflow("nightly.yml")["jobs"]["image"]) for line in each.splitlines() if "grep" in line
+    ]
+    said = re.findall(r"grep '(.*?)'", line)[0]
+    assert f'print(f"{said}: ' in (ROOT / "tests" / "image" / "__main__.py").read_text()
 
 
 def test_only_the_job_that_publishes_gets_an_identity_token() -> None:
@@ -61,6 +82,12 @@ def test_only_the_job_that_publishes_gets_an_identity_token() -> None:
     }
     assert jobs["publish"]["environment"] == {"name": "pypi"}
     assert not runs(jobs["publish"]), "the job with the token runs no code of this repository"
+
+
+def test_dependabots_file_matches_its_schema() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.dependabot"]
+    done = subprocess.run([*command, ROOT / ".github" / "dependabot.yml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("page", ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"])

@@ -42,7 +42,7 @@ async def serve(port: int) -> None:
         intake=Nowhere(),
         loop=Nothing(),
         recorder=metrics,
-        metrics=lambda: metrics.page({}),
+        metrics=metrics.page,
     )
     with listening("127.0.0.1", port) as listener:
         await uvicorn.Server(server_config(dependencies, Warnings())).serve([listener])

@@ -1,11 +1,16 @@
 """The wheel, installed in a virtual environment outside the checkout, as `pip install` and `pipx install` do it."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +47,24 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-def run(installed: Path, home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+@pytest.fixture
+def act(installed: Path) -> Iterator[None]:
+    """`act` in the environment, as with the extra `demo`."""
+    (installed / "act").symlink_to(find_act())
+    yield
+    (installed / "act").unlink()
+
+
+def environment(installed: Path, home: Path) -> dict[str, str]:
+    return {"PATH": f"{installed}:/usr/local/bin:/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(home)}
+
+
+def run(installed: Path, home: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [installed / "bridge", *arguments],
         cwd=home,
-        env={"PATH": f"{installed}:/usr/local/bin:/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(home)},
+        env=environment(installed, home) | variables,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
@@ -79,12 +97,61 @@ def test_the_demo_without_its_extra_says_what_to_install(installed: Path, tmp_pa
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
+@pytest.mark.usefixtures("act")
 def test_the_demo_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    (installed / "act").symlink_to(find_act())
-    try:
-        done = run(installed, tmp_path, "demo", "--json")
-    finally:
-        (installed / "act").unlink()
+    done = run(installed, tmp_path, "demo", "--json")
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     assert {job["conclusion"] for job in document["jobs"] if job["route"]} == {"success", "failure"}
+
+
+@contextmanager
+def emulated(installed: Path, home: Path) -> Iterator[dict[str, str]]:
+    """`bridge emulate`; the settings that it prints."""
+    home.mkdir()
+    command = [str(installed / "bridge"), "emulate", "--cold-start", "0"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=home, env=environment(installed, home), **pipes) as process:
+        try:
+            settings: dict[str, str] = {}
+            while "BRIDGE_DATABASE_URL" not in settings and (line := process.stdout.readline()):  # type: ignore[union-attr]
+                if found := re.fullmatch(r"export (\w+)=(.*)\n", line):
+                    settings[found[1]] = "".join(shlex.split(found[2]))
+            yield settings
+        finally:
+            process.terminate()
+
+
+ENDPOINT = """
+[[endpoint]]
+name = "l4"
+image = "ghcr.io/acme/runner:1.0"
+gpu = ["ADA_24"]
+workers_max = 1
+"""
+
+
+@pytest.mark.usefixtures("act")
+def test_set_up_and_endpoints_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    with emulated(installed, tmp_path / "emulated") as settings:
+        done = run(installed, tmp_path, "setup", "--non-interactive", "--dir", "new", **settings)
+        assert done.returncode == 0, done.stderr
+        config = tmp_path / "new" / "bridge.toml"
+        config.write_text(config.read_text() + ENDPOINT)
+        for command in (["endpoints", "apply", "--yes"], ["endpoints", "plan"], ["dispatch", "--dry-run"]):
+            done = run(installed, tmp_path, *command, "--config", str(config), **settings)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert "would submit" in done.stdout
+
+
+def test_the_source_package_has_what_users_deploy(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {str(each.relative_to(ROOT)) for folder in ("deploy", "docs") for each in (ROOT / folder).rglob("*.*")}
+    assert len(wanted) > 20
+    assert wanted - names == set()
+    assert {"runner_image/Dockerfile", "requirements.lock"} <= names
+    assert {name.split("/")[0] for name in names} & {".venv", ".git"} == set()

@@ -61,6 +61,8 @@ def test_a_pushed_job_runs_without_polling(tmp_path: Path) -> None:
         job = made.github.state.add_run("acme/web", a_run(a_job_of_steps("true"))).jobs["build"]
         until(lambda: job.status == "completed" and not made.runpod.state.workers)
         until(lambda: service.metric('bridge_submissions_total{state="finished"}') == 1)
+        assert service.metric('bridge_job_wait_seconds_count{route="default"}') == 1
+        assert service.metric('bridge_job_seconds_count{result="success",route="default"}') == 1
         calls = {call: n - before.get(call, 0) for call, n in made.github.calls.items() if n != before.get(call, 0)}
         assert job.conclusion == "success"
         assert calls == {

@@ -1,1 +1,1 @@
-"""Builds the worker image as users do and runs jobs in it: `make image-check`."""
+"""Builds the images as users do, runs jobs in the worker's, and serves with the bridge's: `make image-check`."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NEEDED = ("apt-get", "buildah", "debootstrap", "unshare")
+NEEDED = ("apt-get", "buildah", "debootstrap", "ip", "unshare")
 
 
 def missing() -> str:
@@ -24,7 +24,7 @@ def missing() -> str:
 def main() -> int:
     """Run the checks with pytest."""
     if lack := missing():
-        print(f"image-check skipped: {lack} (apt-get install buildah debootstrap)")
+        print(f"image-check skipped: {lack} (apt-get install buildah debootstrap iproute2)")
         return 0
     here = Path(__file__).parent
     options = ["-o", "python_files=check_*.py", "-p", "no:cacheprovider", "-rA", "--tb=short"]

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +46,7 @@ class Image:
 
     Args:
         reference: its name in the store.
-        config: its OCI configuration.
+        config: its configuration, as Docker writes it.
         size: bytes, unpacked.
     """
 
@@ -134,14 +134,26 @@ class Store:
             "RUNNER_SHA256": release.sha256,
             **arguments,
         }
+        return self._bud(name, context, "runner_image/Dockerfile", given, release)
+
+    def build_bridge(self) -> Image:
+        """Build the bridge's own image."""
+        dockerfile = "deploy/Dockerfile"
+        ignored = ("--ignorefile", str(ROOT / f"{dockerfile}.dockerignore"))
+        return self._bud("bridge", ROOT, dockerfile, {"BASE_IMAGE": self.base()}, None, *ignored)
+
+    def _bud(
+        self, name: str, context: Path, dockerfile: str, given: Mapping[str, str], release: Release | None, *more: str
+    ) -> Image:
         flags = [part for item in given.items() for part in ("--build-arg", "=".join(item))]
         reference = f"localhost/{name}"
         with tempfile.TemporaryDirectory() as folder:
             volumes = _handed_in(Path(folder), release)
+            # The format docker, because OCI's has no HEALTHCHECK.
             self.run(
-                *("bud", "--isolation", "chroot", "--pull-never", "--force-rm", "--tag", reference),
+                *("bud", "--isolation", "chroot", "--pull-never", "--force-rm", "--format", "docker"),
                 *(["--layers"] if self._driver == "overlay" else []),
-                *("--file", str(context / "runner_image" / "Dockerfile"), *flags, *volumes, str(context)),
+                *("--tag", reference, "--file", str(context / dockerfile), *more, *flags, *volumes, str(context)),
             )
         return self.image(reference)
 
@@ -150,7 +162,7 @@ class Store:
         inspected = json.loads(self.run("inspect", "--type", "image", reference))
         with self.container(reference) as root:
             size = int(subprocess.run(["du", "-sxB1", root], capture_output=True, check=True).stdout.split()[0])
-        return Image(reference=reference, config=inspected["OCIv1"]["config"], size=size)
+        return Image(reference=reference, config=inspected["Docker"]["config"], size=size)
 
 
 def _codename() -> str:
@@ -179,9 +191,10 @@ def _bootstrap(root: Path) -> None:
     shutil.rmtree(root / "var/lib/apt/lists")
 
 
-def _handed_in(folder: Path, release: Release) -> list[str]:
-    """Build volumes with the release, and with this machine's pip settings."""
-    os.link(release.tarball, folder / "runner.tar.gz")
+def _handed_in(folder: Path, release: Release | None) -> list[str]:
+    """Build volumes with the release, if there is one, and with this machine's pip settings."""
+    if release:
+        os.link(release.tarball, folder / "runner.tar.gz")
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     settings = dict(re.findall(r"^[a-z:]+\.([a-z-]+)='(.*)'$", listed.stdout, re.MULTILINE))
     lines = ["[global]", *(f"{key} = {settings[key]}" for key in ("index-url", "proxy") if key in settings)]

@@ -53,3 +53,9 @@ def strict(store: Store, release: Release, cpu: Image) -> Image:
 @pytest.fixture(scope="session")
 def gpu(store: Store, release: Release) -> Image:
     return store.build("worker-gpu", release, BUILD_TYPE="gpu")
+
+
+@pytest.fixture(scope="session")
+def bridge(store: Store) -> Image:
+    """The bridge's own image."""
+    return store.build_bridge()

@@ -2,12 +2,10 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
-from bridge.commands.dispatch import ADDRESS
 from bridge.config.settings import load
 from bridge.core.routing import contained
 from bridge.core.scope import Route
@@ -32,23 +30,6 @@ def test_the_example_configuration_is_valid(monkeypatch: pytest.MonkeyPatch, tmp
     assert contained(config.scope.routes) == [], "GitHub may give the first route's jobs to the second one's runners"
     assert config.scope.public_url == "https://bridge.example.org"
     assert config.webhook_secrets == (NEW, OLD)
-
-
-@pytest.mark.parametrize("name", ["bridge.service", "Dockerfile"])
-def test_the_example_starts_the_service(name: str) -> None:
-    lines = (EXAMPLES / name).read_text().splitlines()
-    start = next(line for line in lines if line.startswith(("ExecStart=", "CMD ")))
-    words = shlex.split(start.replace(",", " ").replace("[", " ").replace("]", " "))
-    assert words[-4:-1] == ["-m", "bridge.dispatch", "--serve"]
-    assert words[-1].rpartition(":")[2] == ADDRESS.rpartition(":")[2]
-
-
-def test_every_variable_of_the_examples_is_a_setting() -> None:
-    from bridge.config.environment import Environment
-
-    known = {name.upper() for name in Environment.model_fields}
-    said = (EXAMPLES / "bridge.service").read_text() + (EXAMPLES / "Dockerfile").read_text()
-    assert set(re.findall(r"\b(?:BRIDGE|GITHUB|RUNPOD)_[A-Z_]+", said)) <= known
 
 
 def test_the_endpoints_of_the_documentation_are_created_with_what_the_bridge_needs() -> None:

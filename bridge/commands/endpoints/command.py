@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.commands.options import AsJson
+from bridge.commands.options import AsJson, ConfigPath
 from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 endpoints = typer.Typer(no_args_is_help=True, help="Create, compare and delete the RunPod endpoints of bridge.toml.")
 
-ConfigPath = Annotated[
-    Path | None, typer.Option("--config", help="Path of bridge.toml. Default: BRIDGE_CONFIG, else ./bridge.toml.")
-]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of endpoints, as in bridge.toml.")]
 Force = Annotated[bool, typer.Option("--force", help="Delete endpoints that have open requests; cancels their jobs.")]

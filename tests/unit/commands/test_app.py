@@ -13,7 +13,7 @@ from bridge.commands.app import app
 from bridge.dispatch import app as dispatch_app
 from tests.support import ROOT
 
-COMMANDS = ("demo", "dispatch", "emulate", "endpoints", "jobs", "retry", "setup", "submissions")
+COMMANDS = ("demo", "dispatch", "doctor", "emulate", "endpoints", "jobs", "retry", "setup", "submissions")
 HEAVY = ("httpx", "pydantic", "runpod", "sqlalchemy", "starlette", "structlog", "uvicorn")
 
 

@@ -457,6 +457,21 @@ def test_the_files_path_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch, 
     )
 
 
+def test_a_file_in_the_working_directory_is_read_unless_another_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert loaded(monkeypatch).scope.prefix == "runpod"
+    toml(tmp_path, "[bridge]\nprefix = 'here'")
+    other = tmp_path / "other.toml"
+    other.write_text("[bridge]\nprefix = 'other'")
+    assert loaded(monkeypatch).scope.prefix == "here"
+    assert loaded(monkeypatch, other).scope.prefix == "other"
+    assert loaded(monkeypatch, BRIDGE_CONFIG=str(other)).scope.prefix == "other"
+    (tmp_path / "bridge.toml").unlink()
+    assert refused(monkeypatch, Path("bridge.toml")) == "bridge.toml: cannot be read: No such file or directory"
+
+
 def test_a_repository_with_two_spellings_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     config = loaded(monkeypatch, GITHUB_ORG="", GITHUB_REPOSITORIES="Acme/Web,acme/api,acme/web")
     assert (config.scope.owner, config.scope.repositories) == ("Acme", ("Acme/Web", "acme/api"))

@@ -40,7 +40,7 @@ def some_dependencies() -> Dependencies:
         intake=failing,
         loop=failing,
         recorder=metrics,
-        metrics=lambda: metrics.page({}),
+        metrics=metrics.page,
     )
 
 

@@ -1,0 +1,33 @@
+"""Runs all checks. Those of one subject do not hinder those of another."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from bridge.commands.doctor.check import Check, failed
+from bridge.commands.doctor.context import Context
+from bridge.errors import BridgeError
+
+Subject = Callable[[Context], Awaitable[Sequence[Check]]]
+"""The checks of one subject. A BridgeError that it raises is a failed check with the subject's name as id."""
+
+SUBJECTS: Mapping[str, Subject] = MappingProxyType({})
+"""In the order in which their checks are shown."""
+
+
+async def examine(context: Context, subjects: Mapping[str, Subject] = SUBJECTS) -> tuple[Check, ...]:
+    """All checks.
+
+    Args:
+        context: of the run.
+        subjects: by name.
+    """
+    found = await asyncio.gather(*(_checked(name, subject, context) for name, subject in subjects.items()))
+    return tuple(check for checks in found for check in checks)
+
+
+async def _checked(name: str, subject: Subject, context: Context) -> Sequence[Check]:
+    try:
+        return await subject(context)
+    except BridgeError as error:
+        return [failed(name, str(error), "correct it, and run `bridge doctor` again")]
