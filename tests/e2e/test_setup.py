@@ -503,7 +503,7 @@ def test_a_wrong_runpod_key_is_asked_for_again(services: Emulators, tmp_path: Pa
     typed = iter(["rpa_wrong_key_1", API_KEY])
     person = Person()
     person.ask_secret = lambda *_: next(typed)  # type: ignore[method-assign]
-    set_up(services, tmp_path, person)
+    set_up(services, tmp_path, person, no_endpoints=True)
     assert "RunPod rejected RUNPOD_API_KEY; set a valid key. Try again." in person.text
     assert f"RUNPOD_API_KEY={API_KEY}\n" in (tmp_path / "secrets.env").read_text()
 

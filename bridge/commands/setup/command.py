@@ -33,6 +33,20 @@ def setup(  # noqa: PLR0913, PLR0917 - each is an option of its own
     endpoint: Annotated[
         str | None, typer.Option(metavar="ID", help="The RunPod endpoint. Default: RUNPOD_ENDPOINT_ID.")
     ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="POOL[,POOL]", help="GPU pools of the new endpoint. Default: the cheapest.")
+    ] = None,
+    gpu_memory: Annotated[int, typer.Option(min=1, metavar="GB", help="Memory that a GPU needs at least.")] = 16,
+    image: Annotated[
+        str | None, typer.Option(help="Image of the GPU workers, such as ghcr.io/acme/worker:1-gpu.")
+    ] = None,
+    cpu_image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Propose a CPU endpoint, too, with this image.")
+    ] = None,
+    no_endpoints: Annotated[bool, typer.Option("--no-endpoints", help="Propose no endpoints.")] = False,
+    keep_management_key: Annotated[
+        bool, typer.Option("--keep-management-key", help="Write RunPod's management key to secrets.env.")
+    ] = False,
     app_name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The GitHub App's name, unique on all of GitHub.")
     ] = None,
@@ -48,10 +62,11 @@ def setup(  # noqa: PLR0913, PLR0917 - each is an option of its own
         float, typer.Option(min=1, max=3600, metavar="SECONDS", help="How long to wait for you at GitHub.")
     ] = 600,
 ) -> None:
-    """Register and install the GitHub App, check the RunPod key, and write app.pem, secrets.env and bridge.toml.
+    """Register and install the GitHub App, propose RunPod endpoints, and write app.pem, secrets.env and bridge.toml.
 
     A run that was interrupted continues where it stopped. To use an existing App, set GITHUB_APP_CLIENT_ID and
-    GITHUB_APP_PRIVATE_KEY or GITHUB_APP_PRIVATE_KEY_FILE. The RunPod key comes from RUNPOD_API_KEY, or is asked for.
+    GITHUB_APP_PRIVATE_KEY or GITHUB_APP_PRIVATE_KEY_FILE. RunPod's keys come from RUNPOD_API_KEY and
+    RUNPOD_MANAGEMENT_API_KEY, or are asked for; the second one is needed only to propose endpoints.
 
     Exit status: 0 done, 1 GitHub or RunPod refused or failed, 2 something given is wrong.
     """
@@ -69,6 +84,12 @@ def setup(  # noqa: PLR0913, PLR0917 - each is an option of its own
         no_browser=no_browser,
         overwrite=overwrite,
         wait=wait,
+        no_endpoints=no_endpoints,
+        keep_management_key=keep_management_key,
+        gpu=gpu,
+        gpu_memory=gpu_memory,
+        image=image,
+        cpu_image=cpu_image,
     )
     try:
         asyncio.run(_set_up(options, folder, interactive=not non_interactive))

@@ -11,11 +11,15 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from bridge.config.credentials import shown
+from bridge.config.endpoints import Image, Pool
 from bridge.config.types import AppId, ClientId, EndpointId, Owner, RunPodKey, ServiceUrl, WebhookSecrets
 from bridge.errors import ConfigError
 from bridge.github.manifest import LONGEST_NAME
 
-GITHUB, RUNPOD = "https://api.github.com", "https://api.runpod.ai/v2"
+GITHUB, RUNPOD, MANAGEMENT = "https://api.github.com", "https://api.runpod.ai/v2", "https://api.runpod.io"
+
+MEMORY = 16
+"""GB that a GPU needs at least, if nothing else is asked for: what the smallest pools have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,31 @@ class ExistingApp:
     issuer: str
     private_key: str = field(repr=False)
     webhook_secret: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The endpoints that are wanted.
+
+    Args:
+        proposed: whether endpoints may be proposed.
+        management_key: of RunPod; None to ask.
+        keep_management_key: whether it is written to secrets.env.
+        management_url: of RunPod's REST API, without a slash at the end.
+        memory_gb: that a GPU needs at least.
+        gpu: ids of GPU pools; empty to choose them.
+        image: of the workers; None to ask.
+        cpu_image: of CPU workers; None for no CPU endpoint.
+    """
+
+    proposed: bool
+    management_key: str | None = field(repr=False)
+    keep_management_key: bool
+    management_url: str
+    memory_gb: int
+    gpu: tuple[str, ...]
+    image: str | None
+    cpu_image: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +80,7 @@ class Given:
         runpod_api_key: the run-time key; None to ask.
         runpod_url: of RunPod's requests.
         endpoint: RunPod's id; None to ask.
+        wanted: the endpoints to propose.
     """
 
     owner: str
@@ -66,6 +96,7 @@ class Given:
     runpod_api_key: str | None = field(repr=False)
     runpod_url: str
     endpoint: str | None
+    wanted: Wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +112,12 @@ class Options:
     no_browser: bool
     overwrite: bool
     wait: float
+    no_endpoints: bool = False
+    keep_management_key: bool = False
+    gpu: str | None = None
+    gpu_memory: int = MEMORY
+    image: str | None = None
+    cpu_image: str | None = None
 
 
 def given(options: Options, environment: Mapping[str, str] = os.environ) -> Given:
@@ -112,7 +149,31 @@ def given(options: Options, environment: Mapping[str, str] = os.environ) -> Give
             ServiceUrl, environment.get("RUNPOD_ENDPOINT_BASE_URL") or RUNPOD, "RUNPOD_ENDPOINT_BASE_URL"
         ),
         endpoint=_endpoint(options, environment),
+        wanted=_wanted(options, environment),
     )
+
+
+def _wanted(options: Options, environment: Mapping[str, str]) -> Wanted:
+    url = environment.get("RUNPOD_MANAGEMENT_URL") or MANAGEMENT
+    return Wanted(
+        proposed=not options.no_endpoints,
+        management_key=_secret(RunPodKey, environment, "RUNPOD_MANAGEMENT_API_KEY"),
+        keep_management_key=options.keep_management_key,
+        management_url=checked(ServiceUrl, url, "RUNPOD_MANAGEMENT_URL").rstrip("/"),
+        memory_gb=options.gpu_memory,
+        gpu=pools_in(options.gpu or "", "--gpu"),
+        image=checked(Image, options.image, "--image") if options.image else None,
+        cpu_image=checked(Image, options.cpu_image, "--cpu-image") if options.cpu_image else None,
+    )
+
+
+def pools_in(text: str, name: str) -> tuple[str, ...]:
+    """The ids of GPU pools in a text, separated by commas or spaces.
+
+    Raises:
+        ConfigError: one has another form; the error names `name`.
+    """
+    return tuple(str(checked(Pool, part, name)) for part in text.replace(",", " ").split())
 
 
 def checked(kind: Any, value: object, name: str) -> Any:

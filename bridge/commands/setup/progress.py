@@ -17,6 +17,29 @@ from bridge.github.manifest import LONGEST_NAME, NewApp
 FILE = ".bridge-setup.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewEndpoint:
+    """An `[[endpoint]]` with its `[[route]]`.
+
+    Args:
+        name: of the endpoint.
+        label: of its route, beside `runpod`: gpu or cpu.
+        image: of its workers.
+        gpu: ids of GPU pools, the preferred one first; empty for CPU workers.
+        flavor: of CPU workers, else empty.
+        vcpus: of each CPU worker, else 0.
+        workers_max: workers at a time.
+    """
+
+    name: str
+    label: str
+    image: str
+    gpu: tuple[str, ...]
+    flavor: str
+    vcpus: int
+    workers_max: int
+
+
 @dataclass(kw_only=True)
 class Progress:
     """What the steps have decided and received.
@@ -32,7 +55,9 @@ class Progress:
         code: from GitHub, not yet exchanged.
         app: the App with its secrets.
         runpod_api_key: not checked if there is no endpoint.
-        endpoint: RunPod's id; the empty text if the user has none yet.
+        endpoint: RunPod's id; the empty text if the user has none yet, or if `endpoints` will be created.
+        endpoints: those that `bridge endpoints apply` will create.
+        management_key: of RunPod, only if it is to be kept.
         written: by file name, the SHA-256 of each text that this set-up wrote or was about to write.
     """
 
@@ -47,6 +72,8 @@ class Progress:
     app: NewApp | None = None
     runpod_api_key: str | None = field(default=None, repr=False)
     endpoint: str | None = None
+    endpoints: tuple[NewEndpoint, ...] = ()
+    management_key: str | None = field(default=None, repr=False)
     written: dict[str, list[str]] = field(default_factory=dict)
 
     def forget_code(self) -> None:
@@ -81,12 +108,16 @@ def load(folder: Folder) -> Progress | None:
         return None
     try:
         raw: dict[str, Any] = json.loads(text)
-        app = raw.pop("app")
-        return Progress(app=NewApp(**app) if app else None, **raw)
+        app, endpoints = raw.pop("app"), [_endpoint(each) for each in raw.pop("endpoints")]
+        return Progress(app=NewApp(**app) if app else None, endpoints=tuple(endpoints), **raw)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(
             f"{folder.path / FILE}: not written by this version of `bridge setup`; delete it to start again"
         ) from None
+
+
+def _endpoint(raw: dict[str, Any]) -> NewEndpoint:
+    return NewEndpoint(**{**raw, "gpu": tuple(raw["gpu"])})
 
 
 def save(folder: Folder, progress: Progress) -> None:

@@ -1,11 +1,8 @@
-"""The step of `bridge setup` that asks for the RunPod key and the endpoint, and checks both.
-
-A proposal of endpoints from RunPod's catalogue, with prices and stock, belongs here, too: `ask` then gets the
-management key, and `bridge.commands.setup.texts` the proposed tables instead of one endpoint.
-"""
+"""The step of `bridge setup` that asks for RunPod's keys, and for an endpoint or proposes some."""
 
 from bridge.commands.setup.context import Context
 from bridge.commands.setup.inputs import checked
+from bridge.commands.setup.proposing import management_key, proposed
 from bridge.config.types import EndpointId, RunPodKey
 from bridge.errors import AuthError, BridgeError, ConfigError, Rejected
 
@@ -14,26 +11,39 @@ TRIES = 3
 
 
 async def ask(context: Context) -> None:
-    """Get a key and an endpoint, and check that the key may use it. The endpoint may be left out.
+    """Get the run-time key, and an endpoint or endpoints to create. Both may be left out.
 
     Raises:
-        BridgeError: the check failed; the message says what to do.
+        BridgeError: a check failed; the message says what to do.
     """
-    progress = context.progress
     if _is_known(context):
         return
     for left in reversed(range(TRIES)):
         try:
-            key, endpoint = _key(context), _endpoint(context)
-            if endpoint:
-                await _check(context, key, endpoint)
+            await _asked(context)
             break
         except (AuthError, Rejected, ConfigError) as error:
             if not left or not _can_be_asked(context, error):
                 raise
             context.terminal.say(f"{error}. Try again.")
-    progress.runpod_api_key, progress.endpoint = key, endpoint
     context.save()
+
+
+async def _asked(context: Context) -> None:
+    """Ask once, and check what was said."""
+    progress, wanted = context.progress, context.given.wanted
+    key = _key(context)
+    manages = management_key(context) if wanted.proposed and context.given.endpoint is None else None
+    if manages:
+        progress.endpoints = await proposed(context, manages)
+        context.terminal.say("The run-time key is checked by `bridge doctor`, once the endpoints exist.")
+        endpoint = ""
+    else:
+        endpoint = _endpoint(context)
+        if endpoint:
+            await _check(context, key, endpoint)
+    progress.runpod_api_key, progress.endpoint = key, endpoint
+    progress.management_key = manages if wanted.keep_management_key else None
 
 
 def _is_known(context: Context) -> bool:
@@ -50,8 +60,11 @@ def _is_known(context: Context) -> bool:
 def _can_be_asked(context: Context, error: BridgeError) -> bool:
     """Whether the person can correct this by another answer."""
     given = context.given
-    fixed = given.runpod_api_key if isinstance(error, AuthError) else given.endpoint
-    return context.terminal.interactive and fixed is None
+    if isinstance(error, AuthError):  # of either key
+        fixed = given.runpod_api_key and (given.wanted.management_key or not given.wanted.proposed)
+    else:
+        fixed = given.endpoint
+    return context.terminal.interactive and not fixed
 
 
 def _key(context: Context) -> str:

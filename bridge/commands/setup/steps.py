@@ -14,7 +14,7 @@ from bridge.commands.setup.progress import Progress
 from bridge.commands.setup.register import PAGE, register
 from bridge.commands.setup.runpod import ask
 from bridge.commands.setup.terminal import Terminal
-from bridge.commands.setup.texts import CONFIG, KEY, SECRETS, config_text, secrets_text
+from bridge.commands.setup.texts import CONFIG, KEY, SECRETS, Addresses, config_text, secrets_text
 from bridge.errors import BridgeError, ConfigError, OutcomeUnknown, RateLimited, Unavailable
 from bridge.github.timing import DEFAULT_TIMING, GitHubTiming
 
@@ -53,7 +53,7 @@ async def configure(context: Context) -> None:
         client_id=context.app.client_id,
         key=context.folder.path / KEY,
         repositories=[repository.full_name for repository in repositories],
-        runpod_url=context.given.runpod_url,
+        runpod=Addresses(requests=context.given.runpod_url, management=context.given.wanted.management_url),
     )
     context.write(CONFIG, text, PUBLIC)
 
@@ -66,11 +66,24 @@ async def finish(context: Context) -> None:
     say(f"Written to {path}: {KEY}, {SECRETS} (both secret), {CONFIG}")
     if any((parent / ".git").exists() for parent in (path, *path.parents)):
         say(f"{path} is in a git repository: do not commit {KEY} and {SECRETS}.")
-    if not context.progress.endpoint:
+    if not context.progress.endpoint and not context.progress.endpoints:
         say(f"Create a RunPod endpoint (docs/image.md) and put its id into {CONFIG}.")
     say("Next:")
-    say(f"  set -a; . {shlex.quote(str(path / SECRETS))}; set +a")
-    say(f"  bridge dispatch --config {shlex.quote(str(path / CONFIG))} --dry-run")
+    for line in _next(context):
+        say(f"  {line}")
+
+
+def _next(context: Context) -> list[str]:
+    """The commands to type."""
+    path, progress = context.folder.path, context.progress
+    key = [] if progress.management_key else ["read -rs RUNPOD_MANAGEMENT_API_KEY && export RUNPOD_MANAGEMENT_API_KEY"]
+    return [
+        f"cd {shlex.quote(str(path))}",
+        f"set -a; . ./{SECRETS}; set +a",
+        *([*key, "bridge endpoints apply"] if progress.endpoints else []),
+        "bridge doctor",
+        "bridge dispatch --dry-run",
+    ]
 
 
 STEPS: tuple[Step, ...] = (register, write_secrets, configure, finish)

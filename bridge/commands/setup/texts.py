@@ -3,13 +3,17 @@
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bridge.commands.setup.inputs import GITHUB, RUNPOD
-from bridge.commands.setup.progress import Progress
+from bridge.commands.setup.inputs import GITHUB, MANAGEMENT, RUNPOD
+from bridge.commands.setup.progress import NewEndpoint, Progress
 
 KEY, SECRETS, CONFIG = "app.pem", "secrets.env", "bridge.toml"
+
+PREFIX = "runpod"
+"""Of the names of our runners."""
 
 
 def secrets_text(progress: Progress) -> str:
@@ -18,29 +22,40 @@ def secrets_text(progress: Progress) -> str:
         "GITHUB_WEBHOOK_SECRET": progress.app.webhook_secret if progress.app else None,
         "BRIDGE_CALLBACK_KEY": progress.callback_key if progress.webhook_url else None,
         "RUNPOD_API_KEY": progress.runpod_api_key,
+        "RUNPOD_MANAGEMENT_API_KEY": progress.management_key,
     }
     # Unquoted where possible: `docker run --env-file` takes quotes as part of the value.
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items() if value]
     return "\n".join(["# Secrets of the bridge, written by `bridge setup`. Keep this file private.", *lines, ""])
 
 
-def config_text(progress: Progress, *, client_id: str, key: Path, repositories: Sequence[str], runpod_url: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """RunPod's addresses: of requests, and of the REST API."""
+
+    requests: str
+    management: str
+
+
+def config_text(
+    progress: Progress, *, client_id: str, key: Path, repositories: Sequence[str], runpod: Addresses
+) -> str:
     """bridge.toml.
 
     Args:
-        progress: with the endpoint.
+        progress: with the endpoint, or the endpoints to create.
         client_id: the App's.
         key: the absolute path of the App's key.
         repositories: owner/name of those that a user's App can see; not used for an organisation.
-        runpod_url: of RunPod's requests.
+        runpod: its addresses.
     """
     parts = [
         "# Written by `bridge setup`. Secrets are in secrets.env. docs/settings.md describes every key.",
         *_owner(progress, repositories),
         *_app(progress.api_url, client_id, key),
-        *_runpod(runpod_url),
+        *_runpod(runpod),
         *_bridge(progress),
-        *_route(progress.endpoint),
+        *(_tables(progress.endpoints) or _route(progress.endpoint)),
     ]
     return "\n".join(parts) + "\n"
 
@@ -60,8 +75,13 @@ def _app(api_url: str, client_id: str, key: Path) -> list[str]:
     return [*api, issuer, f"app_private_key_file = {_quoted(str(key))}"]
 
 
-def _runpod(url: str) -> list[str]:
-    return [] if url == RUNPOD else ["", "[runpod]", f"endpoint_base_url = {_quoted(url)}"]
+def _runpod(addresses: Addresses) -> list[str]:
+    requests, management = addresses.requests, addresses.management
+    lines = [
+        *([] if requests == RUNPOD else [f"endpoint_base_url = {_quoted(requests)}"]),
+        *([] if management == MANAGEMENT else [f"management_url = {_quoted(management)}"]),
+    ]
+    return ["", "[runpod]", *lines] if lines else []
 
 
 def _bridge(progress: Progress) -> list[str]:
@@ -69,7 +89,7 @@ def _bridge(progress: Progress) -> list[str]:
         "",
         "[bridge]",
         "# Starts the names of our runners. Change it if two bridges serve one owner.",
-        'prefix = "runpod"',
+        f"prefix = {_quoted(PREFIX)}",
         "# Jobs of public repositories are refused: anybody can open a pull request there.",
         "allow_public_repositories = false",
     ]
@@ -78,6 +98,48 @@ def _bridge(progress: Progress) -> list[str]:
     parts = urlsplit(progress.webhook_url)
     public = f"public_url = {_quoted(f'{parts.scheme}://{parts.netloc}')}"
     return [*lines, "# Where RunPod reports that a request has ended.", public]
+
+
+def _tables(endpoints: Sequence[NewEndpoint]) -> list[str]:
+    """The endpoints, each with its route."""
+    return [line for each in endpoints for line in (*_new_endpoint(each), *_route_to(each))]
+
+
+def _new_endpoint(endpoint: NewEndpoint) -> list[str]:
+    if endpoint.gpu:
+        pools = ", ".join(map(_quoted, endpoint.gpu))
+        machine = ["# RunPod takes a worker from whichever of these pools has capacity.", f"gpu = [{pools}]"]
+    else:
+        machine = [f"cpu = {{flavor = {_quoted(endpoint.flavor)}, vcpus = {endpoint.vcpus}}}"]
+    return [
+        "",
+        "# `bridge endpoints apply` creates this endpoint. docs/endpoints.md describes every key.",
+        "[[endpoint]]",
+        f"name = {_quoted(endpoint.name)}",
+        f"image = {_quoted(endpoint.image)}",
+        *machine,
+        "# The most workers at a time: the limit on what you pay.",
+        f"workers_max = {endpoint.workers_max}",
+    ]
+
+
+def _route_to(endpoint: NewEndpoint) -> list[str]:
+    return [
+        "",
+        f"# Jobs with `runs-on: [self-hosted, runpod, {endpoint.label}]` get a worker of this endpoint.",
+        "[[route]]",
+        f"name = {_quoted(endpoint.label)}",
+        f'labels = ["runpod", {_quoted(endpoint.label)}]',
+        f"endpoint = {_quoted(endpoint.name)}",
+        f"max_workers = {endpoint.workers_max}",
+        *_GROUP,
+    ]
+
+
+_GROUP = (
+    "# GitHub's runner group. Make one and allow it only the repositories that you trust.",
+    '# runner_group = "runpod"',
+)
 
 
 def _route(endpoint: str | None) -> list[str]:
@@ -90,8 +152,7 @@ def _route(endpoint: str | None) -> list[str]:
         *_endpoint(endpoint),
         "# The most requests at a time. The endpoint's own maximum of workers is the limit on what you pay.",
         "max_workers = 3",
-        "# GitHub's runner group. Make one and allow it only the repositories that you trust.",
-        '# runner_group = "runpod"',
+        *_GROUP,
     ]
 
 
