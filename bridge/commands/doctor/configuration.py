@@ -39,7 +39,8 @@ def source(path: Path | None) -> Check:
 def _secret_files(path: Path | None, env: Environment) -> list[Path]:
     key = env.github_app_private_key_file
     beside = [path.parent / name for name in SECRET_FILES] if path else []
-    return list(dict.fromkeys([*beside, *([key.expanduser()] if key else [])]))
+    given = [key.expanduser()] if key else []
+    return list({each.resolve(): each for each in (*given, *beside)}.values())
 
 
 def _modes(paths: Iterable[Path]) -> dict[Path, int]:

@@ -59,3 +59,11 @@ def test_every_check_is_documented() -> None:
     _, _, table = (ROOT / "docs" / "doctor.md").read_text().partition("\n## Checks\n")
     rows = re.findall(r"^\| `([a-z_.]+)` \|", table.partition("\n## ")[0], re.MULTILINE)
     assert sorted(rows) == sorted(set(_ids()))
+
+
+def test_the_symptoms_name_checks_that_exist() -> None:
+    _, _, table = (ROOT / "docs" / "troubleshooting.md").read_text().partition("\n## By symptom\n")
+    rows = [row.split("|") for row in table.partition("\n## ")[0].splitlines() if row.startswith("|")][2:]
+    named = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row[3])} - {"explain"}
+    assert len(named) > 25
+    assert named <= set(_ids())
