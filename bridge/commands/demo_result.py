@@ -130,6 +130,9 @@ class Demo:
             "submitted_at": _iso(request.created_at if request else None),
             "started_at": _iso(began),
             "completed_at": _iso(job.completed_at),
+            "steps": [{"name": s["name"], "conclusion": s.get("conclusion")} for s in _steps(job)],
+            "annotations": [{"level": a.get("level"), "message": a.get("message")} for a in job.annotations],
+            "log": job.log,
         }
 
     def table(self) -> "Table":
@@ -164,6 +167,11 @@ class Demo:
         for job in self.jobs():
             if job.id in self.ignored:
                 yield f"ignored: {job.spec.name}: {self.ignored[job.id]}"
+            for step in _steps(job):
+                if step.get("conclusion") == "failed":
+                    yield f"failed: {job.spec.name}: {step['name']}"
+            for annotation in job.annotations:
+                yield f"{annotation.get('level')}: {job.spec.name}: {annotation.get('message')}"
         for spec in self.specs():
             yield from notes(spec)
         for each in self.unsupported():
@@ -189,6 +197,11 @@ class Demo:
             f"{counts['matched_jobs']} jobs matched, {counts['requests']} requests, "
             f"{counts['workers_started']} workers started, {self.cloud.github.calls.total()} calls to GitHub"
         )
+
+
+def _steps(job: Job) -> list[dict[str, Any]]:
+    """What the runner reported of the steps, in their order."""
+    return sorted(job.steps.values(), key=lambda step: step.get("number") or 0)
 
 
 def _client_calls(calls: Counter[str]) -> dict[str, int]:

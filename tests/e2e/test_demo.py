@@ -121,6 +121,9 @@ def test_the_sample_shows_a_matrix_a_need_a_failure_and_an_ignored_job(tmp_path:
     for job in document["jobs"]:
         times = [job[key] for key in ("queued_at", "submitted_at", "started_at", "completed_at")]
         assert job is hosted or times == sorted(times)
+    (failed,) = [job for job in document["jobs"] if job["name"] == "fails-on-purpose"]
+    assert failed["steps"] == [{"name": "Run exit 1", "conclusion": "failed"}]
+    assert "exit 1" in failed["log"]
 
 
 def test_workflows_with_odd_names_run(tmp_path: Path, repository: Path) -> None:

@@ -478,6 +478,13 @@ def test_steps_their_logs_and_annotations_reach_github(standin: Installed) -> No
     assert job.annotations == [{"level": "warning", "message": "careful", "path": "a.py", "startLine": "3"}]
 
 
+def test_the_first_step_of_a_job_that_fails_is_reported_as_failed(standin: Installed) -> None:
+    _, jit = standin.mint()
+    job = standin.queue("exit 1")
+    standin.listen(**jit)
+    assert [step["conclusion"] for step in job.steps.values()] == ["failed"]
+
+
 @pytest.mark.parametrize("path", ["Receiver", "WorkflowStepsUpdate", "_blobs"])
 def test_a_job_succeeds_without_the_results_service(standin: Installed, path: str) -> None:
     for method in ("POST", "PUT"):

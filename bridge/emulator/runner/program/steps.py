@@ -17,10 +17,12 @@ class Steps:
     """The steps of one job.
 
     Args:
+        job: its key; act's log also has the stubs of other jobs and the job that prints the outcome.
         messages: the steps in the job message.
     """
 
-    def __init__(self, messages: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, job: str, messages: Sequence[Mapping[str, Any]]) -> None:
+        self._job = job
         self.logs: dict[str, list[str]] = {}
         self.all: dict[str, dict[str, Any]] = {}
         self._annotations: dict[str, list[dict[str, object]]] = {}
@@ -39,7 +41,7 @@ class Steps:
         """Read an entry of act's log and the text that it adds; whether a step's state changed."""
         path = entry.get("stepID") or ()
         key = str(path[0]) if path else ""
-        if key not in self.all:
+        if key not in self.all or entry.get("jobID") != self._job:
             return False
         self.logs.setdefault(key, []).append(text)
         if entry.get("command") in ANNOTATIONS:

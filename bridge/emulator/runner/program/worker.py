@@ -60,7 +60,7 @@ class Worker:
         self._cancellation = Cancellation(self._tracking)
         self._diagnostics = console.Diagnostics(ROOT, "Worker")
         self._results = Results(job, self._diagnostics)
-        self._steps = Steps(job.message.get("steps") or ())
+        self._steps = Steps(self._assignment.job, job.message.get("steps") or ())
         self._log: list[str] = []
 
     def run(self) -> int:
