@@ -20,6 +20,7 @@ class Offer:
         id: RunPod's.
         pool: the GPU pool that it belongs to; the flavor itself for a CPU.
         price: for one GPU or one vCPU, None if RunPod reports none.
+        memory_gb: of one GPU, or for each vCPU; None if RunPod reports none.
         stock: one of LEVELS, None if RunPod reports none.
         regions: stock by data center.
     """
@@ -27,6 +28,7 @@ class Offer:
     id: str
     pool: str | None
     price: float | None
+    memory_gb: float | None = None
     stock: str | None = None
     regions: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,6 +62,16 @@ def stock_of(settings: EndpointSettings, offers: Sequence[Offer]) -> tuple[Stock
     return tuple(
         _stock(pool, count, settings.regions, [o for o in usable if o.pool == pool]) for pool, count in units.items()
     )
+
+
+def stock_of_pool(pool: str, offers: Sequence[Offer]) -> Stock:
+    """Stock in all regions, and price of one GPU or vCPU.
+
+    Args:
+        pool: the GPU pool, or the CPU flavor.
+        offers: those of the pool.
+    """
+    return _stock(pool, 1, (), offers)
 
 
 def _stock(pool: str, count: int, wanted: tuple[str, ...], offers: Sequence[Offer]) -> Stock:

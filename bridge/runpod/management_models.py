@@ -179,6 +179,7 @@ class GpuType(_Read):
 
     id: str
     pool: str | None = None
+    memory: float | None = None  # GB
     price: GpuPrice = GpuPrice()
     availability: str | None = None
     regions: list[Region] = Field(default=[], alias="dataCenters")
@@ -204,6 +205,7 @@ class CpuType(_Read):
     """One CPU flavor of the catalog."""
 
     id: str
+    memory: float | None = Field(default=None, alias="ramGbPerVcpu")
     price: CpuPrice = CpuPrice()
     availability: str | None = None
     regions: list[Region] = Field(default=[], alias="dataCenters")
@@ -221,7 +223,7 @@ class CpuCatalog(_Read):
 
 def _offer(id_: str, pool: str | None, price: float | None, stock: GpuType | CpuType) -> Offer:
     regions = {region.id: region.availability for region in stock.regions}
-    return Offer(id=id_, pool=pool, price=price, stock=stock.availability, regions=regions)
+    return Offer(id=id_, pool=pool, price=price, memory_gb=stock.memory, stock=stock.availability, regions=regions)
 
 
 class Limit(_Read):

@@ -118,7 +118,9 @@ def test_cpu_endpoints_the_catalog_and_the_quota_are_read(emulator: RunPodEmulat
         )
         assert gpus["NVIDIA L4"].regions["EU-RO-1"] == "MEDIUM"
         assert gpus["AMD Instinct MI300X OAM"].pool is None
-        assert {offer.id for offer in await client.cpus(4)} == {"cpu3c", "cpu3g", "cpu5c", "cpu5g"}
+        assert gpus["NVIDIA L4"].memory_gb == 24
+        cpus = {offer.id: offer for offer in await client.cpus(4)}
+        assert {id_: offer.memory_gb for id_, offer in cpus.items()} == {"cpu3c": 2, "cpu3g": 4, "cpu5c": 2, "cpu5g": 4}
         assert await client.worker_quota() == 10
         assert await client.limits() == AccountLimits(workers=10, spending=80.0)
 
