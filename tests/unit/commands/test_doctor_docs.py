@@ -59,3 +59,12 @@ def test_every_check_is_documented() -> None:
     _, _, table = (ROOT / "docs" / "doctor.md").read_text().partition("\n## Checks\n")
     rows = re.findall(r"^\| `([a-z_.]+)` \|", table.partition("\n## ")[0], re.MULTILINE)
     assert sorted(rows) == sorted(set(_ids()))
+
+
+def test_every_check_that_the_troubleshooting_names_exists() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    cells = re.findall(r"^\| ([^|]*doctor[^|]*) \|", page, re.MULTILINE)
+    named = {id_ for cell in cells for id_ in re.findall(r"`([a-z_.]+)`", cell)} - {"version_deprecated", "workers_min"}
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs" / "doctor.md").read_text(), re.MULTILINE))
+    assert named
+    assert named - documented == set()
