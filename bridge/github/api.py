@@ -17,6 +17,7 @@ from bridge.github import parse, runner_groups
 from bridge.github.answers import error_of, value_of
 from bridge.github.auth import Auth, Token
 from bridge.github.cache import FlightCache
+from bridge.github.deprecations import Deprecation, deprecation
 from bridge.github.pacing import Priority
 from bridge.github.personal import PersonalToken, described_by
 from bridge.github.runner_groups import RunnerGroup
@@ -205,6 +206,12 @@ class GitHub:
         """The owner/name of each repository that was selected for a runner group."""
         path = f"/orgs/{organisation}/actions/runner-groups/{group_id}/repositories?per_page=100"
         return frozenset(await self._list(path, runner_groups.names, Priority.JOB))
+
+    async def runner_deprecation(self, target: str, version: str) -> Deprecation | None:
+        """Until when GitHub accepts a version of the runner; None if it says nothing about it."""
+        path = f"/{target}/actions/runners/deprecations/{quote(version, safe='')}"
+        response = await self._authorised(lambda headers: self._transport.send("GET", path, headers))
+        return None if response.status_code == 404 else value_of(response, deprecation)
 
     async def personal_token(self) -> PersonalToken:
         """What GitHub says of the personal access token. The call does not count for the rate limit."""

@@ -102,3 +102,10 @@ def _executions(connection: Connection, ids: Iterable[str]) -> dict[str, Executi
         sa.select(submissions.c.id, *_EXECUTION).where(submissions.c.id.in_(list(ids)))
     )
     return {row[0]: Execution(**dict(zip(st.EXECUTION_FIELDS, row[1:], strict=True))) for row in rows}
+
+
+def runner_versions(connection: Connection) -> dict[str, str]:
+    """By endpoint id, the version of the official runner that its newest worker reported."""
+    s = submissions.c
+    rows = sa.select(s.endpoint, s.runner_version).where(s.runner_version.is_not(None)).order_by(s.created_at)
+    return {row.endpoint: row.runner_version for row in connection.execute(rows)}

@@ -331,6 +331,10 @@ class Transaction:
         """Write what is known, by submission id, of how RunPod executed its request."""
         history.keep(self._connection, executions)
 
+    def runner_versions(self) -> dict[str, str]:
+        """See `bridge.ledger.history.runner_versions`."""
+        return history.runner_versions(self._connection)
+
     def named(self, reference: Reference) -> tuple[JobRecord, ...]:
         """What is known of the job that is named, or of each job of the run, in the order of their ids."""
         return history.named(self._connection, reference)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ class Newcomer:
         lines = path.read_text().splitlines() if path.exists() else []
         return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
-    def run(self, *arguments: str, **more: str) -> str:
+    def run(self, *arguments: str, status: int = 0, **more: str) -> str:
         """Run a command in the folder; returns its output."""
         variables = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **self.secrets(), **more}
         done = subprocess.run(
@@ -49,7 +50,7 @@ class Newcomer:
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
     def config(self) -> dict[str, Any]:
@@ -73,8 +74,10 @@ def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
 
 def test_three_commands_lead_to_a_green_job(newcomer: Newcomer) -> None:
     settings = newcomer.cloud.settings()
-    management = {"RUNPOD_MANAGEMENT_API_KEY": newcomer.cloud.management_key}
-    given = {name: text for name, text in settings.items() if name not in ("RUNPOD_ENDPOINT_ID", "BRIDGE_DATABASE_URL")}
+    management: dict[str, Any] = {"RUNPOD_MANAGEMENT_API_KEY": newcomer.cloud.management_key}
+    given: dict[str, Any] = {
+        name: text for name, text in settings.items() if name not in ("RUNPOD_ENDPOINT_ID", "BRIDGE_DATABASE_URL")
+    }
     said = newcomer.run("setup", "--non-interactive", "--org", OWNER, "--image", IMAGE, **given)
     assert "GPU pools with at least 16 GB, cheapest first:" in said
     assert newcomer.cloud.management_key not in (newcomer.folder / "secrets.env").read_text()
@@ -88,6 +91,13 @@ def test_three_commands_lead_to_a_green_job(newcomer: Newcomer) -> None:
     newcomer.run("dispatch")
     until(lambda: job.status == "completed")
     assert job.conclusion == "success"
+    until(lambda: not newcomer.cloud.runpod.state.workers)
+    newcomer.run("dispatch")
+    state.deprecations["2.338.0"] = time.time() - 60
+    checks = json.loads(newcomer.run("doctor", "--json", status=1, **management))["checks"]
+    (old,) = (check for check in checks if check["status"] == "failed")
+    assert (old["id"], old["evidence"][:40]) == ("image.support", "GitHub gives runner 2.338.0 no jobs sinc")
+    del state.deprecations["2.338.0"]
     plan = json.loads(newcomer.run("endpoints", "plan", "--json", **management))
     assert [each["action"] for each in plan["endpoints"]] == ["unchanged"]
     tested = json.loads(newcomer.run("doctor", "--json", "--self-test", **management))["checks"]

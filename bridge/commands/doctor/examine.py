@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from bridge.commands.doctor import configuration, github, ledger, routes, runpod, self_test, service
+from bridge.commands.doctor import configuration, github, ledger, routes, runner, runpod, self_test, service
 from bridge.commands.doctor.check import Check, failed
 from bridge.commands.doctor.context import Context
 from bridge.errors import BridgeError
@@ -18,6 +18,7 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
         "github": github.checks,
         "route": routes.checks,
         "runpod": runpod.checks,
+        "runner": runner.checks,
         "self_test": self_test.not_tested,
         "ledger": ledger.checks,
         "service": service.checks,

@@ -95,6 +95,7 @@ class Rest:
             base, may = f"/{kind}/actions/runners", (permission, "write")
             made += [
                 self._by_token("GET", base, (permission, "read"), self._runners),
+                self._by_token("GET", f"{base}/deprecations/{{version}}", (permission, "read"), self._deprecation),
                 self._by_token("POST", f"{base}/registration-token", may, self._registration_token),
                 self._by_token("POST", f"{base}/generate-jitconfig", may, self._jit_config),
                 self._by_token("DELETE", f"{base}/{{id:int}}", may, self._delete_runner),
@@ -269,6 +270,9 @@ class Rest:
         else:
             core = {"limit": 60, "used": 0, "remaining": 60, "reset": int(self._state.clock()) + 3600}
         return 200, {"resources": {"core": core, "search": core}, "rate": core}
+
+    async def _deprecation(self, request: Request) -> Answer:
+        return 200, self._state.deprecation(request.path_params["version"])
 
     async def _runners(self, request: Request) -> Answer:
         name = request.query_params.get("name")

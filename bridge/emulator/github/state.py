@@ -51,6 +51,7 @@ class GitHubState(Runs):
             all. https://docs.github.com/actions/how-tos/manage-runners/self-hosted-runners/manage-access
         dispatches: whether queued jobs are given to runners; False for an incident: jobs were seen `queued` for weeks.
         oldest_version: of a runner that GitHub accepts.
+        deprecations: by runner version, Unix seconds of its end.
         actions: folders with the actions of other repositories, by owner/name in lower case.
         secrets: that jobs get, by repository (owner/name) and by name.
     """
@@ -63,6 +64,7 @@ class GitHubState(Runs):
         self.dispatches = True
         self.runners: dict[int, Runner] = {}
         self.oldest_version = (2, 329, 0)
+        self.deprecations: dict[str, float] = {}
         self.actions: dict[str, Path] = {"actions/checkout": CHECKOUT}
         self.secrets: defaultdict[str, dict[str, str]] = defaultdict(dict)
         # https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-repository
@@ -75,6 +77,16 @@ class GitHubState(Runs):
         self._checked_at = 0.0
 
     # --- registrations ---
+
+    def deprecation(self, version: str) -> dict[str, str | None]:
+        """The end of a runner's version. A version that GitHub does not know is assumed to be a 404.
+
+        https://docs.github.com/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners
+        """
+        if version not in self.deprecations:
+            raise Refused(404, "Not Found")
+        at = iso(self.deprecations[version])
+        return {"runner_version": version, "runtime_deprecates_at": at, "registration_deprecates_at": at}
 
     def registration_token(self, target: str) -> tuple[str, float]:
         """A token that registers any number of runners at `target`, and when it expires.

@@ -64,6 +64,10 @@ def test_every_check_is_documented() -> None:
 def test_the_symptoms_name_checks_that_exist() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     cells = re.findall(r"^\| ([^|]*doctor[^|]*) \|", page, re.MULTILINE)
-    named = {id_ for cell in cells for id_ in re.findall(r"`([a-z_.]+)`", cell)} - {"bridge.toml", "version_deprecated", "workers_min"}
+    named = {id_ for cell in cells for id_ in re.findall(r"`([a-z_.]+)`", cell)} - {
+        "bridge.toml",
+        "version_deprecated",
+        "workers_min",
+    }
     assert len(named) > 20
     assert named <= set(_ids())

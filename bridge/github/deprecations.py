@@ -1,0 +1,31 @@
+"""Until when GitHub accepts a version of the official runner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.github.parse import moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deprecation:
+    """The end of a version, in Unix seconds; None if GitHub names no time.
+
+    Args:
+        runs_until: after that, GitHub gives its runners no jobs.
+        registers_until: after that, its runners cannot be registered.
+    """
+
+    runs_until: float | None
+    registers_until: float | None
+
+
+def deprecation(raw: Mapping[str, Any]) -> Deprecation:
+    """The answer to `/{target}/actions/runners/deprecations/{version}`.
+
+    https://docs.github.com/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners
+    """
+    return Deprecation(
+        runs_until=moment(raw.get("runtime_deprecates_at")),
+        registers_until=moment(raw.get("registration_deprecates_at")),
+    )
