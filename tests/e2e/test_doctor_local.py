@@ -103,7 +103,7 @@ def test_a_service_without_faults_has_no_failed_check(running: Clinic) -> None:
     ping(running)
     assert of_ours(running) == {}
     shown = {check["id"]: check["status"] for check in running.checks()}
-    assert {id_ for id_, status in shown.items() if status == "skipped"} == {"image.runner"}
+    assert {id_ for id_, status in shown.items() if status == "skipped"} == {"image.runner", "image.support"}
 
 
 def test_the_webhook_of_another_host_is_named(running: Clinic, port: int) -> None:
