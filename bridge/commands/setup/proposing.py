@@ -111,7 +111,7 @@ def _new(context: Context, endpoint: ProposedEndpoint) -> NewEndpoint:
 
 
 def _image(context: Context) -> str:
-    missing = "--image: missing; build and push the worker's image (docs/image.md) and give its name, or use --no-endpoints"
+    missing = "--image: missing; give the name of the worker's image (docs/image.md), or use --no-endpoints"
     if context.given.wanted.image:
         return context.given.wanted.image
     typed = context.terminal.ask("Image of the GPU workers, such as ghcr.io/acme/worker:1-gpu (docs/image.md)", missing)
