@@ -34,8 +34,10 @@ async def examine(context: Context, subjects: Mapping[str, Subject] = SUBJECTS) 
         context: of the run.
         subjects: by name.
     """
-    found = await asyncio.gather(*(_checked(name, subject, context) for name, subject in subjects.items()))
-    return tuple(check for checks in found for check in checks)
+    # Not asyncio.gather: after Ctrl-C it would not wait until each subject has cleaned up.
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_checked(name, subject, context)) for name, subject in subjects.items()]
+    return tuple(check for task in tasks for check in task.result())
 
 
 async def _checked(name: str, subject: Subject, context: Context) -> Sequence[Check]:

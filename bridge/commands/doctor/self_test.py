@@ -41,9 +41,10 @@ def self_tests(wait: float, show: Show) -> Work:
     async def checks(context: Context) -> list[Check]:
         names = endpoint_names(context)
         show(f"--self-test starts one worker on each of {', '.join(names.values())}, which RunPod bills")
-        async with requests(context) as client:
-            found = await asyncio.gather(*(_tested(client, id_, name, wait, show) for id_, name in names.items()))
-        return [check for checks in found for check in checks]
+        # Not asyncio.gather: after Ctrl-C it would not wait until each request is cancelled.
+        async with requests(context) as client, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_tested(client, id_, name, wait, show)) for id_, name in names.items()]
+        return [check for task in tasks for check in task.result()]
 
     return checks
 
