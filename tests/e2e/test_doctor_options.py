@@ -16,9 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge.commands.app import app
+from bridge.emulator.cloud import OWNER
 from bridge.emulator.faults import Fault, FaultKind
 from tests.support.background import until
 from tests.support.doctor import TOML, Clinic, clinic
+from tests.support.github import a_run
+from tests.support.runners import a_job_of_steps
 
 
 @pytest.fixture
@@ -211,6 +214,17 @@ def test_a_bundle_has_everything_but_secrets(well: Clinic, tmp_path: Path) -> No
     assert json.loads(files["versions.json"])["dependencies"]["httpx"]
     assert json.loads(files["report.json"])["checks"]
     assert json.loads(files["ledger.json"])["schema"]
+
+
+def test_a_bundle_lists_the_last_submissions_with_their_reasons(well: Clinic, tmp_path: Path) -> None:
+    hostile = a_run(a_job_of_steps("true", name="\x1b[31m<script>"))
+    well.cloud.github.state.add_run(f"{OWNER}/web", hostile)
+    well.run("dispatch")
+    well.run("doctor", "--bundle", str(tmp_path / "report.zip"), status=None)
+    ledger = json.loads(unzipped(tmp_path / "report.zip")["ledger.json"])
+    (recent,) = ledger["recent"]
+    assert (recent["route"], recent["endpoint"], recent["state"]) == ("gpu", endpoint(well), "submitted")
+    assert ledger["submissions"] == {"submitted": 1}
 
 
 def test_a_bundle_is_written_although_the_configuration_cannot_be_loaded(well: Clinic, tmp_path: Path) -> None:

@@ -147,8 +147,8 @@ async def _ledger(settings: Config) -> dict[str, Any]:
 
 
 def _shown(submission: Submission) -> dict[str, Any]:
-    names = ("name", "route", "endpoint", "state", "since", "reason", "result", "detail")
-    return {name: getattr(submission, name) for name in names}
+    names = ("name", "endpoint", "state", "since", "reason", "result", "detail")
+    return {"route": submission.pool.route, **{name: getattr(submission, name) for name in names}}
 
 
 def _bytes(url: str) -> int | None:
