@@ -9,15 +9,13 @@ from bridge.github.parse import moment
 
 @dataclass(frozen=True, kw_only=True)
 class Deprecation:
-    """The end of a version, in Unix seconds; None if GitHub names no time.
+    """The end of a version.
 
     Args:
-        runs_until: after that, GitHub gives its runners no jobs.
-        registers_until: after that, its runners cannot be registered.
+        runs_until: Unix seconds, after which GitHub gives its runners no jobs; None if GitHub names no time.
     """
 
     runs_until: float | None
-    registers_until: float | None
 
 
 def deprecation(raw: Mapping[str, Any]) -> Deprecation:
@@ -25,7 +23,4 @@ def deprecation(raw: Mapping[str, Any]) -> Deprecation:
 
     https://docs.github.com/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners
     """
-    return Deprecation(
-        runs_until=moment(raw.get("runtime_deprecates_at")),
-        registers_until=moment(raw.get("registration_deprecates_at")),
-    )
+    return Deprecation(runs_until=moment(raw.get("runtime_deprecates_at")))

@@ -1,13 +1,13 @@
 """RunPod's clients, and the endpoints that they are asked about."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from bridge.commands import management as client
 from bridge.commands.doctor.context import Context
 from bridge.config.endpoints import read_ids
 from bridge.config.management import ManagementConfig
 from bridge.runpod.management import Management
-from bridge.runpod.management_http import ManagementHttp, http_client
 from bridge.runpod.requests import RunPod
 
 
@@ -17,19 +17,16 @@ def endpoint_names(context: Context) -> dict[str, str]:
     return {route.endpoint: names.get(route.endpoint, route.endpoint) for route in context.settings.scope.routes}
 
 
-@asynccontextmanager
-async def management(settings: ManagementConfig) -> AsyncIterator[Management]:
+def management(settings: ManagementConfig) -> AbstractAsyncContextManager[Management]:
     """A client of the management API, until the block ends."""
-    async with http_client() as http:
-        sender = ManagementHttp(http, api_key=settings.api_key, base_url=settings.url, key_setting=settings.key_setting)
-        yield Management(sender)
+    return client.management(api_key=settings.api_key, url=settings.url, key_setting=settings.key_setting)
 
 
 @asynccontextmanager
 async def requests(context: Context) -> AsyncIterator[RunPod]:
     """A client of RunPod's endpoints, until the block ends."""
-    client = RunPod(api_key=context.settings.runpod_api_key, base_url=context.settings.runpod_base_url)
+    sender = RunPod(api_key=context.settings.runpod_api_key, base_url=context.settings.runpod_base_url)
     try:
-        yield client
+        yield sender
     finally:
-        client.close()
+        sender.close()

@@ -111,12 +111,10 @@ def _run(
 async def _with_client(
     settings: "ManagementConfig", work: "Callable[[ManagementConfig, Management], Awaitable[int]]"
 ) -> int:
-    from bridge.runpod.management import Management
-    from bridge.runpod.management_http import ManagementHttp, http_client
+    from bridge.commands.management import management
 
-    async with http_client() as http:
-        sender = ManagementHttp(http, api_key=settings.api_key, base_url=settings.url, key_setting=settings.key_setting)
-        return await work(settings, Management(sender))
+    async with management(api_key=settings.api_key, url=settings.url, key_setting=settings.key_setting) as client:
+        return await work(settings, client)
 
 
 @contextlib.contextmanager

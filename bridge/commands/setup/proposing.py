@@ -1,5 +1,6 @@
 """The part of `bridge setup` that proposes RunPod endpoints: the catalog as a table, a choice, and the images."""
 
+from bridge.commands.management import management
 from bridge.commands.setup.context import Context
 from bridge.commands.setup.inputs import checked, pools_in
 from bridge.commands.setup.progress import NewEndpoint
@@ -9,8 +10,6 @@ from bridge.config.management import mark_of
 from bridge.config.types import RunPodKey
 from bridge.core.proposal import VCPUS, Account, Pool, Proposal, ProposedEndpoint, Wish, fitting, pools, propose
 from bridge.errors import ConfigError
-from bridge.runpod.management import Management
-from bridge.runpod.management_http import ManagementHttp, http_client
 
 KEY_SETTING = "RUNPOD_MANAGEMENT_API_KEY"
 
@@ -48,8 +47,7 @@ async def proposed(context: Context, key: str) -> tuple[NewEndpoint, ...]:
 
 async def _account(context: Context, key: str) -> Account:
     wanted = context.given.wanted
-    async with http_client() as http:
-        client = Management(ManagementHttp(http, api_key=key, base_url=wanted.management_url, key_setting=KEY_SETTING))
+    async with management(api_key=key, url=wanted.management_url, key_setting=KEY_SETTING) as client:
         with context.terminal.waiting("Reading RunPod's catalog"):
             return Account(
                 gpus=await client.gpus(1, None),

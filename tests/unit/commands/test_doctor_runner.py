@@ -21,12 +21,12 @@ UNTIL = "GitHub gives runner 2.338.0 jobs until 2027-01-15"
     ],
 )
 def test_a_version_is_told_of_before_it_ends(now: float, status: Status, evidence: str, fix: str | None) -> None:
-    check = support("l4", "2.338.0", Deprecation(runs_until=END, registers_until=None), now)
+    check = support("l4", "2.338.0", Deprecation(runs_until=END), now)
     assert (check.id, check.subject) == ("image.support", "l4")
     assert (check.status, check.evidence, check.fix) == (status, evidence, fix)
 
 
-@pytest.mark.parametrize("found", [None, Deprecation(runs_until=None, registers_until=None)])
+@pytest.mark.parametrize("found", [None, Deprecation(runs_until=None)])
 def test_a_version_without_an_end_is_no_fault(found: Deprecation | None) -> None:
     check = support("l4", "2.338.0", found, END)
     assert (check.status, check.evidence) == (Status.OK, "runner 2.338.0; GitHub has not set its end")
