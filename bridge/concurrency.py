@@ -12,13 +12,13 @@ K = TypeVar("K")
 
 
 async def each(keys: Iterable[K], call: Callable[[K], Awaitable[T]]) -> dict[K, T]:
-    """Make a call for each of `keys`, AT_ONCE at a time; return the results by key.
+    """Make a call for each of `keys`, AT_ONCE at a time; return the results by key, in the order of `keys`.
 
     Raises:
-        Exception: the first error of a call. No further calls are started then.
+        Exception: the first error of a call. All other calls have ended then: those under way are cancelled.
     """
-    results: dict[K, T] = {}
     given = tuple(keys)
+    results: dict[K, T] = {}
     left = iter(given)
 
     async def one_by_one() -> None:
@@ -26,8 +26,9 @@ async def each(keys: Iterable[K], call: Callable[[K], Awaitable[T]]) -> dict[K, 
             results[key] = await call(key)
 
     try:
-        await asyncio.gather(*(one_by_one() for _ in given[:AT_ONCE]))
-    finally:
-        for _ in left:  # after an error, the other tasks must find no key to start
-            pass
-    return results
+        async with asyncio.TaskGroup() as group:
+            for _ in given[:AT_ONCE]:
+                group.create_task(one_by_one())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return {key: results[key] for key in given}

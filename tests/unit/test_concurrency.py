@@ -43,3 +43,31 @@ def test_after_a_failure_no_further_call_starts() -> None:
 
     asyncio.run(main())
     assert calls.begun == AT_ONCE
+
+
+def test_after_a_failure_no_call_is_left_running() -> None:
+    ended: list[int] = []
+
+    async def call(key: int) -> None:
+        if key == 0:
+            raise ValueError(key)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)  # such as closing a connection
+            ended.append(key)
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="0"):
+            await each(range(3), call)
+        assert ended == [1, 2]
+
+    asyncio.run(main())
+
+
+def test_results_are_in_the_order_of_the_keys() -> None:
+    async def call(key: int) -> int:
+        await asyncio.sleep(0.003 * key)
+        return key
+
+    assert list(asyncio.run(each([2, 0, 1], call))) == [2, 0, 1]
