@@ -88,6 +88,7 @@ def combined(file: File) -> Environment:
     Raises:
         ConfigError: a value is invalid; one line without the value.
     """
+    _check_certificates(os.environ)
     tables = {"github": file.github, "runpod": file.runpod, "bridge": file.bridge}
     values: dict[str, Any] = {
         f"{table}_{key}": str(value) if key == "app_id" else value
@@ -98,6 +99,17 @@ def combined(file: File) -> Environment:
         return Environment(**values)
     except ValidationError as error:
         raise ConfigError(first_problem(error, upper=True)) from None
+
+
+def _check_certificates(variables: Mapping[str, str]) -> None:
+    """Refuse trusted certificates that are not there: no HTTPS call would work. httpx reads the one, the SDK the other.
+
+    https://www.python-httpx.org/environment_variables/
+    """
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        path = variables.get(name)
+        if path and not Path(path).exists():
+            raise ConfigError(f"{name}: {path} does not exist; correct or unset it")
 
 
 def refuse_unknown(variables: Mapping[str, str] = os.environ) -> None:
