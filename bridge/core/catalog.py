@@ -95,8 +95,8 @@ def alternatives(settings: EndpointSettings, offers: Sequence[Offer]) -> tuple[s
     used = {*settings.gpu, *(cpu.flavor for cpu in settings.cpu)}
     others = dict.fromkeys(offer.pool for offer in offers if offer.pool and offer.pool not in used)
     stocks = [_stock(pool, 1, settings.regions, [o for o in offers if o.pool == pool]) for pool in others if pool]
-    there = [stock for stock in stocks if stock.level != "NONE" and stock.price]
-    return tuple(stock.pool for stock in sorted(there, key=lambda stock: (stock.price or (0.0, 0.0), stock.pool)))
+    there = sorted((stock.price, stock.pool) for stock in stocks if stock.level != "NONE" and stock.price)
+    return tuple(pool for _, pool in there)
 
 
 def _best(levels: Sequence[str | None]) -> str:
