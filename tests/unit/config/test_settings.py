@@ -349,7 +349,8 @@ def test_a_key_in_another_setting_is_refused_and_not_shown(
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_missing_trusted_certificates_are_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    assert refused(monkeypatch, **{name: "/no/such.pem"}) == f"{name}: /no/such.pem does not exist; correct or unset it"
+    variables: dict[str, Any] = {name: "/no/such.pem"}
+    assert refused(monkeypatch, **variables) == f"{name}: /no/such.pem does not exist; correct or unset it"
 
 
 @pytest.mark.parametrize(
