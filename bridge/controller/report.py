@@ -54,6 +54,5 @@ class Report:
 
 def standing_problems(decision: Decision) -> list[Problem]:
     """Refusals of earlier passes that jobs still wait for."""
-    reasons = [skip.why for skip in decision.plan.skips]
-    refused = decision.refusals.items()
-    return [Problem(refusal.why) for key, refusal in refused if any(why.startswith(f"{key} ") for why in reasons)]
+    met = {skip.refusal for skip in decision.plan.skips}
+    return [Problem(refusal.why) for key, refusal in decision.refusals.items() if key in met]

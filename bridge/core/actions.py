@@ -1,6 +1,7 @@
 """What a plan contains: the actions to take, and why each other job waits."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bridge.core.model import Runner
 from bridge.core.submissions import Pool, State, Submission
@@ -54,6 +55,34 @@ class Garbage:
     runner: Runner
 
 
+class SkipKind(StrEnum):
+    """The kinds of reasons why a queued job gets no new submission. Each kind has its own advice."""
+
+    NO_ROUTE = "no_route"  # no route has any of its labels
+    LABELS = "labels"  # the nearest route lacks some of its labels
+    COMMA = "comma"  # a label with a comma in it: several labels in one text by mistake
+    REPOSITORY = "repository"  # no route serves its repository
+    GENERIC = "generic"  # it asks only for labels that every runner has
+    UNLABELLED = "unlabelled"  # it names a runner group and no labels
+    NOT_ALLOWED = "not_allowed"  # a cost guard of its route refuses it
+    ORIGIN_UNKNOWN = "origin_unknown"  # whether its run comes from a fork
+    RUNNERS_UNKNOWN = "runners_unknown"
+    ENDED_UNSEEN = "ended_unseen"  # its last runner ended, and GitHub has not been asked about it since
+    GIVEN_UP = "given_up"
+    NEW_LEDGER = "new_ledger"  # the ledger is too young to know what was tried
+    MAX_PARALLEL = "max_parallel"
+    FAILING = "failing"  # its runners fail before they take a job
+    NOT_DISPATCHED = "not_dispatched"  # GitHub gives it to no runner
+    ROUTE_FULL = "route_full"
+    BREAKER = "breaker"  # the endpoint's workers fail
+    NO_ANSWER = "no_answer"  # RunPod does not answer requests to the endpoint
+    REFUSED = "refused"
+    RATE_LIMITED = "rate_limited"
+    REQUESTED = "requested"  # a runner for it is on its way
+    NO_CAPACITY = "no_capacity"  # requested, and RunPod has no machine for the worker
+    UNHEALTHY = "unhealthy"  # requested, and the endpoint's workers fail their health checks
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Skip:
     """Why a queued job gets no new submission now.
@@ -62,12 +91,28 @@ class Skip:
         why: one line for a person.
         route: the route it matches, if any.
         nearest: for a job that matches no route, the one that lacks the fewest of its labels.
+        refusal: if a refusal or a rate limit is the reason, its key of bridge.core.refusals.
     """
 
     job_id: int
+    kind: SkipKind
     why: str
     route: str | None = None
     nearest: str | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cause:
+    """A reason that several jobs may have. The fields are those of `Skip`."""
+
+    kind: SkipKind
+    why: str
+    refusal: str | None = None
+
+    def skip(self, job_id: int, route: str) -> Skip:
+        """The reason of one job of a route."""
+        return Skip(job_id=job_id, kind=self.kind, why=self.why, route=route, refusal=self.refusal)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
-from bridge.core.actions import Skip
+from bridge.core.actions import Cause, Skip, SkipKind
 from bridge.core.breaker import NO_ANSWER, probe_at
 from bridge.core.evidence import Evidence
 from bridge.core.model import EndpointHealth, WorkflowJob
@@ -17,9 +17,9 @@ from bridge.core.submissions import OPEN_STATES, Pool, State, Submission
 from bridge.core.supply import Count, Waiting
 
 _CAPACITY = {
-    "throttled": "RunPod has no capacity for its workers",
-    "unhealthy": "its workers are unhealthy: see the endpoint's logs",
-    "initializing": "its worker is starting",
+    "throttled": (SkipKind.NO_CAPACITY, "RunPod has no capacity for its workers"),
+    "unhealthy": (SkipKind.UNHEALTHY, "its workers are unhealthy: see the endpoint's logs"),
+    "initializing": (SkipKind.REQUESTED, "its worker is starting"),
 }
 """What RunPod's worker states mean for a request in the queue, the most important first."""
 
@@ -28,7 +28,7 @@ class _Limit(NamedTuple):
     """How many more requests are allowed, and why not more."""
 
     room: int
-    why: str
+    cause: Cause | None = None
 
 
 @dataclass
@@ -83,24 +83,25 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         result.jobs += order[:room]
         if limit is places:
             result.blocked += order[room:]
-        result.skips += [Skip(job_id=job.id, why=limit.why, route=route.name) for _, job in order[room:]]
+        result.skips += [limit.cause.skip(job.id, route.name) for _, job in order[room:] if limit.cause]
     return result
 
 
 def _places(route: Route, pools: Mapping[Pool, Count]) -> _Limit:
     live = sum(count.live for count in pools.values())
-    return _Limit(route.max_workers - live, f"route {route.name} has reached its max_workers of {route.max_workers}")
+    why = f"route {route.name} has reached its max_workers of {route.max_workers}"
+    return _Limit(route.max_workers - live, Cause(kind=SkipKind.ROUTE_FULL, why=why))
 
 
 def _one_at_a_time(
     pool: Pool, count: Count, missing: list[WorkflowJob], evidence: Evidence
 ) -> tuple[list[WorkflowJob], list[Skip]]:
     """Limit a pool whose runners GitHub gives no jobs to one waiting runner."""
-    why = evidence.probing.get(pool)
-    if why is None:
+    cause = evidence.probing.get(pool)
+    if cause is None:
         return missing, []
     room = max(0, 1 - count.supply)
-    return missing[:room], [Skip(job_id=job.id, why=why, route=pool.route) for job in missing[room:]]
+    return missing[:room], [cause.skip(job.id, pool.route) for job in missing[room:]]
 
 
 def _fair_order(
@@ -132,15 +133,17 @@ def _breaker(snapshot: Snapshot, route: Route, ahead: int, now: float) -> _Limit
     streak = snapshot.streaks.get(route.endpoint)
     at = probe_at(streak, snapshot.timing)
     if streak is None or at is None:
-        return _Limit(route.max_workers, "")
+        return _Limit(route.max_workers)
     probes = ahead + sum(
         s.endpoint == route.endpoint and s.state in OPEN_STATES and s.created_at > streak.last
         for s in snapshot.submissions
     )
     due = f"next try in {at - now:.0f} s" if now < at else "one request is being tried"
-    failed = f"requests failed ({NO_ANSWER})" if streak.reason == NO_ANSWER else f"workers failed ({streak.reason})"
+    unanswered = streak.reason == NO_ANSWER
+    failed = f"requests failed ({NO_ANSWER})" if unanswered else f"workers failed ({streak.reason})"
     why = f"endpoint {route.endpoint}: its last {streak.failures} {failed}; {due}"
-    return _Limit(1 - probes if now >= at else 0, why)
+    cause = Cause(kind=SkipKind.NO_ANSWER if unanswered else SkipKind.BREAKER, why=why)
+    return _Limit(1 - probes if now >= at else 0, cause)
 
 
 def _split(
@@ -156,18 +159,21 @@ def _split(
 
 
 def _supplied(snapshot: Snapshot, pool: Pool, job: WorkflowJob, own: Submission | None, count: Count) -> Skip:
+    kind = SkipKind.REQUESTED
     if own is None:
         which = f"{count.supply} waiting runners can take it"
     else:
-        delay = _delay(snapshot.health.get(own.endpoint)) if own.state is State.SUBMITTED else ""
+        waits = own.state is State.SUBMITTED
+        kind, delay = _delay(snapshot.health.get(own.endpoint)) if waits else (kind, "")
         which = f"runner {own.name} is {own.state}{delay}"
-    return Skip(job_id=job.id, why=f"already requested: {which}", route=pool.route)
+    return Skip(job_id=job.id, kind=kind, why=f"already requested: {which}", route=pool.route)
 
 
-def _delay(health: EndpointHealth | None) -> str:
+def _delay(health: EndpointHealth | None) -> tuple[SkipKind, str]:
     """Why a request waits. Its status alone does not distinguish a lack of capacity from workers that crash."""
     if not health or any(health.workers.get(state) for state in ("running", "ready", "idle")):
-        return ""
-    return next(
-        (f"; {said} ({state} {n})" for state, said in _CAPACITY.items() if (n := health.workers.get(state))), ""
-    )
+        return SkipKind.REQUESTED, ""
+    for state, (kind, said) in _CAPACITY.items():
+        if n := health.workers.get(state):
+            return kind, f"; {said} ({state} {n})"
+    return SkipKind.REQUESTED, ""

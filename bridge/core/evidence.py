@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bridge.core.actions import Cause, SkipKind
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.routing import match
 from bridge.core.scope import Route
@@ -33,14 +34,14 @@ class Verdict:
 
     Args:
         rounds: how many runners in a row listened while it was queued, and got no job.
-        why: the reason not to serve it now, None to serve it.
+        cause: the reason not to serve it now, None to serve it.
         rank: its place in the order of a full route: `rounds`, and 0 after it has waited for its turn.
         given_up: it gets no more runners until it is retried by hand.
     """
 
     rounds: int = 0
     rank: int = 0
-    why: str | None = None
+    cause: Cause | None = None
     given_up: bool = False
 
 
@@ -56,7 +57,7 @@ class Evidence:
     """
 
     verdicts: dict[int, Verdict] = field(default_factory=dict)
-    probing: dict[Pool, str] = field(default_factory=dict)
+    probing: dict[Pool, Cause] = field(default_factory=dict)
     suspect: set[Pool] = field(default_factory=set)
 
     def of(self, job: WorkflowJob) -> Verdict:
@@ -197,14 +198,14 @@ def _judge_pool(  # noqa: PLR0913, PLR0917 - one pool's part of `judge`
         ends = counted[job.id]
         history = snapshot.history.get(job.id, _NO_HISTORY)
         given_up = _given_up(snapshot, job, history, now)
-        why = given_up or _maybe_tried(snapshot, job, now) or limited.get(job.id) or _failing(history, timing, now)
+        cause = given_up or _maybe_tried(snapshot, job, now) or limited.get(job.id) or _failing(history, timing, now)
         rounds, pause = ends, timing.stuck_job.pause(len(ends))
         if several:
             familiar = job.repository.lower() in repositories
             rounds, pause = since_taken, _probe_pause(timing, ends, since_taken, familiar=familiar)
-        why = why or _paused(rounds, pause, now)
+        cause = cause or _paused(rounds, pause, now)
         rank = len(ends) if ends and now < rounds[-1] + pause + timing.turn else 0
-        evidence.verdicts[job.id] = Verdict(rounds=len(ends), rank=rank, why=why, given_up=given_up is not None)
+        evidence.verdicts[job.id] = Verdict(rounds=len(ends), rank=rank, cause=cause, given_up=given_up is not None)
 
 
 def _ran_meanwhile(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
@@ -214,7 +215,7 @@ def _ran_meanwhile(idle: IdleRunner, uses: Iterable[RunnerUse]) -> bool:
 
 def _limited_runs(
     snapshot: Snapshot, jobs: Iterable[WorkflowJob], runners: _PoolRunners, now: float
-) -> tuple[dict[int, str], bool]:
+) -> tuple[dict[int, Cause], bool]:
     """Find jobs beyond the most runners that their run has ever used at a time, if runners were idle while it ran.
 
     The cause may be an incident instead of `max-parallel`: after a pause, one more runner is tried.
@@ -228,16 +229,17 @@ def _limited_runs(
         if found := runners.explained_by_run(job, queued_since(snapshot, job)):
             limited[job.run_id].append(job)
             ends[job.run_id] = max(found, ends.get(job.run_id, []), key=len)
-    reasons: dict[int, str] = {}
+    reasons: dict[int, Cause] = {}
     tried = False
     for run_id, of_run in limited.items():
         most, running = _most_at_once(runners.uses[run_id]), runners.running.get(run_id, 0)
         why = (
             f"{running} jobs of its run are in progress, and the run has never used more than {most} runners at a time"
         )
+        cause = Cause(kind=SkipKind.MAX_PARALLEL, why=why)
         oldest_first = sorted(of_run, key=lambda job: (job.created_at, job.id))
         over = now >= ends[run_id][-1] + snapshot.timing.held_run.pause(len(ends[run_id]))
-        reasons |= {job.id: why for job in oldest_first[max(over, most - running) :]}
+        reasons |= {job.id: cause for job in oldest_first[max(over, most - running) :]}
         tried = tried or (over and running >= most)
     return reasons, tried
 
@@ -258,36 +260,39 @@ def _probe_pause(timing: Timing, ends: Sequence[float], since_taken: Sequence[fl
     return timing.fresh_job if familiar else 0.0
 
 
-def _probing(pool: Pool, stuck: int) -> str:
-    return (
-        f"GitHub gives no job to runners of route {pool.route}: {stuck} jobs are stuck; one runner at a time is tried"
-    )
+def _probing(pool: Pool, stuck: int) -> Cause:
+    why = f"GitHub gives no job to runners of route {pool.route}: {stuck} jobs are stuck; one runner at a time is tried"
+    return Cause(kind=SkipKind.NOT_DISPATCHED, why=why)
 
 
-def _paused(ends: Sequence[float], pause: float, now: float) -> str | None:
+def _paused(ends: Sequence[float], pause: float, now: float) -> Cause | None:
     until = ends[-1] + pause if ends else now
     if now >= until:
         return None
     who, them = (f"{len(ends)} runners", "them") if len(ends) > 1 else ("a runner", "it")
-    return f"stuck: {who} listened, and GitHub gave {them} no job; next try in {_span(until - now)}"
+    why = f"stuck: {who} listened, and GitHub gave {them} no job; next try in {_span(until - now)}"
+    return Cause(kind=SkipKind.NOT_DISPATCHED, why=why)
 
 
-def _failing(history: JobHistory, timing: Timing, now: float) -> str | None:
+def _failing(history: JobHistory, timing: Timing, now: float) -> Cause | None:
     if history.attempts < MAX_FAILURES:
         return None
     until = history.last_claim + timing.failing_job.pause(history.attempts - MAX_FAILURES + 1)
     if now >= until:
         return None
-    return f"stuck: {history.attempts} runners failed before they took a job; next try in {_span(until - now)}"
+    why = f"stuck: {history.attempts} runners failed before they took a job; next try in {_span(until - now)}"
+    return Cause(kind=SkipKind.FAILING, why=why)
 
 
-def _given_up(snapshot: Snapshot, job: WorkflowJob, history: JobHistory, now: float) -> str | None:
+def _given_up(snapshot: Snapshot, job: WorkflowJob, history: JobHistory, now: float) -> Cause | None:
     given_up = snapshot.timing.given_up
     if history.first_claim > 0.0 and now >= history.first_claim + given_up:
         runners = f"{history.generation} runners in a day did not get this job"
-        return f"given up: {runners}; fix the cause, then use `retry {job.id}`"
+        why = f"given up: {runners}; fix the cause, then use `retry {job.id}`"
+        return Cause(kind=SkipKind.GIVEN_UP, why=why)
     if _is_new_to(snapshot, job, now) and now - _queued_at(job) > given_up:
-        return "given up: it has been queued for more than a day, and this ledger is new; re-run the job in GitHub"
+        why = "given up: it has been queued for more than a day, and this ledger is new; re-run the job in GitHub"
+        return Cause(kind=SkipKind.GIVEN_UP, why=why)
     return None
 
 
@@ -300,7 +305,7 @@ def _queued_at(job: WorkflowJob) -> float:
     return max(job.created_at, job.started_at or 0.0)
 
 
-def _maybe_tried(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None:
+def _maybe_tried(snapshot: Snapshot, job: WorkflowJob, now: float) -> Cause | None:
     """Serve an old job rarely with a new ledger: only its age shows how often it may have been tried."""
     age, timing = now - _queued_at(job), snapshot.timing
     if age < timing.untried or not _is_new_to(snapshot, job, now):
@@ -309,7 +314,7 @@ def _maybe_tried(snapshot: Snapshot, job: WorkflowJob, now: float) -> str | None
         return None
     every = f"one try every {timing.try_slot * SLOTS / 3600:.0f} h"
     until = f"until the ledger is {timing.new_ledger / 60:.0f} min old"
-    return f"queued for {_span(age)}, and this ledger is new: {every} {until}"
+    return Cause(kind=SkipKind.NEW_LEDGER, why=f"queued for {_span(age)}, and this ledger is new: {every} {until}")
 
 
 def _span(seconds: float) -> str:

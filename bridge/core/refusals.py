@@ -6,9 +6,8 @@ tries again. All other jobs that need what was refused wait, with the refusal as
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
-from bridge.core.actions import Skip
+from bridge.core.actions import Cause, Skip, SkipKind
 from bridge.core.model import WorkflowJob
 from bridge.core.readings import Timed
 from bridge.core.scope import Route
@@ -16,9 +15,6 @@ from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.submissions import Pool, State, Submission
 from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
-
-ENDED_UNSEEN = "its last runner ended, and GitHub has not been asked about the job since"
-"""Why a job waits until GitHub is asked about it. If a refusal ended its runner, the refusal is shown instead."""
 
 _PROBING = frozenset({State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN})
 
@@ -97,8 +93,8 @@ class Gate:
         may_try = free > 0 and all(self._now >= self._current[k].until and not self._tries[k] for k in refused)
         self._tries.update(refused if may_try else ())
         room = int(may_try)
-        why = self._why(self._longest(refused))
-        return list(missing[:room]), [Skip(job_id=job.id, why=why, route=pool.route) for job in missing[room:]]
+        cause = self._cause(self._longest(refused))
+        return list(missing[:room]), [cause.skip(job.id, pool.route) for job in missing[room:]]
 
     def explain(self, skips: Iterable[Skip], snapshot: Snapshot) -> list[Skip]:
         """Return the skips with the refusal as the reason where it ended a job's last runner."""
@@ -108,17 +104,18 @@ class Gate:
         return [self._explained(skip, targets.get(skip.job_id, "")) for skip in skips]
 
     def _explained(self, skip: Skip, target: str) -> Skip:
-        if skip.why != ENDED_UNSEEN or skip.route not in self._routes:
+        if skip.kind is not SkipKind.ENDED_UNSEEN or skip.route not in self._routes:
             return skip
         refused = self._refused_keys(Pool(skip.route, target), self._routes[skip.route])
-        return replace(skip, why=self._why(self._longest(refused))) if refused else skip
+        return self._cause(self._longest(refused)).skip(skip.job_id, skip.route) if refused else skip
 
     def _longest(self, refused: Iterable[str]) -> str:
         return max(refused, key=lambda key: (self._current[key].until, key))
 
-    def _why(self, key: str) -> str:
+    def _cause(self, key: str) -> Cause:
         refusal = self._current[key]
         left = refusal.until - self._now
         next_try = f"next try in {left:.0f} s" if left > 0 else "one request is being tried"
+        kind = SkipKind.REFUSED if refusal.count else SkipKind.RATE_LIMITED
         what = "was refused" if refusal.count else "has reached a rate limit"
-        return f"{key} {what}: {refusal.why}; {next_try}"
+        return Cause(kind=kind, why=f"{key} {what}: {refusal.why}; {next_try}", refusal=key)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bridge.core.actions import SkipKind
 from bridge.core.model import WorkflowJob
 from bridge.core.scope import IMPLIED_LABELS, Route, Scope
 
@@ -12,10 +13,12 @@ class Unmatched:
     """Why no route serves a job.
 
     Args:
+        kind: of the reason.
         reason: one line for a person.
         nearest: the route that lacks the fewest of its labels; None if no route has any of them.
     """
 
+    kind: SkipKind
     reason: str
     nearest: str | None = None
 
@@ -35,7 +38,7 @@ def match(labels: Iterable[str], repository: str, routes: Sequence[Route]) -> Ro
     wanted = frozenset(label.lower() for label in labels)
     allowed = _allowed(repository, routes)
     if not allowed:
-        return Unmatched(reason=f"no route serves the repository {repository}")
+        return Unmatched(kind=SkipKind.REPOSITORY, reason=f"no route serves the repository {repository}")
     if not wanted:
         return next((r for r in allowed if r.unlabelled), _no_labels())
     serving = [r for r in allowed if wanted <= r.label_set and (r.generic_jobs or wanted & r.labels)]
@@ -92,6 +95,7 @@ def _generic(routes: Sequence[Route]) -> Unmatched:
     nearest = min(routes, key=lambda r: len(r.labels))
     own = _quoted(nearest.labels)
     return Unmatched(
+        kind=SkipKind.GENERIC,
         reason="it asks only for labels that every runner has; "
         f"add a label of a route, such as {own}, or set `generic_jobs = true` on a route",
         nearest=nearest.name,
@@ -99,15 +103,22 @@ def _generic(routes: Sequence[Route]) -> Unmatched:
 
 
 def _no_labels() -> Unmatched:
-    return Unmatched(reason="it names a runner group and no labels, and no route sets `unlabelled = true`")
+    reason = "it names a runner group and no labels, and no route sets `unlabelled = true`"
+    return Unmatched(kind=SkipKind.UNLABELLED, reason=reason)
 
 
 def _nearest(wanted: frozenset[str], routes: Sequence[Route]) -> Unmatched:
     nearest = min(routes, key=lambda r: (len(wanted - r.label_set), len(r.labels)))
     missing = wanted - nearest.label_set
     if not wanted & nearest.labels:
-        return Unmatched(reason=f"no route has any of the labels {_quoted(missing)}")
-    return Unmatched(reason=f"route {nearest.name} lacks {_quoted(missing)}", nearest=nearest.name)
+        reason = f"no route has any of the labels {_quoted(missing)}"
+        return Unmatched(kind=_kind(missing, SkipKind.NO_ROUTE), reason=reason)
+    reason = f"route {nearest.name} lacks {_quoted(missing)}"
+    return Unmatched(kind=_kind(missing, SkipKind.LABELS), reason=reason, nearest=nearest.name)
+
+
+def _kind(missing: Iterable[str], otherwise: SkipKind) -> SkipKind:
+    return SkipKind.COMMA if any("," in label for label in missing) else otherwise
 
 
 def _quoted(labels: Iterable[str]) -> str:

@@ -5,8 +5,8 @@ What happens next is the plan's decision: this module only tells it.
 
 from dataclasses import dataclass
 
-from bridge.core.actions import Plan
-from bridge.core.advice import advice
+from bridge.core.actions import Plan, SkipKind
+from bridge.core.advice import ADVICE
 from bridge.core.history import JobRecord, SubmissionRecord
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.steps import Step, line, reason_of, span, steps_of
@@ -29,11 +29,13 @@ class Outlook:
     Args:
         runner: that the next pass asks for; None if it asks for none.
         why: the reason if it asks for none.
+        kind: of the reason.
         route: that serves the job; None if none does, or the plan says nothing.
     """
 
     runner: str | None = None
     why: str | None = None
+    kind: SkipKind | None = None
     route: str | None = None
 
 
@@ -57,7 +59,7 @@ def outlook(plan: Plan, job_id: int) -> Outlook:
     if claim:
         return Outlook(runner=claim.name, route=claim.pool.route)
     skip = next((each for each in plan.skips if each.job_id == job_id), None)
-    return Outlook(why=skip.why, route=skip.route) if skip else Outlook()
+    return Outlook(why=skip.why, kind=skip.kind, route=skip.route) if skip else Outlook()
 
 
 def story(record: JobRecord, seen: Outlook, now: float) -> Story:
@@ -93,7 +95,7 @@ def _waits(seen: Outlook) -> str:
 
 def _queued(seen: Outlook) -> str:
     why = _waits(seen)
-    todo = advice(why) if seen.why else "if this stays, check that the bridge runs"
+    todo = ADVICE[seen.kind] if seen.kind else "if this stays, check that the bridge runs"
     return f"{why}; {todo}" if todo else why
 
 

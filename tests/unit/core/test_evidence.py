@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.actions import Plan, Skip, Withdrawal
+from bridge.core.actions import Plan, Skip, SkipKind, Withdrawal
 from bridge.core.evidence import SLOTS, Rounds, judge
 from bridge.core.model import JobStatus
 from bridge.core.plan import plan
@@ -105,7 +105,7 @@ def test_if_several_jobs_are_stuck_their_pool_is_tried_with_one_runner_at_a_time
     decided = plan(snapshot, NOW + TIMING.stuck_pool.first)
     assert names(decided) == ["runpod-1-1"]
     said = "GitHub gives no job to runners of route gpu: 3 jobs are stuck; one runner at a time is tried"
-    assert decided.skips == tuple(Skip(job_id=n, why=said, route="gpu") for n in (2, 3))
+    assert decided.skips == tuple(Skip(job_id=n, kind=SkipKind.NOT_DISPATCHED, why=said, route="gpu") for n in (2, 3))
 
 
 def test_no_second_runner_is_tried_while_the_first_waits() -> None:

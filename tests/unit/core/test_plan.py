@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.actions import Plan, Skip, Withdrawal
+from bridge.core.actions import Plan, Skip, SkipKind, Withdrawal
 from bridge.core.evidence import MAX_FAILURES
 from bridge.core.model import EndpointHealth, JobStatus, Request, RequestStatus, Runner
 from bridge.core.plan import plan
@@ -38,7 +38,8 @@ def test_each_queued_job_gets_a_runner_with_a_name_of_its_own() -> None:
 def test_no_second_runner_is_requested_while_the_first_waits() -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), submissions=(a_submission(1),)), NOW)
     assert not decided.claims
-    assert decided.skips == (Skip(job_id=1, why="already requested: runner runpod-1-1 is submitted", route="gpu"),)
+    said = "already requested: runner runpod-1-1 is submitted"
+    assert decided.skips == (Skip(job_id=1, kind=SkipKind.REQUESTED, why=said, route="gpu"),)
 
 
 def test_a_runner_taken_by_another_job_is_replaced() -> None:
@@ -58,7 +59,8 @@ def test_the_oldest_jobs_come_first_up_to_max_workers_and_the_others_have_a_reas
     routes = (a_route(max_workers=2),)
     decided = plan(a_snapshot(routes=routes, jobs=(a_job(3), a_job(1), a_job(2))), NOW)
     assert names(decided) == ["runpod-1-1", "runpod-2-1"]
-    assert decided.skips == (Skip(job_id=3, why="route gpu has reached its max_workers of 2", route="gpu"),)
+    said = "route gpu has reached its max_workers of 2"
+    assert decided.skips == (Skip(job_id=3, kind=SkipKind.ROUTE_FULL, why=said, route="gpu"),)
 
 
 def test_every_job_that_waits_has_a_reason_whichever_route_and_kind_of_reason_comes_last() -> None:
@@ -114,8 +116,8 @@ def test_jobs_that_match_no_route_get_no_runner_and_a_reason() -> None:
     decided = plan(a_snapshot(jobs=jobs), NOW)
     assert not decided.claims
     assert decided.skips == (
-        Skip(job_id=1, why='no route has any of the labels "ubuntu-latest"'),
-        Skip(job_id=2, why='route gpu lacks "h100"', nearest="gpu"),
+        Skip(job_id=1, kind=SkipKind.NO_ROUTE, why='no route has any of the labels "ubuntu-latest"'),
+        Skip(job_id=2, kind=SkipKind.LABELS, why='route gpu lacks "h100"', nearest="gpu"),
     )
 
 
@@ -316,7 +318,7 @@ def test_nothing_is_requested_while_the_runners_of_a_target_cannot_be_read() -> 
     decided = plan(a_snapshot(jobs=(a_job(1),), runners={}), NOW)
     assert not decided.claims
     said = "the runners of orgs/acme have not been read from GitHub recently"
-    assert decided.skips == (Skip(job_id=1, why=said, route="gpu"),)
+    assert decided.skips == (Skip(job_id=1, kind=SkipKind.RUNNERS_UNKNOWN, why=said, route="gpu"),)
 
 
 # --- properties ---

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from bridge.controller.refused import github_key, refused, runpod_key
-from bridge.core.actions import Plan
+from bridge.core.actions import Plan, SkipKind
 from bridge.core.plan import plan
 from bridge.core.readings import Timed
 from bridge.core.refusals import (
-    ENDED_UNSEEN,
     endpoint_key,
     group_key,
     keys,
@@ -194,7 +193,7 @@ def test_a_refusal_is_no_reason_for_a_job_that_does_not_need_what_is_refused() -
     ended = JobHistory(generation=1, attempts=0, last_claim=NOW - 10, last_end=NOW - 9)
     jobs = (a_job(1),)
     snapshot = a_snapshot(jobs=jobs, seen_at={1: NOW - 20}, history={1: ended}, refusals={"endpoint x": a_refusal()})
-    assert plan(snapshot, NOW).skips[0].why == ENDED_UNSEEN
+    assert plan(snapshot, NOW).skips[0].kind is SkipKind.ENDED_UNSEEN
 
 
 def test_the_ledgers_refusals_last_until_they_end_or_are_a_day_old() -> None:

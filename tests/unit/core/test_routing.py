@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.actions import SkipKind
 from bridge.core.routing import Unmatched, contained, match
 from bridge.core.scope import Route
 from tests.support.values import a_route
@@ -32,38 +33,44 @@ def test_the_most_specific_route_with_all_labels_wins(labels: tuple[str, ...], r
 
 
 @pytest.mark.parametrize(
-    ("labels", "nearest", "why"),
+    ("labels", "nearest", "kind", "why"),
     [
-        (("ubuntu-latest",), None, 'no route has any of the labels "ubuntu-latest"'),
+        (("ubuntu-latest",), None, SkipKind.NO_ROUTE, 'no route has any of the labels "ubuntu-latest"'),
         (
             ("self-hosted", "Linux"),
             "gpu",
+            SkipKind.GENERIC,
             'it asks only for labels that every runner has; add a label of a route, such as "gpu", "runpod", '
             "or set `generic_jobs = true` on a route",
         ),
-        (("self-hosted", "tpu"), None, 'no route has any of the labels "tpu"'),
-        (("runpod", "gpu", "h100"), "gpu", 'route gpu lacks "h100"'),
-        (("runpod", "Big GPU", "h100"), "gpu", 'route gpu lacks "big gpu", "h100"'),
+        (("self-hosted", "tpu"), None, SkipKind.NO_ROUTE, 'no route has any of the labels "tpu"'),
+        (("runpod", "gpu", "h100"), "gpu", SkipKind.LABELS, 'route gpu lacks "h100"'),
+        (("runpod", "Big GPU", "h100"), "gpu", SkipKind.LABELS, 'route gpu lacks "big gpu", "h100"'),
         (
             ("runpod", "gpu, linux"),
             "gpu",
+            SkipKind.COMMA,
             'route gpu lacks "gpu, linux"; "gpu, linux" is one label with a comma in it: write runs-on: [gpu, linux]',
         ),
         (
             ("runpod", "gpu,linux"),
             "gpu",
+            SkipKind.COMMA,
             'route gpu lacks "gpu,linux"; "gpu,linux" is one label with a comma in it: write runs-on: [gpu, linux]',
         ),
-        (("runpod", "windows", "cpu"), "cpu", 'route cpu lacks "windows"'),
+        (("runpod", "windows", "cpu"), "cpu", SkipKind.LABELS, 'route cpu lacks "windows"'),
     ],
 )
-def test_an_unmatched_job_names_what_is_missing(labels: tuple[str, ...], nearest: str | None, why: str) -> None:
-    assert match(labels, "acme/web", ROUTES) == Unmatched(reason=why, nearest=nearest)
+def test_an_unmatched_job_names_what_is_missing(
+    labels: tuple[str, ...], nearest: str | None, kind: SkipKind, why: str
+) -> None:
+    assert match(labels, "acme/web", ROUTES) == Unmatched(kind=kind, reason=why, nearest=nearest)
 
 
 def test_a_job_without_labels_needs_a_route_that_allows_it() -> None:
     assert match((), "acme/web", ROUTES) == Unmatched(
-        reason="it names a runner group and no labels, and no route sets `unlabelled = true`"
+        kind=SkipKind.UNLABELLED,
+        reason="it names a runner group and no labels, and no route sets `unlabelled = true`",
     )
     taker = a_route(name="group", unlabelled=True)
     assert match((), "acme/web", (*ROUTES, taker)) == taker
@@ -72,7 +79,9 @@ def test_a_job_without_labels_needs_a_route_that_allows_it() -> None:
 def test_a_route_for_some_repositories_serves_no_other() -> None:
     only = a_route(repositories=frozenset({"acme/web"}))
     assert match(("gpu",), "Acme/Web", (only,)) == only
-    assert match(("gpu",), "acme/api", (only,)) == Unmatched(reason="no route serves the repository acme/api")
+    assert match(("gpu",), "acme/api", (only,)) == Unmatched(
+        kind=SkipKind.REPOSITORY, reason="no route serves the repository acme/api"
+    )
 
 
 @pytest.mark.parametrize("labels", [("self-hosted",), ("self-hosted", "linux", "X64")])

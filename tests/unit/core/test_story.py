@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.actions import Claim, Plan, Skip
+from bridge.core.actions import Claim, Plan, Skip, SkipKind
 from bridge.core.history import Execution, JobRecord, SubmissionRecord
 from bridge.core.model import JobStatus, Source
 from bridge.core.steps import LONGEST_LINE, Step
@@ -30,16 +30,14 @@ def told(*runners: SubmissionRecord, seen: Outlook | None = None, **job: Any) ->
 
 
 def test_a_job_waits_for_the_reason_of_the_plan_with_what_to_do() -> None:
-    assert told(seen=Outlook(why=FULL)) == f"Job 1 waits: {FULL}; wait, or raise `max_workers`."
+    assert (
+        told(seen=Outlook(kind=SkipKind.ROUTE_FULL, why=FULL)) == f"Job 1 waits: {FULL}; wait, or raise `max_workers`."
+    )
 
 
 def test_a_reason_that_says_what_to_do_is_not_followed_by_more() -> None:
     why = "given up: it has been queued for more than a day, and this ledger is new; re-run the job in GitHub"
-    assert told(seen=Outlook(why=why)) == f"Job 1 waits: {why}."
-
-
-def test_a_reason_that_is_not_known_is_told_as_it_is() -> None:
-    assert told(seen=Outlook(why="new reason")) == "Job 1 waits: new reason."
+    assert told(seen=Outlook(kind=SkipKind.GIVEN_UP, why=why)) == f"Job 1 waits: {why}."
 
 
 def test_a_job_that_gets_a_runner_now_waits_for_the_next_pass() -> None:
@@ -56,7 +54,9 @@ def test_a_job_that_was_queued_this_very_moment_has_no_reason_yet() -> None:
 def test_a_queued_job_tells_how_its_last_runner_ended(state: State) -> None:
     first = a_record(State.FAILED, reason=Reason.VERSION_DEPRECATED)
     last = a_record(state, generation=2, reason=Reason.CRASHED, detail="out of\n memory")
-    assert told(first, last, a_record(State.STARTED, generation=3), seen=Outlook(why=FULL)) == (
+    assert told(
+        first, last, a_record(State.STARTED, generation=3), seen=Outlook(kind=SkipKind.ROUTE_FULL, why=FULL)
+    ) == (
         f"Job 1 waits: {FULL}; wait, or raise `max_workers` "
         f"(before: runner runpod-1-2 ended as {state}: crashed, out of memory)."
     )
@@ -65,20 +65,24 @@ def test_a_queued_job_tells_how_its_last_runner_ended(state: State) -> None:
 def test_a_queued_job_tells_which_job_took_its_runner() -> None:
     """GitHub gives any job to any runner."""
     taken = a_record(State.BUSY, held_job_id=7)
-    assert told(taken, seen=Outlook(why=FULL)).endswith(" (before: runner runpod-1-1 took job 7 instead).")
+    assert told(taken, seen=Outlook(kind=SkipKind.ROUTE_FULL, why=FULL)).endswith(
+        " (before: runner runpod-1-1 took job 7 instead)."
+    )
     finished = a_record(State.FAILED, held_job_id=7, reason=Reason.CRASHED)
-    assert told(finished, seen=Outlook(why=FULL)).endswith(" (before: runner runpod-1-1 took job 7 instead).")
+    assert told(finished, seen=Outlook(kind=SkipKind.ROUTE_FULL, why=FULL)).endswith(
+        " (before: runner runpod-1-1 took job 7 instead)."
+    )
 
 
 @pytest.mark.parametrize("state", [State.NO_JOB, State.RELEASED, State.FINISHED, State.BUSY])
 def test_other_ends_of_a_runner_are_no_part_of_the_sentence(state: State) -> None:
-    assert "before" not in told(a_record(state, held_job_id=1), seen=Outlook(why=FULL))
-    assert "before" not in told(a_record(state), seen=Outlook(why=FULL))
+    assert "before" not in told(a_record(state, held_job_id=1), seen=Outlook(kind=SkipKind.ROUTE_FULL, why=FULL))
+    assert "before" not in told(a_record(state), seen=Outlook(kind=SkipKind.ROUTE_FULL, why=FULL))
 
 
 def test_the_end_of_a_runner_that_was_requested_for_another_job_is_that_jobs_story() -> None:
     other = SubmissionRecord(submission=a_submission(2, state=State.FAILED, held_job_id=1))
-    assert "before" not in told(other, seen=Outlook(why=FULL))
+    assert "before" not in told(other, seen=Outlook(kind=SkipKind.ROUTE_FULL, why=FULL))
 
 
 @pytest.mark.parametrize(
@@ -187,20 +191,29 @@ def test_a_conclusion_is_one_line() -> None:
 
 def test_the_outlook_is_the_plans_claim_or_its_reason_for_the_job() -> None:
     claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1)
-    plan = Plan(claims=(claim,), skips=(Skip(job_id=2, why=FULL, route="gpu"), Skip(job_id=3, why="no", nearest="gpu")))
+    plan = Plan(
+        claims=(claim,),
+        skips=(
+            Skip(job_id=2, kind=SkipKind.ROUTE_FULL, why=FULL, route="gpu"),
+            Skip(job_id=3, kind=SkipKind.LABELS, why="no", nearest="gpu"),
+        ),
+    )
     assert outlook(plan, 1) == Outlook(runner="runpod-1-1", route="gpu")
-    assert outlook(plan, 2) == Outlook(why=FULL, route="gpu")
-    assert outlook(plan, 3) == Outlook(why="no")
+    assert outlook(plan, 2) == Outlook(kind=SkipKind.ROUTE_FULL, why=FULL, route="gpu")
+    assert outlook(plan, 3) == Outlook(kind=SkipKind.LABELS, why="no")
     assert outlook(plan, 4) == Outlook()
 
 
 def test_a_story_ends_with_what_a_queued_job_waits_for() -> None:
     record = JobRecord(job=a_job(1, created_at=NOW - 5))
-    made = story(record, Outlook(why=FULL, route="gpu"), NOW)
+    made = story(record, Outlook(kind=SkipKind.ROUTE_FULL, why=FULL, route="gpu"), NOW)
     assert made.job is record.job
     assert made.steps[-1] == Step(at=NOW, what=f"waits: {FULL}")
     known = JobRecord(job=a_job(1), first_seen_at=NOW, source=Source.POLL)
-    assert "; route gpu serves it" in story(known, Outlook(why=FULL, route="gpu"), NOW).steps[1].what
+    assert (
+        "; route gpu serves it"
+        in story(known, Outlook(kind=SkipKind.ROUTE_FULL, why=FULL, route="gpu"), NOW).steps[1].what
+    )
     assert story(record, Outlook(runner="runpod-1-1"), NOW).steps[-1].what == (
         "waits: the next pass asks for runner runpod-1-1"
     )

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge import __version__
 from bridge.controller.report import Decision, Report
-from bridge.core.actions import Claim, Plan, Skip, Transition
+from bridge.core.actions import Claim, Plan, Skip, SkipKind, Transition
 from bridge.core.model import EndpointHealth, JobStatus
 from bridge.core.submissions import Pool, State, Streak
 from bridge.core.worker import Reason
@@ -46,10 +46,13 @@ def test_what_the_clients_count_is_read_at_each_scrape() -> None:
 
 def test_the_oldest_queued_job_of_a_route_ages_between_passes() -> None:
     made = metrics(clock=(clock := Clock()))
-    skip = Skip(job_id=1, why="route gpu has reached its max_workers of 1", route="gpu")
+    skip = Skip(job_id=1, kind=SkipKind.ROUTE_FULL, why="route gpu has reached its max_workers of 1", route="gpu")
     claim = Claim(pool=Pool("gpu", ORG), job_id=2, name="runpod-2-1", generation=1)
     jobs = (a_job(1, created_at=NOW - 100), a_job(2, created_at=NOW - 10), a_job(3, created_at=NOW - 5000))
-    made.passed("resync", report(Plan(skips=(skip, Skip(job_id=3, why="no route")), claims=(claim,)), jobs=jobs))
+    made.passed(
+        "resync",
+        report(Plan(skips=(skip, Skip(job_id=3, kind=SkipKind.NO_ROUTE, why="no route")), claims=(claim,)), jobs=jobs),
+    )
     clock.now += 60
     found = values(made)
     assert found['bridge_jobs_queued{route="gpu"}'] == 2
