@@ -76,7 +76,7 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
             own = runners.get(pool, {})
             without, supplied = _split(count, own, evidence)
             if pause:
-                result.skips += [cause_of(pause).skip(job.id, route.name) for job in without]
+                result.skips += [cause_of(pause, now).skip(job.id, route.name) for job in without]
                 without = []
             free = min(limit.room, 1 - count.supply if pool in evidence.probing else limit.room)
             without, refused = gate.admit(pool, without, free)

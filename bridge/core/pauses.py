@@ -1,7 +1,6 @@
 """Routes that a person has paused: they get no new requests. Pure."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from bridge.core.actions import Cause, SkipKind
 
@@ -26,16 +25,16 @@ class Pause:
     reason: str | None = None
 
 
-def cause_of(pause: Pause) -> Cause:
-    """Why a job of a paused route waits."""
-    return Cause(kind=SkipKind.PAUSED, why=said(pause))
+def cause_of(pause: Pause, now: float) -> Cause:
+    """Why a job of a paused route waits; `now` in Unix seconds."""
+    ago = f"{max(0.0, now - pause.at) / 60:.0f} min ago"
+    return Cause(kind=SkipKind.PAUSED, why=said(pause), due=f"it was paused {ago}")
 
 
 def said(pause: Pause) -> str:
     """One line about a pause."""
-    since = datetime.fromtimestamp(pause.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     why = f": {pause.reason}" if pause.reason else ""
-    return f"route {pause.route} is paused since {since} by {pause.by}{why}"
+    return f"route {pause.route} is paused by {pause.by}{why}"
 
 
 def one_line(text: str) -> str:
