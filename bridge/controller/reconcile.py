@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from bridge.controller.apply import Applier
+from bridge.controller.cancel import cancel
 from bridge.controller.observe import Observer, stale_after
 from bridge.controller.observed import Memory, Observed
 from bridge.controller.ports import DeliveryLog, GitHub, Ledger, RunPod, Transaction
@@ -24,7 +25,7 @@ from bridge.core.plan import plan
 from bridge.core.readings import Readings, Timed
 from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
-from bridge.core.submissions import OPEN_STATES
+from bridge.core.submissions import OPEN_STATES, Submission
 from bridge.core.waits import changed, waits_of
 
 PRUNE_EVERY = 600.0
@@ -119,6 +120,18 @@ class Reconciler:
         """Plan on what the ledger holds; nothing is read from outside or changed."""
         now = self._clock()
         return await self._ledger.preview(lambda transaction: self._decide(transaction, Observed(began=now, at=now)))
+
+    async def cancel(self, submission: Submission, by: str) -> str | None:
+        """See `bridge.controller.cancel.cancel`."""
+        return await cancel(
+            submission,
+            by,
+            scope=self._scope,
+            github=self._github,
+            runpod=self._runpod,
+            ledger=self._ledger,
+            clock=self._clock,
+        )
 
     async def _memory(self) -> Memory:
         jobs, submissions, readings, history = await self._ledger.read(

@@ -1,6 +1,6 @@
 """The part of a transaction that is about what people order, and about why jobs wait."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -8,8 +8,11 @@ from sqlalchemy.engine import Connection
 from bridge.core.history import Wait
 from bridge.core.model import JobStatus
 from bridge.core.pauses import Pause
+from bridge.core.submissions import Submission
+from bridge.ledger import statements as st
 from bridge.ledger import waits
 from bridge.ledger.readings import ReadingKind
+from bridge.ledger.rows import submission_of
 from bridge.ledger.tables import jobs, pauses, readings, submissions
 
 CLOCK_AHEAD = 600.0
@@ -48,6 +51,12 @@ class Control:
         if found:
             self._connection.execute(sa.delete(readings).where(readings.c.kind == ReadingKind.REFUSAL))
         return found
+
+    def named_submissions(self, names: Collection[str]) -> tuple[Submission, ...]:
+        """The submissions whose runner or own id is one of these names."""
+        s = submissions.c
+        rows = self._connection.execute(sa.select(*st.SUBMISSION).where(s.name.in_(names) | s.id.in_(names)))
+        return tuple(map(submission_of, rows))
 
     def keep_waits(self, found: Mapping[int, Wait]) -> None:
         """Write why jobs wait, by job id: see `bridge.ledger.waits.keep`."""
