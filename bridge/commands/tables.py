@@ -1,6 +1,5 @@
 """Tables for a terminal of any width: no word is broken, and what a person copies is whole."""
 
-import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ BELOW = ("why",)
 LEAST = 6
 """Characters that other columns keep if the terminal is narrow."""
 
-GAP = "  "
+GAP, INDENT = "  ", "    "
 
 
 def lines(rows: Sequence[Mapping[str, Any]], shown: Sequence[str], width: int) -> list[str]:
@@ -72,20 +71,15 @@ def _fitted(text: str, width: int) -> str:
 
 
 def _sentence(text: str, width: int) -> list[str]:
-    if text == "-":
-        return []
-    indent = "    "
-    words = " ".join(_word(word, width - len(indent)) for word in text.split())
-    return textwrap.wrap(
-        words,
-        width,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """A text as indented lines, broken between words."""
+    from rich.cells import cell_len
 
-
-def _word(word: str, room: int) -> str:
-    """A word that fits a line: a label may have 256 characters."""
-    return word if len(word) <= room else f"{word[: max(1, room - 1)]}…"
+    room = width - len(INDENT)
+    found: list[str] = []
+    for word in text.split() if text != "-" else ():
+        fitted = word if cell_len(word) <= room else _fitted(word, room)  # a label may have 256 characters
+        if found and cell_len(found[-1]) + 1 + cell_len(fitted) <= room:
+            found[-1] += f" {fitted}"
+        else:
+            found.append(fitted)
+    return [f"{INDENT}{line}" for line in found]

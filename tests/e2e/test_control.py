@@ -130,7 +130,7 @@ def test_a_runner_that_has_got_a_job_is_kept(made: Emulators) -> None:
     done = run(made, "cancel", runner)
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == (
-        f"bridge: runner {runner} has got a job: GitHub keeps it, and nothing was cancelled; cancel the job in GitHub\n"
+        f"bridge: runner {runner} has got a job: GitHub keeps it, and nothing was cancelled; cancel the job in GitHub"
     )
     assert status(made) == ["IN_QUEUE"]
     assert run(made, "cancel", runner).stderr == f"bridge: runner {runner} runs a job; cancel the job in GitHub\n"
