@@ -5,6 +5,7 @@ Heavy imports stay within the commands' functions: `--help` and `--version` answ
 
 import typer
 
+from bridge.commands.cancel import cancel
 from bridge.commands.demo import demo
 from bridge.commands.dispatch import dispatch
 from bridge.commands.doctor.command import doctor
@@ -13,7 +14,10 @@ from bridge.commands.endpoints.command import endpoints
 from bridge.commands.explain import explain
 from bridge.commands.jobs import jobs
 from bridge.commands.options import Version
+from bridge.commands.pause import pause
+from bridge.commands.resume import resume
 from bridge.commands.retry import retry
+from bridge.commands.routes import routes
 from bridge.commands.setup.command import setup
 from bridge.commands.submissions import submissions
 
@@ -25,6 +29,20 @@ def bridge(_version: Version = False) -> None:
     """Run GitHub Actions jobs on RunPod serverless workers, on demand."""
 
 
-for command in (setup, doctor, dispatch, jobs, explain, submissions, retry, demo, emulate):
+for command in (
+    setup,
+    doctor,
+    dispatch,
+    jobs,
+    explain,
+    submissions,
+    routes,
+    pause,
+    resume,
+    cancel,
+    retry,
+    demo,
+    emulate,
+):
     app.command()(command)
 app.add_typer(endpoints, name="endpoints")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bridge.config.settings import Config
     from bridge.controller.reconcile import Reconciler
-    from bridge.core.scope import Route
+    from bridge.core.scope import Route, Scope
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth, PatAuth
     from bridge.github.timing import GitHubTiming
@@ -32,6 +32,7 @@ class Bridge:
         rate_limits: the calls that are left of a rate limit, by service; none that is not known.
         prepare: loads what the first request to RunPod would otherwise wait for.
         clock: Unix seconds by GitHub's clock, once GitHub has answered; before that, by this machine's.
+        scope: what it serves.
         learn_time: reads GitHub's clock before any of GitHub's times is compared; already done unless in a dry run.
     """
 
@@ -41,6 +42,7 @@ class Bridge:
     rate_limits: Callable[[], "dict[str, int]"]
     prepare: Callable[[], Awaitable[object]]
     clock: Callable[[], float]
+    scope: "Scope"
     learn_time: Callable[[], Awaitable[None]]
 
 
@@ -91,6 +93,7 @@ async def composed(
                 rate_limits=lambda: _rate_limits(github),
                 prepare=lambda: each({route.endpoint for route in settings.scope.routes}, runpod.prepare),
                 clock=clock,
+                scope=settings.scope,
                 learn_time=lambda: _learn_time(github),
             )
         finally:

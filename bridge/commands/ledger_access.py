@@ -1,6 +1,7 @@
-"""What `jobs`, `explain`, `submissions` and `retry` share: access to the ledger of the configuration."""
+"""What the commands of the ledger share: access to it, and how they end."""
 
 import asyncio
+import getpass
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -40,3 +41,31 @@ def with_ledger(config: Path | None, work: "Callable[[Bridge], Awaitable[T]]") -
     except BridgeError as error:
         typer.echo(mask(f"bridge: {error}"), err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+
+
+def finish(problem: str | None, done: str) -> None:
+    """Print how a command ended.
+
+    Args:
+        problem: why nothing was done, one line; None if it was done.
+        done: what was done.
+
+    Raises:
+        typer.Exit: with status 1, if there is a problem.
+    """
+    from bridge.commands.report import plain
+
+    if problem:
+        typer.echo(plain(f"bridge: {problem}"), err=True)
+        raise typer.Exit(1)
+    typer.echo(plain(done))
+
+
+def who() -> str:
+    """Who runs this command: the name of the account."""
+    from bridge.core.pauses import one_line
+
+    try:
+        return one_line(getpass.getuser())
+    except (OSError, KeyError):  # an id without a name, as in many containers; Python 3.13 raises OSError
+        return "unknown"

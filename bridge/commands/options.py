@@ -39,3 +39,4 @@ NamedRoutes = Annotated[
     list[str] | None, typer.Option("--route", metavar="NAME=LABEL,LABEL", help="A route; repeat it for more.")
 ]
 RoutesFile = Annotated[Path | None, typer.Option("--config", help="Use the labels of the routes of this bridge.toml.")]
+RouteName = Annotated[str, typer.Argument(metavar="ROUTE", help="The route's name, as `bridge routes` lists it.")]

@@ -1,8 +1,7 @@
 """What the commands print: passes and lists, as JSON for programs or as tables for people."""
 
 import json
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -10,6 +9,8 @@ import typer
 from bridge.controller.report import Decision, Report
 from bridge.core.actions import Plan
 from bridge.core.model import JobStatus, WorkflowJob
+from bridge.core.routing import match
+from bridge.core.scope import Route
 from bridge.telemetry import mask
 
 
@@ -66,12 +67,13 @@ def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
             "route": claim.pool.route if claim else skip and skip.route,
             "nearest": skip and skip.nearest,
             "runner": claim and claim.name,
+            "kind": None if claim else skip and skip.kind,
             "why": f"asking for runner {claim.name}" if claim else skip and skip.why,
         }
 
 
-def started_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
-    """Every open job that is no longer queued, and the runner that it runs on."""
+def started_jobs(decision: Decision, routes: Sequence[Route]) -> Iterator[dict[str, Any]]:
+    """Every open job that is no longer queued, its route by its labels, and the runner that it runs on."""
     for job in decision.jobs:
         if job.status is not JobStatus.QUEUED:
             yield {
@@ -80,9 +82,15 @@ def started_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
                 "name": job.name,
                 "labels": list(job.labels),
                 "status": job.status,
-                "route": None,
+                "route": _route(job, routes),
+                "kind": None,
                 "why": f"runs on {job.runner_name}" if job.runner_name else f"its status on GitHub is {job.status}",
             }
+
+
+def _route(job: WorkflowJob, routes: Sequence[Route]) -> str | None:
+    found = match(job.labels, job.repository, routes)
+    return found.name if isinstance(found, Route) else None
 
 
 def _queued(decision: Decision) -> list[WorkflowJob]:
@@ -126,37 +134,13 @@ def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
     return f"{len(_queued(report.decision))} queued jobs, {submitted}, {removed}, {report.seconds:.1f} s"
 
 
-def matching(rows: Iterable[dict[str, Any]], **wanted: str | None) -> list[dict[str, Any]]:
-    """The rows whose columns have the wanted values, in upper or lower case; None for any value."""
-    columns = {name: value.lower() for name, value in wanted.items() if value is not None}
-    return [row for row in rows if all(str(row[name]).lower() == value for name, value in columns.items())]
-
-
-COPIED = ("id", "runner")
-"""Columns that a person copies: they are never wrapped."""
-
-
 def print_rows(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:
     """Print rows: as JSON, or as a table of the columns in `shown`."""
+    from rich.console import Console
+
+    from bridge.commands.tables import lines
+
     if as_json:
         typer.echo(json.dumps(mask(list(rows))))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        typer.echo("none")
-        return
-    table = Table()
-    for name in shown:
-        table.add_column(name, overflow="fold", no_wrap=name in COPIED)
-    for row in rows:
-        table.add_row(*(Text(plain(_cell(name, row[name]))) for name in shown))
-    Console().print(table)
-
-
-def _cell(key: str, value: Any) -> str:
-    if key == "since":
-        return f"{time.time() - value:.0f} s ago"
-    return "-" if value is None else str(value)
+    else:
+        typer.echo("\n".join(lines(rows, shown, Console().width)) if rows else "none")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.commands.ledger_access import NO_LEDGER, with_ledger
+from bridge.commands.ledger_access import NO_LEDGER, finish, with_ledger
 from bridge.commands.options import ConfigPath
 
 if TYPE_CHECKING:
@@ -24,8 +24,5 @@ def retry(
             return None
         return f"the ledger has no open job {job}; `bridge jobs` lists the open jobs"
 
-    problem = with_ledger(config, forget)
-    if problem:
-        typer.echo(f"bridge: {problem}", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"job {job}: its failed attempts and all refusals are forgotten; the next pass requests a runner again")
+    done = f"job {job}: its failed attempts and all refusals are forgotten; the next pass requests a runner again"
+    finish(with_ledger(config, forget), done)

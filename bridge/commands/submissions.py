@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.commands.ledger_access import with_ledger
+from bridge.commands.listing import Listing, Watch, show
 from bridge.commands.options import AsJson, ConfigPath
 from bridge.core.submissions import State
 
@@ -16,22 +16,20 @@ if TYPE_CHECKING:
 RECENT = 86_400.0
 """s for which a submission is listed after it has ended."""
 
-SHOWN = ("runner", "route", "state", "since", "result", "why")
+SHOWN = ("runner", "state", "since", "route", "result", "why")
 """The columns of the table."""
 
 
 def submissions(
     config: ConfigPath = None,
     as_json: AsJson = False,
+    watch: Watch = False,
     route: Annotated[str | None, typer.Option(help="Only runners of this route.")] = None,
     state: Annotated[State | None, typer.Option(help="Only runners in this state.")] = None,
 ) -> None:
     """List the requested runners: the open ones, and those that ended within the last day."""
-    rows = with_ledger(config, _rows)
-
-    from bridge.commands.report import matching, print_rows
-
-    print_rows(matching(rows, route=route, state=state), SHOWN, as_json=as_json)
+    wanted = {"route": route, "state": state}
+    show(config, Listing(read=_rows, shown=SHOWN, wanted=wanted, as_json=as_json), watch=watch)
 
 
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:

@@ -6,25 +6,27 @@ may overlap, in one process or in several: each counts the claims of those befor
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
 
 from bridge.controller.apply import Applier
+from bridge.controller.cancel import cancel
 from bridge.controller.observe import Observer, stale_after
 from bridge.controller.observed import Memory, Observed
 from bridge.controller.ports import DeliveryLog, GitHub, Ledger, RunPod, Transaction
 from bridge.controller.report import Decision, Report, standing_problems
 from bridge.controller.snapshot import build
 from bridge.core.actions import Plan
-from bridge.core.history import execution_of
+from bridge.core.history import Wait, execution_of
 from bridge.core.model import WorkflowJob
 from bridge.core.plan import plan
 from bridge.core.readings import Readings, Timed
 from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
-from bridge.core.submissions import OPEN_STATES
+from bridge.core.submissions import OPEN_STATES, Submission
+from bridge.core.waits import changed, waits_of
 
 PRUNE_EVERY = 600.0
 """s between two deletions of what ended long ago."""
@@ -69,6 +71,7 @@ class Reconciler:
         self._given_up: frozenset[int] = frozenset()  # ids of jobs that were logged
         self._routes = {route.name: route for route in scope.routes}
         self._warned: set[str] = set()
+        self._waits: Mapping[int, Wait] = {}  # by job id, as of the last pass
 
     def keeps(self, job: WorkflowJob) -> bool:
         """Whether the ledger keeps a job: see `bridge.core.routing.is_kept`."""
@@ -118,6 +121,18 @@ class Reconciler:
         now = self._clock()
         return await self._ledger.preview(lambda transaction: self._decide(transaction, Observed(began=now, at=now)))
 
+    async def cancel(self, submission: Submission, by: str) -> str | None:
+        """See `bridge.controller.cancel.cancel`."""
+        return await cancel(
+            submission,
+            by,
+            scope=self._scope,
+            github=self._github,
+            runpod=self._runpod,
+            ledger=self._ledger,
+            clock=self._clock,
+        )
+
     async def _memory(self) -> Memory:
         jobs, submissions, readings, history = await self._ledger.read(
             lambda transaction: (
@@ -140,6 +155,7 @@ class Reconciler:
 
     async def _carry_out(self, seen: Observed, began: float) -> Report:
         decision = await self._ledger.transact(lambda transaction: self._claim(transaction, seen))
+        self._waits = decision.waits
         self._warn(decision.plan)
         for transition in decision.plan.transitions:
             log.info(f"submission {transition.to}", runner=transition.submission.name, detail=transition.detail)
@@ -180,12 +196,14 @@ class Reconciler:
         self._warned |= set(planned.warnings)
 
     def _claim(self, transaction: Transaction, seen: Observed) -> Decision:
-        """Decide, and write the claims down."""
+        """Decide, and write down the claims and why the other jobs wait."""
         began = self._timer()
         decision = self._decide(transaction, seen)
         now = self._clock()
         claimed = transaction.claim([(each, self._routes[each.pool.route]) for each in decision.plan.claims], now)
-        return replace(decision, claimed=claimed, seconds=self._timer() - began)
+        waits = waits_of(decision.plan, now)
+        transaction.keep_waits(changed(waits, self._waits))
+        return replace(decision, claimed=claimed, waits=waits, seconds=self._timer() - began)
 
     def _decide(self, transaction: Transaction, seen: Observed) -> Decision:
         """Write down what was observed, and plan, within one write transaction."""
@@ -209,6 +227,7 @@ class Reconciler:
             streaks=snapshot.streaks,
             refusals=snapshot.refusals,
             health=snapshot.health,
+            pauses=snapshot.pauses,
         )
 
     def _write(self, transaction: Transaction, seen: Observed, now: float) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.actions import Plan
+from bridge.core.history import Wait
 from bridge.core.model import EndpointHealth, WorkflowJob
+from bridge.core.pauses import Pause
 from bridge.core.snapshot import Refusal
 from bridge.core.submissions import State, Streak, Submission
 from bridge.errors import Problem
@@ -21,6 +23,8 @@ class Decision:
         streaks: as of the snapshot.
         refusals: as of the snapshot.
         health: as of the snapshot.
+        pauses: by route, as of the snapshot.
+        waits: by job id, why each queued job waits; only of a decision that was carried out.
         claimed: the plan's claims, as they were written.
         seconds: how long the decision kept other writers waiting.
     """
@@ -31,6 +35,8 @@ class Decision:
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
+    waits: Mapping[int, Wait] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
     seconds: float = 0.0
 

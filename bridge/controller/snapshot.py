@@ -62,6 +62,7 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         missing_since=missing.value if missing else {},
         streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
         refusals=standing(readings.refusals, scope.timing, now),
+        pauses=transaction.pauses(),
         timing=scope.timing,
         queued_since=evidence.queued_since,
         idle=evidence.idle,

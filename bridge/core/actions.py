@@ -73,6 +73,7 @@ class SkipKind(StrEnum):
     MAX_PARALLEL = "max_parallel"
     FAILING = "failing"  # its runners fail before they take a job
     NOT_DISPATCHED = "not_dispatched"  # GitHub gives it to no runner
+    PAUSED = "paused"  # a person has paused its route
     ROUTE_FULL = "route_full"
     BREAKER = "breaker"  # the endpoint's workers fail
     NO_ANSWER = "no_answer"  # RunPod does not answer requests to the endpoint
@@ -92,6 +93,7 @@ class Skip:
         route: the route it matches, if any.
         nearest: for a job that matches no route, the one that lacks the fewest of its labels.
         refusal: if a refusal or a rate limit is the reason, its key of bridge.core.refusals.
+        due: the end of `why` that changes from pass to pass, such as a countdown; empty if there is none.
     """
 
     job_id: int
@@ -100,19 +102,22 @@ class Skip:
     route: str | None = None
     nearest: str | None = None
     refusal: str | None = None
+    due: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cause:
-    """A reason that several jobs may have. The fields are those of `Skip`."""
+    """A reason that several jobs may have. The fields are those of `Skip`, except that `why` is without `due`."""
 
     kind: SkipKind
     why: str
     refusal: str | None = None
+    due: str = ""
 
     def skip(self, job_id: int, route: str) -> Skip:
         """The reason of one job of a route."""
-        return Skip(job_id=job_id, kind=self.kind, why=self.why, route=route, refusal=self.refusal)
+        why = f"{self.why}; {self.due}" if self.due else self.why
+        return Skip(job_id=job_id, kind=self.kind, why=why, route=route, refusal=self.refusal, due=self.due)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

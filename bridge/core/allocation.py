@@ -10,6 +10,7 @@ from bridge.core.actions import Cause, Skip, SkipKind
 from bridge.core.breaker import NO_ANSWER, probe_at
 from bridge.core.evidence import Evidence
 from bridge.core.model import EndpointHealth, WorkflowJob
+from bridge.core.pauses import cause_of
 from bridge.core.refusals import Gate
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
@@ -69,10 +70,14 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         places = _places(route, pools)
         ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in result.jobs)
         limit = min(places, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
+        pause = snapshot.pauses.get(route.name)
         missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
             own = runners.get(pool, {})
             without, supplied = _split(count, own, evidence)
+            if pause:
+                result.skips += [cause_of(pause, now).skip(job.id, route.name) for job in without]
+                without = []
             free = min(limit.room, 1 - count.supply if pool in evidence.probing else limit.room)
             without, refused = gate.admit(pool, without, free)
             missing[pool], probes = _one_at_a_time(pool, count, without, evidence)
@@ -141,8 +146,8 @@ def _breaker(snapshot: Snapshot, route: Route, ahead: int, now: float) -> _Limit
     due = f"next try in {at - now:.0f} s" if now < at else "one request is being tried"
     unanswered = streak.reason == NO_ANSWER
     failed = f"requests failed ({NO_ANSWER})" if unanswered else f"workers failed ({streak.reason})"
-    why = f"endpoint {route.endpoint}: its last {streak.failures} {failed}; {due}"
-    cause = Cause(kind=SkipKind.NO_ANSWER if unanswered else SkipKind.BREAKER, why=why)
+    why = f"endpoint {route.endpoint}: its last {streak.failures} {failed}"
+    cause = Cause(kind=SkipKind.NO_ANSWER if unanswered else SkipKind.BREAKER, why=why, due=due)
     return _Limit(1 - probes if now >= at else 0, cause)
 
 

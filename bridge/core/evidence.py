@@ -270,8 +270,8 @@ def _paused(ends: Sequence[float], pause: float, now: float) -> Cause | None:
     if now >= until:
         return None
     who, them = (f"{len(ends)} runners", "them") if len(ends) > 1 else ("a runner", "it")
-    why = f"stuck: {who} listened, and GitHub gave {them} no job; next try in {_span(until - now)}"
-    return Cause(kind=SkipKind.NOT_DISPATCHED, why=why)
+    why = f"stuck: {who} listened, and GitHub gave {them} no job"
+    return Cause(kind=SkipKind.NOT_DISPATCHED, why=why, due=f"next try in {_span(until - now)}")
 
 
 def _failing(history: JobHistory, timing: Timing, now: float) -> Cause | None:
@@ -280,8 +280,8 @@ def _failing(history: JobHistory, timing: Timing, now: float) -> Cause | None:
     until = history.last_claim + timing.failing_job.pause(history.attempts - MAX_FAILURES + 1)
     if now >= until:
         return None
-    why = f"stuck: {history.attempts} runners failed before they took a job; next try in {_span(until - now)}"
-    return Cause(kind=SkipKind.FAILING, why=why)
+    why = f"stuck: {history.attempts} runners failed before they took a job"
+    return Cause(kind=SkipKind.FAILING, why=why, due=f"next try in {_span(until - now)}")
 
 
 def _given_up(snapshot: Snapshot, job: WorkflowJob, history: JobHistory, now: float) -> Cause | None:

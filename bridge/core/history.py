@@ -71,6 +71,23 @@ class SubmissionRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Wait:
+    """Why a job waited, or waits.
+
+    Args:
+        at: Unix seconds, when a pass first found this reason.
+        kind: one of bridge.core.actions.SkipKind, or one of a newer bridge.
+        why: one line for a person, as of that pass.
+        route: that serves the job; None if none does.
+    """
+
+    at: float
+    kind: str
+    why: str
+    route: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobRecord:
     """What the ledger knows of a job.
 
@@ -79,6 +96,7 @@ class JobRecord:
         source: how the bridge first saw it; None if an older bridge did.
         retried_at: Unix seconds, when it was last retried by hand; 0 for never.
         submissions: those that were requested for it, and those whose runner took it, the oldest first.
+        waits: why it has waited so far, the oldest first; see bridge.core.waits.
     """
 
     job: WorkflowJob
@@ -86,6 +104,7 @@ class JobRecord:
     source: Source | None = None
     retried_at: float = 0.0
     submissions: tuple[SubmissionRecord, ...] = ()
+    waits: tuple[Wait, ...] = ()
 
 
 def execution_of(request: Request) -> Execution:

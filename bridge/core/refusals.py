@@ -118,4 +118,4 @@ class Gate:
         next_try = f"next try in {left:.0f} s" if left > 0 else "one request is being tried"
         kind = SkipKind.REFUSED if refusal.count else SkipKind.RATE_LIMITED
         what = "was refused" if refusal.count else "has reached a rate limit"
-        return Cause(kind=kind, why=f"{key} {what}: {refusal.why}; {next_try}", refusal=key)
+        return Cause(kind=kind, why=f"{key} {what}: {refusal.why}", due=next_try, refusal=key)

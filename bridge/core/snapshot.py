@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
+from bridge.core.pauses import Pause
 from bridge.core.scope import Route
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, Streak, Submission, target_of_repository
 from bridge.core.timing import Timing
@@ -59,6 +60,7 @@ class Snapshot:
         last_taken: by pool, Unix seconds when one of its runners last took a job.
         uses: of the runs whose jobs were queued while a runner was idle.
         refusals: by a key of bridge.core.refusals.
+        pauses: by route, those that people have ordered.
         timing: the durations.
     """
 
@@ -86,6 +88,7 @@ class Snapshot:
     last_taken: Mapping[Pool, float] = field(default_factory=dict)
     uses: tuple[RunnerUse, ...] = ()
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
     timing: Timing = Timing()
 
     def target_of(self, job: WorkflowJob) -> str:

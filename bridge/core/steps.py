@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord
-from bridge.core.model import JobStatus, Source
+from bridge.core.actions import SkipKind
+from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord, Wait
+from bridge.core.model import JobStatus, Source, WorkflowJob
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import Credentials
 
@@ -20,6 +21,10 @@ _SEEN = {
     Source.DELIVERY_LOG: "seen in the App's delivery log",
     Source.POLL: "seen when the bridge asked GitHub",
 }
+
+
+_REQUESTED = frozenset({SkipKind.NO_CAPACITY, SkipKind.UNHEALTHY})
+"""Reasons of a job whose runner is requested: the bridge does not hold it back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +57,7 @@ def steps_of(record: JobRecord, route: str | None, waits: str | None, now: float
     """
     found = [
         *_of_job(record, route),
+        *_of_waits(record),
         *(step for each in record.submissions for step in _of_runner(each, record.job.id)),
     ]
     ordered = sorted(found, key=lambda step: step.at + step.precision)
@@ -98,6 +104,26 @@ def _of_job(record: JobRecord, route: str | None) -> Iterator[Step]:
     if job.completed_at is not None:
         what = f"completed in GitHub: {line(job.conclusion or 'no conclusion')}"
         yield Step(at=job.completed_at, what=what, precision=GITHUB_PRECISION)
+
+
+def _of_waits(record: JobRecord) -> Iterator[Step]:
+    """Why the job was held back, and for how long. The transitions of its runner tell the wait for a requested one."""
+    for wait, following in zip_longest(record.waits, record.waits[1:]):
+        if wait.kind != SkipKind.REQUESTED:
+            until = following.at if following else _taken_or_ended(record.job)
+            lasted = "" if until is None or until < wait.at else f" {span(until - wait.at)}"
+            yield Step(at=wait.at, what=f"{_held(wait)}{lasted}: {line(wait.why)}")
+
+
+def _held(wait: Wait) -> str:
+    return "waited" if wait.kind in _REQUESTED else "held back"
+
+
+def _taken_or_ended(job: WorkflowJob) -> float | None:
+    """Unix seconds when a job stopped waiting; None if it still waits. GitHub sets started_at on queued jobs, too."""
+    if job.status is JobStatus.QUEUED:
+        return None
+    return job.started_at if job.runner_name and job.started_at is not None else job.completed_at
 
 
 def _of_runner(record: SubmissionRecord, job_id: int) -> Iterator[Step]:

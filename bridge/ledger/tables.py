@@ -127,3 +127,26 @@ leader_leases = sa.Table(
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("until", sa.Float, nullable=False),
 )
+
+waits = sa.Table(
+    "waits",
+    metadata,
+    sa.Column("job_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # from 1, for each job
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),  # one of bridge.core.actions.SkipKind
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("route", sa.Text),
+    sqlite_with_rowid=False,
+)
+"""Why each job has waited so far, see bridge.core.waits. Only inserted, and deleted with the job."""
+
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("paused_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sqlite_with_rowid=False,
+)

@@ -29,15 +29,13 @@ from bridge.core.submissions import (
 from bridge.core.timing import Timing
 from bridge.ledger import history, retention
 from bridge.ledger import statements as st
+from bridge.ledger.control import Control
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import jobs, leader_leases, meta, readings, submissions
 
-CLOCK_AHEAD = 600.0
-"""s by which a command's own clock may be ahead of the newest time in the ledger; a later time is cut to that."""
 
-
-class Transaction:
+class Transaction(Control):
     """The ledger within one transaction.
 
     Args:
@@ -56,7 +54,7 @@ class Transaction:
         new_id: Callable[[], str],
         claim_lease: float = Timing().claim_lease,
     ) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._last_read = last_read
         self._clock = clock
         self._claim_lease = claim_lease
@@ -146,29 +144,6 @@ class Transaction:
     def repositories_that_wait(self) -> frozenset[str]:
         """The repositories of queued jobs."""
         return frozenset(self._connection.execute(st.REPOSITORIES_THAT_WAIT).scalars())
-
-    def retry(self, job_id: int, now: float) -> bool:
-        """Forget a job's failed attempts, and all refusals.
-
-        Args:
-            job_id: of the job.
-            now: Unix seconds, by the clock of the command.
-
-        Returns:
-            Whether the job is known and not completed. If not, nothing is changed.
-        """
-        # This machine's clock may be behind the one that wrote the attempts. Or it may be ahead: then runners that
-        # end without a job would not count until that time has come.
-        times = (submissions.c.since, readings.c.at, jobs.c.seen_at)
-        newest = max(self._connection.execute(sa.select(sa.func.max(each))).scalar() or 0.0 for each in times)
-        ends = sa.select(sa.func.max(submissions.c.since)).where(submissions.c.job_id == job_id)
-        last = self._connection.execute(ends).scalar() or 0.0
-        known = (jobs.c.id == job_id) & (jobs.c.status != JobStatus.COMPLETED)
-        at = max(min(now, newest + CLOCK_AHEAD), last)
-        found = self._connection.execute(sa.update(jobs).where(known).values(retried_at=at)).rowcount == 1
-        if found:
-            self._connection.execute(sa.delete(readings).where(readings.c.kind == ReadingKind.REFUSAL))
-        return found
 
     # --- submissions ---
 

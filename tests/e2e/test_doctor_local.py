@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from bridge.commands.doctor import github
 from bridge.commands.doctor.context import opened
 from bridge.config.settings import load
+from bridge.core.pauses import Pause
 from bridge.emulator.serving import serving
 from bridge.ledger import SCHEMA, Ledger
 from tests.e2e.test_doctor_github import of_ours, restored
@@ -282,6 +284,16 @@ def test_an_older_ledger_is_no_fault(with_ledger: Clinic) -> None:
     assert of_ours(with_ledger) == {}
     (found,) = (check for check in with_ledger.checks() if check["id"] == "ledger")
     assert found["evidence"].endswith(f"is older than this bridge's {SCHEMA}; a pass upgrades it")
+
+
+def test_a_paused_route_is_a_warning(with_ledger: Clinic) -> None:
+    ledger = Ledger.open(f"sqlite:///{ledger_of(with_ledger)}")
+    pause = Pause(route="gpu", at=time.time() - 600, by="anna", reason="new image")
+    asyncio.run(ledger.transact(lambda transaction: transaction.pause(pause)))
+    ledger.close()
+    assert of_ours(with_ledger) == {
+        "ledger.pauses": "route gpu is paused by anna: new image; it was paused 10 min ago; run `bridge resume gpu`"
+    }
 
 
 def test_a_file_that_is_no_database_is_named(healthy: Clinic) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from bridge import database_url
 from bridge.commands.doctor.asking import Failure, asked, unanswered
 from bridge.commands.doctor.check import Check, failed, ok, skipped, warning
 from bridge.commands.doctor.context import Context
+from bridge.commands.report import plain
+from bridge.core.pauses import Pause, cause_of
 from bridge.core.readings import Readings
 from bridge.ledger import SCHEMA, Ledger, schema_of
 
@@ -153,11 +156,12 @@ async def _opened(context: Context, where: str) -> list[Check]:
     schema = schema_check(found, where)
     if found != SCHEMA:
         return [schema, skipped("ledger.passes", "the ledger is not one of this version yet")]
-    readings = await asked(_readings(url))
-    if isinstance(readings, Failure):
-        return [schema, unanswered("ledger.passes", readings)]
-    interval = context.settings.scope.interval
-    return [schema, passes_check(last_read(readings), context.clock(), interval)]
+    read = await asked(_read(url))
+    if isinstance(read, Failure):
+        return [schema, unanswered("ledger.passes", read)]
+    readings, pauses = read
+    interval, now = context.settings.scope.interval, context.clock()
+    return [schema, passes_check(last_read(readings), now, interval), *pause_checks(pauses.values(), now)]
 
 
 def schema_check(found: str | None, where: str) -> Check:
@@ -180,12 +184,27 @@ def schema_check(found: str | None, where: str) -> Check:
     return ok("ledger", f"{where} has the schema {found}")
 
 
-async def _readings(url: str) -> Readings:
+async def _read(url: str) -> tuple[Readings, Mapping[str, Pause]]:
     ledger = await asyncio.to_thread(Ledger.open_existing, url)
     try:
-        return await ledger.read(lambda transaction: transaction.readings())
+        return await ledger.read(lambda transaction: (transaction.readings(), transaction.pauses()))
     finally:
         ledger.close()
+
+
+def pause_checks(pauses: Iterable[Pause], now: float) -> list[Check]:
+    """Whether routes are paused: it is easy to forget to resume one.
+
+    Args:
+        pauses: those in the ledger.
+        now: Unix seconds.
+    """
+    id_ = "ledger.pauses"
+    found = [
+        warning(id_, plain(cause_of(each, now).skip(0, each.route).why), f"run `bridge resume {plain(each.route)}`")
+        for each in pauses
+    ]
+    return found or [ok(id_, "no route is paused")]
 
 
 def last_read(readings: Readings) -> float:

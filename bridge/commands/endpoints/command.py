@@ -10,18 +10,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.commands.listing import Listing, Watch
+from bridge.commands.listing import show as show_list
 from bridge.commands.options import AsJson, ConfigPath
 from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
+    from bridge.commands.composition import Bridge
     from bridge.config.management import ManagementConfig
     from bridge.runpod.management import Management
 
-endpoints = typer.Typer(no_args_is_help=True, help="Create, compare and delete the RunPod endpoints of bridge.toml.")
+endpoints = typer.Typer(
+    no_args_is_help=True, help="Create, compare, list and delete the RunPod endpoints of bridge.toml."
+)
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of endpoints, as in bridge.toml.")]
 Force = Annotated[bool, typer.Option("--force", help="Delete endpoints that have open requests; cancels their jobs.")]
+
+
+@endpoints.command("list")
+def list_(config: ConfigPath = None, as_json: AsJson = False, watch: Watch = False) -> None:
+    """List the endpoints of the routes: requests, workers and queue, as the bridge last read them.
+
+    It reads only the ledger. Exit status: 0 shown, 1 the ledger cannot be read, 2 the configuration cannot work.
+    """
+    from bridge.commands.endpoints.listing import SHOWN, rows_of
+
+    async def rows(bridge: "Bridge") -> list[dict[str, Any]]:
+        from bridge.config import file
+        from bridge.config.endpoints import read_ids
+
+        return rows_of(await bridge.reconciler.explain(), bridge.scope, read_ids(file.find(config)))
+
+    show_list(config, Listing(read=rows, shown=SHOWN, wanted={}, as_json=as_json), watch=watch)
 
 
 @endpoints.command()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.commands.report import matching, plain, print_rows
+from bridge.commands.listing import matching
+from bridge.commands.report import plain, print_rows
 from bridge.commands.signals import is_set_within
 
 ROW: dict[str, Any] = {"runner": "r[red]-1", "since": time.time() - 5, "why": None, "request_id": "q-1"}

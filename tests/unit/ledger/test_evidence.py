@@ -14,10 +14,10 @@ from bridge.core.submissions import IdleRunner, Pool, RunnerUse, State, Submissi
 from bridge.core.timing import Timing
 from bridge.core.worker import Reason
 from bridge.ledger import Ledger, Transaction
+from bridge.ledger.control import CLOCK_AHEAD
 from bridge.ledger.database import connect
 from bridge.ledger.rows import row_of_submission
 from bridge.ledger.tables import submissions
-from bridge.ledger.transaction import CLOCK_AHEAD
 from tests.support.values import NOW, ORG, a_job, a_route, a_submission
 
 GPU = Pool("gpu", ORG)

@@ -1,0 +1,65 @@
+"""`bridge endpoints list`: the endpoints of the configuration as the ledger knows them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.controller.report import Decision
+from bridge.core.breaker import probe_at
+from bridge.core.refusals import endpoint_key
+from bridge.core.scope import Scope
+from bridge.core.submissions import State
+
+SHOWN = ("endpoint", "name", "state", "requests", "queue", "workers", "routes", "why")
+"""The columns of the table."""
+
+
+def rows_of(decision: Decision, scope: Scope, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One row for each endpoint that a route uses or `bridge endpoints apply` has created.
+
+    Args:
+        decision: of a plan on what the ledger holds.
+        scope: with the routes.
+        names: by name, the RunPod ids that `apply` wrote.
+    """
+    ids = dict.fromkeys([*(route.endpoint for route in scope.routes), *names.values()])
+    by_id = {id_: name for name, id_ in names.items()}
+    return [_row(decision, scope, id_, by_id.get(id_)) for id_ in ids]
+
+
+def _row(decision: Decision, scope: Scope, id_: str, name: str | None) -> dict[str, Any]:
+    routes = [route.name for route in scope.routes if route.endpoint == id_]
+    standing: Counter[State] = Counter()
+    for (route, each), count in decision.standing.items():
+        standing[each] += count if route in routes else 0
+    health = decision.health.get(id_)
+    state, why = _state(decision, scope, id_, routes)
+    workers = {kind: count for kind, count in health.workers.items() if count} if health else None
+    return {
+        "endpoint": id_,
+        "name": name,
+        "state": state,
+        "requests": sum(standing.values()),
+        "busy": standing[State.BUSY],
+        "queue": health.in_queue if health else None,
+        "workers": _shown(workers),
+        "workers_by_state": workers,
+        "routes": routes,
+        "why": why,
+    }
+
+
+def _shown(workers: Mapping[str, int] | None) -> str | None:
+    """RunPod's counts; `ready` includes running and idle workers."""
+    if workers is None:
+        return None
+    return " ".join(f"{state} {count}" for state, count in workers.items() if state != "ready") or "none"
+
+
+def _state(decision: Decision, scope: Scope, id_: str, routes: list[str]) -> tuple[str, str | None]:
+    if refusal := decision.refusals.get(endpoint_key(id_)):
+        return "refused", refusal.why
+    streak = decision.streaks.get(id_)
+    if streak and probe_at(streak, scope.timing) is not None:
+        return "failing", f"its last {streak.failures} runners failed ({streak.reason}): no new requests for a while"
+    return ("open", None) if routes else ("unused", "no route uses it")

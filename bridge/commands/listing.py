@@ -1,0 +1,166 @@
+"""What the lists share: filters, one table or JSON document, or a table that is shown anew until Ctrl-C."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bridge.commands.ledger_access import with_ledger
+from bridge.errors import BridgeError, Unavailable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bridge.commands.composition import Bridge
+
+Rows = list[dict[str, Any]]
+
+EVERY = 2.0
+"""s between two readings of a list that is watched."""
+
+_COUNTDOWN = re.compile(r"\d+ (s|min|h)\b")
+
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show it anew every 2 s, until Ctrl-C.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """One list.
+
+    Args:
+        read: reads its rows from the ledger.
+        shown: the columns of the table.
+        wanted: by column, the value that a row must have; None for any.
+        as_json: print JSON instead of a table.
+    """
+
+    read: "Callable[[Bridge], Awaitable[Rows]]"
+    shown: Sequence[str]
+    wanted: dict[str, str | None]
+    as_json: bool = False
+
+    async def rows(self, bridge: "Bridge") -> Rows:
+        """The wanted rows."""
+        return matching(await self.read(bridge), **self.wanted)
+
+    def text(self, rows: Rows, width: int) -> str:
+        """The rows as text."""
+        from bridge.commands.tables import lines
+        from bridge.telemetry import mask
+
+        if self.as_json:
+            return json.dumps(mask(rows))
+        return "\n".join(lines(rows, self.shown, width)) if rows else "none"
+
+
+def matching(rows: Iterable[dict[str, Any]], **wanted: str | None) -> Rows:
+    """The rows whose columns have the wanted values, in upper or lower case; None for any value."""
+    columns = {name: value.lower() for name, value in wanted.items() if value is not None}
+    return [row for row in rows if all(str(row[name]).lower() == value for name, value in columns.items())]
+
+
+def show(config: Path | None, listing: Listing, *, watch: bool) -> None:
+    """Print a list once, or until Ctrl-C: on a terminal in place, else each time that it has changed.
+
+    Args:
+        config: path of bridge.toml.
+        listing: what is listed.
+        watch: until Ctrl-C.
+
+    Raises:
+        typer.Exit: an error, as of `with_ledger`.
+    """
+    from rich.console import Console
+
+    console = Console()
+    if not watch:
+        rows = with_ledger(config, listing.rows)
+        typer.echo(listing.text(rows, console.width))
+        return
+    with_ledger(config, lambda bridge: _watch(bridge, listing, console))
+
+
+async def _watch(bridge: "Bridge", listing: Listing, console: "Console") -> None:
+    from bridge.commands.signals import is_set_within, stop_event
+
+    stop = stop_event()
+    screen = _InPlace(listing, console) if console.is_terminal and not listing.as_json else _Changes(listing, console)
+    with screen:
+        while not stop.is_set():
+            try:
+                screen.show(await listing.rows(bridge))
+            except Unavailable as error:  # the database may be back at the next reading
+                screen.fail(error)
+            await is_set_within(EVERY, stop)
+
+
+class _Changes:
+    """Prints a list each time that it has changed. A countdown alone is no change."""
+
+    def __init__(self, listing: Listing, console: "Console") -> None:
+        self._listing, self._console = listing, console
+        self._before: list[dict[str, Any]] | None = None
+        self._failed = ""
+
+    def __enter__(self) -> "_Changes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to do."""
+
+    def show(self, rows: Rows) -> None:
+        """Print the rows, unless they are those of the last time."""
+        lasting = [{**row, "why": _COUNTDOWN.sub("", str(row.get("why")))} for row in rows]
+        if lasting != self._before:
+            typer.echo(self._listing.text(rows, self._console.width))
+        self._before, self._failed = lasting, ""
+
+    def fail(self, error: BridgeError) -> None:
+        """Print an error once."""
+        if str(error) != self._failed:
+            _error(error)
+        self._failed = str(error)
+
+
+class _InPlace:
+    """Shows a list at the same place of a terminal."""
+
+    def __init__(self, listing: Listing, console: "Console") -> None:
+        self._listing, self._console = listing, console
+        self._text = ""
+
+    def __enter__(self) -> "_InPlace":
+        from rich.live import Live
+
+        self._live: Live = Live(console=self._console, auto_refresh=False)
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, rows: Rows) -> None:
+        """Show the rows instead of those of the last time."""
+        self._text = self._listing.text(rows, self._console.width)
+        self._update(self._text)
+
+    def fail(self, error: BridgeError) -> None:
+        """Show an error below the last rows."""
+        from bridge.commands.report import plain
+
+        self._update(f"{self._text}\n{plain(f'bridge: {error}')}")
+
+    def _update(self, text: str) -> None:
+        from rich.text import Text
+
+        self._live.update(Text(text, overflow="ignore", no_wrap=True), refresh=True)
+
+
+def _error(error: BridgeError) -> None:
+    from bridge.commands.report import plain
+
+    typer.echo(plain(f"bridge: {error}"), err=True)

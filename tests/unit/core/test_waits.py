@@ -1,0 +1,118 @@
+"""Why a job has waited so far: a reason is kept when its kind or its route changes."""
+
+from typing import Any
+
+import pytest
+
+from bridge.core.actions import Claim, Plan, Skip, SkipKind
+from bridge.core.history import JobRecord, Wait
+from bridge.core.model import JobStatus
+from bridge.core.pauses import Pause
+from bridge.core.plan import plan
+from bridge.core.snapshot import Refusal
+from bridge.core.steps import steps_of
+from bridge.core.submissions import Pool, Streak
+from bridge.core.waits import changed, is_new, waits_of
+from tests.support.values import NOW, ORG, a_job, a_route, a_snapshot, a_submission
+
+
+def a_wait(kind: SkipKind = SkipKind.ROUTE_FULL, **given: Any) -> Wait:
+    return Wait(**{"at": NOW, "kind": kind, "why": "it is full", "route": "gpu", **given})
+
+
+def test_each_job_of_a_plan_waits_for_its_reason_or_for_the_runner_that_is_requested_now() -> None:
+    claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1)
+    skip = Skip(job_id=2, kind=SkipKind.NO_ROUTE, why="no route")
+    assert waits_of(Plan(claims=(claim,), skips=(skip,)), NOW) == {
+        1: a_wait(SkipKind.REQUESTED, why="asking for runner runpod-1-1"),
+        2: a_wait(SkipKind.NO_ROUTE, why="no route", route=None),
+    }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"refusals": {"endpoint ep-1": Refusal(at=NOW, until=NOW + 9, count=1, why="401")}},
+        {"streaks": {"ep-1": Streak(failures=3, first=NOW - 9, last=NOW - 1, reason="crashed")}},
+    ],
+)
+def test_a_countdown_is_no_part_of_what_is_kept(given: dict[str, Any]) -> None:
+    decided = plan(a_snapshot(jobs=(a_job(1),), **given), NOW)
+    assert "; next try in " in decided.skips[0].why
+    assert "next try" not in waits_of(decided, NOW)[1].why
+
+
+def test_a_reason_is_kept_when_its_kind_or_its_route_changes() -> None:
+    last = a_wait()
+    assert not is_new(a_wait(why="another text"), last)
+    assert is_new(a_wait(route="large"), last)
+    assert is_new(a_wait(SkipKind.PAUSED), last)
+    assert is_new(a_wait(SkipKind.REQUESTED), last), "it ends the reason before"
+
+
+def test_a_job_that_gets_its_runner_at_once_leaves_no_row() -> None:
+    assert not is_new(a_wait(SkipKind.REQUESTED), None)
+    assert is_new(a_wait(SkipKind.ROUTE_FULL), None)
+
+
+def test_only_what_may_be_new_since_the_last_pass_is_looked_up() -> None:
+    full, paused = a_wait(), a_wait(SkipKind.PAUSED)
+    assert changed({1: full, 2: paused, 3: full}, {1: full, 2: full}) == {2: paused, 3: full}
+
+
+# --- as steps of a story ---
+
+
+def told(*waits: Wait, **job: Any) -> list[str]:
+    record = JobRecord(job=a_job(1, created_at=NOW - 5, **job), waits=waits)
+    return [step.what for step in steps_of(record, "gpu", None, NOW + 5000)]
+
+
+def test_the_timeline_says_why_a_job_was_held_back_and_for_how_long() -> None:
+    waits = (
+        a_wait(),
+        a_wait(SkipKind.REQUESTED, at=NOW + 720),
+        a_wait(SkipKind.NO_CAPACITY, at=NOW + 730, why="no capacity"),
+    )
+    running = {"status": JobStatus.IN_PROGRESS, "started_at": NOW + 790, "runner_name": "runpod-1-1"}
+    assert told(*waits, **running)[1:] == [
+        "held back 12 min: it is full",
+        "waited 60 s: no capacity",
+        "GitHub gave it to runner runpod-1-1",
+    ]
+
+
+def test_a_reason_that_lasts_has_no_duration_of_its_own() -> None:
+    assert told(a_wait(), started_at=NOW - 5)[1:] == ["held back: it is full"]
+
+
+def test_a_job_that_was_cancelled_while_it_waited_stopped_waiting_then() -> None:
+    ended = {"status": JobStatus.COMPLETED, "conclusion": "cancelled", "completed_at": NOW + 30}
+    assert told(a_wait(), **ended)[1] == "held back 30 s: it is full"
+
+
+def test_the_clocks_of_github_and_of_the_bridge_may_differ() -> None:
+    ended = {"status": JobStatus.COMPLETED, "conclusion": "cancelled", "completed_at": NOW - 1}
+    assert "held back: it is full" in told(a_wait(), **ended)
+
+
+# --- pauses ---
+
+
+def test_a_paused_route_gets_no_new_request_and_says_who_paused_it() -> None:
+    pause = Pause(route="gpu", at=NOW - 120, by="anna", reason="new image")
+    snapshot = a_snapshot(jobs=(a_job(1), a_job(2)), submissions=(a_submission(1),), pauses={"gpu": pause})
+    decided = plan(snapshot, NOW)
+    assert not decided.claims
+    assert not decided.withdrawals
+    assert [(s.job_id, s.kind) for s in decided.skips] == [(1, SkipKind.REQUESTED), (2, SkipKind.PAUSED)]
+    assert decided.skips[1].why == "route gpu is paused by anna: new image; it was paused 2 min ago"
+
+
+def test_other_routes_go_on() -> None:
+    routes = (a_route(), a_route(name="cpu", labels=("cpu",), endpoint="ep-2"))
+    jobs = (a_job(1), a_job(2, labels=("cpu",)))
+    pause = Pause(route="gpu", at=NOW, by="anna")
+    decided = plan(a_snapshot(jobs=jobs, routes=routes, pauses={"gpu": pause}), NOW)
+    assert [claim.job_id for claim in decided.claims] == [2]
+    assert "is paused by anna;" in decided.skips[0].why
