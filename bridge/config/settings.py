@@ -32,6 +32,8 @@ class Config:
         runpod_base_url: of RunPod's requests, such as `https://api.runpod.ai/v2`.
         database_url: of the ledger.
         webhook_secrets: each may sign GitHub's deliveries.
+        log_level: the lowest level of log lines that are shown.
+        notify_url: takes messages for people, a secret; None for none.
     """
 
     scope: Scope
@@ -41,13 +43,16 @@ class Config:
     runpod_base_url: str
     database_url: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)
+    log_level: str = "info"
+    notify_url: str | None = field(default=None, repr=False)
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown."""
         own = self.github.token if isinstance(self.github, Pat) else self.github.private_key
         database = database_url.passwords(database_url.parse(self.database_url))
         callback = [self.scope.callback_key] if self.scope.callback_key else []
-        return own, self.runpod_api_key, *self.webhook_secrets, *callback, *database
+        notify = [self.notify_url] if self.notify_url else []
+        return own, self.runpod_api_key, *self.webhook_secrets, *callback, *notify, *database
 
     def with_interval(self, seconds: float) -> "Config":
         """The same configuration with another time between two passes."""
@@ -76,6 +81,8 @@ def load(path: Path | None) -> Config:
         runpod_base_url=env.runpod_endpoint_base_url,
         database_url=ledger_url(env),
         webhook_secrets=_webhook_secrets(env),
+        log_level=env.bridge_log_level,
+        notify_url=env.bridge_notify_url.get_secret_value() if env.bridge_notify_url else None,
     )
 
 
