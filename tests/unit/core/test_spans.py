@@ -154,7 +154,9 @@ def test_a_jobs_result_has_the_conventions_name(conclusion: str, result: str, ok
 def test_a_job_whose_worker_was_killed_is_an_error() -> None:
     killed = Execution(delay=10.0, error="worker exited\nwith 137")
     record = a_record(a_runner(*SENT, State.BUSY, State.FAILED, execution=killed, taken_at=NOW + 23))
-    found = named(spans(JobRecord(job=a_record(conclusion="failure").job, submissions=record.submissions), with_job=1))
+    found = named(
+        spans(JobRecord(job=a_record(conclusion="failure").job, submissions=record.submissions), with_job=True)
+    )
     assert found["job 1"].error == "worker exited with 137"
     assert found["job 1"].attributes["cicd.pipeline.task.run.result"] == "error"
     assert found["run"].attributes["error.type"] == "error"
