@@ -79,6 +79,7 @@ class Environment(BaseSettings):
     bridge_public_url: Url | None = None
     bridge_callback_key: CallbackKey = None
     bridge_log_level: LogLevel = "info"
+    bridge_trace_jobs: bool = True
     bridge_notify_url: NotifyUrl | None = None
     github_webhook_secret: WebhookSecrets = None
 

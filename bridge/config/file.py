@@ -67,6 +67,7 @@ class BridgeTable(_Table):
     allow_forks: bool | None = None
     public_url: str | None = None
     log_level: LogLevel | None = None
+    trace_jobs: bool | None = None
 
 
 class RouteTable(_Table):

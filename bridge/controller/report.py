@@ -21,6 +21,7 @@ class Decision:
         streaks: as of the snapshot.
         refusals: as of the snapshot.
         health: as of the snapshot.
+        waiting_since: by endpoint id, Unix seconds since when its oldest request waits for a worker.
         claimed: the plan's claims, as they were written.
         seconds: how long the decision kept other writers waiting.
     """
@@ -31,6 +32,7 @@ class Decision:
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    waiting_since: Mapping[str, float] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
     seconds: float = 0.0
 

@@ -13,7 +13,7 @@ from bridge.core.actions import Plan
 from bridge.core.breaker import OPENS_AT
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.steps import line, span
-from bridge.core.submissions import Streak
+from bridge.core.submissions import State, Streak, Submission
 
 QUIET = 3_600.0
 """s from one report of a condition to the next of the same condition, if it ends and begins again."""
@@ -134,6 +134,15 @@ class Notices:
 
     messages: tuple[Message, ...] = ()
     ended: tuple[ConditionKey, ...] = ()
+
+
+def waiting_since(submissions: Iterable[Submission]) -> dict[str, float]:
+    """By endpoint id, Unix seconds since when its oldest request waits for a worker."""
+    found: dict[str, float] = {}
+    for each in submissions:
+        if each.state is State.SUBMITTED:
+            found[each.endpoint] = min(each.since, found.get(each.endpoint, each.since))
+    return found
 
 
 def conditions(seen: Standing, now: float) -> tuple[Condition, ...]:

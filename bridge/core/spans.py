@@ -23,6 +23,12 @@ from bridge.core.steps import GITHUB_PRECISION, line
 from bridge.core.submissions import FAILURE_STATES, OPEN_STATES, State
 from bridge.core.trace_ids import job_span_id, queue_span_id, run_span_id, stage_span_id, trace_id
 
+TRACE = "trace"
+"""Under which kind the ledger keeps whose traces were sent."""
+
+SETTLED = 60.0
+"""s after a job's end for which its trace waits for RunPod's record of its requests."""
+
 PATIENCE = 600.0
 """s after a job's end for which its trace waits for the end of its submissions."""
 
@@ -70,8 +76,14 @@ def is_ready(record: JobRecord, now: float) -> bool:
     ended_at = record.job.completed_at
     if ended_at is None or not record.submissions:
         return False
-    is_open = any(each.submission.state in OPEN_STATES for each in record.submissions)
-    return not is_open or ended_at <= now - PATIENCE
+    if any(each.submission.state in OPEN_STATES for each in record.submissions):
+        return ended_at <= now - PATIENCE
+    return ended_at <= now - SETTLED or all(_is_told(each) for each in record.submissions)
+
+
+def _is_told(record: SubmissionRecord) -> bool:
+    """Whether RunPod has said how it executed a request; none was sent for a submission without an id."""
+    return record.submission.request_id is None or record.execution.delay is not None
 
 
 def spans(record: JobRecord, *, with_job: bool) -> tuple[Span, ...]:

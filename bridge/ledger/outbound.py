@@ -7,12 +7,10 @@ from sqlalchemy.engine import Connection
 
 from bridge.core.history import JobRecord
 from bridge.core.model import JobStatus
+from bridge.core.spans import TRACE
 from bridge.ledger import history
 from bridge.ledger import statements as st
 from bridge.ledger.tables import jobs, outbound, submissions
-
-TRACE = "trace"
-"""The kind of rows whose key is the id of a job. Other kinds are those of bridge.core.notices."""
 
 
 class Outbound:
@@ -20,12 +18,11 @@ class Outbound:
 
     _connection: Connection
 
-    def untraced(self, since: float, until: float, most: int) -> tuple[JobRecord, ...]:
+    def untraced(self, since: float, most: int) -> tuple[JobRecord, ...]:
         """Completed jobs for which a runner was requested, and whose trace was not sent: the oldest of them.
 
         Args:
             since: Unix seconds; only jobs that were completed later.
-            until: Unix seconds; only jobs that were completed earlier.
             most: how many.
         """
         s, j = submissions.c, jobs.c
@@ -33,7 +30,7 @@ class Outbound:
         changed = (submissions.c.since > since - 60) | st.IS_OPEN
         ids = sa.union(sa.select(s.job_id).where(changed), sa.select(s.held_job_id).where(changed))
         sent = sa.exists().where((outbound.c.kind == TRACE) & (outbound.c.key == sa.cast(j.id, sa.Text)))
-        over = (j.status == JobStatus.COMPLETED) & (j.completed_at > since) & (j.completed_at <= until)
+        over = (j.status == JobStatus.COMPLETED) & (j.completed_at > since)
         wanted = sa.select(j.id).where(over & j.id.in_(ids) & ~sent).order_by(j.completed_at, j.id).limit(most)
         found = list(self._connection.execute(wanted).scalars())
         return history.records(self._connection, jobs.c.id.in_(found)) if found else ()

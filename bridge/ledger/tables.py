@@ -123,7 +123,7 @@ readings = sa.Table(
 outbound = sa.Table(
     "outbound",
     metadata,
-    sa.Column("kind", sa.Text, primary_key=True),  # a kind of bridge.core.notices, or bridge.ledger.outbound.TRACE
+    sa.Column("kind", sa.Text, primary_key=True),  # a kind of bridge.core.notices, or bridge.core.spans.TRACE
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,  # so the key is stored once, not in the table and in an index

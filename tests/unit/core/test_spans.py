@@ -9,7 +9,7 @@ from opentelemetry.semconv.attributes import error_attributes
 
 from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord
 from bridge.core.model import JobStatus
-from bridge.core.spans import PATIENCE, Span, is_ready, spans
+from bridge.core.spans import PATIENCE, SETTLED, Span, is_ready, spans
 from bridge.core.submissions import State
 from bridge.core.trace_ids import job_span_id, queue_span_id, run_span_id, trace_id
 from bridge.core.worker import Reason
@@ -214,6 +214,13 @@ def test_a_trace_waits_until_no_runner_of_the_job_is_open_but_not_for_ever() -> 
     assert not is_ready(waiting, NOW + 42)
     assert is_ready(waiting, NOW + 42 + PATIENCE)
     assert named(spans(waiting, with_job=False))["RunPod queue"].end >= NOW + 5
+
+
+def test_a_trace_waits_for_runpods_record_but_not_for_long() -> None:
+    untold = a_record(a_runner(*SENT, State.BUSY, State.FINISHED))
+    assert not is_ready(untold, NOW + 42)
+    assert is_ready(untold, NOW + 42 + SETTLED)
+    assert is_ready(a_record(served(), a_runner(State.CLAIMED, State.RELEASED, request_id=None)), NOW + 42)
 
 
 def test_a_job_that_has_not_ended_or_had_no_runner_has_no_trace() -> None:
