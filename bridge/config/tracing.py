@@ -59,7 +59,7 @@ def tracing(*, with_jobs: bool, variables: Mapping[str, str] = os.environ) -> Tr
         host=_host(name, endpoint),
         timeout=_timeout(variables),
         with_jobs=with_jobs,
-        secrets=tuple(_secrets(endpoint, headers)),
+        secrets=tuple(secret for secret in _secrets(endpoint, headers) if secret),
     )
 
 

@@ -61,7 +61,7 @@ class Sender:
     """
 
     def __init__(self, channels: Sequence[Channel], timing: SenderTiming = DEFAULT_TIMING) -> None:
-        self._channels = channels
+        self.channels = tuple(channels)
         self._timing = timing
         self._problems = Problems()
         self._failures = dict.fromkeys((each.name for each in channels), 0)
@@ -69,12 +69,12 @@ class Sender:
 
     def passed(self, report: Report) -> None:
         """Take note of a pass."""
-        for each in self._channels:
+        for each in self.channels:
             each.passed(report)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run rounds until `stop` is set, then finish the current one."""
-        while self._channels and not stop.is_set():
+        while self.channels and not stop.is_set():
             await self.round()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._timing.every)
@@ -82,7 +82,7 @@ class Sender:
     async def round(self) -> None:
         """Send what is due. Nothing is raised: a problem is logged once."""
         now = self._timing.clock()
-        await asyncio.gather(*(self._try(each) for each in self._channels if now >= self._retry_at[each.name]))
+        await asyncio.gather(*(self._try(each) for each in self.channels if now >= self._retry_at[each.name]))
 
     async def _try(self, channel: Channel) -> None:
         try:

@@ -50,19 +50,21 @@ class Receiver:
         url: of the server.
         behaviour: of the next answers.
         requests: the path, the headers and the body of each request.
+        accepted: the body of each request that was answered as it should be.
     """
 
     url: str
     behaviour: Behaviour = field(default_factory=Behaviour)
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    accepted: list[bytes] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def exports(self) -> list[ExportTraceServiceRequest]:
-        """Each request as a collector reads it."""
-        return [ExportTraceServiceRequest.FromString(body) for _, _, body in self.requests]
+        """Each accepted request as a collector reads it."""
+        return [ExportTraceServiceRequest.FromString(body) for body in self.accepted]
 
     def spans(self) -> list[Span]:
-        """All spans, in the order in which they came."""
+        """All accepted spans, in the order in which they came."""
         return [
             span
             for each in self.exports()
@@ -95,6 +97,8 @@ def receiving() -> Iterator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
             receiver.requests.append((self.path, headers, body))
+            if receiver.behaviour == Behaviour():
+                receiver.accepted.append(body)
             self._answer(receiver.behaviour)
 
         def _answer(self, how: Behaviour) -> None:
