@@ -67,7 +67,7 @@ image-check: $(VENV)/.dev
 lock: export UV_CUSTOM_COMPILE_COMMAND = make lock
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
-	  --extra demo --extra postgres pyproject.toml --output-file requirements.lock
+	  --extra demo --extra otel --extra postgres pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --constraint requirements.lock --extra dev pyproject.toml --output-file requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --no-build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \

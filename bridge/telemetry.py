@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import sys
 import traceback
@@ -16,8 +17,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 MASK = "***"
 
-LEAST = logging.INFO
-"""The lowest level of our own log lines that are shown."""
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+"""The lowest level of the log lines that are shown, by its name in the configuration."""
 
 SHORTEST = 8
 """Characters from which on a value is masked. Shorter values would match too much ordinary text."""
@@ -85,30 +86,36 @@ def mask(value: Any) -> Any:
     return _current[-1].mask(value)
 
 
-def configure_logging(secrets: Iterable[str]) -> None:
+def configure_logging(secrets: Iterable[str], level: str = "info") -> None:
     """Send all logs to stderr, as text on a terminal and otherwise as JSON lines. Mask secrets there and in `mask`.
 
     Args:
         secrets: values that must never be shown.
+        level: of LEVELS; lines below it are not shown. Libraries show warnings and errors only.
     """
     _current[:] = [masking := Masking(secrets)]
-    text = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    renderer = text if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    renderer = _for_people() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     marks: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     # In this order, because the text of an error may contain a secret.
     ends: list[Processor] = [structlog.processors.format_exc_info, masking, renderer]
     structlog.configure(
         processors=[*marks, *ends],
-        wrapper_class=structlog.make_filtering_bound_logger(LEAST),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     others = logging.StreamHandler(sys.stderr)
-    others.setLevel(logging.WARNING)
+    others.setLevel(max(LEVELS[level], logging.WARNING))
     others.setFormatter(
         ProcessorFormatter(foreign_pre_chain=marks, processors=[ProcessorFormatter.remove_processors_meta, *ends])
     )
     logging.lastResort = others  # for libraries, which do not configure logging
     sys.excepthook = _show_exception
+
+
+def _for_people() -> structlog.dev.ConsoleRenderer:
+    """Text for a terminal. https://no-color.org: a variable NO_COLOR that is not empty turns colours off."""
+    colors = not os.environ.get("NO_COLOR")
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
 
 
 def _show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

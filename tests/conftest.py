@@ -1,5 +1,6 @@
 """For all tests: no connection leaves this machine, no test hangs, and the report says how much was tried."""
 
+import os
 import signal
 import socket
 from collections.abc import Generator, Iterator
@@ -20,6 +21,10 @@ _LOOPBACK = ("127.", "::1", "localhost")
 
 # A shell makes background jobs ignore SIGINT, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A collector that the developer's shell names must not get the traces of tests.
+for _name in [name for name in os.environ if name.startswith("OTEL_")]:
+    del os.environ[_name]
 
 # Without it, Hypothesis fails an example that takes 200 ms, as any can on a busy machine. Each test has a timeout.
 settings.register_profile("no deadline", deadline=None)

@@ -72,7 +72,7 @@ async def composed(
     from bridge.runpod.requests import RunPod
     from bridge.telemetry import configure_logging
 
-    configure_logging(settings.secrets())
+    configure_logging(settings.secrets(), settings.log_level)
     clock = GitHubClock()
     timing = replace(github_timing or DEFAULT_TIMING, clock=clock)
     async with http_client(clock) as http:
@@ -84,6 +84,7 @@ async def composed(
             await _learn_time(github)  # a new ledger stores when it was created
         opened = Ledger.open_existing if dry_run else Ledger.open
         ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
+        _log_opened(ledger)
         _warn_of_shared_labels(settings.scope.routes)
         try:
             yield Bridge(
@@ -103,6 +104,12 @@ async def composed(
 
 def _rate_limits(github: "GitHub") -> dict[str, int]:
     return {} if github.calls_left is None else {"github": github.calls_left}
+
+
+def _log_opened(ledger: "Ledger") -> None:
+    import structlog
+
+    structlog.get_logger().debug("ledger opened", url=ledger.url)
 
 
 def _warn_of_shared_labels(routes: "Iterable[Route]") -> None:

@@ -12,9 +12,11 @@ from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
     from collections import Counter
+    from contextlib import AbstractAsyncContextManager
 
     from bridge.commands.composition import Bridge
     from bridge.config.settings import Config
+    from bridge.service.sender import Sender
 
 ADDRESS = "127.0.0.1:8080"
 """Where `--serve` listens by default."""
@@ -83,19 +85,30 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
     stop = None if watch is None else stop_event()
     if watch is not None:
         settings = settings.with_interval(watch)
-    async with composed(settings, dry_run=dry_run) as bridge:
+    async with composed(settings, dry_run=dry_run) as bridge, _sending(settings, bridge, dry_run=dry_run) as sender:
         before: dict[str, Counter[str]] = {service: Counter() for service in bridge.calls()}
         if dry_run:
             await bridge.learn_time()
         while True:
-            status = await _pass(bridge, before, dry_run=dry_run, as_json=as_json)
+            status = await _pass(bridge, sender, before, dry_run=dry_run, as_json=as_json)
             before = bridge.calls()
             if watch is None or stop is None or await is_set_within(watch, stop):
                 return status
 
 
-async def _pass(bridge: "Bridge", before: "dict[str, Counter[str]]", *, dry_run: bool, as_json: bool) -> int:
-    """Run and print one pass; `before` counts the calls of the earlier passes."""
+def _sending(settings: "Config", bridge: "Bridge", *, dry_run: bool) -> "AbstractAsyncContextManager[Sender | None]":
+    """What sends traces and messages; None in a dry run."""
+    from contextlib import nullcontext
+
+    from bridge.commands.sending import sending
+
+    return nullcontext() if dry_run else sending(settings, bridge.ledger, bridge.clock)
+
+
+async def _pass(
+    bridge: "Bridge", sender: "Sender | None", before: "dict[str, Counter[str]]", *, dry_run: bool, as_json: bool
+) -> int:
+    """Run and print one pass, then send what is due; `before` counts the calls of the earlier passes."""
     import json
 
     from bridge.commands.report import document, show
@@ -112,4 +125,7 @@ async def _pass(bridge: "Bridge", before: "dict[str, Counter[str]]", *, dry_run:
         typer.echo(json.dumps(mask(document(report, dry_run=dry_run, calls=calls))))
     else:
         show(report, dry_run=dry_run)
+    if sender:
+        sender.passed(report)
+        await sender.round()
     return 1 if report.problems else 0

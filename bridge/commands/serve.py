@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 from bridge.commands.composition import Bridge, composed
+from bridge.commands.sending import sending
 from bridge.commands.signals import stop_event
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
@@ -14,7 +15,9 @@ from bridge.service.intake import Intake
 from bridge.service.loop import LoopTiming, Service
 from bridge.service.metrics import Clients, Metrics
 from bridge.service.open_files import raise_file_limit
+from bridge.service.recorders import Recorders
 from bridge.service.run import listening, run
+from bridge.service.sender import SenderTiming
 
 
 def run_service(settings: Config, host: str, port: int) -> int:
@@ -46,15 +49,26 @@ async def _serve_until_signal(settings: Config, listener: socket.socket) -> None
 
 
 async def serve(
-    settings: Config, listener: socket.socket, stop: asyncio.Event, *, github_timing: GitHubTiming = DEFAULT_TIMING
+    settings: Config,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    *,
+    github_timing: GitHubTiming = DEFAULT_TIMING,
+    sender_timing: SenderTiming | None = None,
 ) -> None:
     """Serve until `stop` is set. Then finish the deliveries that were accepted, and after them the current pass."""
-    async with composed(settings, dry_run=False, github_timing=github_timing) as bridge:
+    async with (
+        composed(settings, dry_run=False, github_timing=github_timing) as bridge,
+        sending(settings, bridge.ledger, bridge.clock, sender_timing) as sender,
+    ):
         await bridge.prepare()
         metrics = Metrics(Clients(bridge.calls, bridge.rate_limits), bridge.clock)
         timing = LoopTiming(clock=bridge.clock)
-        service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, timing=timing)
+        recorder = Recorders(metrics, sender)
+        service = Service(bridge.reconciler, bridge.ledger, recorder, interval=settings.scope.interval, timing=timing)
+        sent = asyncio.create_task(sender.run(stop))
         await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
+        await sent
 
 
 def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Dependencies:

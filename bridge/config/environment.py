@@ -17,6 +17,8 @@ from bridge.config.types import (
     EndpointId,
     GitHubToken,
     Labels,
+    LogLevel,
+    NotifyUrl,
     Owner,
     Prefix,
     PrivateKey,
@@ -76,6 +78,9 @@ class Environment(BaseSettings):
     bridge_allow_forks: bool = Route.allow_forks
     bridge_public_url: Url | None = None
     bridge_callback_key: CallbackKey = None
+    bridge_log_level: LogLevel = "info"
+    bridge_trace_jobs: bool = True
+    bridge_notify_url: NotifyUrl | None = None
     github_webhook_secret: WebhookSecrets = None
 
 

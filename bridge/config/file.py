@@ -13,6 +13,7 @@ from bridge.config.endpoints import EndpointName, EndpointTable
 from bridge.config.types import (
     EndpointId,
     Label,
+    LogLevel,
     PublicDatabaseUrl,
     RepositoryName,
     RouteName,
@@ -65,6 +66,8 @@ class BridgeTable(_Table):
     allow_public_repositories: bool | None = None
     allow_forks: bool | None = None
     public_url: str | None = None
+    log_level: LogLevel | None = None
+    trace_jobs: bool | None = None
 
 
 class RouteTable(_Table):

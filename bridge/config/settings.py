@@ -15,6 +15,7 @@ from bridge.config.credentials import App, Pat, credentials
 from bridge.config.environment import DAY, Environment
 from bridge.config.file import File
 from bridge.config.routes import routes, with_endpoint_ids
+from bridge.config.tracing import Tracing, tracing
 from bridge.config.types import SHORTEST_KEY
 from bridge.core.scope import Scope
 from bridge.errors import ConfigError
@@ -32,6 +33,9 @@ class Config:
         runpod_base_url: of RunPod's requests, such as `https://api.runpod.ai/v2`.
         database_url: of the ledger.
         webhook_secrets: each may sign GitHub's deliveries.
+        log_level: the lowest level of log lines that are shown.
+        notify_url: takes messages for people, a secret; None for none.
+        tracing: where traces go; None for nowhere.
     """
 
     scope: Scope
@@ -41,13 +45,18 @@ class Config:
     runpod_base_url: str
     database_url: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)
+    log_level: str = "info"
+    notify_url: str | None = field(default=None, repr=False)
+    tracing: Tracing | None = None
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown."""
         own = self.github.token if isinstance(self.github, Pat) else self.github.private_key
         database = database_url.passwords(database_url.parse(self.database_url))
         callback = [self.scope.callback_key] if self.scope.callback_key else []
-        return own, self.runpod_api_key, *self.webhook_secrets, *callback, *database
+        traces = self.tracing.secrets if self.tracing else ()
+        notify = [self.notify_url] if self.notify_url else []
+        return own, self.runpod_api_key, *self.webhook_secrets, *callback, *notify, *traces, *database
 
     def with_interval(self, seconds: float) -> "Config":
         """The same configuration with another time between two passes."""
@@ -76,6 +85,9 @@ def load(path: Path | None) -> Config:
         runpod_base_url=env.runpod_endpoint_base_url,
         database_url=ledger_url(env),
         webhook_secrets=_webhook_secrets(env),
+        log_level=env.bridge_log_level,
+        notify_url=env.bridge_notify_url.get_secret_value() if env.bridge_notify_url else None,
+        tracing=tracing(with_jobs=env.bridge_trace_jobs),
     )
 
 

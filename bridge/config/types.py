@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -128,6 +128,16 @@ def _no_placeholder(value: object) -> object:
     return value
 
 
+def _notify_url(value: SecretStr) -> SecretStr:
+    """A URL whose path is a secret, as that of a Slack webhook."""
+    _encrypted(_address(value.get_secret_value()))
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def _without_password(url: str) -> str:
     if database_url.passwords(database_url.parse(url)):
         raise ValueError("must not contain a password; use BRIDGE_DATABASE_URL, PGPASSWORD or ~/.pgpass")
@@ -165,6 +175,8 @@ ClientId = Annotated[
     Annotated[str, _like(r"Iv[A-Za-z0-9.]{1,40}|[0-9]{1,20}", "the App's client id, such as Iv23liExample")] | None,
     BeforeValidator(_ascii),
 ]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+NotifyUrl = Annotated[SecretStr, AfterValidator(_notify_url), _refuses(*_KEYS), BeforeValidator(_ascii)]
 PrivateKey = Annotated[SecretStr | None, BeforeValidator(_unquoted)]
 WebhookSecrets = Annotated[SecretStr | None, _refuses(*_KEYS), BeforeValidator(_webhook_secrets)]
 DatabaseUrl = Annotated[str | None, BeforeValidator(_stripped)]

@@ -21,6 +21,7 @@ from bridge.controller.snapshot import build
 from bridge.core.actions import Plan
 from bridge.core.history import Wait, execution_of
 from bridge.core.model import WorkflowJob
+from bridge.core.notices import waiting_since
 from bridge.core.plan import plan
 from bridge.core.readings import Readings, Timed
 from bridge.core.routing import is_kept
@@ -228,6 +229,7 @@ class Reconciler:
             refusals=snapshot.refusals,
             health=snapshot.health,
             pauses=snapshot.pauses,
+            waiting_since=waiting_since(snapshot.submissions),
         )
 
     def _write(self, transaction: Transaction, seen: Observed, now: float) -> None:

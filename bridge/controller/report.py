@@ -25,6 +25,7 @@ class Decision:
         health: as of the snapshot.
         pauses: by route, as of the snapshot.
         waits: by job id, why each queued job waits; only of a decision that was carried out.
+        waiting_since: by endpoint id, Unix seconds since when its oldest request waits for a worker.
         claimed: the plan's claims, as they were written.
         seconds: how long the decision kept other writers waiting.
     """
@@ -37,6 +38,7 @@ class Decision:
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     waits: Mapping[int, Wait] = field(default_factory=dict)
+    waiting_since: Mapping[str, float] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
     seconds: float = 0.0
 

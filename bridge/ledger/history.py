@@ -41,13 +41,14 @@ def keep(connection: Connection, executions: Mapping[str, Execution]) -> None:
 def named(connection: Connection, reference: Reference) -> tuple[JobRecord, ...]:
     """What is known of the job that is named, or of each job of the run, in the order of their ids."""
     if reference.job_id is None:
-        return _records(connection, jobs.c.run_id == reference.run_id)
-    found = _records(connection, jobs.c.id == reference.job_id)
+        return records(connection, jobs.c.run_id == reference.run_id)
+    found = records(connection, jobs.c.id == reference.job_id)
     alone = reference.run_id is None  # a number: it may be the id of a run
-    return found or (_records(connection, jobs.c.run_id == reference.job_id) if alone else ())
+    return found or (records(connection, jobs.c.run_id == reference.job_id) if alone else ())
 
 
-def _records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, ...]:
+def records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, ...]:
+    """What is known of each job of a condition, in the order of their ids."""
     seen = (jobs.c.first_seen_at, jobs.c.source, jobs.c.retried_at)
     rows = connection.execute(sa.select(*seen, *st.JOB).where(wanted).order_by(jobs.c.id)).all()
     found = [(row[: len(seen)], job_of(row[len(seen) :])) for row in rows]

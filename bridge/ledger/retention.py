@@ -5,7 +5,7 @@ from sqlalchemy.engine import Connection
 
 from bridge.core.model import JobStatus
 from bridge.ledger import statements as st
-from bridge.ledger.tables import deliveries, jobs, submissions, transitions, waits
+from bridge.ledger.tables import deliveries, jobs, outbound, submissions, transitions, waits
 
 DELIVERIES_KEPT = 4 * 86_400.0
 """s that guids of deliveries are kept; GitHub redelivers for three days."""
@@ -30,4 +30,5 @@ def prune(connection: Connection, before: float, now: float) -> None:
     unheld = sa.func.coalesce(jobs.c.runner_name, "").not_in(held)
     connection.execute(sa.delete(jobs).where(done & unheld))
     connection.execute(sa.delete(waits).where(waits.c.job_id.not_in(sa.select(jobs.c.id))))  # forgotten jobs, too
+    connection.execute(sa.delete(outbound).where(outbound.c.at < before))
     connection.execute(sa.delete(deliveries).where(deliveries.c.at < min(before, now - DELIVERIES_KEPT)))

@@ -120,6 +120,16 @@ readings = sa.Table(
     sa.Column("value", sa.JSON, nullable=False),
 )
 
+outbound = sa.Table(
+    "outbound",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),  # a kind of bridge.core.notices, or bridge.core.spans.TRACE
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sqlite_with_rowid=False,  # so the key is stored once, not in the table and in an index
+)
+"""What was sent to people and to a collector of traces. A row is written before the message is sent."""
+
 leader_leases = sa.Table(
     "leader_leases",
     metadata,

@@ -30,12 +30,13 @@ from bridge.core.timing import Timing
 from bridge.ledger import history, retention
 from bridge.ledger import statements as st
 from bridge.ledger.control import Control
+from bridge.ledger.outbound import Outbound
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import jobs, leader_leases, meta, readings, submissions
 
 
-class Transaction(Control):
+class Transaction(Control, Outbound):
     """The ledger within one transaction.
 
     Args:

@@ -5,4 +5,5 @@ echo "RunPod endpoint ${RUNPOD_ENDPOINT_ID:-(none)}, worker ${RUNPOD_POD_ID:-(no
 gpus=$(timeout 10 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null)
 echo "GPU: ${gpus:-none}"
 echo "CPUs: $(nproc), free disk: $(df --human-readable --output=avail . | tail -1 | tr -d ' ')"
+bash "${BASH_SOURCE[0]%/*}/trace_context.sh"
 exit 0

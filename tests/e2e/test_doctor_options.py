@@ -187,6 +187,7 @@ def test_a_repair_is_sent_once_and_its_end_is_looked_up(well: Clinic, fault: dic
 
 SECRETS = {
     "BRIDGE_CALLBACK_KEY": "callback-key-0123456789abcdef0123456789abcdef",
+    "BRIDGE_NOTIFY_URL": "https://hooks.example/notify-secret-1",
     "BRIDGE_PUBLIC_URL": "https://bridge.example.org",
     "GITHUB_WEBHOOK_SECRET": "webhook-secret-0123456789",
 }
@@ -199,7 +200,10 @@ def unzipped(path: Path) -> dict[str, str]:
 
 def test_a_bundle_has_everything_but_secrets(well: Clinic, tmp_path: Path) -> None:
     well.variables.update(SECRETS)
-    well.config.write_text("# hook_secret = 'mistaken-secret-1' and https://me:mistaken-secret-2@host\n" + TOML)
+    well.config.write_text(
+        "# hook_secret = 'mistaken-secret-1' and https://me:mistaken-secret-2@host\n# notify_url = \"https://a/mistaken-secret-3\"\n"
+        + TOML
+    )
     path = tmp_path / "report.zip"
     well.run("doctor", "--bundle", str(path), status=None)
     files = unzipped(path)
@@ -207,7 +211,7 @@ def test_a_bundle_has_everything_but_secrets(well: Clinic, tmp_path: Path) -> No
     assert set(files) == {"report.json", "versions.json", "environment.json", "ledger.json", "bridge.toml"}
     key = well.cloud.github.app.pem.splitlines()[1]
     values = [SECRETS["BRIDGE_CALLBACK_KEY"], SECRETS["GITHUB_WEBHOOK_SECRET"], well.cloud.api_key]
-    for secret in (*values, well.cloud.management_key, key, "mistaken-secret"):
+    for secret in (*values, well.cloud.management_key, key, "mistaken-secret", "notify-secret"):
         assert all(secret not in text for text in files.values())
     assert 'name = "l4"' in files["bridge.toml"]
     assert "RUNPOD_API_KEY" in json.loads(files["environment.json"])["set"]

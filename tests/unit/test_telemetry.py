@@ -84,6 +84,29 @@ def test_each_line_of_a_key_is_masked() -> None:
     assert Masking(["a password of words"]).mask("password") == "password"
 
 
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_gets_text_and_colours_unless_it_refuses_them(
+    monkeypatch: pytest.MonkeyPatch, no_color: str, coloured: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := _Terminal())
+    monkeypatch.setenv("NO_COLOR", no_color)
+    configure_logging([])
+    structlog.get_logger().info("news", runner="r-1")
+    assert "news" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+    assert ("\x1b[" in stream.getvalue()) is coloured
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", "di we"), ("info", "i we"), ("warning", "we"), ("error", "e")])
+def test_lines_below_the_level_are_not_shown(capsys: pytest.CaptureFixture[str], level: str, shown: str) -> None:
+    configure_logging([], level)
+    logger = structlog.get_logger()
+    for name in ("debug", "info", "warning", "error"):
+        getattr(logger, name)(name[0])
+    lines = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert "".join(lines) == shown.replace(" ", "")
+
+
 def test_log_lines_at_debug_level_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging([])
     structlog.get_logger().debug("a detail")

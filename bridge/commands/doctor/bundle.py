@@ -28,7 +28,8 @@ RECENT = 50
 """The last submissions that are listed."""
 
 _SECRET_SETTING = re.compile(
-    r"""((?:KEY|SECRET|TOKEN|PASSW(?:OR)?D|PAT|CREDENTIALS?)\w*["']?\s*=\s*)(\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')""",
+    r"""((?:KEY|SECRET|TOKEN|PASSW(?:OR)?D|PAT|CREDENTIALS?|NOTIFY_URL)\w*["']?\s*=\s*)"""
+    r"""(\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')""",
     re.IGNORECASE | re.DOTALL,
 )
 _PASSWORD_IN_URL = re.compile(r"(://[^/\s:@\"']*:)[^@\s\"']+@")
@@ -86,7 +87,7 @@ def secrets_in_environment() -> tuple[str, ...]:
 
 
 def _is_secret(name: str) -> bool:
-    return name.endswith(("_KEY", "_SECRET", "_PAT", "_DATABASE_URL"))
+    return name.endswith(("_KEY", "_SECRET", "_PAT", "_DATABASE_URL", "_NOTIFY_URL"))
 
 
 def _variables() -> list[str]:

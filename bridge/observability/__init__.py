@@ -1,0 +1,1 @@
+"""Adapters that tell others what the bridge does: a collector of traces, and people."""
