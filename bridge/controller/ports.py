@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol, TypeVar, Unpack
 
 from bridge.core.actions import Claim, Transition
+from bridge.core.budget import Raise, Spent
+from bridge.core.cost import Usage
 from bridge.core.history import Execution
 from bridge.core.model import (
     Absent,
@@ -20,6 +22,7 @@ from bridge.core.model import (
     WaitingRun,
     WorkflowJob,
 )
+from bridge.core.prices import Prices
 from bridge.core.readings import Readings
 from bridge.core.scope import Route
 from bridge.core.submissions import Changes, IdleRunner, JobHistory, Pool, RunnerUse, State, Streak, Submission
@@ -82,8 +85,20 @@ class RunPod(RunPodReader, RunPodWriter, Protocol):
     """RunPod's client."""
 
 
+class Costs(Protocol):
+    """What the ledger knows about money, within one transaction."""
+
+    def usages_of(self, ids: Collection[str]) -> tuple[Usage, ...]: ...
+    def spent(self, since: float, now: float) -> tuple[Spent, ...]: ...
+    def prices(self) -> Prices: ...
+    def raises(self, now: float) -> tuple[Raise, ...]: ...
+
+
 class Transaction(Protocol):
     """The ledger within one transaction."""
+
+    @property
+    def costs(self) -> Costs: ...
 
     # jobs
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None: ...

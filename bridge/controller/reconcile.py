@@ -5,7 +5,7 @@ may overlap, in one process or in several: each counts the claims of those befor
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
@@ -18,9 +18,11 @@ from bridge.controller.ports import DeliveryLog, GitHub, Ledger, RunPod, Transac
 from bridge.controller.report import Decision, Report, standing_problems
 from bridge.controller.snapshot import build
 from bridge.core.actions import Plan
+from bridge.core.cost import cost_of
 from bridge.core.history import execution_of
 from bridge.core.model import WorkflowJob
 from bridge.core.plan import plan
+from bridge.core.prices import with_settings
 from bridge.core.readings import Readings, Timed
 from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
@@ -209,7 +211,20 @@ class Reconciler:
             streaks=snapshot.streaks,
             refusals=snapshot.refusals,
             health=snapshot.health,
+            budgets=snapshot.budgets,
+            costs=self._costs(transaction, decided, now),
         )
+
+    def _costs(self, transaction: Transaction, decided: Plan, now: float) -> dict[str, float]:
+        """By route, what the submissions cost that have ended in this pass."""
+        ended = [each.submission.id for each in decided.transitions if each.to not in OPEN_STATES]
+        if not ended:
+            return {}
+        prices = with_settings(transaction.costs.prices(), self._scope.prices, now)
+        found: defaultdict[str, float] = defaultdict(float)
+        for usage in transaction.costs.usages_of(ended):
+            found[usage.route] += cost_of(usage, prices, now) or 0.0  # an unknown price is not in the metric
+        return dict(found)
 
     def _write(self, transaction: Transaction, seen: Observed, now: float) -> None:
         """Write down what was observed."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.actions import Plan
+from bridge.core.budget import Budget
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.snapshot import Refusal
 from bridge.core.submissions import State, Streak, Submission
@@ -21,6 +22,8 @@ class Decision:
         streaks: as of the snapshot.
         refusals: as of the snapshot.
         health: as of the snapshot.
+        budgets: as of the snapshot.
+        costs: by route, USD of the submissions that the plan has ended and whose price is known.
         claimed: the plan's claims, as they were written.
         seconds: how long the decision kept other writers waiting.
     """
@@ -31,6 +34,8 @@ class Decision:
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
     seconds: float = 0.0
 

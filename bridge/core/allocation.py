@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bridge.core.actions import Skip
 from bridge.core.breaker import NO_ANSWER, probe_at
+from bridge.core.budget import held
 from bridge.core.evidence import Evidence
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.refusals import Gate
@@ -68,7 +69,8 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
         places = _places(route, pools)
         ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in result.jobs)
-        limit = min(places, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
+        limits = (places, _budget(snapshot, route), _breaker(snapshot, route, ahead, now))
+        limit = min(limits, key=lambda each: each.room)
         missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
             own = runners.get(pool, {})
@@ -90,6 +92,12 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
 def _places(route: Route, pools: Mapping[Pool, Count]) -> _Limit:
     live = sum(count.live for count in pools.values())
     return _Limit(route.max_workers - live, f"route {route.name} has reached its max_workers of {route.max_workers}")
+
+
+def _budget(snapshot: Snapshot, route: Route) -> _Limit:
+    """Limit requests to none while a budget holds them."""
+    why = held(snapshot.budgets, route)
+    return _Limit(route.max_workers if why is None else 0, why or "")
 
 
 def _one_at_a_time(

@@ -6,6 +6,7 @@ Times are Unix seconds (UTC), durations are seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bridge.core.budget import Budget
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.scope import Route
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, Streak, Submission, target_of_repository
@@ -60,6 +61,7 @@ class Snapshot:
         uses: of the runs whose jobs were queued while a runner was idle.
         refusals: by a key of bridge.core.refusals.
         timing: the durations.
+        budgets: those that are configured.
     """
 
     began: float
@@ -87,6 +89,7 @@ class Snapshot:
     uses: tuple[RunnerUse, ...] = ()
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     timing: Timing = Timing()
+    budgets: tuple[Budget, ...] = ()
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""
