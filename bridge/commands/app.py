@@ -5,6 +5,8 @@ Heavy imports stay within the commands' functions: `--help` and `--version` answ
 
 import typer
 
+from bridge.commands.budget import budget
+from bridge.commands.cost import cost
 from bridge.commands.demo import demo
 from bridge.commands.dispatch import dispatch
 from bridge.commands.doctor.command import doctor
@@ -25,6 +27,6 @@ def bridge(_version: Version = False) -> None:
     """Run GitHub Actions jobs on RunPod serverless workers, on demand."""
 
 
-for command in (setup, doctor, dispatch, jobs, explain, submissions, retry, demo, emulate):
+for command in (setup, doctor, dispatch, jobs, explain, submissions, retry, cost, budget, demo, emulate):
     app.command()(command)
 app.add_typer(endpoints, name="endpoints")

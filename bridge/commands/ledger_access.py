@@ -11,6 +11,7 @@ from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
     from bridge.commands.composition import Bridge
+    from bridge.config.settings import Config
 
 T = TypeVar("T")
 
@@ -18,7 +19,12 @@ NO_LEDGER = "there is no ledger yet; run `bridge dispatch` first, or correct BRI
 
 
 def with_ledger(config: Path | None, work: "Callable[[Bridge], Awaitable[T]]") -> T:
-    """Do `work` with a bridge that neither creates nor migrates its ledger.
+    """Do `work` as `with_configuration` does."""
+    return with_configuration(config, lambda _settings, bridge: work(bridge))
+
+
+def with_configuration(config: Path | None, work: "Callable[[Config, Bridge], Awaitable[T]]") -> T:
+    """Do `work` with the configuration and a bridge that neither creates nor migrates its ledger.
 
     Args:
         config: path of bridge.toml, as for `bridge dispatch`.
@@ -32,8 +38,9 @@ def with_ledger(config: Path | None, work: "Callable[[Bridge], Awaitable[T]]") -
     from bridge.telemetry import mask
 
     async def run() -> T:
-        async with composed(load(config), dry_run=True) as bridge:
-            return await work(bridge)
+        settings = load(config)
+        async with composed(settings, dry_run=True) as bridge:
+            return await work(settings, bridge)
 
     try:
         return asyncio.run(run())

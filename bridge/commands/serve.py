@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 from bridge.commands.composition import Bridge, composed
+from bridge.commands.pricing import read_until
 from bridge.commands.signals import stop_event
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
@@ -54,7 +55,12 @@ async def serve(
         metrics = Metrics(Clients(bridge.calls, bridge.rate_limits), bridge.clock)
         timing = LoopTiming(clock=bridge.clock)
         service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, timing=timing)
-        await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
+        prices = asyncio.create_task(read_until(stop, bridge.ledger, settings, bridge.clock))
+        try:
+            await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
+        finally:
+            prices.cancel()  # it may wait for RunPod; the next start reads them
+            await asyncio.wait([prices])
 
 
 def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Dependencies:
