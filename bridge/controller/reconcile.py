@@ -31,6 +31,12 @@ from bridge.core.submissions import OPEN_STATES
 PRUNE_EVERY = 600.0
 """s between two deletions of what ended long ago."""
 
+UNTOLD_FOR = 600.0
+"""s after a submission's end in which RunPod is asked how its request was executed: it may answer late."""
+
+MOST_UNTOLD = 20
+"""Submissions that one resync asks about for this reason."""
+
 _NOTHING = Readings()
 
 log = structlog.get_logger()
@@ -121,12 +127,14 @@ class Reconciler:
         return await self._ledger.preview(lambda transaction: self._decide(transaction, Observed(began=now, at=now)))
 
     async def _memory(self) -> Memory:
-        jobs, submissions, readings, history = await self._ledger.read(
+        ended_after = self._clock() - UNTOLD_FOR
+        jobs, submissions, readings, history, untold = await self._ledger.read(
             lambda transaction: (
                 transaction.jobs(),
                 transaction.open_submissions(),
                 transaction.readings(),
                 transaction.history(),
+                transaction.costs.untold(ended_after, MOST_UNTOLD),
             )
         )
         return Memory(
@@ -135,6 +143,7 @@ class Reconciler:
             readings=readings,
             history=history,
             known_deliveries=self._known_deliveries,
+            untold=untold,
         )
 
     async def _known_deliveries(self, guids: Collection[str]) -> Collection[str]:

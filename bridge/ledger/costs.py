@@ -10,7 +10,9 @@ from sqlalchemy.engine import Connection
 from bridge.core.budget import Raise, Spent
 from bridge.core.cost import Usage
 from bridge.core.prices import PriceReading, Prices, PriceSource
+from bridge.core.submissions import Submission
 from bridge.ledger import statements as st
+from bridge.ledger.rows import submission_of
 from bridge.ledger.tables import budget_raises, jobs, prices, submissions
 
 _s = submissions.c
@@ -63,6 +65,17 @@ class Costs:
         )
         of_job = sa.outerjoin(submissions, jobs, jobs.c.id == _HELD)
         return self._connection.execute(sa.select(*columns).select_from(of_job).where(wanted)).mappings().all()
+
+    def untold(self, since: float, most: int) -> tuple[Submission, ...]:
+        """Submissions whose workers ran, and that ended before RunPod told how their requests were executed.
+
+        Args:
+            since: Unix seconds; only those that ended later.
+            most: how many at most, the newest first.
+        """
+        ran = _BEGAN.is_not(None) & _s.request_id.is_not(None) & _s.execution.is_(None)
+        newest = sa.select(*st.SUBMISSION).where(~st.IS_OPEN, _s.since > since, ran).order_by(_s.since.desc())
+        return tuple(map(submission_of, self._connection.execute(newest.limit(most))))
 
     def spent(self, since: float, now: float) -> tuple[Spent, ...]:
         """The time that was paid between two times (Unix seconds), by route, endpoint and GPU type."""
