@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from bridge.commands.composition import Bridge
     from bridge.config.settings import Config
     from bridge.core.budget import Budget, Raise
+    from bridge.core.scope import Scope
+    from bridge.ledger import Ledger
 
 LONGEST = 31 * 86_400.0
 """s for which a budget may be raised: what shall last belongs into the configuration."""
@@ -42,7 +44,7 @@ def budget(
             return NO_LEDGER
         if to is not None and (problem := await _raised(settings, bridge, to, until, route)):
             return problem
-        return await _read(settings, bridge)
+        return await read_budgets(bridge.ledger, settings.scope, bridge.clock())
 
     found = with_configuration(config, work)
     if isinstance(found, str):
@@ -51,13 +53,19 @@ def budget(
     _print(found, as_json=as_json)
 
 
-async def _read(settings: "Config", bridge: "Bridge") -> "tuple[Budget, ...]":
+async def read_budgets(ledger: "Ledger", scope: "Scope", now: float) -> "tuple[Budget, ...]":
+    """The budgets and what is used of them.
+
+    Args:
+        ledger: open.
+        scope: what is served.
+        now: Unix seconds.
+    """
     from bridge.core.budget import budgets
     from bridge.core.cost import midnight
     from bridge.core.prices import with_settings
 
-    now, scope = bridge.clock(), settings.scope
-    spent, prices, raises = await bridge.ledger.read(
+    spent, prices, raises = await ledger.read(
         lambda transaction: (
             transaction.costs.spent(midnight(now), now),
             transaction.costs.prices(),

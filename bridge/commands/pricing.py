@@ -5,6 +5,7 @@ https://docs.runpod.io/api-reference-v2/overview
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from bridge.core.endpoints import EndpointSettings
 from bridge.core.prices import ANY, PriceSource, due, worker_prices
 
 if TYPE_CHECKING:
+    from bridge.config.management import ManagementConfig
     from bridge.config.settings import Config
     from bridge.core.scope import Scope
     from bridge.ledger import Ledger
@@ -134,3 +136,32 @@ async def read_until(stop: asyncio.Event, ledger: "Ledger", settings: "Config", 
         await try_to_read(ledger, settings, clock())
         if await is_set_within(RETRY_EVERY, stop):
             return
+
+
+async def keep_after_apply(settings: "ManagementConfig", client: "Management", ids: Mapping[str, str]) -> str | None:
+    """Write down the prices of endpoints that `bridge endpoints apply` has made or found, if there is a ledger here.
+
+    Args:
+        settings: the configuration.
+        client: of RunPod's management API.
+        ids: the RunPod id of each endpoint, by name.
+
+    Returns:
+        Why they could not be written down, in one line; None if they were, or if there is no ledger.
+    """
+    import time
+
+    from bridge.errors import BridgeError
+    from bridge.ledger import Ledger, exists
+
+    wanted = {id_ for name, id_ in ids.items() if not {name, id_} & settings.priced}
+    try:
+        if not wanted or not exists(settings.database_url):
+            return None
+        found = (await read_catalog(client, wanted)).prices()
+        with contextlib.closing(Ledger.open_existing(settings.database_url)) as ledger:
+            now = time.time()
+            await ledger.transact(lambda transaction: transaction.costs.note_prices(found, PriceSource.CATALOG, now))
+    except BridgeError as error:
+        return f"the prices were not written to the ledger: {error}"
+    return None

@@ -35,6 +35,11 @@ CHECK = "check `max-parallel`, the runner group, and whether the repository is a
             "the next resync asks GitHub",
         ),
         ("route gpu has reached its max_workers of 1", "wait, or raise `max_workers`"),
+        (
+            "budget: 10.00 of 10.00 USD used today; it resets at 00:00 UTC; raise it with `bridge budget --raise USD`",
+            "",
+        ),
+        ("budget: the price of endpoint ep-1 is not known; set `usd_per_hour` in route gpu, or give ...", ""),
         ("already requested: runner r is submitted", "wait for the worker"),
         (
             "already requested: runner r is submitted; RunPod has no capacity for its workers (throttled 1)",
