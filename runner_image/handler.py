@@ -8,15 +8,18 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 if __name__ == "__main__":  # a program's own folder is on the path, but not the parent, which contains bridge
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bridge.core.worker import Reason, WorkerAnswer
+from bridge.core.worker import SELF_TEST, Reason, WorkerAnswer
 from runner_image import fitness, self_test
 from runner_image.account import SUDOERS, refuse_exposed_keys, runner_account, shield
 from runner_image.events import Events
@@ -64,6 +67,21 @@ async def handle(request: Mapping[str, Any], *, limits: Limits = LIMITS, leave: 
     finally:
         if reporter:
             await unbroken(reporter.close())
+
+
+async def handle_and_tell(request: Mapping[str, Any], *, limits: Limits = LIMITS) -> dict[str, Any]:
+    """Run one job as `handle` does, and tell how long this worker took to start, because RunPod bills that, too.
+
+    Args:
+        request: from RunPod, with `id` and `input`.
+        limits: how long to wait.
+
+    Returns:
+        As of `handle`.
+    """
+    boot = time.time() - psutil.Process().create_time()
+    answer = await handle(request, limits=limits)
+    return answer if answer.get("outcome") == SELF_TEST else {**answer, "boot_seconds": round(boot, 3)}
 
 
 def _failed(failure: Failure, masker: Masker, emit: Events) -> dict[str, Any]:
@@ -154,7 +172,7 @@ def main(limits: Limits = LIMITS) -> None:
     shield(os.environ)
     for check in fitness.checks(runner_root(os.environ), os.environ, runner_account(os.environ, os.geteuid())):
         runpod.serverless.register_fitness_check(check)
-    handler = partial(handle, limits=limits)
+    handler = partial(handle_and_tell, limits=limits)
     runpod.serverless.start({"handler": handler, "refresh_worker": True, "concurrency_modifier": Pace()})
 
 

@@ -5,7 +5,9 @@ Heavy imports stay within the commands' functions: `--help` and `--version` answ
 
 import typer
 
+from bridge.commands.budget import budget
 from bridge.commands.cancel import cancel
+from bridge.commands.cost import cost
 from bridge.commands.demo import demo
 from bridge.commands.dispatch import dispatch
 from bridge.commands.doctor.command import doctor
@@ -41,6 +43,8 @@ for command in (
     resume,
     cancel,
     retry,
+    cost,
+    budget,
     demo,
     emulate,
 ):

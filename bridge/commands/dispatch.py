@@ -3,6 +3,8 @@
 Heavy imports stay within the functions that need them: `--help` and `--version` answer at once.
 """
 
+import math
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,6 +82,7 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
     from collections import Counter
 
     from bridge.commands.composition import composed
+    from bridge.commands.pricing import RETRY_EVERY, try_to_read
     from bridge.commands.signals import is_set_within, stop_event
 
     stop = None if watch is None else stop_event()
@@ -89,7 +92,11 @@ async def _run(settings: "Config", *, dry_run: bool, as_json: bool, watch: float
         before: dict[str, Counter[str]] = {service: Counter() for service in bridge.calls()}
         if dry_run:
             await bridge.learn_time()
+        read_at = -math.inf
         while True:
+            if not dry_run and time.monotonic() >= read_at + RETRY_EVERY:
+                read_at = time.monotonic()
+                await try_to_read(bridge.ledger, settings, bridge.clock())
             status = await _pass(bridge, sender, before, dry_run=dry_run, as_json=as_json)
             before = bridge.calls()
             if watch is None or stop is None or await is_set_within(watch, stop):

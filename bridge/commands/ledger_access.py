@@ -2,6 +2,8 @@
 
 import asyncio
 import getpass
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,6 +14,7 @@ from bridge.errors import BridgeError, ConfigError
 
 if TYPE_CHECKING:
     from bridge.commands.composition import Bridge
+    from bridge.config.settings import Config
 
 T = TypeVar("T")
 
@@ -19,7 +22,12 @@ NO_LEDGER = "there is no ledger yet; run `bridge dispatch` first, or correct BRI
 
 
 def with_ledger(config: Path | None, work: "Callable[[Bridge], Awaitable[T]]") -> T:
-    """Do `work` with a bridge that neither creates nor migrates its ledger.
+    """Do `work` as `with_configuration` does."""
+    return with_configuration(config, lambda _settings, bridge: work(bridge))
+
+
+def with_configuration(config: Path | None, work: "Callable[[Config, Bridge], Awaitable[T]]") -> T:
+    """Do `work` with the configuration and a bridge that neither creates nor migrates its ledger.
 
     Args:
         config: path of bridge.toml, as for `bridge dispatch`.
@@ -33,8 +41,9 @@ def with_ledger(config: Path | None, work: "Callable[[Bridge], Awaitable[T]]") -
     from bridge.telemetry import mask
 
     async def run() -> T:
-        async with composed(load(config), dry_run=True) as bridge:
-            return await work(bridge)
+        settings = load(config)
+        async with composed(settings, dry_run=True) as bridge:
+            return await work(settings, bridge)
 
     try:
         return asyncio.run(run())
@@ -62,10 +71,11 @@ def finish(problem: str | None, done: str) -> None:
 
 
 def who() -> str:
-    """Who runs this command: the name of the account."""
+    """Who runs this command: `account@host`."""
     from bridge.core.pauses import one_line
 
     try:
-        return one_line(getpass.getuser())
+        account = getpass.getuser()
     except (OSError, KeyError):  # an id without a name, as in many containers; Python 3.13 raises OSError
-        return "unknown"
+        account = str(os.getuid())
+    return one_line(f"{account}@{socket.gethostname()}")

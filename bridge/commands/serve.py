@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 from bridge.commands.composition import Bridge, composed
+from bridge.commands.pricing import read_until
 from bridge.commands.sending import sending
 from bridge.commands.signals import stop_event
 from bridge.config.settings import Config
@@ -67,7 +68,12 @@ async def serve(
         recorder = Recorders(metrics, sender)
         service = Service(bridge.reconciler, bridge.ledger, recorder, interval=settings.scope.interval, timing=timing)
         sent = asyncio.create_task(sender.run(stop))
-        await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
+        prices = asyncio.create_task(read_until(stop, bridge.ledger, settings, bridge.clock))
+        try:
+            await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
+        finally:
+            prices.cancel()  # it may wait for RunPod; the next start reads them
+            await asyncio.wait([prices])
         await sent
 
 

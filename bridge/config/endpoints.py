@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from bridge.config.types import EndpointId, _like, secret_in
+from bridge.config.types import EndpointId, Usd, _like, secret_in
 from bridge.core.endpoints import MARK, Cpu, EndpointSettings
 from bridge.errors import ConfigError
 
@@ -74,6 +74,7 @@ class EndpointTable(_Table):
     volumes: list[ObjectId] = []
     registry: ObjectId | None = None
     env: dict[str, str] = {}
+    usd_per_hour: Usd | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "EndpointTable":
@@ -118,7 +119,7 @@ def endpoint_settings(table: EndpointTable, *, mark: str, timeout: float) -> End
         mark: the value of MARK, which tells this bridge's endpoints from others.
         timeout: s that one request may run.
     """
-    given = table.model_dump(exclude={"cpu", "gpu", "env"})
+    given = table.model_dump(exclude={"cpu", "gpu", "env", "usd_per_hour"})
     lists: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return EndpointSettings(
         **{**given, **lists},

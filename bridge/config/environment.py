@@ -26,6 +26,7 @@ from bridge.config.types import (
     RunPodKey,
     ServiceUrl,
     Url,
+    Usd,
     WebhookSecrets,
 )
 from bridge.core.scope import Route, Scope
@@ -76,6 +77,7 @@ class Environment(BaseSettings):
     bridge_retention_days: Annotated[float, Field(ge=1, le=3650, allow_inf_nan=False)] = Scope.retention / DAY
     bridge_allow_public_repositories: bool = Route.allow_public_repositories
     bridge_allow_forks: bool = Route.allow_forks
+    bridge_budget_usd_per_day: Usd | None = None
     bridge_public_url: Url | None = None
     bridge_callback_key: CallbackKey = None
     bridge_log_level: LogLevel = "info"
@@ -94,7 +96,7 @@ def combined(file: File) -> Environment:
         ConfigError: a value is invalid; one line without the value.
     """
     _check_certificates(os.environ)
-    tables = {"github": file.github, "runpod": file.runpod, "bridge": file.bridge}
+    tables = {"github": file.github, "runpod": file.runpod, "bridge": file.bridge, "bridge_budget": file.budget}
     values: dict[str, Any] = {
         f"{table}_{key}": str(value) if key == "app_id" else value
         for table, content in tables.items()

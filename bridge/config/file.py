@@ -20,6 +20,7 @@ from bridge.config.types import (
     RunnerGroup,
     Seconds,
     ServiceUrl,
+    Usd,
 )
 from bridge.core.scope import Route
 from bridge.core.worker import Credentials
@@ -70,6 +71,12 @@ class BridgeTable(_Table):
     trace_jobs: bool | None = None
 
 
+class BudgetTable(_Table):
+    """`[budget]`: what may be spent. The environment wins."""
+
+    usd_per_day: Usd | None = None
+
+
 class RouteTable(_Table):
     """`[[route]]`. None means: the value that the environment or `[bridge]` sets for all routes."""
 
@@ -88,6 +95,8 @@ class RouteTable(_Table):
     generic_jobs: bool = Route.generic_jobs
     allow_public_repositories: bool | None = None
     allow_forks: bool | None = None
+    usd_per_hour: Usd | None = None
+    usd_per_day: Usd | None = None
 
 
 class File(_Table):
@@ -96,6 +105,7 @@ class File(_Table):
     github: GitHubTable = GitHubTable()
     runpod: RunPodTable = RunPodTable()
     bridge: BridgeTable = BridgeTable()
+    budget: BudgetTable = BudgetTable()
     route: list[RouteTable] = []
     endpoint: list[EndpointTable] = []
 

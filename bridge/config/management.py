@@ -29,6 +29,7 @@ class ManagementConfig:
         owner_mark: tells this bridge's endpoints from those of others.
         routes: by endpoint name or id, the names of the routes that use it.
         database_url: of the ledger.
+        priced: names or ids of the endpoints whose price the configuration sets.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class ManagementConfig:
     owner_mark: str
     routes: dict[str, tuple[str, ...]]
     database_url: str = field(repr=False)
+    priced: frozenset[str] = frozenset()
 
     def mark(self, name: str) -> str:
         """The value of core.endpoints.MARK for one endpoint."""
@@ -96,6 +98,10 @@ def _loaded(path: Path, content: File, env: Environment, setting: str, key: str)
         owner_mark=mark,
         routes=_routes_by_endpoint(content, env),
         database_url=ledger_url(env),
+        priced=frozenset(
+            [table.name for table in content.endpoint if table.usd_per_hour is not None]
+            + [name for route in content.route if route.usd_per_hour is not None for name in _endpoints(route, env)]
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """The routes: `[[route]]` tables of bridge.toml, with the environment's values where a table sets none."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bridge.config.endpoints import check_names, endpoint_id, read_ids
@@ -51,6 +52,30 @@ def routes(tables: list[RouteTable], env: Environment, owner: str) -> tuple[Rout
     return tuple(_checked(_route(table, env)) for table in tables)
 
 
+def prices(content: File, ids: Mapping[str, str], found: Sequence[Route]) -> dict[str, float]:
+    """USD per hour of one worker by endpoint id, where the file sets it. A route's own price counts first.
+
+    Args:
+        content: of bridge.toml.
+        ids: the RunPod id of each `[[endpoint]]` that has one.
+        found: the routes of the file, with the ids of their endpoints.
+
+    Raises:
+        ConfigError: two routes give one endpoint different prices.
+    """
+    own: dict[str, float] = {}
+    endpoints = {route.name: route.endpoint for route in found}
+    for table in content.route:
+        endpoint, usd = endpoints[table.name], table.usd_per_hour
+        if usd is not None and own.setdefault(endpoint, usd) != usd:
+            raise ConfigError(
+                f"route {table.name}: usd_per_hour: another route has another price for endpoint {endpoint}; "
+                "set the same in both"
+            )
+    of_tables = {ids[t.name]: t.usd_per_hour for t in content.endpoint if t.usd_per_hour and t.name in ids}
+    return of_tables | own
+
+
 def _check_owner(table: RouteTable, owner: str) -> None:
     other = next((name for name in table.repositories if name.split("/")[0].lower() != owner.lower()), None)
     if other:
@@ -78,6 +103,7 @@ def _route(table: RouteTable, env: Environment) -> Route:
         generic_jobs=table.generic_jobs,
         allow_public_repositories=_either(table.allow_public_repositories, env.bridge_allow_public_repositories),
         allow_forks=_either(table.allow_forks, env.bridge_allow_forks),
+        usd_per_day=table.usd_per_day,
     )
 
 

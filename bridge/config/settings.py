@@ -5,6 +5,7 @@ A configuration that cannot work is refused with one line that names the setting
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,9 +13,10 @@ from urllib.parse import urlsplit
 from bridge import database_url
 from bridge.config import environment, file
 from bridge.config.credentials import App, Pat, credentials
+from bridge.config.endpoints import read_ids
 from bridge.config.environment import DAY, Environment
 from bridge.config.file import File
-from bridge.config.routes import routes, with_endpoint_ids
+from bridge.config.routes import prices, routes, with_endpoint_ids
 from bridge.config.tracing import Tracing, tracing
 from bridge.config.types import SHORTEST_KEY
 from bridge.core.scope import Scope
@@ -31,6 +33,8 @@ class Config:
         github: the credentials.
         runpod_api_key: may use the endpoints.
         runpod_base_url: of RunPod's requests, such as `https://api.runpod.ai/v2`.
+        management_api_key: may read prices and bills; None if RUNPOD_MANAGEMENT_API_KEY is not set.
+        management_url: of RunPod's REST API, such as `https://api.runpod.io`.
         database_url: of the ledger.
         webhook_secrets: each may sign GitHub's deliveries.
         log_level: the lowest level of log lines that are shown.
@@ -43,6 +47,8 @@ class Config:
     github: App | Pat
     runpod_api_key: str = field(repr=False)
     runpod_base_url: str
+    management_api_key: str | None = field(repr=False)
+    management_url: str
     database_url: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)
     log_level: str = "info"
@@ -53,10 +59,11 @@ class Config:
         """Every value that must never be shown."""
         own = self.github.token if isinstance(self.github, Pat) else self.github.private_key
         database = database_url.passwords(database_url.parse(self.database_url))
+        management = [self.management_api_key] if self.management_api_key else []
         callback = [self.scope.callback_key] if self.scope.callback_key else []
         traces = self.tracing.secrets if self.tracing else ()
         notify = [self.notify_url] if self.notify_url else []
-        return own, self.runpod_api_key, *self.webhook_secrets, *callback, *notify, *traces, *database
+        return own, self.runpod_api_key, *management, *self.webhook_secrets, *callback, *notify, *traces, *database
 
     def with_interval(self, seconds: float) -> "Config":
         """The same configuration with another time between two passes."""
@@ -78,11 +85,13 @@ def load(path: Path | None) -> Config:
     content = with_endpoint_ids(file.read(path), path) if path else File()
     env = environment.combined(content)
     return Config(
-        scope=_scope(content, env),
+        scope=_scope(content, env, read_ids(path)),
         github_api_url=env.github_api_url.rstrip("/"),
         github=credentials(env),
         runpod_api_key=_runpod_api_key(env),
         runpod_base_url=env.runpod_endpoint_base_url,
+        management_api_key=_management_api_key(env),
+        management_url=env.runpod_management_url.rstrip("/"),
         database_url=ledger_url(env),
         webhook_secrets=_webhook_secrets(env),
         log_level=env.bridge_log_level,
@@ -91,13 +100,14 @@ def load(path: Path | None) -> Config:
     )
 
 
-def _scope(content: File, env: Environment) -> Scope:
+def _scope(content: File, env: Environment, ids: Mapping[str, str]) -> Scope:
     owner, organisation = _owner(env)
+    found = routes(content.route, env, owner)
     return Scope(
         owner=owner,
         organisation=organisation,
         repositories=_once(env.github_repositories),
-        routes=routes(content.route, env, owner),
+        routes=found,
         prefix=env.bridge_prefix,
         web_url=_web_url(env.github_api_url),
         public_url=(env.bridge_public_url or "").rstrip("/") or None,
@@ -105,6 +115,8 @@ def _scope(content: File, env: Environment) -> Scope:
         full_scan_every=env.bridge_full_scan_every,
         retention=env.bridge_retention_days * DAY,
         interval=env.bridge_interval,
+        usd_per_day=env.bridge_budget_usd_per_day,
+        prices=prices(content, ids, found),
     )
 
 
@@ -142,6 +154,10 @@ def _runpod_api_key(env: Environment) -> str:
     if not env.runpod_api_key:
         raise ConfigError("RUNPOD_API_KEY: missing; set it to a key that may use the endpoints")
     return env.runpod_api_key.get_secret_value()
+
+
+def _management_api_key(env: Environment) -> str | None:
+    return env.runpod_management_api_key.get_secret_value() if env.runpod_management_api_key else None
 
 
 def _callback_key(env: Environment) -> str | None:

@@ -150,6 +150,7 @@ RepositoryName = Annotated[str, _like(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", "owner/n
 Labels = Annotated[list[Label], NoDecode, BeforeValidator(_listed)]
 Repositories = Annotated[list[RepositoryName], NoDecode, BeforeValidator(_listed)]
 Seconds = Annotated[float, Field(ge=5, le=MAX_POLICY, allow_inf_nan=False)]
+Usd = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 EndpointId = Annotated[str, _like(r"[A-Za-z0-9-]{1,32}", "an endpoint id: at most 32 letters, digits and -")]
 AppId = Annotated[str, _like(r"[0-9]+", "a number")]
 Prefix = Annotated[

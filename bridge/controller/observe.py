@@ -95,7 +95,7 @@ class Observer:
         began = self._clock()
         self._github.begin(self._needed(memory))
         health = await self._health(memory.submissions, problems)
-        requests = await self._requests(memory.submissions, problems)
+        requests = await self._requests([*memory.submissions, *memory.untold], problems)
         await self._ask_names(memory.names, began, problems)
         known_names, memory = memory.names, memory.under(self._names)
         told = Missed(everything=True) if full_scan else await self._missed(known_names, memory, began, problems)

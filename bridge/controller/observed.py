@@ -20,6 +20,7 @@ class Memory:
         readings: the last ones.
         history: by job id, what became of earlier submissions.
         known_deliveries: asks the ledger which of some deliveries, by guid, it knows.
+        untold: submissions that ended lately, before RunPod told how their requests were executed.
     """
 
     jobs: Mapping[int, tuple[WorkflowJob, float]]
@@ -27,6 +28,7 @@ class Memory:
     readings: Readings
     history: Mapping[int, JobHistory]
     known_deliveries: Callable[[Collection[str]], Awaitable[Collection[str]]]
+    untold: Collection[Submission] = ()
 
     @property
     def names(self) -> Names:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol, TypeVar, Unpack
 
 from bridge.core.actions import Claim, Transition
+from bridge.core.budget import Raise, Spent
+from bridge.core.cost import Usage
 from bridge.core.history import Execution, JobRecord, Wait
 from bridge.core.model import (
     Absent,
@@ -21,6 +23,7 @@ from bridge.core.model import (
     WorkflowJob,
 )
 from bridge.core.pauses import Pause
+from bridge.core.prices import Prices
 from bridge.core.readings import Readings
 from bridge.core.scope import Route
 from bridge.core.submissions import Changes, IdleRunner, JobHistory, Pool, RunnerUse, State, Streak, Submission
@@ -83,8 +86,21 @@ class RunPod(RunPodReader, RunPodWriter, Protocol):
     """RunPod's client."""
 
 
+class Costs(Protocol):
+    """What the ledger knows about money, within one transaction."""
+
+    def untold(self, since: float, most: int) -> tuple[Submission, ...]: ...
+    def usages_of(self, ids: Collection[str]) -> tuple[Usage, ...]: ...
+    def spent(self, since: float, now: float) -> tuple[Spent, ...]: ...
+    def prices(self) -> Prices: ...
+    def raises(self, now: float) -> tuple[Raise, ...]: ...
+
+
 class Transaction(Protocol):
     """The ledger within one transaction."""
+
+    @property
+    def costs(self) -> Costs: ...
 
     # jobs
     def merge(self, seen: Iterable[WorkflowJob], at: float) -> None: ...

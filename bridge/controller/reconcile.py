@@ -5,7 +5,7 @@ may overlap, in one process or in several: each counts the claims of those befor
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
@@ -19,10 +19,12 @@ from bridge.controller.ports import DeliveryLog, GitHub, Ledger, RunPod, Transac
 from bridge.controller.report import Decision, Report, standing_problems
 from bridge.controller.snapshot import build
 from bridge.core.actions import Plan
+from bridge.core.cost import cost_of
 from bridge.core.history import Wait, execution_of
 from bridge.core.model import WorkflowJob
 from bridge.core.notices import waiting_since
 from bridge.core.plan import plan
+from bridge.core.prices import with_settings
 from bridge.core.readings import Readings, Timed
 from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
@@ -31,6 +33,12 @@ from bridge.core.waits import changed, waits_of
 
 PRUNE_EVERY = 600.0
 """s between two deletions of what ended long ago."""
+
+UNTOLD_FOR = 600.0
+"""s after a submission's end in which RunPod is asked how its request was executed: it may answer late."""
+
+MOST_UNTOLD = 20
+"""Submissions that one resync asks about for this reason."""
 
 _NOTHING = Readings()
 
@@ -135,12 +143,14 @@ class Reconciler:
         )
 
     async def _memory(self) -> Memory:
-        jobs, submissions, readings, history = await self._ledger.read(
+        ended_after = self._clock() - UNTOLD_FOR
+        jobs, submissions, readings, history, untold = await self._ledger.read(
             lambda transaction: (
                 transaction.jobs(),
                 transaction.open_submissions(),
                 transaction.readings(),
                 transaction.history(),
+                transaction.costs.untold(ended_after, MOST_UNTOLD),
             )
         )
         return Memory(
@@ -149,6 +159,7 @@ class Reconciler:
             readings=readings,
             history=history,
             known_deliveries=self._known_deliveries,
+            untold=untold,
         )
 
     async def _known_deliveries(self, guids: Collection[str]) -> Collection[str]:
@@ -230,7 +241,20 @@ class Reconciler:
             health=snapshot.health,
             pauses=snapshot.pauses,
             waiting_since=waiting_since(snapshot.submissions),
+            budgets=snapshot.budgets,
+            costs=self._costs(transaction, decided, now),
         )
+
+    def _costs(self, transaction: Transaction, decided: Plan, now: float) -> dict[str, float]:
+        """By route, what the submissions cost that have ended in this pass."""
+        ended = [each.submission.id for each in decided.transitions if each.to not in OPEN_STATES]
+        if not ended:
+            return {}
+        prices = with_settings(transaction.costs.prices(), self._scope.prices, now)
+        found: defaultdict[str, float] = defaultdict(float)
+        for usage in transaction.costs.usages_of(ended):
+            found[usage.route] += cost_of(usage, prices, now) or 0.0  # an unknown price is not in the metric
+        return dict(found)
 
     def _write(self, transaction: Transaction, seen: Observed, now: float) -> None:
         """Write down what was observed."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.actions import Plan
+from bridge.core.budget import Budget
 from bridge.core.history import Wait
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.pauses import Pause
@@ -26,6 +27,8 @@ class Decision:
         pauses: by route, as of the snapshot.
         waits: by job id, why each queued job waits; only of a decision that was carried out.
         waiting_since: by endpoint id, Unix seconds since when its oldest request waits for a worker.
+        budgets: as of the snapshot.
+        costs: by route, USD of the submissions that the plan has ended and whose price is known.
         claimed: the plan's claims, as they were written.
         seconds: how long the decision kept other writers waiting.
     """
@@ -39,6 +42,8 @@ class Decision:
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     waits: Mapping[int, Wait] = field(default_factory=dict)
     waiting_since: Mapping[str, float] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
     claimed: tuple[Submission, ...] = ()
     seconds: float = 0.0
 

@@ -7,7 +7,10 @@ from bridge.controller.observe import stale_after
 from bridge.controller.observed import Observed
 from bridge.controller.ports import Transaction
 from bridge.core.breaker import with_unanswered
+from bridge.core.budget import Budget, budgets
+from bridge.core.cost import midnight
 from bridge.core.model import JobStatus, Runner, WorkflowJob
+from bridge.core.prices import with_settings
 from bridge.core.readings import Readings, Timed
 from bridge.core.refusals import standing
 from bridge.core.routing import is_kept, is_served
@@ -68,6 +71,22 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         idle=evidence.idle,
         last_taken=evidence.last_taken,
         uses=evidence.uses,
+        budgets=_budgets(transaction, scope, now),
+    )
+
+
+def _budgets(transaction: Transaction, scope: Scope, now: float) -> tuple[Budget, ...]:
+    """What is used of the budgets. Without a budget nothing is read."""
+    if not scope.has_budget:
+        return ()
+    costs = transaction.costs
+    return budgets(
+        scope.usd_per_day,
+        scope.routes,
+        spent=costs.spent(midnight(now), now),
+        prices=with_settings(costs.prices(), scope.prices, now),
+        raises=costs.raises(now),
+        now=now,
     )
 
 

@@ -75,6 +75,8 @@ class SkipKind(StrEnum):
     NOT_DISPATCHED = "not_dispatched"  # GitHub gives it to no runner
     PAUSED = "paused"  # a person has paused its route
     ROUTE_FULL = "route_full"
+    BUDGET = "budget"  # what may be spent today is used
+    NO_PRICE = "no_price"  # under a budget, and the price of its endpoint is not known
     BREAKER = "breaker"  # the endpoint's workers fail
     NO_ANSWER = "no_answer"  # RunPod does not answer requests to the endpoint
     REFUSED = "refused"

@@ -24,6 +24,8 @@ ADVICE: Mapping[SkipKind, str] = {
     SkipKind.NOT_DISPATCHED: "check `max-parallel`, the runner group, and whether the repository is archived",
     SkipKind.PAUSED: "`bridge resume` with the route's name ends the pause",
     SkipKind.ROUTE_FULL: "wait, or raise `max_workers`",
+    SkipKind.BUDGET: "",
+    SkipKind.NO_PRICE: "",
     SkipKind.BREAKER: "fix what the parentheses name, or see the endpoint's logs",
     SkipKind.NO_ANSWER: "check RunPod's status page and your network",
     SkipKind.REFUSED: _RETRY,

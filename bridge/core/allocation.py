@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bridge.core.actions import Cause, Skip, SkipKind
 from bridge.core.breaker import NO_ANSWER, probe_at
+from bridge.core.budget import held
 from bridge.core.evidence import Evidence
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.pauses import cause_of
@@ -69,7 +70,8 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
         places = _places(route, pools)
         ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in result.jobs)
-        limit = min(places, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
+        limits = (places, _budget(snapshot, route), _breaker(snapshot, route, ahead, now))
+        limit = min(limits, key=lambda each: each.room)
         pause = snapshot.pauses.get(route.name)
         missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
@@ -96,6 +98,12 @@ def _places(route: Route, pools: Mapping[Pool, Count]) -> _Limit:
     live = sum(count.live for count in pools.values())
     why = f"route {route.name} has reached its max_workers of {route.max_workers}"
     return _Limit(route.max_workers - live, Cause(kind=SkipKind.ROUTE_FULL, why=why))
+
+
+def _budget(snapshot: Snapshot, route: Route) -> _Limit:
+    """Limit requests to none while a budget holds them."""
+    cause = held(snapshot.budgets, route)
+    return _Limit(0 if cause else route.max_workers, cause)
 
 
 def _one_at_a_time(

@@ -5,6 +5,7 @@ Times are Unix seconds (UTC), durations are seconds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from bridge.core.model import LONGEST_NAME, Request, RequestStatus, Source, WorkflowJob, storable
 from bridge.core.submissions import State, Submission
@@ -15,6 +16,9 @@ MOST_PHASES = 20
 
 LONGEST = 1e9
 """s; a longer phase is an error."""
+
+LONGEST_BOOT = 3600.0
+"""s; a worker that says that it took longer to start is wrong, and what it says would be money."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +53,7 @@ class Execution:
         phases: s of the worker's phases, by their names in bridge.core.worker.WorkerAnswer.
         runner_version: of the official runner.
         error: why RunPod says that the request failed.
+        boot: s from the start of the worker until it had the request, as the worker says.
     """
 
     delay: float | None = None
@@ -59,6 +64,7 @@ class Execution:
     phases: Mapping[str, float] | None = None
     runner_version: str | None = None
     error: str | None = None
+    boot: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +125,12 @@ def execution_of(request: Request) -> Execution:
         phases=_phases(output.get("seconds")),
         runner_version=_text(output.get("runner_version")),
         error=_error(request),
+        boot=_boot(output.get("boot_seconds")),
     )
+
+
+def _boot(value: object) -> float | None:
+    return float(value) if _is_duration(value) and value <= LONGEST_BOOT else None
 
 
 def _error(request: Request) -> str | None:
@@ -144,5 +155,5 @@ def _phases(value: object) -> dict[str, float] | None:
     return dict(list(found.items())[:MOST_PHASES]) or None
 
 
-def _is_duration(value: object) -> bool:
+def _is_duration(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LONGEST

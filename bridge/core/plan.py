@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from bridge.core.actions import Claim, Plan, Transition, Withdrawal
 from bridge.core.allocation import allocate
+from bridge.core.budget import warnings_of
 from bridge.core.demand import demand_of, sort_into_pools
 from bridge.core.evidence import judge
 from bridge.core.idle import idle_withdrawals
@@ -67,7 +68,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         garbage=tuple(garbage(snapshot, prefixed, unexplained, submissions, now)),
         skips=tuple(sorted(gate.explain([*skips, *allocated.skips], snapshot), key=lambda s: s.job_id)),
         given_up=tuple(sorted(job_id for job_id, verdict in evidence.verdicts.items() if verdict.given_up)),
-        warnings=tuple(warnings(snapshot.prefix, prefixed, submissions)),
+        warnings=(*warnings(snapshot.prefix, prefixed, submissions), *warnings_of(snapshot.budgets)),
     )
 
 

@@ -1,5 +1,6 @@
 """What the bridge serves: an owner, repositories and routes. Durations are seconds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.timing import Timing
@@ -28,6 +29,7 @@ class Route:
         generic_jobs: takes jobs that ask for implied labels only (`runs-on: self-hosted`).
         allow_public_repositories: serves jobs of public repositories.
         allow_forks: serves jobs of runs that come from forks.
+        usd_per_day: its budget for a UTC day; None for none of its own.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Route:
     generic_jobs: bool = False
     allow_public_repositories: bool = False
     allow_forks: bool = False
+    usd_per_day: float | None = None
 
     @property
     def label_set(self) -> frozenset[str]:
@@ -83,6 +86,8 @@ class Scope:
         retention: s for which the ledger keeps what has ended.
         interval: s between two resyncs.
         timing: the other durations.
+        usd_per_day: the budget of all routes for a UTC day; None for none.
+        prices: USD per hour of one worker by endpoint id, where the configuration sets it.
     """
 
     owner: str
@@ -97,3 +102,10 @@ class Scope:
     retention: float = 14 * 86_400.0
     interval: float = 30.0
     timing: Timing = Timing()
+    usd_per_day: float | None = None
+    prices: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether there is a budget of all routes, or of one."""
+        return self.usd_per_day is not None or any(route.usd_per_day is not None for route in self.routes)

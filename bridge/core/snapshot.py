@@ -6,6 +6,7 @@ Times are Unix seconds (UTC), durations are seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bridge.core.budget import Budget
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.pauses import Pause
 from bridge.core.scope import Route
@@ -62,6 +63,7 @@ class Snapshot:
         refusals: by a key of bridge.core.refusals.
         pauses: by route, those that people have ordered.
         timing: the durations.
+        budgets: those that are configured.
     """
 
     began: float
@@ -90,6 +92,7 @@ class Snapshot:
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     timing: Timing = Timing()
+    budgets: tuple[Budget, ...] = ()
 
     def target_of(self, job: WorkflowJob) -> str:
         """Where a runner for `job` registers: an API path without its leading slash."""

@@ -115,6 +115,7 @@ class WorkerAnswer(TypedDict, total=False):
     self_test: SelfTest  # only with the outcome SELF_TEST, which has no other key
     gpu_type: str  # this and the next are kept if a worker tells them; today's does not
     data_center: str
+    boot_seconds: float  # s from the start of the worker's process until it took this request; RunPod bills them
     seconds: dict[str, float]  # per phase: configure, connect, listen (with GitHub, for a job), job, leave, cleanup
 
 

@@ -1,6 +1,7 @@
 """Opens the database, SQLite or PostgreSQL: write transactions are serial, and the schema is current."""
 
 import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ SCHEMA = "0010"
 """The newest revision in migrations/versions."""
 
 WRITE_LOCK = 0x62726964  # any number, the same for all bridges of a database
+
+_MIGRATING = threading.Lock()
+"""Alembic keeps the migration that runs in global variables: https://alembic.sqlalchemy.org/en/latest/api/runtime.html"""
 
 _FIXES = {
     "postgresql": "install the bridge with its extra `postgres`",
@@ -141,7 +145,8 @@ def migrate(connection: Connection, now: float) -> None:
     try:
         if found:
             ScriptDirectory.from_config(config).get_revision(found)
-        command.upgrade(config, "head")
+        with _MIGRATING:
+            command.upgrade(config, "head")
     except CommandError:
         raise _newer(found) from None
     if not connection.execute(sa.select(meta.c.born)).first():

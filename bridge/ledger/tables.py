@@ -75,6 +75,7 @@ submissions = sa.Table(
     sa.Column("phases", sa.JSON(none_as_null=True)),
     sa.Column("runner_version", sa.Text),
     sa.Column("error", sa.Text),
+    sa.Column("boot", sa.Float),
     sa.UniqueConstraint("job_id", "generation"),
     sa.Index("submissions_state", "state", "endpoint", "since"),
     sa.Index("submissions_since", "since"),
@@ -160,3 +161,23 @@ pauses = sa.Table(
     sa.Column("reason", sa.Text),
     sqlite_with_rowid=False,
 )
+prices = sa.Table(
+    "prices",
+    metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("at", sa.Float, primary_key=True),  # when this price was first read
+    sa.Column("read_at", sa.Float, nullable=False),  # when it was last read
+    sa.Column("source", sa.Text, nullable=False),  # one of bridge.core.prices.PriceSource
+    sa.Column("usd_per_hour", sa.JSON, nullable=False),  # by GPU type or CPU flavor
+)
+
+budget_raises = sa.Table(
+    "budget_raises",
+    metadata,
+    sa.Column("route", sa.Text, primary_key=True),  # empty for the budget of all routes
+    sa.Column("at", sa.Float, primary_key=True),
+    sa.Column("usd", sa.Float, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+)
+"""Only inserted: the newest of a route counts, and the others say who raised its budget earlier."""

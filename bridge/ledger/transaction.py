@@ -30,6 +30,7 @@ from bridge.core.timing import Timing
 from bridge.ledger import history, retention
 from bridge.ledger import statements as st
 from bridge.ledger.control import Control
+from bridge.ledger.costs import Costs
 from bridge.ledger.outbound import Outbound
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
@@ -60,6 +61,11 @@ class Transaction(Control, Outbound):
         self._clock = clock
         self._claim_lease = claim_lease
         self._new_id = new_id
+
+    @property
+    def costs(self) -> Costs:
+        """What is about money."""
+        return Costs(self._connection)
 
     def born(self) -> float:
         """Unix seconds when this ledger was made."""

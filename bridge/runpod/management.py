@@ -1,4 +1,4 @@
-"""RunPod's endpoints through its REST API v2: list, create, update, delete, catalog and quota.
+"""RunPod's endpoints through its REST API v2: list, create, update, delete, catalog, bills and quota.
 
 Not to be confused with `requests.py`, which sends requests to an endpoint through another host.
 """
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bridge.core.account import AccountLimits, Rollout, WorkerCounts
 from bridge.core.catalog import Offer
+from bridge.core.cost import Bill
 from bridge.core.endpoints import Change, Endpoint, EndpointSettings
 from bridge.errors import BridgeError, OutcomeUnknown, Rejected, Unavailable
 from bridge.runpod import management_models as models
@@ -121,6 +122,17 @@ class Management:
         answer = await self._http.read("/v2/catalog/cpus", {**_SERVERLESS, "vcpuCount": str(vcpus)})
         found = _read("GET /v2/catalog/cpus", lambda: models.CpuCatalog.model_validate(answer))
         return tuple(cpu.offer() for cpu in found.cpus)
+
+    async def billed(self, days: int) -> tuple[Bill, ...]:
+        """What was billed for each endpoint and UTC day, with today's bill so far.
+
+        Args:
+            days: how many, with today.
+        """
+        params = {"bucketSize": "day", "lastN": str(days)}
+        answer = await self._http.read("/v2/billing/serverless", params)
+        found = _read("GET /v2/billing/serverless", lambda: models.Billing.model_validate(answer))
+        return tuple(record.bill() for record in found.records)
 
     async def worker_quota(self) -> int | None:
         """The account's quota: the highest sum of `workers_max`; None if the key or the API does not tell it."""

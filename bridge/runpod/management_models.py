@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from bridge.core.account import AccountLimits, Rollout, WorkerCounts
 from bridge.core.catalog import Offer
+from bridge.core.cost import Bill
 from bridge.core.endpoints import Cpu, Endpoint, EndpointSettings
 
 
@@ -224,6 +225,26 @@ class CpuCatalog(_Read):
 def _offer(id_: str, pool: str | None, price: float | None, stock: GpuType | CpuType) -> Offer:
     regions = {region.id: region.availability for region in stock.regions}
     return Offer(id=id_, pool=pool, price=price, memory_gb=stock.memory, stock=stock.availability, regions=regions)
+
+
+class BillingRecord(_Read):
+    """What was billed for one endpoint in one bucket of time, in USD."""
+
+    endpoint: str = Field(alias="serverlessId")
+    start: Annotated[str, Field(alias="startTime", pattern=r"^\d{4}-\d{2}-\d{2}")]
+    total: Annotated[float, Field(allow_inf_nan=False)] = Field(alias="totalAmount")
+    gpu: Annotated[float, Field(allow_inf_nan=False)] = Field(default=0.0, alias="gpuAmount")
+    cpu: Annotated[float, Field(allow_inf_nan=False)] = Field(default=0.0, alias="cpuAmount")
+
+    def bill(self) -> Bill:
+        """The record in the bridge's terms. A bucket of a day begins at midnight UTC."""
+        return Bill(endpoint=self.endpoint, day=self.start[:10], usd=self.total, usage_usd=self.gpu + self.cpu)
+
+
+class Billing(_Read):
+    """GET /v2/billing/serverless: https://docs.runpod.io/api-reference-v2/billing/get-serverless-billing-history."""
+
+    records: list[BillingRecord]
 
 
 class Limit(_Read):

@@ -89,6 +89,7 @@ class Metrics:
         self._jobs = JobMetrics(registry, clock)
         self._submissions = SubmissionMetrics(registry)
         self._endpoints = EndpointMetrics(registry)
+        self._costs = CostMetrics(registry)
 
     def delivery(self, event: str, outcome: DeliveryOutcome) -> None:
         """Count a delivery, or a callback with the event `runpod`."""
@@ -101,6 +102,7 @@ class Metrics:
         self._jobs.passed(report)
         self._submissions.passed(report, self._clock())
         self._endpoints.passed(report.decision)
+        self._costs.passed(report.decision)
 
     def failed(self, kind: str) -> None:
         """Record a pass that failed."""
@@ -278,3 +280,35 @@ class EndpointMetrics:
         for endpoint, health in decision.health.items():
             for state, count in health.workers.items():
                 self._workers.labels(endpoint, state).set(count)
+
+
+class CostMetrics:
+    """What the workers cost, by the bridge's estimate.
+
+    Args:
+        registry: of the metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._cost = Counter(
+            "bridge_cost_dollars", "USD of the submissions that ended, as estimated", ["route"], registry=registry
+        )
+        self._budget = Gauge(
+            "bridge_budget_dollars",
+            "USD that may be used today (UTC); route is empty for the budget of all routes",
+            ["route"],
+            registry=registry,
+        )
+        self._used = Gauge(
+            "bridge_budget_used_dollars", "USD of a budget that are used today (UTC)", ["route"], registry=registry
+        )
+
+    def passed(self, decision: Decision) -> None:
+        """Record the costs and budgets of a pass."""
+        for route, usd in decision.costs.items():
+            self._cost.labels(route).inc(usd)
+        self._budget.clear()
+        self._used.clear()
+        for budget in decision.budgets:
+            self._budget.labels(budget.route).set(budget.usd)
+            self._used.labels(budget.route).set(budget.used)

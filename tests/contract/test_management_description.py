@@ -96,6 +96,7 @@ async def drive(client: Management) -> None:
     await client.gpus(1, None)
     await client.gpus(2, "12.6")
     await client.cpus(4)
+    await client.billed(3)
     await client.delete(made.id)
     await client.delete(made.id)
 

@@ -412,3 +412,18 @@ def test_the_repair_sets_the_webhooks_url_and_secret(
     ours = f"http://127.0.0.1:{port}/webhook"
     assert asyncio.run(repair()) == f"the webhook's URL is {ours}, and its secret is GITHUB_WEBHOOK_SECRET"
     assert (app.webhook_url, app.webhook_secret) == (ours, secret)
+
+
+def test_a_budget_without_a_price_is_named(healthy: Clinic) -> None:
+    healthy.config.write_text(f"[budget]\nusd_per_day = 5\n{TOML}")
+    healthy.variables["RUNPOD_MANAGEMENT_API_KEY"] = ""
+    try:
+        assert "the price of endpoint" in healthy.troubles()["budget.price gpu"]
+        healthy.config.write_text(f"[budget]\nusd_per_day = 5\n{TOML}usd_per_hour = 0.7\n")
+        assert "budget.price gpu" not in healthy.troubles()
+        assert {"id": "budget", "status": "ok"}.items() <= next(
+            check.items() for check in healthy.checks() if check["id"] == "budget"
+        )
+    finally:
+        healthy.config.write_text(TOML)
+        del healthy.variables["RUNPOD_MANAGEMENT_API_KEY"]

@@ -572,3 +572,34 @@ def test_an_endpoint_whose_table_is_gone_is_shown_and_can_be_deleted(world: Worl
     assert "? cpu (" in world.run("plan").stdout
     world.run("delete", "cpu", "--yes")
     assert world.plan()["not_in_configuration"] == {}
+
+
+def prices_of(world: World) -> dict[str, dict[str, float]]:
+    """By endpoint name, the newest prices that the ledger has."""
+    with closing(Ledger.open(world.environment["BRIDGE_DATABASE_URL"])) as ledger:
+        prices = asyncio.run(ledger.read(lambda transaction: transaction.costs.prices()))
+    names = {id_: name for name, id_ in read_ids(world.config).items()}
+    return {names[id_]: dict(readings[-1].usd_per_hour) for id_, readings in prices.items()}
+
+
+def test_apply_keeps_prices_where_there_is_a_ledger(world: World) -> None:
+    world.run("apply", "--yes")
+    assert not (world.folder / "ledger.sqlite3").exists(), "it makes no ledger"
+    assert prices_of(world) == {}
+    world.run("apply")
+    found = prices_of(world)
+    assert found["cpu"].keys() == {"cpu3c"}
+    assert {"NVIDIA L4": 0.684, "NVIDIA GeForce RTX 4090": 1.116}.items() <= found["l4"].items()
+
+
+def test_apply_keeps_no_price_that_the_configuration_sets(world: World) -> None:
+    world.write(TOML.replace('name = "l4"\n', 'name = "l4"\nusd_per_hour = 0.5\n', 1))
+    prices_of(world)  # makes the ledger
+    world.run("apply", "--yes")
+    assert prices_of(world).keys() == {"cpu"}
+
+
+def test_a_ledger_that_cannot_be_opened_is_no_obstacle_to_apply(world: World) -> None:
+    (world.folder / "ledger.sqlite3").write_text("no database, but a text that is long enough to be taken for one")
+    assert "the prices were not written to the ledger: " in world.run("apply", "--yes").stderr
+    assert world.actions() == SAME

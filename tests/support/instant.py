@@ -49,6 +49,7 @@ async def work(
     *,
     fate: Callable[[Request], Fate] = normal,
     seconds: float = 0.0,
+    boot: float = 0.0,
 ) -> None:
     """Serve every endpoint with up to `workers_max` workers until cancelled. Runs in the emulators' event loop.
 
@@ -57,13 +58,14 @@ async def work(
         runpod: the emulator's state; its endpoints have no images.
         fate: called before each delivery; `request.workers` names the workers that had the request before.
         seconds: how long each job takes.
+        boot: how long a worker takes from the start of its container until it takes a request.
     """
     booting: dict[Worker, float] = {}
     async with asyncio.TaskGroup() as runs:
         while True:
             github.tick()  # here and not in the test's thread: the state belongs to this loop
             for endpoint in list(runpod.endpoints):
-                _start(runpod, endpoint, booting)
+                _start(runpod, endpoint, booting, boot)
                 for worker, request, fated in _handed_out(runpod, endpoint, fate, booting):
                     run = _WorkerRun(github, runpod, worker, request, fated, seconds)
                     runs.create_task(run.serve())
@@ -82,12 +84,14 @@ async def instant_workers(github: GitHubState, runpod: RunPodState, **given: Any
             await task
 
 
-def _start(runpod: RunPodState, endpoint: str, booting: dict[Worker, float]) -> None:
+def _start(runpod: RunPodState, endpoint: str, booting: dict[Worker, float], boot: float) -> None:
     """Start workers for waiting requests, within the endpoint's limits; `booting` holds when each is ready."""
     runpod.tick()
     without = runpod.queued(endpoint) - sum(worker.endpoint == endpoint for worker in booting)
     for _ in range(min(runpod.room(endpoint), without)):
-        booting[runpod.add_worker(endpoint)] = runpod.clock() + runpod.endpoints[endpoint].cold_start
+        worker = runpod.add_worker(endpoint)
+        worker.billed_from = runpod.clock() + runpod.endpoints[endpoint].cold_start
+        booting[worker] = worker.billed_from + boot
 
 
 def _handed_out(
@@ -138,6 +142,7 @@ class _WorkerRun:
         self._input: Mapping[str, Any] = request.input
         self._fate = fate
         self._seconds = seconds
+        self._boot = runpod.clock() - (worker.billed_from or runpod.clock())
 
     async def serve(self) -> None:
         """Serve the request and answer it, unless the worker dies."""
@@ -155,9 +160,9 @@ class _WorkerRun:
             done = await self._served()
         except _Failed as failed:
             reason = str(failed).partition(":")[0]
-            return {"output": {"outcome": reason}, "error": str(failed)}
+            return {"output": {"outcome": reason, "boot_seconds": self._boot}, "error": str(failed)}
         name = self._input.get("runner_name") or ""
-        return {"output": {**vars(done), "runner_name": name, "runner_version": VERSION}}
+        return {"output": {**vars(done), "runner_name": name, "runner_version": VERSION, "boot_seconds": self._boot}}
 
     async def _served(self) -> _Outcome:
         if self._fate is Fate.DIES_BEFORE:

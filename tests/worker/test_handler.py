@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -670,3 +671,17 @@ def test_a_job_cancelled_at_github_is_a_completed_request(worker: Worker) -> Non
 
     answer = worker.handle(cancel, **worker.jit())
     assert (answer["outcome"], answer["result"]) == ("completed", "Canceled")
+
+
+def test_a_worker_tells_how_long_it_took_to_start_except_in_a_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[dict[str, Any]] = [{"outcome": "no_job"}, {"outcome": "self_test", "self_test": {}}]
+
+    async def answered(_request: Any, **_given: Any) -> dict[str, Any]:
+        return answers.pop(0)
+
+    monkeypatch.setattr(handler, "handle", answered)
+    told, tested = (asyncio.run(handler.handle_and_tell({"id": "1"})) for _ in range(2))
+    age = time.time() - psutil.Process().create_time()
+    assert 0 < told.pop("boot_seconds") <= age
+    assert told == {"outcome": "no_job"}
+    assert tested == {"outcome": "self_test", "self_test": {}}

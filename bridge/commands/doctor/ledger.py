@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge import database_url
+from bridge.commands.doctor import budget
 from bridge.commands.doctor.asking import Failure, asked, unanswered
-from bridge.commands.doctor.check import Check, failed, ok, skipped, warning
+from bridge.commands.doctor.check import Check, Status, failed, ok, skipped, warning
 from bridge.commands.doctor.context import Context
 from bridge.commands.report import plain
 from bridge.core.pauses import Pause, cause_of
@@ -54,7 +55,14 @@ class Place:
 
 
 async def checks(context: Context) -> list[Check]:
-    """The checks of the ledger."""
+    """The checks of the ledger, and then those of the budgets, which it keeps: it is opened by one at a time."""
+    found = await _ledger_checks(context)
+    if any(check.status is Status.FAILED for check in found):
+        return found
+    return [*found, *await budget.checks(context)]
+
+
+async def _ledger_checks(context: Context) -> list[Check]:
     url = context.settings.database_url
     parsed = database_url.parse(url)
     if parsed.get_backend_name() != "sqlite":

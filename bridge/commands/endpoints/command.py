@@ -72,6 +72,7 @@ def apply(config: ConfigPath = None, yes: Yes = False, as_json: AsJson = False) 
     """
     from bridge.commands.endpoints.report import document, show
     from bridge.commands.endpoints.work import apply_plan, compare
+    from bridge.commands.pricing import keep_after_apply
 
     async def work(settings: "ManagementConfig", client: "Management") -> int:
         found = await compare(settings, client)
@@ -80,6 +81,8 @@ def apply(config: ConfigPath = None, yes: Yes = False, as_json: AsJson = False) 
         if found.changes and found.quota.fits:
             _confirm("Apply this plan?", yes=yes)
         done = await apply_plan(settings, client, found, _progress)
+        if note := await keep_after_apply(settings, client, done.applied):
+            _error(note)
         if as_json:
             _print_json({**document(found), "applied": done.applied, "problems": done.problems})
         return _reported(done.problems)

@@ -1,8 +1,9 @@
-"""The bill of the emulated endpoints: the time that their requests ran, times the price of their workers.
+"""The bill of the emulated endpoints: the time that their workers ran, times the price of a worker.
 
 https://docs.runpod.io/api-reference-v2/billing/get-serverless-billing-history
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,10 +35,11 @@ def serverless_billing(account: Account, params: Mapping[str, str]) -> dict[str,
     end = (now // length + 1) * length
     start = end - int(last) * length
     records = [
-        _record(account, id_, at, length)
+        _record(account, id_, at, length, seconds)
         for id_ in account.records
         if only in (None, id_)
-        for at in {(ended // length) * length for ended in _ends(account, id_) if start <= ended < end}
+        for at, seconds in _buckets(account, id_, length).items()
+        if start <= at < end
     ]
     query = {"startTime": stamp(start), "endTime": stamp(end), "bucketSize": size, "serverlessId": only}
     metadata = {
@@ -49,16 +51,15 @@ def serverless_billing(account: Account, params: Mapping[str, str]) -> dict[str,
     return {"records": records, "metadata": metadata}
 
 
-def _ends(account: Account, id_: str) -> list[float]:
-    return [r.ended_at for r in account.state.requests.values() if r.endpoint == id_ and r.ended_at is not None]
+def _buckets(account: Account, id_: str, length: float) -> dict[float, float]:
+    """Seconds of an endpoint's workers by the begin of the bucket (Unix seconds)."""
+    state, found = account.state, defaultdict[float, float](float)
+    for hour, seconds in state.meter.by_hour(id_, state.workers.values(), state.clock()).items():
+        found[hour // length * length] += seconds
+    return dict(sorted(found.items()))
 
 
-def _record(account: Account, id_: str, at: float, length: float) -> dict[str, Any]:
-    seconds = sum(
-        r.ended_at - r.started_at
-        for r in account.state.requests.values()
-        if r.endpoint == id_ and r.started_at and r.ended_at and at <= r.ended_at < at + length
-    )
+def _record(account: Account, id_: str, at: float, length: float, seconds: float) -> dict[str, Any]:
     record = account.records[id_]
     amount = round(seconds / 3600 * account.catalog.price(record), 6)
     on_gpu = bool(record.get("gpu"))

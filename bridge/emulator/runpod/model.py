@@ -87,12 +87,16 @@ class Request:
 
 @dataclass(kw_only=True, eq=False)
 class Worker:
-    """A worker: the request that it has, when it was created (Unix seconds), and whether it must exit."""
+    """A worker: the request that it has, when it was created (Unix seconds), and whether it must exit.
+
+    It is billed from `billed_from` (Unix seconds) on, which is None while it initialises.
+    """
 
     id: str
     endpoint: str
     idle_since: float
     created_at: float = 0.0
+    billed_from: float | None = None
     ready: bool = False
     leaving: bool = False
     request: Request | None = None

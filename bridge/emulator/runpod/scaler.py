@@ -116,6 +116,7 @@ class Scaler:
         worker = container.worker
         container.folder.mkdir(parents=True)
         environment = self._environment(container, image)
+        self._state.started(worker)
         with (self._root / f"{worker.id}.log").open("wb") as log:
             container.process = await asyncio.create_subprocess_exec(
                 *image.command,

@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bridge.emulator.runpod.meter import Meter
 from bridge.emulator.runpod.model import TERMINAL, EndpointConfig, Refused, Request, Worker
 
 __all__ = ["TERMINAL", "EndpointConfig", "Refused", "Request", "RunPodState", "Worker"]
@@ -56,6 +57,7 @@ class RunPodState:
         self.lose_next = 0
         self.double_next = 0
         self.on_end: OnEnd = _ignore
+        self.meter = Meter()
         self._queues: defaultdict[str, OrderedDict[str, Request]] = defaultdict(OrderedDict)
         self._open: defaultdict[str, dict[str, Request]] = defaultdict(dict)
         self._ended: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -155,9 +157,15 @@ class RunPodState:
         self.most_workers = max(self.most_workers, len(self.workers))
         return worker
 
+    def started(self, worker: Worker) -> None:
+        """The container of a worker has started: from now on it is billed."""
+        if worker.billed_from is None:
+            worker.billed_from = self.clock()
+
     def remove_worker(self, worker: Worker) -> None:
         """Remove a worker; its request is delivered again or fails."""
-        self.workers.pop(worker.id, None)
+        if self.workers.pop(worker.id, None):
+            self.meter.stop(worker, self.clock())
         request, worker.request = worker.request, None
         if request is None or request.status in TERMINAL or self._holders(request):
             return
@@ -172,6 +180,7 @@ class RunPodState:
         """Give the oldest request to a worker that has none."""
         worker = self._worker(worker_id)
         worker.ready = True
+        self.started(worker)
         self.tick()
         request = self.next_request(worker.endpoint)
         if not request or worker.leaving or worker.request:

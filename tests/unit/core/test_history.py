@@ -85,3 +85,10 @@ def test_a_second_delivery_that_failed_is_no_failure_of_the_request(reason: str,
     """The first worker goes on, and may still run the job."""
     request = Request(id="r", status=RequestStatus.FAILED, error=f"{reason}{detail}")
     assert execution_of(request) == Execution()
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(2.5, 2.5), (0, 0.0), (-1, None), (1e5, None), (float("nan"), None), (True, None), ("2", None)]
+)
+def test_only_a_possible_start_of_a_worker_becomes_money(said: object, kept: float | None) -> None:
+    assert told({"boot_seconds": said}).boot == kept

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -731,3 +732,10 @@ def test_a_ledger_of_the_first_version_is_migrated_without_loss(url: str) -> Non
         (condition,) = (str(v) for k, v in partial["dialect_options"].items() if k.endswith("_where"))
         assert "completed" in condition
     engine.dispose()
+
+
+def test_ledgers_that_are_made_at_the_same_time_in_one_process_do_not_hinder_each_other() -> None:
+    """As `bridge doctor` makes empty ones in memory for several of its checks."""
+    with ThreadPoolExecutor(8) as threads:
+        for ledger in threads.map(lambda _: Ledger.open("sqlite://"), range(16)):
+            ledger.close()

@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge import __version__
 from bridge.controller.report import Decision, Report
 from bridge.core.actions import Claim, Plan, Skip, SkipKind, Transition
+from bridge.core.budget import Budget
 from bridge.core.model import EndpointHealth, JobStatus
 from bridge.core.submissions import Pool, State, Streak
 from bridge.core.worker import Reason
@@ -102,3 +103,16 @@ def test_an_endpoint_shows_its_workers_and_whether_its_breaker_is_open() -> None
     assert found['bridge_breaker_open{endpoint="ep-2"}'] == 0
     made.passed("resync", report(health={"ep-2": EndpointHealth()}))
     assert not [name for name in values(made) if "ep-1" in name]
+
+
+def test_costs_add_up_and_budgets_are_those_of_the_last_pass() -> None:
+    made = metrics()
+    budget = Budget(route="", configured=10.0, used=4.0, resets_at=NOW + 60)
+    of_route = Budget(route="gpu", configured=5.0, used=4.5, resets_at=NOW + 60)
+    made.passed("event", report(costs={"gpu": 1.5}, budgets=(budget, of_route)))
+    made.passed("event", report(costs={"gpu": 0.25}, budgets=(budget,)))
+    found = values(made)
+    assert found['bridge_cost_dollars_total{route="gpu"}'] == 1.75
+    assert found['bridge_budget_dollars{route=""}'] == 10
+    assert found['bridge_budget_used_dollars{route=""}'] == 4
+    assert 'bridge_budget_dollars{route="gpu"}' not in found, "it is no longer configured"

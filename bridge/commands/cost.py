@@ -1,0 +1,172 @@
+"""`bridge cost`: what the requested workers cost, from the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.commands.ledger_access import NO_LEDGER, with_configuration
+from bridge.commands.options import AsJson, ConfigPath
+from bridge.core.cost import By
+
+if TYPE_CHECKING:
+    from bridge.commands.composition import Bridge
+    from bridge.commands.pricing import Catalog
+    from bridge.config.settings import Config
+    from bridge.core.cost import Bill, Usage
+    from bridge.core.prices import Prices
+
+DAY = 86_400.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the command has read.
+
+    Args:
+        usages: of the period.
+        prices: as known.
+        since: Unix seconds, the begin of the period.
+        now: Unix seconds.
+        names: by RunPod id, the names of endpoints.
+        catalog: None without a management key, or if it could not be read.
+        bills: None if they were not asked for.
+        notes: what else a person should know.
+    """
+
+    usages: "tuple[Usage, ...]"
+    prices: "Prices"
+    since: float
+    now: float
+    names: dict[str, str]
+    catalog: "Catalog | None"
+    bills: "tuple[Bill, ...] | None"
+    notes: tuple[str, ...]
+
+
+class Shape(StrEnum):
+    """How the result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def cost(  # noqa: PLR0913, PLR0917 - each is an option of its own
+    config: ConfigPath = None,
+    by: Annotated[By, typer.Option(help="What to sum by.")] = By.ROUTE,
+    since: Annotated[str, typer.Option(metavar="PERIOD", help="How far back: 24h, 30d or 2w.")] = "30d",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    reconcile: Annotated[
+        bool, typer.Option("--reconcile", help="Compare with RunPod's bill instead, for each endpoint and day.")
+    ] = False,
+) -> None:
+    """Show what the workers cost: seconds paid, USD, jobs, and the share of the time without a job.
+
+    Exit status: 0 shown, 1 RunPod or the ledger could not be read, 2 the configuration is wrong.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("cannot be used with --json", param_hint="--csv")
+    shape = Shape.JSON if as_json else Shape.CSV if as_csv else Shape.TABLE
+    seconds = _period(since)
+
+    async def read(settings: "Config", bridge: "Bridge") -> "Found | str":
+        return await _found(settings, bridge, config, seconds, with_bills=reconcile)
+
+    found = with_configuration(config, read)
+    if isinstance(found, str):
+        typer.echo(f"bridge: {found}", err=True)
+        raise typer.Exit(1)
+    _show(found, by, shape)
+
+
+def _show(found: Found, by: By, shape: Shape) -> None:
+    from bridge.commands.cost_report import show, show_comparison
+    from bridge.commands.report import plain
+
+    if found.bills is not None:
+        show_comparison(found, found.bills, shape)
+    else:
+        show(found, by, shape)
+    for note in found.notes:
+        typer.echo(f"bridge: {plain(note)}", err=True)
+
+
+def _period(text: str) -> float:
+    """Seconds of a period such as `30d`."""
+    units = {"h": 3600.0, "d": DAY, "w": 7 * DAY}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not (number.isascii() and number.isdecimal()) or not 0 < int(number) <= 10_000:
+        raise typer.BadParameter("must be a number with h, d or w, such as 24h, 30d or 2w", param_hint="--since")
+    return int(number) * units[unit]
+
+
+async def _found(
+    settings: "Config", bridge: "Bridge", config: Path | None, seconds: float, *, with_bills: bool
+) -> "Found | str":
+    """What is to be shown, or why nothing can be."""
+    import math
+
+    from bridge.commands.pricing import keep_settings
+    from bridge.config import file
+    from bridge.config.endpoints import read_ids
+    from bridge.core.cost import midnight
+
+    if not bridge.ledger.is_stored:
+        return NO_LEDGER
+    if with_bills and settings.management_api_key is None:
+        return "RUNPOD_MANAGEMENT_API_KEY: missing; --reconcile needs it to read RunPod's bill"
+    now = bridge.clock()
+    days = math.ceil(seconds / DAY)
+    since = midnight(now) - (days - 1) * DAY if with_bills else now - seconds
+    await keep_settings(bridge.ledger, settings.scope, now)
+    usages = await bridge.ledger.read(lambda transaction: transaction.costs.usages(since))
+    catalog, bills, problems = await _of_runpod(settings, bridge, usages, now, days if with_bills else None)
+    return Found(
+        usages=usages,
+        prices=await bridge.ledger.read(lambda transaction: transaction.costs.prices()),
+        since=since,
+        now=now,
+        names={id_: name for name, id_ in read_ids(file.find(config)).items()},
+        catalog=catalog,
+        bills=bills,
+        notes=(*problems, *_notes(settings, now - since)),
+    )
+
+
+async def _of_runpod(
+    settings: "Config", bridge: "Bridge", usages: "Sequence[Usage]", now: float, days: int | None
+) -> "tuple[Catalog | None, tuple[Bill, ...] | None, list[str]]":
+    """The catalog, and the bill of so many days; an unreadable catalog is a problem to show, an unreadable bill raises.
+
+    Raises:
+        BridgeError: the bill could not be read.
+    """
+    from bridge.commands.management import management
+    from bridge.commands.pricing import keep_catalog, read_catalog
+    from bridge.errors import BridgeError
+
+    if settings.management_api_key is None:
+        return None, None, []
+    key, url = settings.management_api_key, settings.management_url
+    endpoints = {route.endpoint for route in settings.scope.routes} | {usage.endpoint for usage in usages}
+    async with management(api_key=key, url=url, key_setting="RUNPOD_MANAGEMENT_API_KEY") as client:
+        bills = None if days is None else await client.billed(days)
+        try:
+            catalog = await read_catalog(client, endpoints)
+        except BridgeError as error:
+            return None, bills, [f"the prices are those that the ledger has: {error}"]
+    await keep_catalog(bridge.ledger, settings.scope, catalog, now)
+    return catalog, bills, []
+
+
+def _notes(settings: "Config", seconds: float) -> list[str]:
+    kept = settings.scope.retention
+    if seconds <= kept:
+        return []
+    return [f"the ledger keeps {kept / DAY:g} days of what has ended (BRIDGE_RETENTION_DAYS); older costs are missing"]
