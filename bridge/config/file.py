@@ -24,6 +24,9 @@ from bridge.core.scope import Route
 from bridge.core.worker import Credentials
 from bridge.errors import ConfigError
 
+MOST_RERUNS = 3
+"""The highest `rerun_lost_jobs`: each re-run pays for the whole job again."""
+
 DEFAULT_FILE = Path("bridge.toml")
 """Used if it exists, and neither an option nor BRIDGE_CONFIG names a file. In the working directory."""
 
@@ -85,6 +88,7 @@ class RouteTable(_Table):
     generic_jobs: bool = Route.generic_jobs
     allow_public_repositories: bool | None = None
     allow_forks: bool | None = None
+    rerun_lost_jobs: Annotated[int, Field(ge=0, le=MOST_RERUNS)] = Route.rerun_lost_jobs
 
 
 class File(_Table):

@@ -78,6 +78,7 @@ def _route(table: RouteTable, env: Environment) -> Route:
         generic_jobs=table.generic_jobs,
         allow_public_repositories=_either(table.allow_public_repositories, env.bridge_allow_public_repositories),
         allow_forks=_either(table.allow_forks, env.bridge_allow_forks),
+        rerun_lost_jobs=table.rerun_lost_jobs,
     )
 
 

@@ -6,6 +6,7 @@ Times are Unix seconds (UTC), durations are seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bridge.core.lost import RerunRecord
 from bridge.core.model import LONGEST_NAME, Request, RequestStatus, Source, WorkflowJob, storable
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import SECOND_DELIVERY
@@ -79,6 +80,7 @@ class JobRecord:
         source: how the bridge first saw it; None if an older bridge did.
         retried_at: Unix seconds, when it was last retried by hand; 0 for never.
         submissions: those that were requested for it, and those whose runner took it, the oldest first.
+        rerun: what was decided if it may have lost its worker; None if nothing was.
     """
 
     job: WorkflowJob
@@ -86,6 +88,7 @@ class JobRecord:
     source: Source | None = None
     retried_at: float = 0.0
     submissions: tuple[SubmissionRecord, ...] = ()
+    rerun: RerunRecord | None = None
 
 
 def execution_of(request: Request) -> Execution:

@@ -28,6 +28,7 @@ class Route:
         generic_jobs: takes jobs that ask for implied labels only (`runs-on: self-hosted`).
         allow_public_repositories: serves jobs of public repositories.
         allow_forks: serves jobs of runs that come from forks.
+        rerun_lost_jobs: how often a job of a run is re-run after it has lost its worker; 0 for never.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Route:
     generic_jobs: bool = False
     allow_public_repositories: bool = False
     allow_forks: bool = False
+    rerun_lost_jobs: int = 0
 
     @property
     def label_set(self) -> frozenset[str]:

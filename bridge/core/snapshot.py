@@ -6,6 +6,7 @@ Times are Unix seconds (UTC), durations are seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bridge.core.lost import LostJob, RerunRecord, SeenRun
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.scope import Route
 from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, Streak, Submission, target_of_repository
@@ -59,6 +60,9 @@ class Snapshot:
         last_taken: by pool, Unix seconds when one of its runners last took a job.
         uses: of the runs whose jobs were queued while a runner was idle.
         refusals: by a key of bridge.core.refusals.
+        lost: jobs that may have lost their workers, of those routes that re-run such jobs.
+        reruns: what is written down of their runs.
+        runs: by run id, what GitHub shows of them, None for one that it does not know; absent if it was not asked.
         timing: the durations.
     """
 
@@ -86,6 +90,9 @@ class Snapshot:
     last_taken: Mapping[Pool, float] = field(default_factory=dict)
     uses: tuple[RunnerUse, ...] = ()
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    lost: tuple[LostJob, ...] = ()
+    reruns: tuple[RerunRecord, ...] = ()
+    runs: Mapping[int, SeenRun | None] = field(default_factory=dict)
     timing: Timing = Timing()
 
     def target_of(self, job: WorkflowJob) -> str:

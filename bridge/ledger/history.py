@@ -12,6 +12,7 @@ from bridge.core.history import Execution, JobRecord, SubmissionRecord, Transiti
 from bridge.core.model import Source, WorkflowJob
 from bridge.core.reference import Reference
 from bridge.core.submissions import State
+from bridge.ledger import reruns
 from bridge.ledger import statements as st
 from bridge.ledger.rows import job_of, submission_of
 from bridge.ledger.tables import jobs, submissions, transitions
@@ -51,6 +52,7 @@ def _records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, .
     rows = connection.execute(sa.select(*seen, *st.JOB).where(wanted).order_by(jobs.c.id)).all()
     found = [(row[: len(seen)], job_of(row[len(seen) :])) for row in rows]
     of_jobs = _submissions(connection, [job for _, job in found])
+    decided = reruns.of_jobs(connection, [job.id for _, job in found])
     return tuple(
         JobRecord(
             job=job,
@@ -58,6 +60,7 @@ def _records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, .
             source=Source(source) if source else None,
             retried_at=retried_at,
             submissions=tuple(each for each in of_jobs if _concerns(each, job)),
+            rerun=decided.get(job.id),
         )
         for (first_seen_at, source, retried_at), job in found
     )

@@ -30,6 +30,7 @@ from bridge.core.timing import Timing
 from bridge.ledger import history, retention
 from bridge.ledger import statements as st
 from bridge.ledger.readings import ReadingKind, rows_of
+from bridge.ledger.reruns import Reruns
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import jobs, leader_leases, meta, readings, submissions
 
@@ -37,7 +38,7 @@ CLOCK_AHEAD = 600.0
 """s by which a command's own clock may be ahead of the newest time in the ledger; a later time is cut to that."""
 
 
-class Transaction:
+class Transaction(Reruns):
     """The ledger within one transaction.
 
     Args:
