@@ -3,6 +3,10 @@
 GitHub fails a job whose runner vanished, and does not queue it again. A re-run is a new attempt of the run, with a new
 id for the job. So a job is the same in two attempts if its run and its name, with the values of its matrix, are the
 same: GitHub shows nothing else that lasts. Jobs of one run that share a name are counted together.
+
+Two things show that a worker was lost: RunPod says how the request ended, and GitHub shows the job's steps. A job that
+failed by itself has a failed step. In one whose runner vanished, the step that was running never ends: its conclusion
+stays null (https://github.com/xroche/httrack/issues/795).
 """
 
 from collections import defaultdict
@@ -66,8 +70,10 @@ def ending(lost: LostJob, request: Request | None, now: float) -> Ended:
         return _of_error(lost.error)
     if lost.submission.state is State.CANCELLED:
         return Ended(Ending.CANCELLED, "its request was cancelled on RunPod")
-    if lost.submission.state in (State.FAILED, State.LOST):
+    if lost.submission.state is State.FAILED:
         return Ended(Ending.LOST, lost.submission.detail or f"its request ended as {lost.submission.reason}")
+    if lost.submission.request_id is None:
+        return Ended(Ending.UNCLEAR, "RunPod never returned the id of its request")
     if request is None:
         return Ended(Ending.OPEN, "RunPod has not said yet how its request ended")
     return _of_request(request, late=now >= (lost.job.completed_at or now) + ANSWER_WAIT)
@@ -182,6 +188,8 @@ class _Case:
         if run is None:
             return self._end(RerunState.SKIPPED, "its run no longer exists in GitHub")
         shown = self._shown(run)
+        if shown and shown.step_failed:
+            return self._end(RerunState.NOT_LOST, "one of its steps failed", run.attempt)
         if why := self._refuted(run, shown, ended):
             return self._end(RerunState.SKIPPED, why, run.attempt)
         return self._asking(run, f"it lost its worker: {ended.why}")
@@ -198,7 +206,7 @@ class _Case:
             return f"it ran again in attempt {shown.run_attempt} of its run"
         if self._now > run.created_at + OLDEST_RUN:
             return "its run is older than 30 days, and GitHub re-runs no older one"
-        if ended.how is Ending.UNCLEAR and not (shown and shown.step_open and not shown.step_failed):
+        if ended.how is Ending.UNCLEAR and not (shown and shown.step_open):
             return f"it is not clear whether it lost its worker or failed by itself: {ended.why}"
         return None
 

@@ -177,8 +177,7 @@ def _held(submission: Submission, job: WorkflowJob, observation: Observation, no
     away = _is_away(observation) or _is_long_over(submission, observation, now)
     if observation.request and observation.request.status not in _OPEN and away:
         if observation.request.status is RequestStatus.MISSING:
-            gone = "its runner is gone, and RunPod no longer knows its request, while its job was in progress"
-            return Transition(submission=submission, to=State.LOST, held_job_id=job.id, detail=gone)
+            return replace(_vanished(submission), held_job_id=job.id)
         state, reason, _, detail = outcome(observation.request)
         if state is not State.FINISHED and reason not in SECOND_DELIVERY:
             return Transition(

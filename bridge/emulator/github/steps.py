@@ -8,7 +8,10 @@ from bridge.emulator.github.model import Job, iso
 _DONE = 6
 _STATUS = {3: "in_progress", 5: "queued", _DONE: "completed"}
 _CONCLUSION = {2: "success", 3: "failure", 4: "cancelled", 7: "skipped"}
-"""The numbers are those of the runner's reports: facts about the runner's protocol, call 9."""
+"""By the numbers in the runner's reports.
+
+https://github.com/actions/runner/blob/main/src/Sdk/WebApi/WebApi/Contracts.cs
+"""
 
 
 def steps(job: Job) -> list[dict[str, Any]]:

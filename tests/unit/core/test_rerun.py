@@ -103,9 +103,20 @@ def test_only_what_runpod_says_of_the_request_shows_that_a_worker_was_lost(
     assert only(a_lost_job(error=None), run=a_seen_run(), requests=request_).state is state
 
 
-@pytest.mark.parametrize("state", [State.FAILED, State.LOST])
-def test_a_submission_that_failed_while_its_job_ran_is_proof(state: State) -> None:
-    assert only(a_lost_job(error=None, state=state), run=a_seen_run()).state is RerunState.ASKED
+def test_a_submission_that_failed_while_its_job_ran_is_proof() -> None:
+    assert only(a_lost_job(error=None, state=State.FAILED), run=a_seen_run()).state is RerunState.ASKED
+
+
+def test_a_worker_that_died_after_a_step_had_failed_is_no_reason_for_a_re_run() -> None:
+    run = a_seen_run(a_seen_job(step_failed=True))
+    assert only(run=run).state is RerunState.NOT_LOST
+
+
+@pytest.mark.parametrize(("step_open", "state"), [(True, RerunState.ASKED), (False, RerunState.SKIPPED)])
+def test_a_request_whose_id_is_not_known_is_judged_by_the_jobs_steps(step_open: bool, state: RerunState) -> None:
+    lost = a_lost_job(error=None, state=State.LOST)
+    lost = replace(lost, submission=replace(lost.submission, request_id=None))
+    assert only(lost, run=a_seen_run(a_seen_job(step_open=step_open))).state is state
 
 
 def test_a_request_that_a_person_cancelled_on_runpod_is_not_replaced() -> None:
@@ -116,7 +127,8 @@ def test_a_request_that_a_person_cancelled_on_runpod_is_not_replaced() -> None:
     ("steps", "state"),
     [
         ({"step_open": True}, RerunState.ASKED),
-        ({"step_open": True, "step_failed": True}, RerunState.SKIPPED),
+        ({"step_open": True, "step_failed": True}, RerunState.NOT_LOST),
+        ({"step_failed": True}, RerunState.NOT_LOST),
         ({}, RerunState.SKIPPED),
     ],
 )
