@@ -20,12 +20,9 @@ from bridge.config.types import (
     Seconds,
     ServiceUrl,
 )
-from bridge.core.scope import Route
+from bridge.core.scope import MOST_RERUNS, Route
 from bridge.core.worker import Credentials
 from bridge.errors import ConfigError
-
-MOST_RERUNS = 3
-"""The highest `rerun_lost_jobs`: each re-run pays for the whole job again."""
 
 DEFAULT_FILE = Path("bridge.toml")
 """Used if it exists, and neither an option nor BRIDGE_CONFIG names a file. In the working directory."""

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from bridge.controller.backoff import Backoff
 from bridge.controller.ports import GitHubReader, RunPodReader
-from bridge.core.lost import SeenRun
 from bridge.core.model import EndpointHealth, Repository, Request, Runner, WaitingRun, WorkflowJob
 from bridge.core.timing import Timing
 from bridge.errors import AuthError, BridgeError, Paced
@@ -113,10 +112,6 @@ class GitHubGuard(GitHubReader):
             return await _tried(self._backoff, ("runners", target), self._reader.runners_at_low_priority(target))
         except Paced as error:
             raise Paced(self._too_slow(), retry_at=error.retry_at) from None
-
-    async def seen_run(self, repository: str, run_id: int) -> SeenRun | None:
-        """See GitHubReader."""
-        return await self._reader.seen_run(repository, run_id)
 
     def begin(self, needed: Collection[str] | None) -> None:
         """Begin a pass. It continues the last scan if that left repositories that could be read.

@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from bridge.controller.observed import Observed
-from bridge.controller.ports import GitHub, Ledger, RunPodReader
+from bridge.controller.ports import GitHubReruns, Ledger, RunPodReader
 from bridge.controller.scan import attempt
 from bridge.core.lost import LostJob, Rerun, RerunAnswer, RerunState
 from bridge.core.rerun import to_look_up
@@ -28,7 +28,7 @@ def rerunning(scope: Scope) -> frozenset[str]:
 
 
 async def look_up(
-    lost: Iterable[LostJob], seen: Observed, github: GitHub, runpod: RunPodReader, clock: Callable[[], float]
+    lost: Iterable[LostJob], seen: Observed, github: GitHubReruns, runpod: RunPodReader, clock: Callable[[], float]
 ) -> Observed:
     """Add to an observation how the requests of lost jobs ended, and their runs.
 
@@ -65,7 +65,7 @@ class Reruns:
     """
 
     def __init__(
-        self, github: GitHub, ledger: Ledger, timing: Timing, *, clock: Callable[[], float] = time.time
+        self, github: GitHubReruns, ledger: Ledger, timing: Timing, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._github = github
         self._ledger = ledger

@@ -8,6 +8,9 @@ from bridge.core.worker import BOOT_ALLOWANCE, WORKER_GRACE, Credentials
 IMPLIED_LABELS = ("self-hosted", "linux", "x64")
 """Labels that each runner of the bridge has in addition to its route's labels."""
 
+MOST_RERUNS = 3
+"""The highest `rerun_lost_jobs`: each re-run pays for the whole job again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
