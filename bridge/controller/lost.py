@@ -27,8 +27,13 @@ def rerunning(scope: Scope) -> frozenset[str]:
     return frozenset(route.name for route in scope.routes if route.rerun_lost_jobs)
 
 
-async def look_up(
-    lost: Iterable[LostJob], seen: Observed, github: GitHubReruns, runpod: RunPodReader, clock: Callable[[], float]
+async def look_up(  # noqa: PLR0913, PLR0917 - two readers, and what they are asked about
+    lost: Iterable[LostJob],
+    seen: Observed,
+    github: GitHubReruns,
+    runpod: RunPodReader,
+    timing: Timing,
+    clock: Callable[[], float],
 ) -> Observed:
     """Add to an observation how the requests of lost jobs ended, and their runs.
 
@@ -37,6 +42,7 @@ async def look_up(
         seen: what was observed so far.
         github: to read.
         runpod: to read.
+        timing: how long RunPod's answer is waited for.
         clock: Unix seconds.
     """
     jobs, problems = list(lost), list[Problem]()
@@ -45,7 +51,7 @@ async def look_up(
     unknown = {s.id: (s.endpoint, s.request_id) for s in (each.submission for each in jobs if each.error is None)}
     asked = {key: (endpoint, request_id) for key, (endpoint, request_id) in unknown.items() if request_id}
     requests = await attempt(asked, lambda key: runpod.status(*asked[key]), problems)
-    runs = {each.job.run_id: each.job.repository for each in to_look_up(jobs, requests, clock())}
+    runs = {each.job.run_id: each.job.repository for each in to_look_up(jobs, requests, timing, clock())}
     found = await attempt(runs, lambda run_id: github.seen_run(runs[run_id], run_id), problems)
     return replace(seen, requests={**seen.requests, **requests}, runs=found, problems=(*seen.problems, *problems))
 

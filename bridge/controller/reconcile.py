@@ -125,7 +125,7 @@ class Reconciler:
     async def _observe_all(self, *, full_scan: bool = False) -> Observed:
         memory = await self._memory()
         seen = await self._observer.observe_all(memory, full_scan=full_scan)
-        return await look_up(memory.lost, seen, self._github, self._runpod, self._clock)
+        return await look_up(memory.lost, seen, self._github, self._runpod, self._scope.timing, self._clock)
 
     async def _memory(self) -> Memory:
         since = self._clock() - LOST_KEPT

@@ -19,6 +19,7 @@ from bridge.core.model import Request, RequestStatus
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import State
+from bridge.core.timing import Timing
 from bridge.core.worker import SECOND_DELIVERY, Reason
 
 MOST_TRIES = 3
@@ -35,9 +36,6 @@ OLDEST_RUN = 30 * 86_400.0
 
 https://docs.github.com/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs
 """
-
-ANSWER_WAIT = 1800.0
-"""s after a job's end in which RunPod must show how its request ended. It keeps a result that long."""
 
 
 class Ending(StrEnum):
@@ -58,12 +56,13 @@ class Ended(NamedTuple):
     why: str
 
 
-def ending(lost: LostJob, request: Request | None, now: float) -> Ended:
+def ending(lost: LostJob, request: Request | None, timing: Timing, now: float) -> Ended:
     """Whether RunPod's word shows that a job lost its worker.
 
     Args:
         lost: the job.
         request: RunPod's answer now; None if it was not asked or did not answer.
+        timing: how long RunPod's answer is waited for.
         now: Unix seconds.
     """
     if lost.error is not None:
@@ -76,7 +75,7 @@ def ending(lost: LostJob, request: Request | None, now: float) -> Ended:
         return Ended(Ending.UNCLEAR, "RunPod never returned the id of its request")
     if request is None:
         return Ended(Ending.OPEN, "RunPod has not said yet how its request ended")
-    return _of_request(request, late=now >= (lost.job.completed_at or now) + ANSWER_WAIT)
+    return _of_request(request, late=now >= (lost.job.completed_at or now) + timing.last_answer)
 
 
 def _of_error(error: str) -> Ended:
@@ -148,7 +147,7 @@ class _Case:
         self._record = next((record for record in records if record.job_id == lost.job.id), None)
         self._runs: Mapping[int, SeenRun | None] = snapshot.runs
         self._request = snapshot.requests.get(lost.submission.id)
-        self._now = now
+        self._timing, self._now = snapshot.timing, now
 
     def decide(self, busy: Collection[int]) -> Rerun:
         """What to do. `busy` has the ids of runs of which a job is being re-run."""
@@ -156,7 +155,7 @@ class _Case:
             return self._answered(self._record)
         if self._record and self._now < self._record.until:
             return self._later(self._record.why)
-        ended = ending(self._lost, self._request, self._now)
+        ended = ending(self._lost, self._request, self._timing, self._now)
         if ended.how is Ending.OPEN:
             return self._later(ended.why)
         if ended.how is Ending.OWN:
@@ -260,14 +259,17 @@ class _Case:
         )
 
 
-def to_look_up(lost: Collection[LostJob], requests: Mapping[str, Request], now: float) -> Iterator[LostJob]:
+def to_look_up(
+    lost: Collection[LostJob], requests: Mapping[str, Request], timing: Timing, now: float
+) -> Iterator[LostJob]:
     """The lost jobs whose runs GitHub must be asked about.
 
     Args:
         lost: jobs that may have lost their workers.
         requests: RunPod's answers, by submission id.
+        timing: how long RunPod's answer is waited for.
         now: Unix seconds.
     """
     for each in lost:
-        if ending(each, requests.get(each.submission.id), now).how in (Ending.LOST, Ending.UNCLEAR):
+        if ending(each, requests.get(each.submission.id), timing, now).how in (Ending.LOST, Ending.UNCLEAR):
             yield each

@@ -48,6 +48,7 @@ TIMING = Timing(
     rejected_read=Retry(0.3, 1.0),
     failed_read=Retry(0.1, 0.5),
     look_up_after=0.2,
+    last_answer=1.2,
 )
 """How long the bridge waits: short enough for tests, in the same order as the real durations."""
 

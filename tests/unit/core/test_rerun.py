@@ -10,10 +10,10 @@ from hypothesis import strategies as some
 from bridge.core.lost import LostJob, Rerun, RerunRecord, RerunState, SeenJob, SeenRun
 from bridge.core.model import JobStatus, Request, RequestStatus, WorkflowJob
 from bridge.core.plan import plan
-from bridge.core.rerun import ANSWER_WAIT, LATEST, MOST_TRIES, OLDEST_RUN, decide
+from bridge.core.rerun import LATEST, MOST_TRIES, OLDEST_RUN, decide
 from bridge.core.submissions import State
 from bridge.core.worker import Reason
-from tests.support.values import NOW, a_job, a_route, a_snapshot, a_submission
+from tests.support.values import NOW, TIMING, a_job, a_route, a_snapshot, a_submission
 
 CRASHED = "worker exited unexpectedly"
 ONCE = a_route(rerun_lost_jobs=1)
@@ -138,7 +138,7 @@ def test_where_runpod_cannot_tell_a_step_that_never_ended_can(steps: dict[str, b
 
 
 def test_a_request_that_seems_to_run_for_ever_does_not_delay_the_decision_for_ever() -> None:
-    lost = a_lost_job(error=None, completed_at=NOW - ANSWER_WAIT)
+    lost = a_lost_job(error=None, completed_at=NOW - TIMING.last_answer)
     run = a_seen_run(a_seen_job(step_open=True))
     assert only(lost, run=run, requests=answered(RequestStatus.IN_PROGRESS)).state is RerunState.ASKED
 
