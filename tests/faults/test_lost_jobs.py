@@ -4,6 +4,7 @@ GitHub fails a job of a dead runner after 2 s here, which stand for 10 minutes.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from bridge.core.lost import RerunRecord, RerunState
 from bridge.core.reference import Reference
+from bridge.core.story import Outlook, story
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github.state import Run
 from bridge.ledger import Ledger
@@ -56,6 +58,16 @@ def decided(url: str, run: Run) -> list[RerunRecord]:
         ledger.close()
 
 
+def sentences(url: str, run: Run) -> list[str]:
+    """What `bridge explain` says first of each job of a run."""
+    ledger = Ledger.open(url)
+    try:
+        found = asyncio.run(ledger.read(lambda transaction: transaction.named(Reference(None, run.id))))
+        return [story(record, Outlook(), time.time()).sentence for record in found]
+    finally:
+        ledger.close()
+
+
 def assert_attempts(made: Deployment, run: Run, attempts: int) -> None:
     """Wait until the last of a number of attempts has ended, and check that none follows."""
     until(lambda: run.attempt == attempts and run.status == "completed")
@@ -70,6 +82,9 @@ def test_a_job_that_lost_its_worker_is_re_run_and_ends_well(tmp_path: Path, data
         assert conclusions(run) == {"build": "success"}
         (record,) = decided(database_url, run)
         assert record.state is RerunState.RERUN
+        first, second = sentences(database_url, run)
+        assert first.endswith("failed: worker exited unexpectedly; the bridge re-ran it as attempt 2 of its run.")
+        assert "ended as success" in second
         made.assert_canary_is_served()
 
 
@@ -79,6 +94,8 @@ def test_without_the_setting_it_stays_failed(tmp_path: Path, database_url: str) 
         assert_attempts(made, run, 1)
         assert conclusions(run) == {"build": "failure"}
         assert decided(database_url, run) == []
+        (sentence,) = sentences(database_url, run)
+        assert sentence.endswith("worker exited unexpectedly; re-run it in GitHub, or set `rerun_lost_jobs`.")
 
 
 def test_a_job_that_loses_two_workers_is_not_re_run_a_second_time(tmp_path: Path, database_url: str) -> None:
@@ -87,6 +104,7 @@ def test_a_job_that_loses_two_workers_is_not_re_run_a_second_time(tmp_path: Path
         assert_attempts(made, run, 2)
         assert conclusions(run) == {"build": "failure"}
         assert [record.state for record in decided(database_url, run)] == [RerunState.RERUN, RerunState.SKIPPED]
+        assert "the bridge did not re-run it: it was re-run once already" in sentences(database_url, run)[1]
 
 
 def test_all_lost_jobs_of_a_run_are_re_run_one_after_the_other(tmp_path: Path, database_url: str) -> None:
