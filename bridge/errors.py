@@ -108,6 +108,10 @@ class NameTaken(Rejected):
     """GitHub has a runner of this name already (409)."""
 
 
+class NotYet(BridgeError):
+    """The service refused the call because of a state that ends by itself; nothing was changed, try again later."""
+
+
 class OutcomeUnknown(BridgeError):
     """A call that changes something was sent and got no answer: it may have been accepted."""
 

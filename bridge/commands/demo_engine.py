@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from bridge.commands.demo_kill import Killing
 from bridge.commands.demo_result import Demo
 from bridge.commands.demo_routes import checked
 from bridge.commands.emulation import Queue, settings
@@ -45,6 +46,7 @@ async def run_demo(  # noqa: PLR0913 - each is an option of the command
     limit: float,
     as_json: bool,
     runner_dir: Path | None = None,
+    killing: Killing | None = None,
     command: Sequence[str] = BRIDGE,
 ) -> int:
     """Queue jobs in the emulated GitHub, and run the bridge until they have ended.
@@ -56,6 +58,7 @@ async def run_demo(  # noqa: PLR0913 - each is an option of the command
         limit: s after which the demo stops waiting.
         as_json: print one document instead of a table.
         runner_dir: the folder of an official runner; None for the stand-in.
+        killing: kills a worker; None to kill none.
         command: starts the bridge.
 
     Returns:
@@ -65,11 +68,14 @@ async def run_demo(  # noqa: PLR0913 - each is an option of the command
         ConfigError: a route cannot work.
     """
     configured = checked(routes)
-    state = github_state()
+    killing = killing or Killing()
+    state = github_state(killing.limits())
     config = EndpointConfig(workers_max=workers, idle_timeout=2.0)
     async with cloud(state, config, runner_dir=runner_dir) as served:
+        killing.prepare(served)
         await queue(state)
-        demo = Demo(cloud=served, configured=configured, variables=settings(served, routes), workers=workers)
+        variables = settings(served, routes)
+        demo = Demo(cloud=served, configured=configured, variables=variables, workers=workers, killing=killing)
         with tempfile.TemporaryFile("w+") as log:
             why = await _run_bridge(demo, command, log, limit, show=not as_json and sys.stderr.isatty())
             _report_problems(demo, log, why)
@@ -102,6 +108,8 @@ async def _watch(demo: Demo, bridge: "asyncio.Task[None]", deadline: float, *, s
             live.start()
         while not demo.over() and time.monotonic() < deadline and not bridge.done():
             await asyncio.sleep(CHECK_EVERY)
+            demo.killing.strike(demo.cloud)
+            demo.killing.end_others(demo.cloud, demo.ignored)
             if show:
                 live.update(demo.table(), refresh=True)
     finally:
@@ -165,5 +173,6 @@ async def _read_passes(demo: Demo, bridge: asyncio.subprocess.Process) -> None:
         document = json.loads(line)
         for job in document["jobs"]:
             demo.note(job["id"], job["route"], job["why"])
+        demo.killing.heard(document)
         demo.problems |= dict.fromkeys(document["problems"])
         demo.passes += 1

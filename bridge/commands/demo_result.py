@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from bridge.commands.demo_kill import Killing
 from bridge.commands.demo_routes import route_of
 from bridge.commands.emulation import notes, printable
 from bridge.core.scope import Route
@@ -28,6 +29,7 @@ class Demo:
         configured: the routes of the bridge.
         variables: the environment of the bridge.
         workers: the limit of the bridge and of the endpoint.
+        killing: kills a worker, if that is wanted.
         routes: of each job that a pass has reported, by job id; None for a job that the bridge ignores.
         ignored: by id, why the bridge ignores a job.
         passes: the number of passes so far.
@@ -38,6 +40,7 @@ class Demo:
     configured: tuple[Route, ...]
     variables: Mapping[str, str] = field(repr=False)
     workers: int
+    killing: Killing = field(default_factory=Killing)
     routes: dict[int, str | None] = field(default_factory=dict)
     ignored: dict[int, str] = field(default_factory=dict)
     passes: int = 0
@@ -92,7 +95,7 @@ class Demo:
         waiting = any(job.status != "completed" for job in self.matched())
         requests = any(r.status not in TERMINAL for r in self.cloud.runpod.state.requests.values())
         state = self.cloud.github.state
-        return bool(self.passes and known) and not (
+        return bool(self.passes and known and self.killing.over()) and not (
             waiting or requests or state.runners or self.cloud.runpod.state.workers
         )
 
@@ -119,6 +122,7 @@ class Demo:
         return {
             "id": job.id,
             "name": job.spec.name,
+            "attempt": job.run_attempt,
             "labels": list(job.spec.labels),
             "route": self.routes.get(job.id),
             "ignored": self.ignored.get(job.id),
@@ -145,7 +149,7 @@ class Demo:
             table.add_column(column, overflow="fold", no_wrap=column == "runner")
         for job in self.jobs():
             cells = (
-                job.spec.name,
+                f"{job.spec.name} (attempt {job.run_attempt})" if job.run_attempt > 1 else job.spec.name,
                 self._route(job),
                 job.executions[-1] if job.executions else "-",
                 _seconds(job.created_at, job.started_at if job.executions else None),
@@ -172,6 +176,7 @@ class Demo:
                     yield f"failed: {job.spec.name}: {step['name']}"
             for annotation in job.annotations:
                 yield f"{annotation.get('level')}: {job.spec.name}: {annotation.get('message')}"
+        yield from self.killing.notes()
         for spec in self.specs():
             yield from notes(spec)
         for each in self.unsupported():

@@ -113,6 +113,7 @@ def _document(record: "JobRecord", story: "Story") -> dict[str, Any]:
         "sentence": story.sentence,
         "steps": [{"at": s.at, "seconds": s.seconds, "runner": s.runner, "what": s.what} for s in story.steps],
         "submissions": [_submission(each) for each in record.submissions],
+        "rerun": asdict(record.rerun) if record.rerun else None,
     }
 
 

@@ -33,6 +33,10 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
         ],
         "withdrawals": [{"runner": w.submission.name, "to": w.to, "detail": w.detail} for w in plan.withdrawals],
         "deleted_registrations": [s.runner.name for s in plan.garbage],
+        "reruns": [
+            {"job_id": r.job.id, "route": r.route, "state": r.state, "why": r.why, "name": r.job.name}
+            for r in (report.reruns or plan.reruns)
+        ],
         "warnings": list(plan.warnings),
         "submissions": [
             {"submission": s.id, "runner": s.name, "job_id": s.job_id, "request_id": s.request_id}

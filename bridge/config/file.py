@@ -22,7 +22,7 @@ from bridge.config.types import (
     ServiceUrl,
     Usd,
 )
-from bridge.core.scope import Route
+from bridge.core.scope import MOST_RERUNS, Route
 from bridge.core.worker import Credentials
 from bridge.errors import ConfigError
 
@@ -97,6 +97,7 @@ class RouteTable(_Table):
     allow_forks: bool | None = None
     usd_per_hour: Usd | None = None
     usd_per_day: Usd | None = None
+    rerun_lost_jobs: Annotated[int, Field(ge=0, le=MOST_RERUNS)] = Route.rerun_lost_jobs
 
 
 class File(_Table):

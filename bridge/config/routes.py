@@ -104,6 +104,7 @@ def _route(table: RouteTable, env: Environment) -> Route:
         allow_public_repositories=_either(table.allow_public_repositories, env.bridge_allow_public_repositories),
         allow_forks=_either(table.allow_forks, env.bridge_allow_forks),
         usd_per_day=table.usd_per_day,
+        rerun_lost_jobs=table.rerun_lost_jobs,
     )
 
 

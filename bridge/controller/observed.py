@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from bridge.core.lost import LostJob, SeenRun
 from bridge.core.model import Event, JobStatus, Request, WorkflowJob
 from bridge.core.readings import Readings
 from bridge.core.repositories import Names
@@ -19,6 +20,7 @@ class Memory:
         submissions: the open ones.
         readings: the last ones.
         history: by job id, what became of earlier submissions.
+        lost: jobs that may have lost their workers.
         known_deliveries: asks the ledger which of some deliveries, by guid, it knows.
         untold: submissions that ended lately, before RunPod told how their requests were executed.
     """
@@ -29,6 +31,7 @@ class Memory:
     history: Mapping[int, JobHistory]
     known_deliveries: Callable[[Collection[str]], Awaitable[Collection[str]]]
     untold: Collection[Submission] = ()
+    lost: tuple[LostJob, ...] = ()
 
     @property
     def names(self) -> Names:
@@ -70,6 +73,7 @@ class Observed:
         forks: by run id, whether the run comes from a fork.
         readings: what is kept for all dispatchers.
         requests: by submission id.
+        runs: by run id, those of jobs that lost their workers; None for one that GitHub does not know.
         problems: what could not be read.
     """
 
@@ -83,6 +87,7 @@ class Observed:
     forks: Mapping[int, bool] = field(default_factory=dict)
     readings: Readings = field(default_factory=Readings)
     requests: Mapping[str, Request] = field(default_factory=dict)
+    runs: Mapping[int, SeenRun | None] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
 

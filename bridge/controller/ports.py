@@ -7,6 +7,7 @@ from bridge.core.actions import Claim, Transition
 from bridge.core.budget import Raise, Spent
 from bridge.core.cost import Usage
 from bridge.core.history import Execution, JobRecord, Wait
+from bridge.core.lost import LostJob, Rerun, RerunAnswer, RerunRecord, SeenRun
 from bridge.core.model import (
     Absent,
     Cancellation,
@@ -55,7 +56,14 @@ class GitHubWriter(Protocol):
     async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None: ...
 
 
-class GitHub(GitHubReader, GitHubWriter, Protocol):
+class GitHubReruns(Protocol):
+    """Runs, and re-runs of their jobs. `rerun_job` may also raise NotYet or OutcomeUnknown."""
+
+    async def seen_run(self, repository: str, run_id: int) -> SeenRun | None: ...
+    async def rerun_job(self, repository: str, job_id: int) -> None: ...
+
+
+class GitHub(GitHubReader, GitHubWriter, GitHubReruns, Protocol):
     """GitHub's client."""
 
 
@@ -131,6 +139,12 @@ class Transaction(Protocol):
     def idle_runners(self, since: float, listened: float) -> tuple[IdleRunner, ...]: ...
     def last_taken(self, since: float) -> Mapping[Pool, float]: ...
     def runner_uses(self, runs: Collection[int]) -> tuple[RunnerUse, ...]: ...
+
+    # jobs that may have lost their workers
+    def lost_jobs(self, routes: Collection[str], since: float) -> tuple[LostJob, ...]: ...
+    def reruns_of(self, runs: Collection[int]) -> tuple[RerunRecord, ...]: ...
+    def write_reruns(self, decided: Iterable[Rerun], now: float, until: float) -> None: ...
+    def answer_rerun(self, asked: Rerun, answer: RerunAnswer, now: float) -> bool: ...
 
     # what dispatchers share
     def born(self) -> float: ...

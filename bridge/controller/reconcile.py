@@ -4,6 +4,7 @@ Observing happens outside; reading the ledger, planning and claiming happen with
 may overlap, in one process or in several: each counts the claims of those before it as supply.
 """
 
+import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,6 +14,7 @@ import structlog
 
 from bridge.controller.apply import Applier
 from bridge.controller.cancel import cancel
+from bridge.controller.lost import Reruns, log_reruns, look_up, rerunning
 from bridge.controller.observe import Observer, stale_after
 from bridge.controller.observed import Memory, Observed
 from bridge.controller.ports import DeliveryLog, GitHub, Ledger, RunPod, Transaction
@@ -21,11 +23,13 @@ from bridge.controller.snapshot import build
 from bridge.core.actions import Plan
 from bridge.core.cost import cost_of
 from bridge.core.history import Wait, execution_of
+from bridge.core.lost import OPEN_RERUNS
 from bridge.core.model import WorkflowJob
 from bridge.core.notices import waiting_since
 from bridge.core.plan import plan
 from bridge.core.prices import with_settings
 from bridge.core.readings import Readings, Timed
+from bridge.core.rerun import LOST_KEPT
 from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
 from bridge.core.submissions import OPEN_STATES, Submission
@@ -89,7 +93,7 @@ class Reconciler:
     async def resync(self) -> Report:
         """Run one pass that reads everything."""
         began = self._timer()
-        return await self._carry_out(await self._observer.observe_all(await self._memory()), began)
+        return await self._carry_out(await self._observe_all(), began)
 
     async def event_pass(self, ended: Collection[str] = ()) -> Report:
         """Run one pass on what events have written to the ledger.
@@ -119,7 +123,7 @@ class Reconciler:
         It always scans all repositories: jobs that no route serves are not in the ledger, but they are shown, too.
         """
         began = self._timer()
-        seen = await self._observer.observe_all(await self._memory(), full_scan=True)
+        seen = await self._observe_all(full_scan=True)
         decision = await self._ledger.preview(lambda transaction: self._decide(transaction, seen))
         problems = tuple(dict.fromkeys([*seen.problems, *standing_problems(decision)]))
         self._warn(decision.plan)
@@ -142,15 +146,21 @@ class Reconciler:
             clock=self._clock,
         )
 
+    async def _observe_all(self, *, full_scan: bool = False) -> Observed:
+        memory = await self._memory()
+        seen = await self._observer.observe_all(memory, full_scan=full_scan)
+        return await look_up(memory.lost, seen, self._github, self._runpod, self._scope.timing, self._clock)
+
     async def _memory(self) -> Memory:
-        ended_after = self._clock() - UNTOLD_FOR
-        jobs, submissions, readings, history, untold = await self._ledger.read(
+        now = self._clock()
+        jobs, submissions, readings, history, untold, lost = await self._ledger.read(
             lambda transaction: (
                 transaction.jobs(),
                 transaction.open_submissions(),
                 transaction.readings(),
                 transaction.history(),
-                transaction.costs.untold(ended_after, MOST_UNTOLD),
+                transaction.costs.untold(now - UNTOLD_FOR, MOST_UNTOLD),
+                transaction.lost_jobs(rerunning(self._scope), now - LOST_KEPT),
             )
         )
         return Memory(
@@ -158,6 +168,7 @@ class Reconciler:
             submissions=submissions,
             readings=readings,
             history=history,
+            lost=lost,
             known_deliveries=self._known_deliveries,
             untold=untold,
         )
@@ -166,6 +177,7 @@ class Reconciler:
         return await self._ledger.read(lambda transaction: transaction.known_deliveries(guids))
 
     async def _carry_out(self, seen: Observed, began: float) -> Report:
+        claimed_at = self._clock()
         decision = await self._ledger.transact(lambda transaction: self._claim(transaction, seen))
         self._waits = decision.waits
         self._warn(decision.plan)
@@ -175,16 +187,24 @@ class Reconciler:
         applier = Applier(
             self._github, self._runpod, self._ledger, self._scope, refusals=decision.refusals, clock=self._clock
         )
-        await applier.apply(
-            [(s, self._routes[s.pool.route]) for s in decision.claimed],
-            decision.plan.withdrawals,
-            decision.plan.garbage,
+        reruns = Reruns(self._github, self._ledger, self._scope.timing, clock=self._clock)
+        await asyncio.gather(
+            applier.apply(
+                [(s, self._routes[s.pool.route]) for s in decision.claimed],
+                decision.plan.withdrawals,
+                decision.plan.garbage,
+            ),
+            reruns.ask(decision.plan.reruns, claimed_at),
         )
+        ended = (*(r for r in decision.plan.reruns if r.state and r.state not in OPEN_RERUNS), *reruns.ended)
+        log_reruns(ended)
+        problems = [*seen.problems, *applier.problems, *reruns.problems, *standing_problems(decision)]
         return Report(
             decision=decision,
             submitted=tuple(applier.submitted),
-            problems=tuple(dict.fromkeys([*seen.problems, *applier.problems, *standing_problems(decision)])),
+            problems=tuple(dict.fromkeys(problems)),
             seconds=self._timer() - began,
+            reruns=ended,
         )
 
     def _log_given_up(self, decision: Decision) -> None:
@@ -215,6 +235,7 @@ class Reconciler:
         claimed = transaction.claim([(each, self._routes[each.pool.route]) for each in decision.plan.claims], now)
         waits = waits_of(decision.plan, now)
         transaction.keep_waits(changed(waits, self._waits))
+        transaction.write_reruns(decision.plan.reruns, now, now + self._scope.timing.claim_lease)
         return replace(decision, claimed=claimed, waits=waits, seconds=self._timer() - began)
 
     def _decide(self, transaction: Transaction, seen: Observed) -> Decision:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from bridge.core.actions import Plan
 from bridge.core.budget import Budget
 from bridge.core.history import Wait
+from bridge.core.lost import Rerun
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.pauses import Pause
 from bridge.core.snapshot import Refusal
@@ -57,12 +58,14 @@ class Report:
         submitted: submissions whose requests RunPod accepted.
         problems: what could not be done, each once.
         seconds: how long the pass took.
+        reruns: what became of jobs that may have lost their workers, as far as it is final.
     """
 
     decision: Decision
     submitted: tuple[Submission, ...]
     problems: tuple[Problem, ...]
     seconds: float
+    reruns: tuple[Rerun, ...] = ()
 
 
 def standing_problems(decision: Decision) -> list[Problem]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
+from bridge.controller.lost import rerunning
 from bridge.controller.observe import stale_after
 from bridge.controller.observed import Observed
 from bridge.controller.ports import Transaction
@@ -13,6 +14,7 @@ from bridge.core.model import JobStatus, Runner, WorkflowJob
 from bridge.core.prices import with_settings
 from bridge.core.readings import Readings, Timed
 from bridge.core.refusals import standing
+from bridge.core.rerun import LOST_KEPT
 from bridge.core.routing import is_kept, is_served
 from bridge.core.scope import Scope
 from bridge.core.snapshot import Snapshot
@@ -38,11 +40,11 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
     served = {job_id: known for job_id, known in jobs.items() if is_served(known[0], scope)}
     runners = _recent(readings.runners, fresh)
     health = _recent(readings.health, fresh)
-    missing = readings.missing if readings.missing and readings.missing.at > fresh else None
     runners_read_at = max((read.at for read in runners.values()), default=0.0)
     submissions = _submissions(transaction, served, runners.values(), runners_read_at)
     evidence = _evidence(transaction, served, submissions, scope.timing, now)
     born = transaction.born()
+    lost = transaction.lost_jobs(rerunning(scope), now - LOST_KEPT)
     return Snapshot(
         began=seen.began,
         at=seen.at,
@@ -62,7 +64,7 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         requests=seen.requests,
         health={endpoint: read.value for endpoint, read in health.items()},
         health_at={endpoint: read.at for endpoint, read in health.items()},
-        missing_since=missing.value if missing else {},
+        missing_since=_missing_since(readings, fresh),
         streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
         refusals=standing(readings.refusals, scope.timing, now),
         pauses=transaction.pauses(),
@@ -72,6 +74,9 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         last_taken=evidence.last_taken,
         uses=evidence.uses,
         budgets=_budgets(transaction, scope, now),
+        lost=lost,
+        reruns=transaction.reruns_of({each.job.run_id for each in lost}),
+        runs=seen.runs,
     )
 
 
@@ -88,6 +93,10 @@ def _budgets(transaction: Transaction, scope: Scope, now: float) -> tuple[Budget
         raises=costs.raises(now),
         now=now,
     )
+
+
+def _missing_since(readings: Readings, after: float) -> Mapping[str, float]:
+    return readings.missing.value if readings.missing and readings.missing.at > after else {}
 
 
 def _recent(read: Mapping[str, Timed[T]], after: float) -> dict[str, Timed[T]]:

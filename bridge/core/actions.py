@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bridge.core.lost import Rerun
 from bridge.core.model import Runner
 from bridge.core.submissions import Pool, State, Submission
 from bridge.core.worker import Reason
@@ -129,6 +130,7 @@ class Plan:
     Args:
         given_up: ids of jobs that get no more runners until they are retried by hand.
         warnings: what a person should change, one line each.
+        reruns: of jobs that may have lost their workers, with the reason for each that is not re-run.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -138,3 +140,4 @@ class Plan:
     skips: tuple[Skip, ...] = ()
     given_up: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    reruns: tuple[Rerun, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from bridge.core.lost import RerunRecord
 from bridge.core.model import LONGEST_NAME, Request, RequestStatus, Source, WorkflowJob, storable
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import SECOND_DELIVERY
@@ -103,6 +104,7 @@ class JobRecord:
         retried_at: Unix seconds, when it was last retried by hand; 0 for never.
         submissions: those that were requested for it, and those whose runner took it, the oldest first.
         waits: why it has waited so far, the oldest first; see bridge.core.waits.
+        rerun: what was decided if it may have lost its worker; None if nothing was.
     """
 
     job: WorkflowJob
@@ -111,6 +113,7 @@ class JobRecord:
     retried_at: float = 0.0
     submissions: tuple[SubmissionRecord, ...] = ()
     waits: tuple[Wait, ...] = ()
+    rerun: RerunRecord | None = None
 
 
 def execution_of(request: Request) -> Execution:

@@ -19,6 +19,7 @@ from bridge.core.model import WorkflowJob
 from bridge.core.naming import runner_name
 from bridge.core.ownership import PrefixedRunner, may_own, prefixed_runners, unexplained_runners, warnings
 from bridge.core.refusals import Gate
+from bridge.core.rerun import decide as decide_reruns
 from bridge.core.settle import Observation, settle
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, Pool, State, Submission
@@ -69,6 +70,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         skips=tuple(sorted(gate.explain([*skips, *allocated.skips], snapshot), key=lambda s: s.job_id)),
         given_up=tuple(sorted(job_id for job_id, verdict in evidence.verdicts.items() if verdict.given_up)),
         warnings=(*warnings(snapshot.prefix, prefixed, submissions), *warnings_of(snapshot.budgets)),
+        reruns=decide_reruns(snapshot, now),
     )
 
 

@@ -9,6 +9,9 @@ from bridge.core.worker import BOOT_ALLOWANCE, WORKER_GRACE, Credentials
 IMPLIED_LABELS = ("self-hosted", "linux", "x64")
 """Labels that each runner of the bridge has in addition to its route's labels."""
 
+MOST_RERUNS = 3
+"""The highest `rerun_lost_jobs`: each re-run pays for the whole job again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
@@ -30,6 +33,7 @@ class Route:
         allow_public_repositories: serves jobs of public repositories.
         allow_forks: serves jobs of runs that come from forks.
         usd_per_day: its budget for a UTC day; None for none of its own.
+        rerun_lost_jobs: how often a job of a run is re-run after it has lost its worker; 0 for never.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Route:
     allow_public_repositories: bool = False
     allow_forks: bool = False
     usd_per_day: float | None = None
+    rerun_lost_jobs: int = 0
 
     @property
     def label_set(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.budget import Budget
+from bridge.core.lost import LostJob, RerunRecord, SeenRun
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.pauses import Pause
 from bridge.core.scope import Route
@@ -62,6 +63,9 @@ class Snapshot:
         uses: of the runs whose jobs were queued while a runner was idle.
         refusals: by a key of bridge.core.refusals.
         pauses: by route, those that people have ordered.
+        lost: jobs that may have lost their workers, of those routes that re-run such jobs.
+        reruns: what is written down of their runs.
+        runs: by run id, what GitHub shows of them, None for one that it does not know; absent if it was not asked.
         timing: the durations.
         budgets: those that are configured.
     """
@@ -91,6 +95,9 @@ class Snapshot:
     uses: tuple[RunnerUse, ...] = ()
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
+    lost: tuple[LostJob, ...] = ()
+    reruns: tuple[RerunRecord, ...] = ()
+    runs: Mapping[int, SeenRun | None] = field(default_factory=dict)
     timing: Timing = Timing()
     budgets: tuple[Budget, ...] = ()
 

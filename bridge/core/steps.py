@@ -6,6 +6,7 @@ from itertools import zip_longest
 
 from bridge.core.actions import SkipKind
 from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord, Wait
+from bridge.core.lost import RerunState
 from bridge.core.model import JobStatus, Source, WorkflowJob
 from bridge.core.submissions import State, Submission
 from bridge.core.worker import Credentials
@@ -25,6 +26,14 @@ _SEEN = {
 
 _REQUESTED = frozenset({SkipKind.NO_CAPACITY, SkipKind.UNHEALTHY})
 """Reasons of a job whose runner is requested: the bridge does not hold it back."""
+_RERUN = {
+    RerunState.ASKED: "GitHub was asked to re-run it, and its answer is not known yet",
+    RerunState.POSTPONED: "not re-run yet",
+    RerunState.RERUN: "re-run as a new attempt of its run",
+    RerunState.REFUSED: "GitHub refused to re-run it",
+    RerunState.SKIPPED: "not re-run",
+    RerunState.NOT_LOST: "not re-run, because it failed by itself",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +110,8 @@ def _of_job(record: JobRecord, route: str | None) -> Iterator[Step]:
         yield Step(at=record.retried_at, what="retried by hand: its failed attempts are forgotten")
     if job.runner_name and job.started_at is not None and job.status in (JobStatus.IN_PROGRESS, JobStatus.COMPLETED):
         yield Step(at=job.started_at, what=f"GitHub gave it to runner {job.runner_name}", precision=GITHUB_PRECISION)
+    if record.rerun:
+        yield Step(at=record.rerun.at, what=f"{_RERUN[record.rerun.state]}: {line(record.rerun.why)}")
     if job.completed_at is not None:
         what = f"completed in GitHub: {line(job.conclusion or 'no conclusion')}"
         yield Step(at=job.completed_at, what=what, precision=GITHUB_PRECISION)

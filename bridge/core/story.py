@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bridge.core.actions import Plan, SkipKind
 from bridge.core.advice import ADVICE
 from bridge.core.history import JobRecord, SubmissionRecord
+from bridge.core.lost import OPEN_RERUNS, RerunState
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.steps import Step, line, reason_of, span, steps_of
 from bridge.core.submissions import State
@@ -30,12 +31,14 @@ class Outlook:
         runner: that the next pass asks for; None if it asks for none.
         why: the reason if it asks for none.
         kind: of the reason.
+        rerun: why it is decided later whether the job is re-run; None if nothing is to be decided.
         route: that serves the job; None if none does, or the plan says nothing.
     """
 
     runner: str | None = None
     why: str | None = None
     kind: SkipKind | None = None
+    rerun: str | None = None
     route: str | None = None
 
 
@@ -59,7 +62,10 @@ def outlook(plan: Plan, job_id: int) -> Outlook:
     if claim:
         return Outlook(runner=claim.name, route=claim.pool.route)
     skip = next((each for each in plan.skips if each.job_id == job_id), None)
-    return Outlook(why=skip.why, kind=skip.kind, route=skip.route) if skip else Outlook()
+    if skip:
+        return Outlook(why=skip.why, kind=skip.kind, route=skip.route)
+    lost = next((each for each in plan.reruns if each.job.id == job_id), None)
+    return Outlook(rerun=lost.why) if lost else Outlook()
 
 
 def story(record: JobRecord, seen: Outlook, now: float) -> Story:
@@ -82,7 +88,7 @@ def _sentence(record: JobRecord, seen: Outlook, now: float) -> str:
         case JobStatus.IN_PROGRESS:
             return _running(record, now)
         case JobStatus.COMPLETED:
-            return _ended(record)
+            return _ended(record, seen)
         case _:
             return f"is not queued: {_NOT_QUEUED[job.status]}"
 
@@ -123,12 +129,12 @@ def _running(record: JobRecord, now: float) -> str:
     since = f" for {span(now - job.started_at)}" if job.started_at else ""
     told = f"runs on runner {job.runner_name}{_origin(record)}{since}"
     if error := _error(record):
-        gone = "if the runner is gone, GitHub fails the job after about 10 minutes: then re-run it"
+        gone = "if the runner is gone, GitHub fails the job after about 10 minutes: then it can be re-run"
         return f"{told}, but its request failed: {error}; {gone}"
     return told
 
 
-def _ended(record: JobRecord) -> str:
+def _ended(record: JobRecord, seen: Outlook) -> str:
     job = record.job
     if job.conclusion == "deleted":
         return "was deleted with its run in GitHub"
@@ -137,9 +143,29 @@ def _ended(record: JobRecord) -> str:
         todo = "" if job.conclusion in ("cancelled", "skipped", "success") else "; re-run it in GitHub"
         return f"{how} before a runner took it{todo}"
     if job.conclusion == "failure" and (error := _error(record)):
-        return f"failed because the worker of runner {job.runner_name} failed: {error}; re-run it in GitHub"
+        rerun = _rerun(record, seen) or "re-run it in GitHub, or set `rerun_lost_jobs`"
+        return f"failed because the worker of runner {job.runner_name} failed: {error}; {rerun}"
     told = f"{how} on runner {job.runner_name}{_origin(record)}{_durations(job)}"
-    return f"{told}; its log in GitHub says why" if job.conclusion == "failure" else told
+    if job.conclusion != "failure":
+        return told
+    return f"{told}; {_rerun(record, seen) or 'its log in GitHub says why'}"
+
+
+def _rerun(record: JobRecord, seen: Outlook) -> str | None:
+    """Whether a job that may have lost its worker was re-run, and why not; None if nothing was to be decided."""
+    decided = record.rerun
+    if decided is None or decided.state in OPEN_RERUNS:
+        why = seen.rerun or (decided and decided.why)
+        return f"it may be re-run: {line(why)}" if why else None
+    match decided.state:
+        case RerunState.RERUN:
+            return f"the bridge re-ran it as attempt {decided.run_attempt + 1} of its run"
+        case RerunState.REFUSED:
+            return f"GitHub did not re-run it: {line(decided.why)}"
+        case RerunState.SKIPPED:
+            return f"the bridge did not re-run it: {line(decided.why)}"
+        case _:
+            return None
 
 
 def _durations(job: WorkflowJob) -> str:

@@ -65,6 +65,8 @@ class Timing:
         names_every: between two look-ups of the configured repositories' names. Each costs a call, which GitHub does
             not count while nothing has changed.
         reviews_every: between two lists of the runs that wait for a review: a call for each repository.
+        last_answer: from the end of a failed job until RunPod must have shown how its request ended. A worker answers
+            within seconds; after that, the job's steps show whether it lost its worker.
         review_reread: a run that waits for a review is read again after this long at the latest. A run that is new,
             or that GitHub has updated, is read in the next resync; a run younger than 50 min in every list.
     """
@@ -98,3 +100,4 @@ class Timing:
     names_every: float = 300.0
     reviews_every: float = 300.0
     review_reread: float = 900.0
+    last_answer: float = 120.0

@@ -143,9 +143,13 @@ async def cloud(  # noqa: PLR0913 - each is an option of its own
                 )
 
 
-def github_state() -> GitHubState:
-    """A GitHub with one organisation. It fails the job of a dead runner after 30 s instead of 10 min."""
-    state = GitHubState(limits=Limits(pickup=60.0, heartbeat=30.0, renewal=30.0))
+def github_state(limits: Limits | None = None) -> GitHubState:
+    """A GitHub with one organisation. It fails the job of a dead runner after 30 s instead of 10 min.
+
+    Args:
+        limits: other ones.
+    """
+    state = GitHubState(limits=limits or Limits(pickup=60.0, heartbeat=30.0, renewal=30.0))
     state.add_organisation(OWNER)
     return state
 

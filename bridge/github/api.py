@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -11,9 +11,10 @@ import httpx
 from cachetools import LRUCache
 
 from bridge.concurrency import each
+from bridge.core.lost import SeenRun
 from bridge.core.model import Absent, Deleted, JitConfig, RegistrationToken, Repository, Runner, WaitingRun, WorkflowJob
 from bridge.errors import OutcomeUnknown, Rejected
-from bridge.github import parse, runner_groups
+from bridge.github import parse, reruns, runner_groups
 from bridge.github.answers import error_of, value_of
 from bridge.github.auth import Auth, Token
 from bridge.github.cache import FlightCache
@@ -270,6 +271,28 @@ class GitHub:
         if response.status_code == 422:
             return None
         raise error_of(response)
+
+    async def seen_run(self, repository: str, run_id: int) -> SeenRun | None:
+        """A run and the jobs of its newest attempt; None if GitHub does not know it."""
+        path, at = f"/repos/{repository}/actions/runs/{run_id}", self._timing.clock()
+        try:
+            (run,) = await self._list(path, lambda raw: [reruns.run(raw)], Priority.JOB)
+            jobs = await self._list(f"{path}/jobs?filter=latest&per_page=100", reruns.jobs, Priority.JOB)
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return None
+        return replace(run, at=at, jobs=tuple(jobs))
+
+    async def rerun_job(self, repository: str, job_id: int) -> None:
+        """Re-run a job and those that need it, as a new attempt of its run. The run must have ended.
+
+        Raises:
+            NotYet: it has not.
+            OutcomeUnknown: no answer came; the attempt may have been made.
+        """
+        path = f"/repos/{repository}/actions/jobs/{job_id}/rerun"
+        reruns.check_rerun(await self._authorised(lambda headers: self._transport.send_once(path, headers, None)))
 
     async def _runs(self, repository: str, status: str) -> list[Mapping[str, Any]]:
         """All runs with a status. GitHub lists the newest `runs_listed`; older ones are found by creation time."""

@@ -20,6 +20,12 @@ ORGANISATION = {"organization_self_hosted_runners": "write", "actions": "read", 
 REPOSITORIES = {"administration": "write", "actions": "read", "metadata": "read"}
 """The permissions to register runners at single repositories, those of a user."""
 
+RERUNS = {"actions": "write"}
+"""In place of `actions: read`, if jobs that lost their worker are re-run.
+
+https://docs.github.com/rest/actions/workflow-runs#re-run-a-job-from-a-workflow-run
+"""
+
 LONGEST_NAME = 34
 """Characters of an App's name."""
 
@@ -61,6 +67,16 @@ class NewApp:
     pem: str = field(repr=False)
 
 
+def permissions(*, organisation: bool, reruns: bool) -> dict[str, str]:
+    """The permissions that the bridge's App needs.
+
+    Args:
+        organisation: runners register at an organisation; otherwise at each repository.
+        reruns: jobs that lost their worker are re-run.
+    """
+    return {**(ORGANISATION if organisation else REPOSITORIES), **(RERUNS if reruns else {})}
+
+
 def web_url(api_url: str) -> str:
     """The address of GitHub's pages for that of its API: `https://github.com` for `https://api.github.com`."""
     parts = urlsplit(api_url)
@@ -88,7 +104,7 @@ def manifest(
         name: unique on all of GitHub, at most LONGEST_NAME characters.
         homepage: shown on the App's page.
         redirect_url: where GitHub sends the browser with the code; may be on loopback.
-        permissions: ORGANISATION or REPOSITORIES.
+        permissions: made by `permissions`.
         webhook_url: where GitHub sends `workflow_job` events; None for an App without an active webhook.
     """
     hook = {"url": webhook_url or PLACEHOLDER_HOOK, "active": webhook_url is not None}

@@ -12,8 +12,8 @@ from bridge.core.history import Execution, JobRecord, SubmissionRecord, Transiti
 from bridge.core.model import Source, WorkflowJob
 from bridge.core.reference import Reference
 from bridge.core.submissions import State
+from bridge.ledger import reruns, waits
 from bridge.ledger import statements as st
-from bridge.ledger import waits
 from bridge.ledger.rows import job_of, submission_of
 from bridge.ledger.tables import jobs, submissions, transitions
 
@@ -54,6 +54,7 @@ def records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, ..
     found = [(row[: len(seen)], job_of(row[len(seen) :])) for row in rows]
     of_jobs = _submissions(connection, [job for _, job in found])
     waited = waits.read(connection, [job.id for _, job in found])
+    decided = reruns.of_jobs(connection, [job.id for _, job in found])
     return tuple(
         JobRecord(
             job=job,
@@ -62,6 +63,7 @@ def records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, ..
             retried_at=retried_at,
             submissions=tuple(each for each in of_jobs if _concerns(each, job)),
             waits=tuple(waited[job.id]),
+            rerun=decided.get(job.id),
         )
         for (first_seen_at, source, retried_at), job in found
     )

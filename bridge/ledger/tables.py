@@ -103,6 +103,23 @@ transitions = sa.Table(
 )
 """Only inserted, in the same transaction as the submission's state, and deleted with the submission."""
 
+reruns = sa.Table(
+    "reruns",
+    metadata,
+    sa.Column("job_id", sa.BigInteger, primary_key=True, autoincrement=False),  # of the job that lost its worker
+    sa.Column("run_id", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),  # of the job, with the values of its matrix
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("run_attempt", sa.Integer, nullable=False),  # before the re-run; 0 if it was not read
+    sa.Column("state", sa.Text, nullable=False),  # one of bridge.core.lost.RerunState
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Index("reruns_run_id", "run_id"),
+)
+"""One row for each failed job of a route that re-runs jobs which lost their workers."""
+
 deliveries = sa.Table(
     "deliveries",
     metadata,

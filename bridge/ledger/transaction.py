@@ -33,11 +33,12 @@ from bridge.ledger.control import Control
 from bridge.ledger.costs import Costs
 from bridge.ledger.outbound import Outbound
 from bridge.ledger.readings import ReadingKind, rows_of
+from bridge.ledger.reruns import Reruns
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import jobs, leader_leases, meta, readings, submissions
 
 
-class Transaction(Control, Outbound):
+class Transaction(Control, Outbound, Reruns):
     """The ledger within one transaction.
 
     Args:

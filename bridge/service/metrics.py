@@ -16,6 +16,7 @@ from bridge import __version__
 from bridge.controller.report import Decision, Report
 from bridge.core.actions import Transition
 from bridge.core.breaker import OPENS_AT
+from bridge.core.lost import RerunState
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.submissions import OPEN_STATES, State
 from bridge.service.outcomes import DeliveryOutcome, PassOutcome
@@ -225,6 +226,12 @@ class SubmissionMetrics:
             buckets=_WAITS,
             registry=registry,
         )
+        self._reruns = Counter(
+            "bridge_reruns",
+            "Jobs that lost their worker, by what became of them: rerun, refused, skipped",
+            ["route", "result"],
+            registry=registry,
+        )
         self._open = Gauge("bridge_submissions_open", "Open submissions", ["route", "state"], registry=registry)
 
     def passed(self, report: Report, now: float) -> None:
@@ -234,6 +241,9 @@ class SubmissionMetrics:
             self._stages.labels("submit").observe(max(0.0, submission.since - submission.created_at))
         for transition in report.decision.plan.transitions:
             self._moved(transition, now)
+        for each in report.reruns:
+            if each.state and each.state is not RerunState.NOT_LOST:
+                self._reruns.labels(each.route, each.state).inc()
         self._open.clear()
         for (route, state), count in report.decision.standing.items():
             self._open.labels(route, state).set(count)

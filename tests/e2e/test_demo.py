@@ -126,6 +126,20 @@ def test_the_sample_shows_a_matrix_a_need_a_failure_and_an_ignored_job(tmp_path:
     assert "exit 1" in failed["log"]
 
 
+@pytest.mark.parametrize("reruns", [0, 1])
+def test_a_killed_worker_costs_its_job_unless_the_route_re_runs_it(tmp_path: Path, reruns: int) -> None:
+    """The job of the killed worker fails. A re-run also runs `report`, which needs the jobs of the matrix."""
+    options = ["--kill-worker", "--rerun-lost-jobs", str(reruns), "--json"]
+    done = CliRunner().invoke(app, ["demo", *options])
+    assert done.exit_code == 0, done.output
+    jobs = json.loads(done.stdout)["jobs"]
+    first, second = ([job for job in jobs if job["attempt"] == attempt] for attempt in (1, 2))
+    lost = [job["name"] for job in first if job["conclusion"] == "failure" and job["name"] != "fails-on-purpose"]
+    assert len(lost) == 1
+    ended = {job["name"]: job["conclusion"] for job in second}
+    assert ended.get(lost[0]) == ("success" if reruns else None)
+
+
 def test_workflows_with_odd_names_run(tmp_path: Path, repository: Path) -> None:
     document = demo(tmp_path, "--repo", str(repository))
     first = "<b>$(touch owned)</b>"

@@ -159,6 +159,13 @@ BROKEN: dict[str, tuple[Callable[[Clinic], None], dict[str, str]]] = {
             "settings of the App emulated, then accept it at {url}/organizations/acme/settings/installations/777"
         },
     ),
+    "lost jobs cannot be re-run": (
+        route("rerun_lost_jobs = 1"),
+        {
+            "github.permission actions": "granted read, needs write; grant it in the settings of the App emulated, "
+            "then accept it at {url}/organizations/acme/settings/installations/777"
+        },
+    ),
     "jobs cannot be read": (
         set_app(permissions={"metadata": "read", "organization_self_hosted_runners": "write"}),
         {

@@ -97,7 +97,7 @@ def test_each_of_five_jobs_is_explained_in_its_first_sentence(five: tuple[Emulat
     assert sentences == {
         "fine": "Job ID ended as success on runner RUNNER: it waited for N s and ran for N s.",
         "crash": "Job ID failed because the worker of runner RUNNER failed: worker exited unexpectedly; "
-        "re-run it in GitHub.",
+        "re-run it in GitHub, or set `rerun_lost_jobs`.",
         "wait": "Job ID waits: already requested: runner RUNNER is submitted; RunPod has no capacity for its workers "
         "(throttled 1); wait, or allow more GPU types on the endpoint.",
         "over": "Job ID waits: route default has reached its max_workers of 1; wait, or raise `max_workers`.",

@@ -83,6 +83,14 @@ def test_a_new_app_is_registered_installed_and_its_configuration_works(services:
     assert json.loads(done.stdout)["problems"] == []
 
 
+def test_an_app_that_re_runs_lost_jobs_may_write_actions(services: Emulators, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    set_up(services, folder, Person(), rerun_lost_jobs=2)
+    assert services.github.app.permissions["actions"] == "write"
+    assert "\nrerun_lost_jobs = 2\n" in (folder / "bridge.toml").read_text()
+    assert dry_run(services, folder).returncode == 0
+
+
 def test_no_secret_is_shown(services: Emulators, tmp_path: Path) -> None:
     person = Person()
     set_up(services, tmp_path / "new", person, webhook_url="https://bridge.example.org/webhook")

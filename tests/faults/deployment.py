@@ -48,6 +48,7 @@ TIMING = Timing(
     rejected_read=Retry(0.3, 1.0),
     failed_read=Retry(0.1, 0.5),
     look_up_after=0.2,
+    last_answer=1.2,
 )
 """How long the bridge waits: short enough for tests, in the same order as the real durations."""
 
@@ -242,6 +243,7 @@ def deployment(
     lease: float | None = None,
     queue_timeout: float | None = None,
     budget: Budget = UNLIMITED,
+    rerun_lost_jobs: int = 0,
     **config: Any,
 ) -> Iterator[Deployment]:
     """Run both emulators until the block ends.
@@ -255,6 +257,7 @@ def deployment(
         lease: s that a claim and an unknown answer are left alone; long where a slow dispatcher must not look dead.
         queue_timeout: s that a request may wait for a worker; by default 60, or 5 in token modes.
         budget: the calls that GitHub allows.
+        rerun_lost_jobs: of the route.
         config: the endpoint's settings.
     """
     given = {"workers_max": WORKERS, **config}
@@ -267,7 +270,7 @@ def deployment(
         queue_timeout = queue_timeout or (60 if credentials == "jit" else 5)
         routes.write_text(
             f'[[route]]\nname = "gpu"\nidle_timeout = 5\nqueue_timeout = {queue_timeout}\n'
-            f'credentials = "{credentials}"\n'
+            f'credentials = "{credentials}"\nrerun_lost_jobs = {rerun_lost_jobs}\n'
         )
         made.variables["BRIDGE_CONFIG"] = str(routes)
         timing = replace(TIMING, claim_lease=lease, unknown_lease=lease) if lease else TIMING

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from bridge.core.lost import SeenRun
 from bridge.core.model import (
     Absent,
     Cancellation,
@@ -97,6 +98,12 @@ class GitHubPort:
     async def is_fork(self, repository: str, run_id: int) -> bool:
         await self._call("get run")
         return False
+
+    async def seen_run(self, repository: str, run_id: int) -> SeenRun | None:
+        raise AssertionError("no route re-runs jobs")
+
+    async def rerun_job(self, repository: str, job_id: int) -> None:
+        raise AssertionError("no route re-runs jobs")
 
     async def runners(self, target: str) -> tuple[Runner, ...]:
         await self._call("list runners")

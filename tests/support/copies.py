@@ -15,6 +15,7 @@ import structlog
 
 from bridge.controller.reconcile import Reconciler
 from bridge.controller.report import Report
+from bridge.core.lost import SeenRun
 from bridge.core.model import (
     Absent,
     Cancellation,
@@ -325,6 +326,12 @@ class _GitHub:
     async def registration_token(self, target: str) -> RegistrationToken:
         until = self._world.now + 3600
         return await self._call(lambda: RegistrationToken(token="t", expires_at=until))
+
+    async def seen_run(self, repository: str, run_id: int) -> SeenRun | None:
+        raise AssertionError("no route re-runs jobs")
+
+    async def rerun_job(self, repository: str, job_id: int) -> None:
+        raise AssertionError("no route re-runs jobs")
 
     async def delete_runner(self, target: str, runner_id: int) -> Deleted | Absent | None:
         def delete() -> Deleted | Absent | None:

@@ -32,6 +32,8 @@ class Fate(StrEnum):
     DIES_BEFORE = "dies_before"  # the worker disappears before its runner listens
     DIES_ASSIGNED = "dies_assigned"  # after its runner was assigned a job, before it takes the job: GitHub requeues it
     DIES_DURING = "dies_during"  # during its job: the runner stops reporting, and GitHub fails the job
+    FAILS = "fails"  # its job fails by itself
+    FAILS_AND_DIES = "fails_and_dies"  # its job fails by itself, and it dies before it answers RunPod
     DIES_AFTER = "dies_after"  # after its job, before it answers RunPod
     CRASHES = "crashes"  # answers `crashed` before its runner listens
     DEPRECATED = "deprecated"  # answers `version_deprecated`: GitHub refuses the runner's session
@@ -148,7 +150,7 @@ class _WorkerRun:
         """Serve the request and answer it, unless the worker dies."""
         try:
             answer = await self._answer()
-            if self._fate is not Fate.DIES_AFTER:
+            if self._fate not in (Fate.DIES_AFTER, Fate.FAILS_AND_DIES):
                 self._runpod.done(self._worker.id, self._request.id, {**answer, "stopPod": True})
         except _Gone:
             pass
@@ -225,7 +227,11 @@ class _WorkerRun:
             await asyncio.sleep(POLL_EVERY)
 
     async def _executed(self, runner: Runner, job: Job) -> _Outcome:
-        result, until = "Succeeded", time.monotonic() + self._seconds
+        result, until = (
+            "Failed" if self._fate in (Fate.FAILS, Fate.FAILS_AND_DIES) else "Succeeded",
+            time.monotonic() + self._seconds,
+        )
+        step = job.steps["1"] = {"name": "run", "number": 1, "status": 3}
         if self._fate is Fate.DIES_DURING:
             await asyncio.sleep(self._seconds / 2)
             raise _Gone
@@ -236,6 +242,7 @@ class _WorkerRun:
                 if cancelled or self._worker.to_stop:
                     result = "Canceled"
                     break
+            step |= {"status": 6, "conclusion": {"Succeeded": 2, "Failed": 3}.get(result, 4)}
             self._github.complete(runner, job.id, result, {}, "")
         except Refused:  # GitHub has failed the job; the real runner cancels it then
             result = "Canceled"

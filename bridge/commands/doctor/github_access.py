@@ -9,7 +9,7 @@ from bridge.commands.doctor.context import Context
 from bridge.config.credentials import App
 from bridge.github.auth import AppAuth
 from bridge.github.installation import AppPage, Installation, app_page, installation, missing
-from bridge.github.manifest import ORGANISATION, REPOSITORIES
+from bridge.github.manifest import permissions
 from bridge.github.personal import PersonalToken
 
 DAY = 86_400.0
@@ -28,7 +28,7 @@ class Access:
     Args:
         checks: of the credentials.
         hindrance: why nothing else can be asked; None if it can.
-        lacking: permissions and scopes that are missing.
+        lacking: permissions and scopes that are missing to serve jobs.
         app: the App; None for a personal access token.
         select_at: where a person selects the repositories.
     """
@@ -56,10 +56,13 @@ async def app_access(context: Context, auth: AppAuth) -> Access:
     if isinstance(found, Failure) or found is None or state.fix:
         why = "the App has no usable installation"
         return Access(checks=(known, state, skipped("github.permission", why)), hindrance=why, app=page)
-    needed = ORGANISATION if context.settings.scope.organisation else REPOSITORIES
+    organisation = context.settings.scope.organisation is not None
+    reruns = any(route.rerun_lost_jobs for route in context.settings.scope.routes)
+    needed = permissions(organisation=organisation, reruns=reruns)
+    to_serve = permissions(organisation=organisation, reruns=False)
     return Access(
         checks=(known, state, *permission_checks(needed, page, found)),
-        lacking=frozenset(missing(found.permissions, needed)),
+        lacking=frozenset(missing(found.permissions, to_serve)),
         app=page,
         select_at=found.html_url,
     )

@@ -50,6 +50,10 @@ def setup(  # noqa: PLR0913, PLR0917 - each is an option of its own
     app_name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The GitHub App's name, unique on all of GitHub.")
     ] = None,
+    rerun_lost_jobs: Annotated[
+        int,
+        typer.Option(min=0, max=3, metavar="TIMES", help="Re-run jobs that lost their worker; needs actions: write."),
+    ] = 0,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Write a page to open on any machine, and paste GitHub's answer.")
     ] = False,
@@ -90,6 +94,7 @@ def setup(  # noqa: PLR0913, PLR0917 - each is an option of its own
         gpu_memory=gpu_memory,
         image=image,
         cpu_image=cpu_image,
+        rerun_lost_jobs=rerun_lost_jobs,
     )
     try:
         asyncio.run(_set_up(options, folder, interactive=not non_interactive))

@@ -71,6 +71,7 @@ class Given:
         organisation: whether it is an organisation.
         api_url: GitHub's, without a slash at the end.
         webhook_url: where GitHub sends events; None for no webhook.
+        rerun_lost_jobs: of each route.
         app_name: for a new App; None for one that is probably free.
         code: from GitHub's redirect, if the user has it already.
         browser: whether a page on 127.0.0.1 is used; otherwise a file, and the code is pasted.
@@ -87,6 +88,7 @@ class Given:
     organisation: bool
     api_url: str
     webhook_url: str | None
+    rerun_lost_jobs: int
     app_name: str | None
     code: str | None = field(repr=False)
     browser: bool
@@ -118,6 +120,7 @@ class Options:
     gpu_memory: int = MEMORY
     image: str | None = None
     cpu_image: str | None = None
+    rerun_lost_jobs: int = 0
 
 
 def given(options: Options, environment: Mapping[str, str] = os.environ) -> Given:
@@ -138,6 +141,7 @@ def given(options: Options, environment: Mapping[str, str] = os.environ) -> Give
         organisation=bool(org),
         api_url=checked(ServiceUrl, environment.get("GITHUB_API_URL") or GITHUB, "GITHUB_API_URL").rstrip("/"),
         webhook_url=_webhook_url(options.webhook_url),
+        rerun_lost_jobs=options.rerun_lost_jobs,
         app_name=_app_name(options.app_name),
         code=options.code,
         browser=not options.no_browser,

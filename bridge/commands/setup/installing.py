@@ -1,6 +1,6 @@
 """The step of `bridge setup` that waits for the App's installation and checks its permissions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from bridge.commands.setup.context import Context, NotDone
 from bridge.commands.setup.progress import FILE
@@ -9,7 +9,7 @@ from bridge.errors import AuthError, RateLimited, Unavailable
 from bridge.github.api import GitHub
 from bridge.github.auth import AppAuth
 from bridge.github.installation import Installation, app_page, installation, missing
-from bridge.github.manifest import ORGANISATION, REPOSITORIES
+from bridge.github.manifest import permissions
 
 LOOK_EVERY = 2.0
 """s between two checks for the installation."""
@@ -79,7 +79,8 @@ async def _wait(context: Context, auth: AppAuth) -> Installation:
 def _check(context: Context, found: Installation) -> None:
     if found.suspended:
         raise NotDone(f"the installation is suspended; unsuspend it at {found.html_url}")
-    needed = needed_permissions(organisation=context.progress.organisation)
+    progress = context.progress
+    needed = permissions(organisation=progress.organisation, reruns=progress.rerun_lost_jobs > 0)
     lacking = missing(found.permissions, needed)
     for name, level in needed.items():
         context.terminal.say(f"  permission {name}: {level}: {'missing' if name in lacking else 'ok'}")
@@ -89,11 +90,6 @@ def _check(context: Context, found: Installation) -> None:
             f"the App was not granted {listed}; add it in the settings of the App {context.app.slug}, "
             f"then accept it at {found.html_url}"
         )
-
-
-def needed_permissions(*, organisation: bool) -> Mapping[str, str]:
-    """The permissions that the bridge's App needs."""
-    return ORGANISATION if organisation else REPOSITORIES
 
 
 def _show(context: Context, repositories: Sequence[Repository]) -> None:

@@ -49,6 +49,7 @@ class Progress:
         organisation: whether it is an organisation.
         api_url: GitHub's.
         webhook_url: None for an App without an active webhook.
+        rerun_lost_jobs: of each route; above 0 the App needs another permission.
         name: of the App, as it was last proposed to GitHub.
         state: GitHub returns it with the code.
         callback_key: signs the URLs that RunPod calls.
@@ -65,6 +66,7 @@ class Progress:
     organisation: bool
     api_url: str
     webhook_url: str | None
+    rerun_lost_jobs: int = 0
     name: str = ""
     state: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     callback_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)

@@ -134,7 +134,7 @@ def _page(context: Context, redirect_url: str) -> str:
         name=progress.name,
         homepage=f"{manifests.web_url(progress.api_url)}/{progress.owner}",
         redirect_url=redirect_url,
-        permissions=manifests.ORGANISATION if owner else manifests.REPOSITORIES,
+        permissions=manifests.permissions(organisation=progress.organisation, reruns=progress.rerun_lost_jobs > 0),
         webhook_url=progress.webhook_url,
     )
     return submitting_page(manifests.form_url(progress.api_url, owner, progress.state), document, progress.owner)

@@ -141,6 +141,7 @@ def begin(given: Given, folder: Folder) -> Progress:
         organisation=given.organisation,
         api_url=given.api_url,
         webhook_url=given.webhook_url,
+        rerun_lost_jobs=given.rerun_lost_jobs,
     )
     found = progress_file.load(folder)
     if found is None:
@@ -159,4 +160,5 @@ _OPTIONS = {
     "organisation": "kind of owner",
     "api_url": "GITHUB_API_URL",
     "webhook_url": "--webhook-url",
+    "rerun_lost_jobs": "--rerun-lost-jobs",
 }

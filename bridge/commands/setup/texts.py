@@ -55,7 +55,7 @@ def config_text(
         *_app(progress.api_url, client_id, key),
         *_runpod(runpod),
         *_bridge(progress),
-        *(_tables(progress.endpoints) or _route(progress.endpoint)),
+        *(_tables(progress) or _route(progress)),
     ]
     return "\n".join(parts) + "\n"
 
@@ -100,9 +100,19 @@ def _bridge(progress: Progress) -> list[str]:
     return [*lines, "# Where RunPod reports that a request has ended.", public]
 
 
-def _tables(endpoints: Sequence[NewEndpoint]) -> list[str]:
+def _tables(progress: Progress) -> list[str]:
     """The endpoints, each with its route."""
-    return [line for each in endpoints for line in (*_new_endpoint(each), *_route_to(each))]
+    own = _reruns(progress)
+    return [line for each in progress.endpoints for line in (*_new_endpoint(each), *_route_to(each), *own)]
+
+
+def _reruns(progress: Progress) -> list[str]:
+    if not progress.rerun_lost_jobs:
+        return []
+    return [
+        "# How often a job is re-run after it has lost its worker.",
+        f"rerun_lost_jobs = {progress.rerun_lost_jobs}",
+    ]
 
 
 def _new_endpoint(endpoint: NewEndpoint) -> list[str]:
@@ -142,17 +152,18 @@ _GROUP = (
 )
 
 
-def _route(endpoint: str | None) -> list[str]:
+def _route(progress: Progress) -> list[str]:
     return [
         "",
         "# Jobs with `runs-on: [self-hosted, runpod, gpu]` get a worker of this endpoint.",
         "[[route]]",
         'name = "gpu"',
         'labels = ["runpod", "gpu"]',
-        *_endpoint(endpoint),
+        *_endpoint(progress.endpoint),
         "# The most requests at a time. The endpoint's own maximum of workers is the limit on what you pay.",
         "max_workers = 3",
         *_GROUP,
+        *_reruns(progress),
     ]
 
 

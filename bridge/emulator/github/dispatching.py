@@ -77,3 +77,11 @@ def hindrance(job: JobSpec, of: RunSpec, groups: Iterable[str], others: Iterable
         return None
     taken = any(run.concurrency is not None and run.concurrency.lower() == of.concurrency.lower() for run in others)
     return f"another run is in its concurrency group {of.concurrency}" if taken else None
+
+
+def dependents(run: Run, key: str) -> set[str]:
+    """The keys of a job and of all jobs that need it, directly or through others."""
+    found = {key}
+    while more := {spec.key for spec in run.runnable() if found.intersection(spec.needs)} - found:
+        found |= more
+    return found

@@ -103,6 +103,7 @@ class Job:
     spec: JobSpec
     message: dict[str, object]
     created_at: float
+    run_attempt: int = 1
     status: str = "queued"
     conclusion: str | None = None
     started_at: float | None = None
@@ -143,6 +144,8 @@ class Run:
     workspace: Path | None
     created_at: float
     jobs: dict[str, Job] = field(default_factory=dict)
+    attempt: int = 1
+    attempt_at: float = 0.0  # when the newest attempt began; 0.0 for the first
     shown: str | None = None  # a status that GitHub shows instead, because it may be late
 
     @property

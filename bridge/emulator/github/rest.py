@@ -18,6 +18,7 @@ from bridge.emulator.github.access import Access, Grant, allows
 from bridge.emulator.github.budget import SecondaryLimit, Spending
 from bridge.emulator.github.deliveries import DeliveryLog
 from bridge.emulator.github.events import hook_config
+from bridge.emulator.github.job_calls import JobCalls
 from bridge.emulator.github.state import GitHubState, Refused, Run, iso, jit_config
 
 PREFIX = "/api/v3"
@@ -32,7 +33,7 @@ DOCUMENTATION = "https://docs.github.com/rest"
 Answer = tuple[int, Any]
 
 
-class Rest:
+class Rest(JobCalls):
     """The API.
 
     Args:
@@ -81,7 +82,7 @@ class Rest:
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs", (actions, "read"), self._runs),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}", (actions, "read"), self._run),
             self._by_token("GET", "/repos/{owner}/{repo}/actions/runs/{id:int}/jobs", (actions, "read"), self._jobs),
-            self._by_token("GET", "/repos/{owner}/{repo}/actions/jobs/{id:int}", (actions, "read"), self._job),
+            *self._job_routes(),
             self._by_token("GET", "/orgs/{owner}/actions/runner-groups", (runners, "read"), self._groups),
             self._by_token(
                 "GET",
@@ -227,12 +228,6 @@ class Rest:
         found = list(self._found_run(request).jobs.values())
         listed = [shapes.job(self._state, j, self._api) for j in self._paged(request, found)]
         return 200, {"total_count": len(found), "jobs": listed}
-
-    async def _job(self, request: Request) -> Answer:
-        job = self._state.jobs.get(request.path_params["id"])
-        if not job or job.repository != self._repository(request):
-            raise Refused(404, "Not Found")
-        return 200, shapes.job(self._state, job, self._api)
 
     def _repository(self, request: Request) -> str:
         return self._state.spelled("{owner}/{repo}".format(**request.path_params))

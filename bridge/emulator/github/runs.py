@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bridge.emulator.github.dispatching import hindrance, is_full
+from bridge.emulator.github.dispatching import dependents, hindrance, is_full
 from bridge.emulator.github.model import GroupRules, Job, Refused, Repository, Run
 from bridge.emulator.jobs import Gate, JobSpec, RunSpec
+
+RERUN_WINDOW = 30 * 86_400.0
+"""s after its first attempt in which a run can be re-run."""
 
 OnEvent = Callable[[str, Job], None]
 """Called with an action of `workflow_job` (queued, waiting, in_progress, completed) and its job."""
@@ -127,6 +130,30 @@ class Runs:
             if status in (None, run.status, run.conclusion):
                 yield run
 
+    def rerun_job(self, repository: str, job_id: int) -> Run:
+        """Run a job and those that need it again, as a new attempt of the run, with new ids.
+
+        The other jobs are shown in the new attempt as they were. No page says whether they get new ids; here they keep
+        theirs. GitHub refuses a run that has not ended, and one that is older than 30 days.
+
+        https://docs.github.com/rest/actions/workflow-runs#re-run-a-job-from-a-workflow-run
+        https://docs.github.com/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs
+        """
+        job = self.jobs.get(job_id)
+        if job is None or job.repository != repository:
+            raise Refused(404, "Not Found")
+        run = self.runs[job.run_id]
+        if run.status != "completed":
+            raise Refused(403, "The workflow run containing this job is already running")
+        if self.clock() > run.created_at + RERUN_WINDOW:
+            raise Refused(403, "Unable to re-run this job because the workflow run was created over a month ago")
+        for key in dependents(run, job.spec.key):
+            run.jobs.pop(key, None)
+        run.attempt, run.attempt_at = run.attempt + 1, self.clock()
+        self._open_runs[repository][run.id] = run
+        self._queue_ready(run)
+        return run
+
     def release(self, job: Job) -> None:
         """Open a job's gate.
 
@@ -228,6 +255,7 @@ class Runs:
             spec=spec,
             message=message,
             created_at=self.clock(),
+            run_attempt=run.attempt,
         )
         run.jobs[spec.key] = self.jobs[job.id] = job
         return job

@@ -8,6 +8,7 @@ from typing import Any
 from bridge.emulator.github.access import App
 from bridge.emulator.github.model import GroupRules
 from bridge.emulator.github.state import GitHubState, Job, Repository, Run, Runner, iso
+from bridge.emulator.github.steps import steps
 
 EPOCH = "2026-01-01T00:00:00Z"
 
@@ -144,7 +145,7 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
         "path": made.spec.path,
         "display_title": made.spec.workflow,
         "run_number": made.number,
-        "run_attempt": 1,
+        "run_attempt": made.attempt,
         "event": made.spec.event,
         "status": made.status,
         "conclusion": made.conclusion,
@@ -154,11 +155,11 @@ def run(state: GitHubState, made: Run, api: str) -> dict[str, Any]:
         "url": base,
         "html_url": _run_page(made.repository, made.id, api),
         **{f"{name}_url": f"{base}/{name}" for name in urls},
-        "previous_attempt_url": None,
+        "previous_attempt_url": f"{base}/attempts/{made.attempt - 1}" if made.attempt > 1 else None,
         "pull_requests": [],
         "created_at": iso(made.created_at),
-        "updated_at": iso(made.created_at),
-        "run_started_at": iso(made.created_at),
+        "updated_at": iso(made.attempt_at or made.created_at),
+        "run_started_at": iso(made.attempt_at or made.created_at),
         "actor": repository["owner"],
         "triggering_actor": repository["owner"],
         "head_commit": _commit(made),
@@ -193,7 +194,7 @@ def job(state: GitHubState, made: Job, api: str) -> dict[str, Any]:
         "id": made.id,
         "run_id": made.run_id,
         "run_url": f"{api}/repos/{made.repository}/actions/runs/{made.run_id}",
-        "run_attempt": 1,
+        "run_attempt": made.run_attempt,
         "node_id": f"CR_{made.id}",
         "head_sha": spec.sha,
         "head_branch": spec.branch,
@@ -207,7 +208,7 @@ def job(state: GitHubState, made: Job, api: str) -> dict[str, Any]:
         "started_at": iso(made.started_at if made.started_at is not None else made.created_at),
         "completed_at": iso(made.completed_at),
         "name": made.spec.name,
-        "steps": [],
+        "steps": steps(made),
         "labels": list(made.spec.labels),
         "runner_id": holder.id if holder else 0,
         "runner_name": holder.name if holder else "",

@@ -275,10 +275,12 @@ class GitHubState(Runs):
         """Fail a job whose runner "lost communication with the server". It is not queued again.
 
         The registration stays, offline: https://github.com/actions/runner/issues/1364
+        One that was cancelled meanwhile ends as cancelled:
+        https://docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation
         """
         runner.session = None
         self._free(runner)
-        self._conclude(job, "failure")
+        self._conclude(job, "cancelled" if job.cancelled else "failure")
 
     def _assign(self) -> None:
         idle = [r for r in list(self._idle.values()) if r.job is None and self.online(r)]

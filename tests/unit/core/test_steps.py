@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord
+from bridge.core.lost import RerunRecord, RerunState
 from bridge.core.model import JobStatus, Source
 from bridge.core.steps import LONGEST_LINE, Step, line, reason_of, span, steps_of
 from bridge.core.submissions import State
@@ -201,3 +202,22 @@ def test_a_text_from_outside_is_one_line_of_limited_length() -> None:
     assert line("x" * (LONGEST_LINE + 1)) == f"{'x' * LONGEST_LINE}..."
     assert reason_of("crashed", "x" * (LONGEST_LINE + 1)) == f": crashed, {'x' * LONGEST_LINE}..."
     assert reason_of(None, None) == reason_of("", "") == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [
+        (RerunState.ASKED, "GitHub was asked to re-run it, and its answer is not known yet: why"),
+        (RerunState.POSTPONED, "not re-run yet: why"),
+        (RerunState.RERUN, "re-run as a new attempt of its run: why"),
+        (RerunState.REFUSED, "GitHub refused to re-run it: why"),
+        (RerunState.SKIPPED, "not re-run: why"),
+        (RerunState.NOT_LOST, "not re-run, because it failed by itself: why"),
+    ],
+)
+def test_what_was_decided_about_a_lost_job_is_a_step(state: RerunState, what: str) -> None:
+    rerun = RerunRecord(
+        job_id=1, run_id=1, name="job 1", route="gpu", run_attempt=1, state=state, at=NOW + 7, why="why"
+    )
+    told = steps_of(JobRecord(job=a_job(1, created_at=NOW), rerun=rerun), None, None, NOW + 9)
+    assert (told[-1].at, told[-1].what) == (NOW + 7, what)

@@ -1,11 +1,13 @@
 """The sentence of each story: what happened to a job or why it waits, and what to do."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bridge.core.actions import Claim, Plan, Skip, SkipKind
 from bridge.core.history import Execution, JobRecord, SubmissionRecord
+from bridge.core.lost import Rerun, RerunRecord, RerunState
 from bridge.core.model import JobStatus, Source
 from bridge.core.steps import LONGEST_LINE, Step
 from bridge.core.story import Outlook, outlook, story
@@ -21,8 +23,12 @@ def a_record(state: State = State.SUBMITTED, execution: Execution | None = None,
     return SubmissionRecord(submission=a_submission(state=state, **given), execution=execution or Execution())
 
 
-def told(*runners: SubmissionRecord, seen: Outlook | None = None, **job: Any) -> str:
-    record = JobRecord(job=a_job(1, **job), submissions=runners)
+def a_rerun(state: RerunState) -> RerunRecord:
+    return RerunRecord(job_id=1, run_id=1, name="job 1", route="gpu", run_attempt=1, state=state, at=NOW, why="because")
+
+
+def told(*runners: SubmissionRecord, seen: Outlook | None = None, rerun: RerunRecord | None = None, **job: Any) -> str:
+    record = JobRecord(job=a_job(1, **job), submissions=runners, rerun=rerun)
     return story(record, seen or Outlook(), NOW).sentence
 
 
@@ -123,7 +129,7 @@ def test_a_running_job_whose_request_failed_says_what_github_will_do() -> None:
     lost = a_record(State.BUSY, Execution(error="worker exited\nunexpectedly"))
     assert told(lost, **RAN, status=JobStatus.IN_PROGRESS) == (
         "Job 1 runs on runner runpod-1-1 for 70 s, but its request failed: worker exited unexpectedly; "
-        "if the runner is gone, GitHub fails the job after about 10 minutes: then re-run it."
+        "if the runner is gone, GitHub fails the job after about 10 minutes: then it can be re-run."
     )
 
 
@@ -160,11 +166,39 @@ def test_a_failed_job_whose_worker_did_not_fail_has_its_reason_in_its_log() -> N
 def test_a_job_that_failed_with_its_worker_says_so() -> None:
     lost = a_record(State.FINISHED, Execution(error="x" * 300))
     assert ended(lost, conclusion="failure") == (
-        f"Job 1 failed because the worker of runner runpod-1-1 failed: {'x' * LONGEST_LINE}...; re-run it in GitHub."
+        f"Job 1 failed because the worker of runner runpod-1-1 failed: {'x' * LONGEST_LINE}...; re-run it in GitHub, "
+        "or set `rerun_lost_jobs`."
     )
     assert ended(lost).startswith("Job 1 ended as success on runner runpod-1-1:"), "it failed after the job"
     other = SubmissionRecord(submission=a_submission(1, generation=2), execution=Execution(error="boom"))
     assert "boom" not in ended(a_record(State.FINISHED), other, conclusion="failure")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (RerunState.RERUN, "the bridge re-ran it as attempt 2 of its run."),
+        (RerunState.REFUSED, "GitHub did not re-run it: because."),
+        (RerunState.SKIPPED, "the bridge did not re-run it: because."),
+        (RerunState.ASKED, "it may be re-run: because."),
+        (RerunState.POSTPONED, "it may be re-run: because."),
+    ],
+)
+def test_a_job_that_lost_its_worker_says_what_the_bridge_did(state: RerunState, said: str) -> None:
+    lost = a_record(State.FINISHED, Execution(error="boom"))
+    assert ended(lost, conclusion="failure", rerun=a_rerun(state)).endswith(f"failed: boom; {said}")
+    assert ended(a_record(State.FINISHED), conclusion="failure", rerun=a_rerun(state)).endswith(f"; {said}")
+
+
+def test_a_job_that_failed_by_itself_has_its_reason_in_its_log_although_its_route_re_runs_jobs() -> None:
+    said = ended(a_record(State.FINISHED), conclusion="failure", rerun=a_rerun(RerunState.NOT_LOST))
+    assert said.endswith("; its log in GitHub says why.")
+
+
+def test_a_lost_job_that_is_decided_about_later_says_why() -> None:
+    given = {**RAN, "completed_at": NOW, "status": JobStatus.COMPLETED, "conclusion": "failure"}
+    said = told(a_record(State.FINISHED), seen=Outlook(rerun="its run has other jobs"), **given)
+    assert said.endswith("; it may be re-run: its run has other jobs.")
 
 
 @pytest.mark.parametrize("conclusion", ["cancelled", "skipped", "success"])
@@ -202,6 +236,8 @@ def test_the_outlook_is_the_plans_claim_or_its_reason_for_the_job() -> None:
     assert outlook(plan, 2) == Outlook(kind=SkipKind.ROUTE_FULL, why=FULL, route="gpu")
     assert outlook(plan, 3) == Outlook(kind=SkipKind.LABELS, why="no")
     assert outlook(plan, 4) == Outlook()
+    lost = Rerun(job=a_job(5), route="gpu", state=None, job_id=5, run_attempt=1, tries=0, why="later")
+    assert outlook(replace(plan, reruns=(lost,)), 5) == Outlook(rerun="later")
 
 
 def test_a_story_ends_with_what_a_queued_job_waits_for() -> None:

@@ -1,5 +1,6 @@
 """The numbers that Prometheus scrapes."""
 
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -8,6 +9,7 @@ from bridge import __version__
 from bridge.controller.report import Decision, Report
 from bridge.core.actions import Claim, Plan, Skip, SkipKind, Transition
 from bridge.core.budget import Budget
+from bridge.core.lost import Rerun, RerunState
 from bridge.core.model import EndpointHealth, JobStatus
 from bridge.core.submissions import Pool, State, Streak
 from bridge.core.worker import Reason
@@ -59,6 +61,21 @@ def test_the_oldest_queued_job_of_a_route_ages_between_passes() -> None:
     assert found['bridge_jobs_queued{route="gpu"}'] == 2
     assert found['bridge_jobs_queued{route=""}'] == 1
     assert found['bridge_oldest_queued_seconds{route="gpu"}'] == 160
+
+
+def test_jobs_that_lost_their_workers_are_counted_by_what_became_of_them() -> None:
+    made = metrics()
+    states = (RerunState.RERUN, RerunState.RERUN, RerunState.REFUSED, RerunState.SKIPPED, RerunState.NOT_LOST)
+    ended = [
+        Rerun(job=a_job(1), route="gpu", state=state, job_id=1, run_attempt=1, tries=1, why="lost") for state in states
+    ]
+    made.passed("resync", replace(report(), reruns=tuple(ended)))
+    counted = {name: value for name, value in values(made).items() if name.startswith("bridge_reruns_total")}
+    assert counted == {
+        'bridge_reruns_total{result="rerun",route="gpu"}': 2,
+        'bridge_reruns_total{result="refused",route="gpu"}': 1,
+        'bridge_reruns_total{result="skipped",route="gpu"}': 1,
+    }
 
 
 def test_a_job_that_starts_and_ends_is_measured_by_githubs_times() -> None:

@@ -115,7 +115,7 @@ def _github(job: Job, run: Run, base_url: str) -> dict[str, Any]:
         "ref_type": "tag" if ref.startswith("refs/tags/") else "branch",
         "repository": job.repository,
         "repository_owner": owner,
-        "run_attempt": "1",
+        "run_attempt": str(job.run_attempt),
         "run_id": str(run.id),
         "run_number": str(run.number),
         "server_url": base_url,
