@@ -68,8 +68,8 @@ async def handle(request: Mapping[str, Any], *, limits: Limits = LIMITS, leave: 
 
 def _failed(failure: Failure, masker: Masker, emit: Events) -> dict[str, Any]:
     emit("failed", reason=failure.reason, detail=failure.detail)
-    seconds = {"seconds": dict(failure.seconds)} if failure.seconds else {}
-    return {"outcome": failure.reason.value, **seconds, "error": masker.mask(str(failure))}
+    known: dict[str, Any] = masker.masked(failure.known)
+    return {"outcome": failure.reason.value, **known, "error": masker.mask(str(failure))}
 
 
 async def _served(

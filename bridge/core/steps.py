@@ -7,7 +7,7 @@ from itertools import zip_longest
 from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord
 from bridge.core.model import JobStatus, Source
 from bridge.core.submissions import State, Submission
-from bridge.core.worker import Credentials
+from bridge.core.worker import Credentials, gpu_line
 
 LONGEST_LINE = 200
 """Characters of a text from outside, such as RunPod's error, that are shown."""
@@ -157,4 +157,5 @@ def _executed(execution: Execution) -> str:
         return ""
     worker = f" on worker {line(execution.worker_id)}" if execution.worker_id else ""
     failed = f", and failed: {line(execution.error)}" if execution.error else ""
-    return f"; its request ran for {span(execution.execution)}{worker}{failed}"
+    gpu = f"; {line(gpu_line(execution.gpu_usage))}" if execution.gpu_usage else ""
+    return f"; its request ran for {span(execution.execution)}{worker}{failed}{gpu}"
