@@ -152,7 +152,8 @@ def main(limits: Limits = LIMITS) -> None:
 
     adopt_orphans()
     shield(os.environ)
-    for check in fitness.checks(runner_root(os.environ), os.environ, runner_account(os.environ, os.geteuid())):
+    account = runner_account(os.environ, os.geteuid())
+    for check in fitness.checks(runner_root(os.environ), os.environ, account, limits):
         runpod.serverless.register_fitness_check(check)
     handler = partial(handle, limits=limits)
     runpod.serverless.start({"handler": handler, "refresh_worker": True, "concurrency_modifier": Pace()})

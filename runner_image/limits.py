@@ -34,6 +34,7 @@ class Limits:
         clock_answer: for GitHub's answer to the question what time it is.
         gpu_every: between two samples of the GPUs during a job.
         gpu_answer: for one sample. NVML can hang if a driver is broken; then nothing more is measured.
+        fitness: for each check of the GPU before the first request. A broken driver can hang.
         probe: for each probe of a self-test. CUDA needs seconds to initialise on a machine with many GPUs.
     """
 
@@ -58,6 +59,7 @@ class Limits:
     clock_answer: float = 5.0
     gpu_every: float = 5.0
     gpu_answer: float = 30.0
+    fitness: float = 60.0
     probe: float = 30.0
 
 

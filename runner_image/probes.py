@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 import sys
 import time
@@ -22,13 +23,8 @@ _MIB, _MB = 2**20, 10**6
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
-_CUDA = """
-import ctypes
-cuda = ctypes.CDLL("libcuda.so.1")
-version = ctypes.c_int()
-cuda.cuDriverGetVersion(ctypes.byref(version))
-print(version.value, cuda.cuInit(0))
-"""
+CUDA = Path(__file__).with_name("cuda.py")
+"""The program that uses CUDA."""
 
 
 async def runner(programs: Programs, root: Path, account: Account | None, wanted: str | None) -> SelfTest:
@@ -61,15 +57,21 @@ def _gpu(line: str) -> Gpu:
 
 
 async def cuda(programs: Programs) -> SelfTest:
-    """CUDA initialises. In a process of its own, because cuInit can hang and keeps memory of the GPU."""
-    text = last_line(await programs.output([sys.executable, "-I", "-c", _CUDA]))
-    if not re.fullmatch(r"\d+ \d+", text):
-        raise Unmet(f"libcuda printed: {text}")
-    version, code = map(int, text.split())
-    facts: SelfTest = {"cuda_version": f"{version // 1000}.{version % 1000 // 10}"}
-    if code:  # CUresult: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html
-        raise Unmet(f"cuInit returned {code}", facts)
-    return facts
+    """CUDA initialises, and some memory of each GPU can be used."""
+    text = last_line(await programs.output([sys.executable, "-I", str(CUDA)]))
+    match _json(text):
+        case {"version": int() as version, "failed": None | str() as failed}:
+            facts: SelfTest = {"cuda_version": f"{version // 1000}.{version % 1000 // 10}"}
+            if failed:  # CUresult: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html
+                raise Unmet(failed, facts)
+            return facts
+    raise Unmet(f"libcuda printed: {text}")
+
+
+def _json(text: str) -> object:
+    with contextlib.suppress(ValueError):
+        return json.loads(text)
+    return None
 
 
 async def user_namespaces(programs: Programs, account: Account | None) -> SelfTest:

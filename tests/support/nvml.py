@@ -50,6 +50,65 @@ const char *nvmlErrorString(int code) { return "fake error"; }
 """
 
 
+_CUDA = r"""
+#include <stdio.h>
+#include <string.h>
+#include <stdlib.h>
+#include <unistd.h>
+static char name[64]; static int code, gpu, count, current;
+/* The code of one call: what the test wants if it is the call of the right GPU. */
+static int of(const char *call) {
+    FILE *file = fopen(STATE, "r");
+    if (!file || fscanf(file, "%63s %d %d %d", name, &code, &gpu, &count) != 4) return 999;
+    fclose(file);
+    if (strcmp(call, name) || (gpu >= 0 && gpu != current)) return 0;
+    if (code == -1) sleep(600);
+    if (code == -2) abort();
+    return code;
+}
+int cuDriverGetVersion(int *version) { *version = 12040; return 0; }
+int cuInit(unsigned int flags) { return of("cuInit"); }
+int cuDeviceGetCount(int *found) { int failed = of("cuDeviceGetCount"); *found = count; return failed; }
+int cuDeviceGet(int *device, int index) { current = *device = index; return of("cuDeviceGet"); }
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    *context = (void *)(long)(device + 1);
+    return device == current ? of("cuDevicePrimaryCtxRetain") : 101;
+}
+int cuCtxSetCurrent(void *context) { return context == (void *)(long)(current + 1) ? of("cuCtxSetCurrent") : 201; }
+int cuMemAlloc_v2(unsigned long long *memory, size_t size) {
+    *memory = (unsigned long long)malloc(size);
+    return of("cuMemAlloc_v2");
+}
+int cuMemsetD8_v2(unsigned long long memory, unsigned char value, size_t size) {
+    memset((void *)memory, value, size);
+    return of("cuMemsetD8_v2");
+}
+int cuCtxSynchronize(void) { return of("cuCtxSynchronize"); }
+int cuMemFree_v2(unsigned long long memory) { free((void *)memory); return of("cuMemFree_v2"); }
+int cuDevicePrimaryCtxRelease_v2(int device) { return of("cuDevicePrimaryCtxRelease_v2"); }
+"""
+
+
+class FakeCuda:
+    """The CUDA driver's library in a folder for LD_LIBRARY_PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self._state = folder / "cuda-state"
+        self.tell()
+        build(folder, "libcuda.so.1", _CUDA, STATE=str(self._state))
+
+    def tell(self, call: str = "-", code: int = 0, *, gpu: int = -1, count: int = 1) -> None:
+        """What the next calls return.
+
+        Args:
+            call: that fails.
+            code: that it returns; -1 to hang, -2 to crash.
+            gpu: on which it fails; -1 for any.
+            count: GPUs.
+        """
+        self._state.write_text(f"{call} {code} {gpu} {count}")
+
+
 class FakeNvml:
     """NVML's library in a folder for LD_LIBRARY_PATH."""
 
