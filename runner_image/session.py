@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge.core.worker import Credentials, Reason, WorkerAnswer
-from runner_image import diagnostics
+from runner_image import caching, diagnostics
 from runner_image.environment import runner_environment
 from runner_image.failure import Failure
 from runner_image.gpu import GpuMeter
@@ -97,6 +97,7 @@ class Session:
             secret = await self._configured()
             self._emit("configured")
             self._environment |= await self._gpu.open()
+            self._environment |= await self._cache()
             reason, detail = await self._listened(secret)
         except asyncio.CancelledError:
             if not (self._at_end and ended_by_itself(self._at_end, self._progress)):
@@ -118,6 +119,12 @@ class Session:
             "exit_code": self._exit_code,
             **self._known(),
         }
+
+    async def _cache(self) -> dict[str, str]:
+        """The variables of the hooks that give a job its cache, after its root was prepared."""
+        if self._request.cache_gb is None:
+            return {}
+        return await caching.prepared(self._request, self._runner, self._worker_environment, self._emit)
 
     def _known(self) -> WorkerAnswer:
         """What every answer of a started runner tells."""

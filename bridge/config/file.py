@@ -85,6 +85,8 @@ class RouteTable(_Table):
     generic_jobs: bool = Route.generic_jobs
     allow_public_repositories: bool | None = None
     allow_forks: bool | None = None
+    cache: bool = Route.cache
+    cache_gb: Annotated[float, Field(gt=0, le=100_000)] = Route.cache_gb
 
 
 class File(_Table):

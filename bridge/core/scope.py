@@ -28,6 +28,8 @@ class Route:
         generic_jobs: takes jobs that ask for implied labels only (`runs-on: self-hosted`).
         allow_public_repositories: serves jobs of public repositories.
         allow_forks: serves jobs of runs that come from forks.
+        cache: gives the jobs of a repository a cache on the endpoint's network volume.
+        cache_gb: 10^9 bytes that each repository's cache may have.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Route:
     generic_jobs: bool = False
     allow_public_repositories: bool = False
     allow_forks: bool = False
+    cache: bool = False
+    cache_gb: float = 50.0
 
     @property
     def label_set(self) -> frozenset[str]:

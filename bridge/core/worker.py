@@ -53,6 +53,7 @@ class WorkerInput(TypedDict, total=False):
     runner_group: str  # the group's name
     job_timeout: float  # s, from the job's start
     idle_timeout: float  # s that the bridge lets a runner wait; the worker itself waits 120 s longer
+    cache_gb: float  # 10^9 bytes that the cache of a repository may have; without it, jobs have no cache
     not_after: float  # Unix seconds; a worker that starts later starts no runner
     submission: str  # the ledger's id, for the log
     self_test: bool  # true, without any other key of this list: run no job, and describe the worker

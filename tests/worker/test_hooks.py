@@ -50,7 +50,6 @@ def test_a_jobs_log_ends_with_how_it_used_the_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "endless"])
 def test_a_file_that_is_not_the_workers_does_not_harm_the_hook(tmp_path: Path, kind: str) -> None:
-    """A job can change the hook's variables."""
     path = tmp_path / "line"
     if kind == "folder":
         path.mkdir()
