@@ -11,21 +11,30 @@ ARG BASE_IMAGE=${BUILD_TYPE}
 
 FROM nvidia/cuda:${CUDA_VERSION}-cudnn-runtime-ubuntu24.04 AS gpu
 
+# Without CUDA's libraries and cuDNN, which frameworks from pip bring with them.
+FROM nvidia/cuda:${CUDA_VERSION}-base-ubuntu24.04 AS gpu-slim
+
 FROM ubuntu:24.04 AS cpu
 
-# One of the two stages above, unless the build names another image.
+# One of the stages above, unless the build names another image.
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS system
 ENV DEBIAN_FRONTEND=noninteractive
 # The worker: python3, tini. Checkout: git, git-lfs, openssh-client. Caches and downloads: curl, wget, xz-utils, zip,
-# unzip, zstd, gnupg. Scripts: jq, rsync, procps, file. Compiling and pip: build-essential, pkg-config, python3-dev,
-# python3-pip, python3-venv. Installing more: sudo.
+# unzip, zstd, gnupg. Scripts: jq, rsync, procps, file. pip: python3-pip, python3-venv. Installing more: sudo.
+# Compiling, unless TOOLCHAIN is off: build-essential, pkg-config, python3-dev.
+ARG TOOLCHAIN=on
 # Not pinned: the archive removes superseded versions, so a pin would break the build.
 # hadolint ignore=DL3008
-RUN apt-get update \
+RUN case "${TOOLCHAIN}" in \
+        on) set -- build-essential pkg-config python3-dev ;; \
+        off) set -- ;; \
+        *) echo "TOOLCHAIN must be on or off, not ${TOOLCHAIN}" >&2; exit 1 ;; \
+    esac \
+    && apt-get update \
     && apt-get install --yes --no-install-recommends \
-        build-essential ca-certificates curl file git git-lfs gnupg jq openssh-client pkg-config procps \
-        python3 python3-dev python3-pip python3-venv rsync sudo tini tzdata unzip wget xz-utils zip zstd \
+        ca-certificates curl file git git-lfs gnupg jq openssh-client procps python3 python3-pip python3-venv \
+        rsync sudo tini tzdata unzip wget xz-utils zip zstd "$@" \
     && rm -rf /var/lib/apt/lists/*
 
 FROM system AS runner

@@ -1,8 +1,6 @@
 """The error that ends a request."""
 
-from collections.abc import Mapping
-
-from bridge.core.worker import Reason
+from bridge.core.worker import Reason, WorkerAnswer
 
 
 class Failure(Exception):
@@ -11,11 +9,11 @@ class Failure(Exception):
     Args:
         reason: for the bridge.
         detail: one line for people; masked before it leaves the worker.
-        seconds: by phase; None if no runner was started.
+        known: other keys of the answer; empty if no runner was started.
     """
 
-    def __init__(self, reason: Reason, detail: str, seconds: Mapping[str, float] | None = None) -> None:
+    def __init__(self, reason: Reason, detail: str, known: WorkerAnswer | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
-        self.seconds = seconds
+        self.known = known or WorkerAnswer()

@@ -4,29 +4,38 @@ A check that fails raises RuntimeError with one line. The SDK logs it, reports i
 RunPod starts another one.
 """
 
+import asyncio
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from bridge.core.worker import SelfTest
+from runner_image import probes
 from runner_image.account import Account
+from runner_image.limits import LIMITS, Limits
+from runner_image.programs import Programs, Unmet
 
 MIN_DISK_GB = 2.0
 LIMIT = 60.0
-"""s that a program may take; a broken driver can hang."""
+"""s that the runner may take to print its version."""
 
-_CUDA = "import ctypes, sys; sys.exit(ctypes.CDLL('libcuda.so.1').cuInit(0))"
+LONGEST_DETAIL = 200
+"""Characters of what a program printed that are reported."""
+
+Check = Callable[[], Awaitable[None] | None]
 
 
-def checks(root: Path, environment: Mapping[str, str], account: Account | None) -> list[Callable[[], None]]:
+def checks(root: Path, environment: Mapping[str, str], account: Account | None, limits: Limits = LIMITS) -> list[Check]:
     """The checks of this worker.
 
     Args:
         root: the runner's directory.
         environment: the worker's; RUNNER_VERSION and RUNNER_BUILD_TYPE describe the image.
         account: the user that the runner runs as.
+        limits: how long the checks of the GPU may take.
     """
+    programs = Programs(environment, limits)
 
     def runner() -> None:
         check_runner(root, environment.get("RUNNER_VERSION"), account)
@@ -34,8 +43,14 @@ def checks(root: Path, environment: Mapping[str, str], account: Account | None) 
     def disk() -> None:
         check_disk(root, float(environment.get("RUNNER_MIN_DISK_GB") or MIN_DISK_GB))
 
-    gpu = environment.get("RUNNER_BUILD_TYPE") == "gpu" and environment.get("RUNPOD_SKIP_GPU_CHECK") != "true"
-    return [runner, disk, *([check_gpu, check_cuda] if gpu else [])]
+    async def gpu() -> None:
+        await check_gpu("nvidia-smi", probes.gpu(programs), limits.fitness)
+
+    async def cuda() -> None:
+        await check_gpu("CUDA", probes.cuda(programs), limits.fitness)
+
+    needed = environment.get("RUNNER_BUILD_TYPE") == "gpu" and environment.get("RUNPOD_SKIP_GPU_CHECK") != "true"
+    return [runner, disk, *([gpu, cuda] if needed else [])]
 
 
 def check_runner(root: Path, version: str | None, account: Account | None) -> None:
@@ -65,19 +80,22 @@ def check_disk(directory: Path, least: float) -> None:
         raise RuntimeError(f"{free:.1f} GB of disk space are free, but a job needs {least:.1f} GB; {fix}")
 
 
-def check_gpu() -> None:
-    """The driver works and finds a GPU."""
-    code, output = _run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
-    if code or not output:
-        found = f"{output[:200] or 'no GPU'}; on a machine without a GPU, use the cpu image"
-        raise RuntimeError(f"nvidia-smi exited with code {code}: {found}")
+async def check_gpu(what: str, probe: Awaitable[SelfTest], limit: float) -> None:
+    """A part of the GPU works.
 
-
-def check_cuda() -> None:
-    """CUDA initialises. It runs in its own process, because it can hang and holds memory."""
-    code, output = _run([sys.executable, "-I", "-c", _CUDA])
-    if code:
-        raise RuntimeError(f"cuInit failed with code {code}: {output[-200:]}")
+    Args:
+        what: is probed.
+        probe: of the self-test.
+        limit: s.
+    """
+    try:
+        async with asyncio.timeout(limit):
+            await probe
+    except TimeoutError:
+        raise RuntimeError(f"{what} did not answer within {limit:g} s: the GPU or its driver hangs") from None
+    except Unmet as unmet:
+        said = str(unmet)[:LONGEST_DETAIL]
+        raise RuntimeError(f"the GPU does not work: {said}; on a machine without a GPU, use the cpu image") from None
 
 
 def _run(argv: list[str], account: Account | None = None) -> tuple[int, str]:

@@ -86,8 +86,8 @@ async def handle_and_tell(request: Mapping[str, Any], *, limits: Limits = LIMITS
 
 def _failed(failure: Failure, masker: Masker, emit: Events) -> dict[str, Any]:
     emit("failed", reason=failure.reason, detail=failure.detail)
-    seconds = {"seconds": dict(failure.seconds)} if failure.seconds else {}
-    return {"outcome": failure.reason.value, **seconds, "error": masker.mask(str(failure))}
+    known: dict[str, Any] = masker.masked(failure.known)
+    return {"outcome": failure.reason.value, **known, "error": masker.mask(str(failure))}
 
 
 async def _served(
@@ -170,7 +170,8 @@ def main(limits: Limits = LIMITS) -> None:
 
     adopt_orphans()
     shield(os.environ)
-    for check in fitness.checks(runner_root(os.environ), os.environ, runner_account(os.environ, os.geteuid())):
+    account = runner_account(os.environ, os.geteuid())
+    for check in fitness.checks(runner_root(os.environ), os.environ, account, limits):
         runpod.serverless.register_fitness_check(check)
     handler = partial(handle_and_tell, limits=limits)
     runpod.serverless.start({"handler": handler, "refresh_worker": True, "concurrency_modifier": Pace()})

@@ -32,6 +32,10 @@ class Limits:
         answer: for the SDK to deliver the answer after SIGTERM, before the process exits.
         clock_error: by how much this machine's clock may be wrong.
         clock_answer: for GitHub's answer to the question what time it is.
+        cache: for the network volume, to create the folder of the caches.
+        gpu_every: between two samples of the GPUs during a job.
+        gpu_answer: for one sample. NVML can hang if a driver is broken; then nothing more is measured.
+        fitness: for each check of the GPU before the first request. A broken driver can hang.
         probe: for each probe of a self-test. CUDA needs seconds to initialise on a machine with many GPUs.
     """
 
@@ -54,6 +58,10 @@ class Limits:
     answer: float = 10.0
     clock_error: float = 900.0
     clock_answer: float = 5.0
+    cache: float = 20.0
+    gpu_every: float = 5.0
+    gpu_answer: float = 30.0
+    fitness: float = 60.0
     probe: float = 30.0
 
 

@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import os
+import json
 import re
-import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -17,127 +14,23 @@ import psutil
 from bridge.core.worker import Gpu, SelfTest
 from runner_image.account import Account
 from runner_image.limits import Limits
+from runner_image.programs import Programs, Unmet, last_line
 
 VOLUME = Path("/runpod-volume")
 """Where RunPod mounts an endpoint's network volume: https://docs.runpod.io/storage/network-volumes"""
 
-LONGEST_OUTPUT = 64 * 1024
-"""Bytes of a program's output that are read."""
-
 _MIB, _MB = 2**20, 10**6
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
-_CUDA = """
-import ctypes
-cuda = ctypes.CDLL("libcuda.so.1")
-version = ctypes.c_int()
-cuda.cuDriverGetVersion(ctypes.byref(version))
-print(version.value, cuda.cuInit(0))
-"""
-
-
-class Unmet(Exception):
-    """A probe failed.
-
-    Args:
-        detail: why, for people.
-        facts: what it found nevertheless.
-    """
-
-    def __init__(self, detail: str, facts: SelfTest | None = None) -> None:
-        super().__init__(detail)
-        self.facts = facts or SelfTest()
-
-
-class Programs:
-    """Runs programs that may hang, print without end or be missing. None survives its probe.
-
-    Args:
-        environment: the worker's, of which programs get only what they need to start.
-        limits: how long a probe may take.
-    """
-
-    def __init__(self, environment: Mapping[str, str], limits: Limits) -> None:
-        libraries = environment.get("LD_LIBRARY_PATH", "")  # images with CUDA set it
-        path = environment.get("PATH") or _PATH
-        self._environment = {"PATH": path, "LANG": "C.UTF-8", "LD_LIBRARY_PATH": libraries}
-        self._limits = limits
-
-    async def output(self, argv: Sequence[str], account: Account | None = None) -> str:
-        """What a program prints.
-
-        Args:
-            argv: program and arguments.
-            account: the user that it runs as; None for this process's user.
-
-        Raises:
-            Unmet: it is missing, failed, or printed too much.
-        """
-        name = Path(argv[0]).name
-        process, pipe = await self._start(argv, account)
-        try:
-            text = await _read_to_end(pipe, name)
-            code = await process.wait()
-        finally:
-            await self._end(process)
-        if code:
-            raise Unmet(f"{name} exited with code {code}: {_last_line(text) or 'it printed nothing'}")
-        return text
-
-    async def _start(self, argv: Sequence[str], account: Account | None) -> tuple[asyncio.subprocess.Process, int]:
-        """Start a program; returns it with a pipe of its output."""
-        user: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
-        reader, writer = os.pipe()  # not asyncio's pipe, for the reason in runner_image.process
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                **user,
-                cwd="/",
-                env=self._environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=writer,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            os.close(reader)
-            raise Unmet(f"{Path(argv[0]).name} cannot be started: {error.strerror}") from None
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            os.close(writer)
-        return process, reader
-
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(TimeoutError):  # a program that a broken driver keeps in the kernel does not end
-            await asyncio.wait_for(process.wait(), self._limits.drain)
-
-
-async def _read_to_end(pipe: int, name: str) -> str:
-    stream, output = asyncio.StreamReader(), b""
-    protocol = asyncio.StreamReaderProtocol(stream)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(pipe, "rb"))
-    with contextlib.closing(transport):
-        while chunk := await stream.read(LONGEST_OUTPUT):
-            output += chunk
-            if len(output) > LONGEST_OUTPUT:
-                raise Unmet(f"{name} printed more than {LONGEST_OUTPUT} bytes")
-    return output.decode(errors="replace").strip()
-
-
-def _last_line(text: str) -> str:
-    return text.splitlines()[-1] if text else ""
+CUDA = Path(__file__).with_name("cuda.py")
+"""The program that uses CUDA."""
 
 
 async def runner(programs: Programs, root: Path, account: Account | None, wanted: str | None) -> SelfTest:
     """The installed runner prints its version; `wanted` is the image's, None if it is not known."""
     # As the user that will run it, because even `--version` writes a log.
-    text = _last_line(await programs.output([str(root / "bin" / "Runner.Listener"), "--version"], account))
+    text = last_line(await programs.output([str(root / "bin" / "Runner.Listener"), "--version"], account))
     if not _VERSION.fullmatch(text):
         raise Unmet(f"Runner.Listener --version printed no version: {text}")
     if wanted and text != wanted:
@@ -164,15 +57,21 @@ def _gpu(line: str) -> Gpu:
 
 
 async def cuda(programs: Programs) -> SelfTest:
-    """CUDA initialises. In a process of its own, because cuInit can hang and keeps memory of the GPU."""
-    text = _last_line(await programs.output([sys.executable, "-I", "-c", _CUDA]))
-    if not re.fullmatch(r"\d+ \d+", text):
-        raise Unmet(f"libcuda printed: {text}")
-    version, code = map(int, text.split())
-    facts: SelfTest = {"cuda_version": f"{version // 1000}.{version % 1000 // 10}"}
-    if code:  # CUresult: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html
-        raise Unmet(f"cuInit returned {code}", facts)
-    return facts
+    """CUDA initialises, and some memory of each GPU can be used."""
+    text = last_line(await programs.output([sys.executable, "-I", str(CUDA)]))
+    match _json(text):
+        case {"version": int() as version, "failed": None | str() as failed}:
+            facts: SelfTest = {"cuda_version": f"{version // 1000}.{version % 1000 // 10}"}
+            if failed:  # CUresult: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html
+                raise Unmet(failed, facts)
+            return facts
+    raise Unmet(f"libcuda printed: {text}")
+
+
+def _json(text: str) -> object:
+    with contextlib.suppress(ValueError):
+        return json.loads(text)
+    return None
 
 
 async def user_namespaces(programs: Programs, account: Account | None) -> SelfTest:
@@ -205,7 +104,7 @@ async def volume(programs: Programs, path: Path) -> SelfTest:
 
 async def _free_mb(programs: Programs, path: Path) -> int:
     """Asked of a program, because a network file system can hang."""
-    text = _last_line(await programs.output(["df", f"--block-size={_MB}", "--output=avail", str(path)])).strip()
+    text = last_line(await programs.output(["df", f"--block-size={_MB}", "--output=avail", str(path)])).strip()
     if not text.isdigit():
         raise Unmet(f"df printed: {text}")
     return int(text)

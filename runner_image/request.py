@@ -19,6 +19,8 @@ JOB_TIMEOUT = 21_600.0
 IDLE_TIMEOUT = 300.0
 """s that a runner may wait for a job if the request does not say."""
 
+MAX_CACHE_GB = 100_000
+
 MAX_NAME, MAX_LABEL, MAX_LABELS = 64, 256, 100
 
 MAX_VARIABLE = 131_071
@@ -48,6 +50,7 @@ class RunnerRequest:
         group: name of the runner group; None for the default.
         job_timeout: s that the job may run.
         idle_timeout: s that the bridge lets the runner wait for a job.
+        cache_gb: 10^9 bytes that the cache of a repository may have; None for no cache.
         not_after: Unix seconds after which nothing is started; None for no limit.
         submission: the bridge's id of the request.
         job_input: all other keys of the input, for the job, as JSON.
@@ -61,6 +64,7 @@ class RunnerRequest:
     group: str | None
     job_timeout: float
     idle_timeout: float
+    cache_gb: float | None
     not_after: float | None
     submission: str | None
     job_input: str
@@ -94,6 +98,7 @@ def parse(raw: object, environment: Mapping[str, str]) -> RunnerRequest:
         group=_argument(given, "runner_group", MAX_LABEL),
         job_timeout=_seconds(given, "job_timeout", JOB_TIMEOUT),
         idle_timeout=_seconds(given, "idle_timeout", IDLE_TIMEOUT),
+        cache_gb=_gigabytes(given),
         not_after=_seconds(given, "not_after", 0.0) if "not_after" in given else None,
         submission=_text(given, "submission", MAX_LABEL),
         job_input=_job_input(raw),
@@ -135,6 +140,15 @@ def _seconds(given: Mapping[str, Any], key: str, default: float) -> float:
         if not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value) and value >= 0:
             return float(value)
     raise _bad(key, "must be a number of seconds")
+
+
+def _gigabytes(given: Mapping[str, Any]) -> float | None:
+    value = given.get("cache_gb")
+    if value is None:
+        return None
+    if not isinstance(value, bool) and isinstance(value, int | float) and 0 < value <= MAX_CACHE_GB:
+        return float(value)
+    raise _bad("cache_gb", f"must be a number of GB, above 0 and at most {MAX_CACHE_GB}")
 
 
 def _labels(value: Any) -> tuple[str, ...]:

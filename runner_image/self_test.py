@@ -16,8 +16,8 @@ from runner_image.failure import Failure
 from runner_image.installation import Installation, runner_root
 from runner_image.leftovers import forget_job
 from runner_image.limits import Limits
-from runner_image.probes import Programs, Unmet
 from runner_image.process import unbroken
+from runner_image.programs import Programs, Unmet
 from runner_image.request import API
 
 MAX_DETAIL = 200

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge.core.worker import Credentials, Reason, WorkerAnswer
-from runner_image import diagnostics
+from runner_image import caching, diagnostics
 from runner_image.environment import runner_environment
 from runner_image.failure import Failure
+from runner_image.gpu import GpuMeter
 from runner_image.installation import Installation
 from runner_image.lateness import is_late
 from runner_image.leftovers import Folder, forget_job, remember, restore
@@ -80,6 +81,7 @@ class Session:
         self._exit_code: int | None = None
         self._runner_id: int | None = None
         self._folder: Folder | None = None
+        self._gpu = GpuMeter(environment, self._limits, emit)
 
     async def run(self) -> WorkerAnswer:
         """Run one job.
@@ -94,6 +96,8 @@ class Session:
         try:
             secret = await self._configured()
             self._emit("configured")
+            self._environment |= await self._gpu.open()
+            self._environment |= await self._cache()
             reason, detail = await self._listened(secret)
         except asyncio.CancelledError:
             if not (self._at_end and ended_by_itself(self._at_end, self._progress)):
@@ -102,7 +106,7 @@ class Session:
         finally:
             await unbroken(self._cleaned_up(reason))
         if reason not in (Reason.COMPLETED, Reason.NO_JOB):
-            raise Failure(reason, detail, self._stopwatch.seconds)
+            raise Failure(reason, detail, self._known())
         return self._answer(reason)
 
     def _answer(self, reason: Reason) -> WorkerAnswer:
@@ -113,8 +117,23 @@ class Session:
             "runner_name": self._request.name,
             "runner_version": self._progress.version,
             "exit_code": self._exit_code,
-            "seconds": self._stopwatch.seconds,
+            **self._known(),
         }
+
+    async def _cache(self) -> dict[str, str]:
+        """The variables of the hooks that give a job its cache, after its root was prepared."""
+        if self._request.cache_gb is None:
+            return {}
+        return await caching.prepared(self._request, self._runner, self._worker_environment, self._emit)
+
+    def _known(self) -> WorkerAnswer:
+        """What every answer of a started runner tells."""
+        known: WorkerAnswer = {"seconds": self._stopwatch.seconds}
+        if usage := self._gpu.usage:
+            known |= {"gpu_type": usage["name"], "gpu_usage": usage}
+        if data_center := self._worker_environment.get("RUNPOD_DC_ID"):
+            known["data_center"] = data_center
+        return known
 
     async def _configured(self) -> dict[str, str]:
         """Register the runner. Returns secret variables for the Listener."""
@@ -250,8 +269,10 @@ class Session:
                 self._emit("reconnected" if before.listening else "listening")
             case Phase.JOB:
                 self._emit("job started", job=self._progress.job)
+                self._gpu.begin()
             case Phase.LEAVE:
                 self._emit("job ended", job=self._progress.job, result=self._progress.result)
+                self._gpu.end()
 
     def _due(self) -> float:
         """When the phase that has just begun must end, as the loop's time."""
@@ -288,6 +309,7 @@ class Session:
     async def _cleaned_up(self, reason: Reason) -> None:
         """Remove the registration, if it ran no job, and everything that the next job could find."""
         self._stopwatch.enter("cleanup")
+        await self._gpu.close()
         if self._owned and self._runner_id is not None and self._progress.result is None:
             await self._deleted(self._runner_id)
         if reason not in (Reason.COMPLETED, Reason.NO_JOB):

@@ -98,6 +98,8 @@ class RouteTable(_Table):
     usd_per_hour: Usd | None = None
     usd_per_day: Usd | None = None
     rerun_lost_jobs: Annotated[int, Field(ge=0, le=MOST_RERUNS)] = Route.rerun_lost_jobs
+    cache: bool = Route.cache
+    cache_gb: Annotated[float, Field(gt=0, le=100_000)] = Route.cache_gb
 
 
 class File(_Table):

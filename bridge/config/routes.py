@@ -23,12 +23,23 @@ def with_endpoint_ids(content: File, path: Path) -> File:
         ConfigError: a route's endpoint has no known id, or the file with the ids cannot be read.
     """
     check_names(content.endpoint)
+    _check_volumes(content)
     names, ids = [table.name for table in content.endpoint], read_ids(path)
     resolved = [
         route.model_copy(update={"endpoint": endpoint_id(route.name, route.endpoint, route.endpoints, names, ids)})
         for route in content.route
     ]
     return content.model_copy(update={"route": resolved})
+
+
+def _check_volumes(content: File) -> None:
+    without = {table.name for table in content.endpoint if not table.volumes}
+    for route in content.route:
+        endpoint = next((name for name in (route.endpoint, *(route.endpoints or ())) if name in without), None)
+        if route.cache and endpoint:
+            raise ConfigError(
+                f"route {route.name}: a cache needs a network volume; add `volumes` to endpoint {endpoint}"
+            )
 
 
 def routes(tables: list[RouteTable], env: Environment, owner: str) -> tuple[Route, ...]:
@@ -49,6 +60,7 @@ def routes(tables: list[RouteTable], env: Environment, owner: str) -> tuple[Rout
         raise ConfigError(f"route.name: {twice} is used twice; give each route its own name")
     for table in tables:
         _check_owner(table, owner)
+        _check_cache(table)
     return tuple(_checked(_route(table, env)) for table in tables)
 
 
@@ -84,6 +96,11 @@ def _check_owner(table: RouteTable, owner: str) -> None:
         )
 
 
+def _check_cache(table: RouteTable) -> None:
+    if "cache_gb" in table.model_fields_set and not table.cache:
+        raise ConfigError(f"route {table.name}: cache_gb has no effect without `cache = true`")
+
+
 def _route(table: RouteTable, env: Environment) -> Route:
     endpoint = table.endpoint or env.runpod_endpoint_id
     if not endpoint:
@@ -105,6 +122,8 @@ def _route(table: RouteTable, env: Environment) -> Route:
         allow_forks=_either(table.allow_forks, env.bridge_allow_forks),
         usd_per_day=table.usd_per_day,
         rerun_lost_jobs=table.rerun_lost_jobs,
+        cache=table.cache,
+        cache_gb=table.cache_gb,
     )
 
 

@@ -178,6 +178,7 @@ class Applier:
         return _Registration(None, submission.not_after, {})
 
     def _input(self, submission: Submission, route: Route) -> WorkerInput:
+        cache: WorkerInput = {"cache_gb": route.cache_gb} if route.cache else {}
         return {
             "mode": route.credentials,
             "runner_url": f"{self._scope.web_url}/{submission.pool.target.partition('/')[2]}",
@@ -188,6 +189,7 @@ class Applier:
             "idle_timeout": route.idle_timeout,
             "not_after": submission.not_after,
             "submission": submission.id,
+            **cache,
         }
 
     async def _submit(self, claimed: Submission, registration: "_Registration", route: Route) -> None:

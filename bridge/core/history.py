@@ -10,7 +10,7 @@ from typing import TypeGuard
 from bridge.core.lost import RerunRecord
 from bridge.core.model import LONGEST_NAME, Request, RequestStatus, Source, WorkflowJob, storable
 from bridge.core.submissions import State, Submission
-from bridge.core.worker import SECOND_DELIVERY
+from bridge.core.worker import SECOND_DELIVERY, GpuUsage
 
 MOST_PHASES = 20
 """Phases of one worker that are kept; it has six."""
@@ -20,6 +20,11 @@ LONGEST = 1e9
 
 LONGEST_BOOT = 3600.0
 """s; a worker that says that it took longer to start is wrong, and what it says would be money."""
+MOST_GPUS = 1024
+"""GPUs of one worker; a higher number is an error."""
+
+MOST_MEMORY = 1e9
+"""10^6 bytes of a worker's GPUs; more is an error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +56,7 @@ class Execution:
         worker_id: RunPod's id of its last worker.
         gpu_type: of the worker.
         data_center: of the worker.
+        gpu_usage: how the job used the GPUs.
         phases: s of the worker's phases, by their names in bridge.core.worker.WorkerAnswer.
         runner_version: of the official runner.
         error: why RunPod says that the request failed.
@@ -62,6 +68,7 @@ class Execution:
     worker_id: str | None = None
     gpu_type: str | None = None
     data_center: str | None = None
+    gpu_usage: GpuUsage | None = None
     phases: Mapping[str, float] | None = None
     runner_version: str | None = None
     error: str | None = None
@@ -125,6 +132,7 @@ def execution_of(request: Request) -> Execution:
         worker_id=request.worker_id,
         gpu_type=_text(output.get("gpu_type")),
         data_center=_text(output.get("data_center")),
+        gpu_usage=_gpu_usage(output.get("gpu_usage")),
         phases=_phases(output.get("seconds")),
         runner_version=_text(output.get("runner_version")),
         error=_error(request),
@@ -160,3 +168,31 @@ def _phases(value: object) -> dict[str, float] | None:
 
 def _is_duration(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LONGEST
+
+
+def _gpu_usage(value: object) -> GpuUsage | None:
+    """How the GPUs were used; None if a part is missing or impossible."""
+    given = value if isinstance(value, Mapping) else {}
+    name, driver, count = _text(given.get("name")), _text(given.get("driver")), _number(given.get("count"), MOST_GPUS)
+    memory = _number(given.get("memory_mb"), MOST_MEMORY)
+    peak = _number(given.get("peak_memory_mb"), MOST_MEMORY)
+    if not name or not driver or not count or memory is None or peak is None:
+        return None
+    usage: GpuUsage = {
+        "name": name,
+        "count": int(count),
+        "driver": driver,
+        "memory_mb": int(memory),
+        "peak_memory_mb": int(peak),
+    }
+    mean, highest = _number(given.get("mean_utilisation"), 100), _number(given.get("peak_utilisation"), 100)
+    if mean is not None and highest is not None:
+        usage |= {"mean_utilisation": mean, "peak_utilisation": highest}
+    return usage
+
+
+def _number(value: object, most: float) -> float | None:
+    """A number from 0 to `most`; None for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most:
+        return float(value)
+    return None

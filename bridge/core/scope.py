@@ -34,6 +34,8 @@ class Route:
         allow_forks: serves jobs of runs that come from forks.
         usd_per_day: its budget for a UTC day; None for none of its own.
         rerun_lost_jobs: how often a job of a run is re-run after it has lost its worker; 0 for never.
+        cache: gives the jobs of a repository a cache on the endpoint's network volume.
+        cache_gb: 10^9 bytes that each repository's cache may have.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Route:
     allow_forks: bool = False
     usd_per_day: float | None = None
     rerun_lost_jobs: int = 0
+    cache: bool = False
+    cache_gb: float = 50.0
 
     @property
     def label_set(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from bridge.core.history import Execution, JobRecord, SubmissionRecord, Transiti
 from bridge.core.lost import RerunState
 from bridge.core.model import JobStatus, Source, WorkflowJob
 from bridge.core.submissions import State, Submission
-from bridge.core.worker import Credentials
+from bridge.core.worker import Credentials, gpu_line
 
 LONGEST_LINE = 200
 """Characters of a text from outside, such as RunPod's error, that are shown."""
@@ -194,4 +194,5 @@ def _executed(execution: Execution) -> str:
         return ""
     worker = f" on worker {line(execution.worker_id)}" if execution.worker_id else ""
     failed = f", and failed: {line(execution.error)}" if execution.error else ""
-    return f"; its request ran for {span(execution.execution)}{worker}{failed}"
+    gpu = f"; {line(gpu_line(execution.gpu_usage))}" if execution.gpu_usage else ""
+    return f"; its request ran for {span(execution.execution)}{worker}{failed}{gpu}"

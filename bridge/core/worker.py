@@ -4,7 +4,7 @@ Times are Unix seconds (UTC), durations are seconds.
 """
 
 from enum import StrEnum
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Reason(StrEnum):
@@ -53,6 +53,7 @@ class WorkerInput(TypedDict, total=False):
     runner_group: str  # the group's name
     job_timeout: float  # s, from the job's start
     idle_timeout: float  # s that the bridge lets a runner wait; the worker itself waits 120 s longer
+    cache_gb: float  # 10^9 bytes that the cache of a repository may have; without it, jobs have no cache
     not_after: float  # Unix seconds; a worker that starts later starts no runner
     submission: str  # the ledger's id, for the log
     self_test: bool  # true, without any other key of this list: run no job, and describe the worker
@@ -98,10 +99,33 @@ class SelfTest(TypedDict, total=False):
     checks: dict[str, Check]  # by probe: runner, gpu, cuda, disk, volume, memory, github, account, sudo, ...
 
 
+class GpuUsage(TypedDict):
+    """How a job used the GPUs of its worker: samples of NVML, all GPUs together."""
+
+    name: str  # of the first GPU
+    count: int  # GPUs
+    driver: str
+    memory_mb: int  # 10^6 bytes of all GPUs
+    peak_memory_mb: int  # 10^6 bytes, the most in use at one time
+    mean_utilisation: NotRequired[float]  # percent of the time in which the GPUs worked; missing if they do not tell it
+    peak_utilisation: NotRequired[float]  # percent
+
+
+def gpu_line(usage: GpuUsage) -> str:
+    """How a job used the GPUs, as one line for a person."""
+    count = f"{usage['count']} x " if usage["count"] > 1 else ""
+    peak, memory = usage["peak_memory_mb"] / 1000, usage["memory_mb"] / 1000
+    told = f"GPU: {count}{usage['name']}, peak memory {peak:.1f} of {memory:.1f} GB"
+    if "mean_utilisation" in usage and "peak_utilisation" in usage:
+        told += f", mean utilisation {usage['mean_utilisation']:.0f} %, peak {usage['peak_utilisation']:.0f} %"
+    return told
+
+
 class WorkerAnswer(TypedDict, total=False):
     """A request's `output`.
 
-    A failure has `outcome`, and `seconds` if the runner was started. Its `error` is `{reason}: {detail}`.
+    A failure has `outcome`, and if the runner was started, `seconds` and what is known of the machine. Its `error` is
+    `{reason}: {detail}`.
     """
 
     outcome: (
@@ -113,9 +137,10 @@ class WorkerAnswer(TypedDict, total=False):
     runner_version: str | None
     exit_code: int | None  # the Listener's
     self_test: SelfTest  # only with the outcome SELF_TEST, which has no other key
-    gpu_type: str  # this and the next are kept if a worker tells them; today's does not
-    data_center: str
     boot_seconds: float  # s from the start of the worker's process until it took this request; RunPod bills them
+    gpu_type: str  # NVML's name of the first GPU; missing if nothing was measured
+    gpu_usage: GpuUsage  # of the job; missing without a GPU, and if NVML does not work
+    data_center: str  # RunPod's id
     seconds: dict[str, float]  # per phase: configure, connect, listen (with GitHub, for a job), job, leave, cleanup
 
 

@@ -147,6 +147,7 @@ def _run(jobs: object, job: str, context: Context) -> list[str]:
             sha=context.sha,
             ref=context.ref,
             event=context.event,
+            payload={},
             workflow={},
             job=job,
         )

@@ -72,6 +72,7 @@ submissions = sa.Table(
     sa.Column("worker_id", sa.Text),
     sa.Column("gpu_type", sa.Text),
     sa.Column("data_center", sa.Text),
+    sa.Column("gpu_usage", sa.JSON(none_as_null=True)),
     sa.Column("phases", sa.JSON(none_as_null=True)),
     sa.Column("runner_version", sa.Text),
     sa.Column("error", sa.Text),

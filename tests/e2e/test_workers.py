@@ -2,20 +2,26 @@
 
 import asyncio
 import json
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from bridge.commands.app import app
 from bridge.core import self_test
 from bridge.core.submissions import State
 from bridge.emulator.github import Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runner import VERSION
 from bridge.ledger import Ledger
+from tests.support import ROOT
 from tests.support.background import until
 from tests.support.emulators import API_KEY, PAT, Emulators, real_workers
 from tests.support.github import a_github, a_run
+from tests.support.nvml import FakeNvml
 from tests.support.runners import a_job_of_steps
 
 
@@ -25,6 +31,10 @@ def queue(bridge: Emulators, *steps: str) -> Job:
 
 def ended(job: Job) -> bool:
     return job.status == "completed"
+
+
+def finished(bridge: Emulators, job: Job) -> bool:
+    return ended(job) and not bridge.runpod.state.workers
 
 
 def states(bridge: Emulators) -> list[State]:
@@ -53,6 +63,52 @@ def test_a_queued_job_runs_and_no_secret_reaches_its_steps(tmp_path: Path, mode:
         assert bridge.dispatch("--config", str(tmp_path / "bridge.toml"))["counts"]["submitted"] == 0
         assert states(bridge) == [State.FINISHED]
         assert bridge.github.state.runners == {}
+
+
+def test_a_job_on_a_gpu_tells_how_it_used_it_in_its_log_and_in_explain(tmp_path: Path) -> None:
+    (tmp_path / "nvidia").mkdir()
+    library = FakeNvml(tmp_path / "nvidia")
+    library.tell(used=7_100_000_000, rate=63)
+    hook = ROOT / "runner_image" / "hooks" / "job_completed.sh"
+    variables = {
+        "RUNNER_BUILD_TYPE": "gpu",
+        "LD_LIBRARY_PATH": str(library.folder),
+        "ACTIONS_RUNNER_HOOK_JOB_COMPLETED": str(hook),
+        "RUNPOD_DC_ID": "EU-RO-1",
+    }
+    with real_workers(tmp_path, variables=variables) as bridge:
+        job = queue(bridge, "sleep 2")
+        bridge.dispatch()
+        until(lambda: ended(job) and not bridge.runpod.state.workers)
+        bridge.dispatch()
+        line = "GPU: NVIDIA L4, peak memory 7.1 of 24.0 GB, mean utilisation 63 %, peak 63 %"
+        assert f"{line}\n" in job.log
+        bare = dict.fromkeys((n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "BRIDGE_"))), "")
+        environment = bare | bridge.environment | {"COLUMNS": "300"}
+        told = CliRunner().invoke(app, ["explain", str(job.id)], env=environment, catch_exceptions=False)
+        assert line in told.output
+        told = CliRunner().invoke(app, ["explain", str(job.id), "--json"], env=environment, catch_exceptions=False)
+        execution = json.loads(told.stdout)[0]["submissions"][0]["execution"]
+        assert (execution["gpu_type"], execution["data_center"]) == ("NVIDIA L4", "EU-RO-1")
+        assert execution["gpu_usage"]["peak_memory_mb"] == 7_100
+
+
+def test_a_job_finds_what_an_earlier_one_of_its_repository_cached(tmp_path: Path) -> None:
+    (tmp_path / "bridge.toml").write_text('[[route]]\nname = "gpu"\ncache = true\ncache_gb = 2\n')
+    (tmp_path / "volume").mkdir()
+    hooks = {
+        f"ACTIONS_RUNNER_HOOK_JOB_{moment.upper()}": str(ROOT / "runner_image" / "hooks" / f"job_{moment}.sh")
+        for moment in ("started", "completed")
+    }
+    variables = {**hooks, "RUNNER_CACHE_DIR": str(tmp_path / "volume" / "cache")}
+    with real_workers(tmp_path, variables=variables) as bridge:
+        bridge.variables["BRIDGE_CONFIG"] = str(tmp_path / "bridge.toml")
+        for step in ('echo weights > "$HF_HOME/model"', 'test "$(cat "$HF_HOME/model")" = weights'):
+            job = queue(bridge, step)
+            bridge.dispatch()
+            until(partial(finished, bridge, job))
+            assert job.conclusion == "success", job.log
+            assert "Cache: 0.0 of 2 GB are used\n" in job.log
 
 
 def secrets_of(bridge: Emulators, given: dict[str, Any]) -> list[str]:

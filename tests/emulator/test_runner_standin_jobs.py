@@ -328,6 +328,16 @@ def test_hooks_run_before_and_after_the_steps(standin: Installed, tmp_path: Path
     assert re.search("at first\n(.*\n)*in between\n(.*\n)*at last\n", job.log)
 
 
+def test_a_hook_knows_its_job_and_can_set_variables_of_the_steps(standin: Installed, tmp_path: Path) -> None:
+    _, jit = standin.mint()
+    job = standin.queue('echo "step: $GIVEN"', env={"OWN": "of the workflow"})
+    told = '$GITHUB_REPOSITORY $GITHUB_EVENT_NAME $RUNNER_NAME ${OWN:-nothing} $(cat "$GITHUB_EVENT_PATH")'
+    body = f'echo GIVEN=by the hook >> "$GITHUB_ENV"\necho "hook: {told}"'
+    standin.listen(ACTIONS_RUNNER_HOOK_JOB_STARTED=hook(tmp_path / "a.sh", body), **jit)
+    assert 'hook: acme/web push r-1 nothing {"ref": "refs/heads/main"' in job.log
+    assert "step: by the hook\n" in job.log
+
+
 @pytest.mark.parametrize("moment", ["STARTED", "COMPLETED"])
 def test_a_failing_hook_fails_the_job(standin: Installed, tmp_path: Path, moment: str) -> None:
     _, jit = standin.mint()

@@ -30,6 +30,32 @@ def test_both_flavours_are_small_enough(release: Release, cpu: Image, gpu: Image
         assert image.config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
 
 
+COMPILERS = 250e6
+"""Bytes unpacked that an image without compilers saves at least."""
+
+
+def test_an_image_without_compilers_is_smaller_and_complete(
+    store: Store, gpu: Image, slim: Image, say: Callable[[str], None]
+) -> None:
+    say(f"image gpu without compilers: {slim.size / 1e6:.0f} MB unpacked, {(gpu.size - slim.size) / 1e6:.0f} MB less")
+    assert gpu.size - slim.size > COMPILERS
+    with store.container(slim.reference) as root:
+        assert not list(root.glob("usr/bin/*gcc*"))
+        imports = [
+            "chroot",
+            str(root),
+            "/opt/worker/venv/bin/python",
+            "-c",
+            "import runpod, pynvml, psutil, cryptography",
+        ]
+        subprocess.run(imports, env={"PATH": os.environ["PATH"]}, check=True)
+
+
+def test_toolchain_must_be_on_or_off(store: Store, release: Release) -> None:
+    with pytest.raises(AssertionError, match="TOOLCHAIN must be on or off, not maybe"):
+        store.build("refused", release, BUILD_TYPE="cpu", TOOLCHAIN="maybe")
+
+
 def test_a_changed_handler_is_rebuilt_in_seconds(
     store: Store, release: Release, cpu: Image, tmp_path: Path, say: Callable[[str], None]
 ) -> None:

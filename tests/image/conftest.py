@@ -60,6 +60,12 @@ def gpu(store: Store, release: Release) -> Image:
 
 
 @pytest.fixture(scope="session")
+def slim(store: Store, release: Release) -> Image:
+    """A GPU image without compilers. Its base is not one of the Dockerfile's, as that of all images here."""
+    return store.build("worker-gpu-slim", release, BUILD_TYPE="gpu", TOOLCHAIN="off")
+
+
+@pytest.fixture(scope="session")
 def bridge(store: Store) -> Image:
     """The bridge's own image."""
     return store.build_bridge()

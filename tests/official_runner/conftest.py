@@ -14,7 +14,7 @@ from bridge.emulator.runner import check_installed, copy
 from tests.support.background import served
 from tests.support.github import a_github, an_app
 from tests.support.runners import Installed
-from tests.worker.test_handler import worker
+from tests.worker.workers import worker
 
 __all__ = ["worker"]
 

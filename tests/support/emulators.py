@@ -150,8 +150,17 @@ def emulators(
 
 
 @contextmanager
-def real_workers(home: Path, *, state: GitHubState | None = None, **config: Any) -> Iterator[Emulators]:
-    """Both emulators, with worker processes that hold every kind of credential, as on a badly set up endpoint."""
+def real_workers(
+    home: Path, *, state: GitHubState | None = None, variables: Mapping[str, str] | None = None, **config: Any
+) -> Iterator[Emulators]:
+    """Both emulators, with worker processes that hold every kind of credential, as on a badly set up endpoint.
+
+    Args:
+        home: as for `emulators`.
+        state: as for `emulators`.
+        variables: added to the endpoint's environment.
+        config: as for `emulators`.
+    """
 
     def image(github: GitHubEmulator) -> WorkerImage:
         made = worker_image(github.api_url)
@@ -161,7 +170,7 @@ def real_workers(home: Path, *, state: GitHubState | None = None, **config: Any)
             "GITHUB_APP_PRIVATE_KEY": github.app.pem,
             "RUNPOD_API_KEY": API_KEY,
         }
-        return replace(made, environment={**made.environment, **secrets})
+        return replace(made, environment={**made.environment, **secrets, **(variables or {})})
 
     with emulators(home, state=state, image=image, **config) as made:
         yield made

@@ -1,5 +1,6 @@
 """Fixtures of this folder."""
 
 from tests.support.runners import standin
+from tests.worker.workers import worker
 
-__all__ = ["standin"]
+__all__ = ["standin", "worker"]

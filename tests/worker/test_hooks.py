@@ -1,7 +1,10 @@
 """The job hooks of the image, started as the runner starts them: with `bash -e`, where a failure fails the job."""
 
+import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 HOOKS = Path(__file__).parents[2] / "runner_image" / "hooks"
 
@@ -37,6 +40,24 @@ def test_a_jobs_workspace_is_emptied_after_the_job(tmp_path: Path) -> None:
     run("job_completed.sh", tmp_path, GITHUB_WORKSPACE=str(workspace))
     assert list(workspace.iterdir()) == []
     assert (tmp_path / "beside").exists()
+
+
+def test_a_jobs_log_ends_with_how_it_used_the_gpu(tmp_path: Path) -> None:
+    told = tmp_path / "line"
+    told.write_text("GPU: NVIDIA L4, peak memory 7.1 of 24.0 GB\n")
+    assert run("job_completed.sh", tmp_path, RUNNER_GPU_USAGE=str(told)) == told.read_text()
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "endless"])
+def test_a_file_that_is_not_the_workers_does_not_harm_the_hook(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "line"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.write_text("x" * 10_000)
+    assert len(run("job_completed.sh", tmp_path, RUNNER_GPU_USAGE=str(path))) == (500 if kind == "endless" else 0)
 
 
 def test_without_a_workspace_nothing_is_removed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.support import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-PACKAGES = {"jwt": "PyJWT"}
+PACKAGES = {"jwt": "PyJWT", "pynvml": "nvidia-ml-py"}
 """Modules whose package has another name."""
 
 STANDINS = ("bridge/emulator/", "tests/")

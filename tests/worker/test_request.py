@@ -31,6 +31,9 @@ def parsed(given: object, **environment: str) -> RunnerRequest:
     return parse(given, environment)
 
 
+ODD_SIZES: tuple[object, ...] = (0, -1, True, "50", float("nan"), float("inf"), 10**400, [], {})
+
+
 @pytest.mark.parametrize(
     ("given", "environment", "mode", "secret"),
     [
@@ -62,6 +65,11 @@ def test_missing_keys_have_the_documented_defaults() -> None:
     assert (request.url, request.target, request.group) == (URL, "orgs/acme", None)
     assert (request.job_timeout, request.idle_timeout, request.not_after) == (21600, 300, None)
     assert parsed({"jit_config": JIT}, RUNPOD_POD_ID="pod-7").labels == ("runpod", "pod-7")
+
+
+@pytest.mark.parametrize(("given", "size"), [({}, None), ({"cache_gb": None}, None), ({"cache_gb": 50}, 50.0)])
+def test_only_a_request_with_a_size_has_a_cache(given: dict[str, Any], size: float | None) -> None:
+    assert parsed({"jit_config": JIT, **given}).cache_gb == size
 
 
 @pytest.mark.parametrize(("given", "limit"), [({}, None), ({"not_after": None}, None), ({"not_after": 0}, 0.0)])
@@ -178,6 +186,7 @@ def test_a_runner_registers_at_an_organisation_or_a_repository(url: str, api_url
         ({"jit_config": JIT, "job_timeout": -1}, "job_timeout: must be a number of seconds"),
         ({"jit_config": JIT, "idle_timeout": float("nan")}, "idle_timeout: must be a number of seconds"),
         ({"jit_config": JIT, "not_after": True}, "not_after: must be a number of seconds"),
+        *(({"jit_config": JIT, "cache_gb": odd}, "cache_gb: must be a number of GB, above 0") for odd in ODD_SIZES),
     ],
 )
 def test_invalid_input_is_refused_with_one_line(given: object, line: str) -> None:

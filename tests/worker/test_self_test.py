@@ -167,15 +167,18 @@ def test_a_program_that_hangs_costs_its_own_answer_only(machine: Machine) -> Non
 @pytest.mark.parametrize(
     ("printed", "detail", "version"),
     [
-        ("12040 0", None, "12.4"),
-        ("12040 100", "cuInit returned 100", "12.4"),
+        ('{"version": 12040, "failed": null}', None, "12.4"),
+        ('{"version": 12040, "failed": "cuInit returned 100"}', "cuInit returned 100", "12.4"),
         ("oops", "libcuda printed: oops", None),
+        ("[1]", "libcuda printed: [1]", None),
     ],
 )
 def test_cuda_is_initialised_in_a_process_of_its_own(
     machine: Machine, printed: str, detail: str | None, version: str | None
 ) -> None:
-    machine.patch.setattr(probes, "_CUDA", f"print('{printed}')")
+    program = machine.folder / "cuda.py"
+    program.write_text(f"print({printed!r})")
+    machine.patch.setattr(probes, "CUDA", program)
     facts = machine.facts()
     assert facts["checks"]["cuda"] == ({"ok": False, "detail": detail} if detail else {"ok": True})
     assert facts.get("cuda_version") == version

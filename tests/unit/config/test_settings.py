@@ -23,6 +23,8 @@ MINIMAL = {
     "RUNPOD_ENDPOINT_ID": "ep-1",
 }
 
+CACHES = {"none": "", "usual": "cache = true", "small": "cache = true\ncache_gb = 0.5"}
+
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,6 +493,28 @@ def test_a_route_for_a_repository_of_another_owner_is_refused(monkeypatch: pytes
     )
 
 
+def test_a_route_can_have_a_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = "\n".join(f"[[route]]\nname = '{name}'\n{more}" for name, more in CACHES.items())
+    routes = loaded(monkeypatch, toml(tmp_path, text)).scope.routes
+    assert [(route.cache, route.cache_gb) for route in routes] == [(False, 50.0), (True, 50.0), (True, 0.5)]
+
+
+def test_the_size_of_a_cache_that_is_off_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = toml(tmp_path, "[[route]]\nname = 'a'\ncache_gb = 50")
+    assert refused(monkeypatch, path) == "route a: cache_gb has no effect without `cache = true`"
+
+
+def test_a_cache_needs_a_network_volume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    endpoint = "[[endpoint]]\nname = 'l4'\nimage = 'i:1'\ngpu = ['ADA_24']\n"
+    (tmp_path / "bridge.endpoints.toml").write_text('[endpoints]\nl4 = "abc123"\n')
+    for key in ("endpoint = 'l4'", "endpoints = ['l4']"):
+        route = f"[[route]]\nname = 'a'\n{key}\ncache = true\n"
+        line = "route a: a cache needs a network volume; add `volumes` to endpoint l4"
+        assert refused(monkeypatch, toml(tmp_path, f"{endpoint}{route}")) == line
+        path = toml(tmp_path, f"{endpoint}volumes = ['vol1']\n{route}")
+        assert loaded(monkeypatch, path).scope.routes[0].cache
+
+
 def test_labels_that_every_runner_has_are_dropped_from_a_route(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = toml(
         tmp_path, "[[route]]\nname = 'a'\nlabels = ['Self-Hosted', 'Linux', 'X64', 'A100']\n[[route]]\nname = 'b'"
@@ -517,6 +541,9 @@ def test_a_route_without_a_label_of_its_own_is_refused(
         ("[[route]]\nname = 'a'\nlabel = ['x']", "route.0.label: no such setting; did you mean labels?"),
         ("[[route]]\nname = 'a'\njob_timeout = -1", "route.0.job_timeout: "),
         ("[[route]]\nname = 'a'\njob_timeout = nan", "route.0.job_timeout: "),
+        ("[[route]]\nname = 'a'\ncache = true\ncache_gb = 0", "route.0.cache_gb: "),
+        ("[[route]]\nname = 'a'\ncache = true\ncache_gb = nan", "route.0.cache_gb: "),
+        ("[[route]]\nname = 'a'\ncache = true\ncache_gb = inf", "route.0.cache_gb: "),
         ("[[route]]\nname = 'a'\ncredentials = 'magic'", "route.0.credentials: "),
         ("[[route]]\nname = 'a'\nlabels = []", "route.0.labels: "),
         ("[[route]]\nname = 'a'\nlabels = ['a,b']", "route.0.labels.0: "),

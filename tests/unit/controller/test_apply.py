@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ class Outside:
         self.jobs: list[WorkflowJob] = [a_job(n) for n in range(1, JOBS + 1)]
         self.calls: Counter[str] = Counter()
         self.registered: dict[int, str] = {}
+        self.inputs: list[Any] = []
         self.refuse: Callable[[str], BridgeError | None] = lambda _call: None
         self.ids = iter(range(1000, 10**6))
 
@@ -97,6 +99,7 @@ class Outside:
 
     async def submit(self, route: Route, worker_input: Any, callback: str | None) -> str:
         await self._called(f"submit {route.endpoint}")
+        self.inputs.append(worker_input)
         return f"r{next(self.ids)}"
 
     async def cancel(self, endpoint: str, request_id: str) -> None: ...
@@ -115,13 +118,13 @@ class Outside:
 class Bridge:
     """Processes that run one after the other with one ledger."""
 
-    def __init__(self, outside: Outside, ledger: Ledger) -> None:
-        self.outside, self.ledger = outside, ledger
+    def __init__(self, outside: Outside, ledger: Ledger, scope: Scope = SCOPE) -> None:
+        self.outside, self.ledger, self.scope = outside, ledger, scope
 
     async def resync(self) -> Report:
         """A resync in a process of its own, as cron runs it."""
         made: Any = self.outside
-        return await Reconciler(SCOPE, made, made, self.ledger, None, clock=self.outside.time).resync()
+        return await Reconciler(self.scope, made, made, self.ledger, None, clock=self.outside.time).resync()
 
     async def resyncs(self, seconds: float, every: float = 60.0) -> list[Report]:
         reports = []
@@ -228,3 +231,13 @@ def test_retry_lets_the_next_pass_ask_again_at_once(database_url: str) -> None:
 
     with a_bridge(database_url) as bridge:
         asyncio.run(main(bridge))
+
+
+@pytest.mark.parametrize(("given", "sent"), [({}, {None}), ({"cache": True, "cache_gb": 7.5}, {7.5})])
+def test_only_a_request_of_a_route_with_a_cache_asks_for_one(
+    database_url: str, given: dict[str, Any], sent: set[float | None]
+) -> None:
+    with a_bridge(database_url) as bridge:
+        bridge.scope = replace(SCOPE, routes=(replace(GPU, **given), CPU))
+        asyncio.run(bridge.resync())
+        assert {each.get("cache_gb") for each in bridge.outside.inputs} == sent

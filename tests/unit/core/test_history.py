@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.history import LONGEST, MOST_PHASES, Execution, execution_of
+from bridge.core.history import LONGEST, MOST_GPUS, MOST_MEMORY, MOST_PHASES, Execution, execution_of
 from bridge.core.model import LONGEST_NAME, Request, RequestStatus
 
 
@@ -55,6 +55,52 @@ def test_an_endless_answer_is_cut() -> None:
 @pytest.mark.parametrize("version", [5, ["2"], {"a": 1}])
 def test_a_version_that_is_no_text_is_left_out(version: object) -> None:
     assert told({"runner_version": version}).runner_version is None
+
+
+USAGE: dict[str, Any] = {
+    "name": "NVIDIA L4",
+    "count": 2,
+    "driver": "550.54.15",
+    "memory_mb": 48_000,
+    "peak_memory_mb": 12_000,
+    "mean_utilisation": 63.0,
+    "peak_utilisation": 99.5,
+}
+RATES = {"mean_utilisation", "peak_utilisation"}
+WITHOUT_RATES = {key: value for key, value in USAGE.items() if key not in RATES}
+
+
+def test_how_a_job_used_the_gpus_is_kept() -> None:
+    assert told({"gpu_usage": {**USAGE, "extra": "x"}}).gpu_usage == USAGE
+    assert told({"gpu_usage": WITHOUT_RATES}).gpu_usage == WITHOUT_RATES
+
+
+@pytest.mark.parametrize("key", sorted(USAGE))
+@pytest.mark.parametrize("odd", [None, -1, 1e300, 10**400, float("nan"), True, [], {}, ""])
+def test_a_usage_with_an_impossible_part_is_left_out(key: str, odd: object) -> None:
+    kept = told({"gpu_usage": {**USAGE, key: odd}}).gpu_usage
+    assert kept == (WITHOUT_RATES if key in RATES else None)
+
+
+def test_the_limits_of_a_usage() -> None:
+    most = {"count": MOST_GPUS, "memory_mb": MOST_MEMORY, "peak_memory_mb": MOST_MEMORY}
+    least = {"count": 1, "memory_mb": 0, "peak_memory_mb": 0, "mean_utilisation": 0, "peak_utilisation": 100}
+    assert told({"gpu_usage": {**USAGE, **most}}).gpu_usage == {**USAGE, **most}
+    assert told({"gpu_usage": {**USAGE, **least}}).gpu_usage == {**USAGE, **least}
+    assert told({"gpu_usage": {**USAGE, "count": MOST_GPUS + 1}}).gpu_usage is None
+    assert told({"gpu_usage": {**USAGE, "count": 0}}).gpu_usage is None
+    assert told({"gpu_usage": {**USAGE, "peak_utilisation": 101}}).gpu_usage == WITHOUT_RATES
+
+
+@pytest.mark.parametrize("usage", [None, 5, "L4", [USAGE], {}])
+def test_a_usage_that_is_no_object_is_left_out(usage: object) -> None:
+    assert told({"gpu_usage": usage}).gpu_usage is None
+
+
+def test_a_usage_with_endless_texts_is_cut() -> None:
+    kept = told({"gpu_usage": {**USAGE, "name": "L" * 1000, "driver": "5\0" * 1000}}).gpu_usage
+    assert kept is not None
+    assert (kept["name"], len(kept["driver"]), "\0" in kept["driver"]) == ("L" * LONGEST_NAME, LONGEST_NAME, False)
 
 
 def test_a_text_that_no_database_can_store_is_replaced() -> None:

@@ -9,7 +9,7 @@ from bridge.core.lost import RerunRecord, RerunState
 from bridge.core.model import JobStatus, Source
 from bridge.core.steps import LONGEST_LINE, Step, line, reason_of, span, steps_of
 from bridge.core.submissions import State
-from bridge.core.worker import Credentials
+from bridge.core.worker import Credentials, GpuUsage
 from tests.support.values import NOW, a_job, a_submission
 
 
@@ -82,6 +82,22 @@ def test_how_runpod_executed_the_request_is_told() -> None:
         "ended: its job is over; its request ran for 3.0 s, and failed: worker exited"
     )
     assert said(end, Execution(worker_id="w1")) == "ended: its job is over"
+
+
+def test_how_the_job_used_the_gpu_is_told_in_one_line() -> None:
+    usage: GpuUsage = {
+        "name": "NVIDIA L4\nx",
+        "count": 1,
+        "driver": "550",
+        "memory_mb": 24_000,
+        "peak_memory_mb": 7_100,
+        "mean_utilisation": 63.2,
+        "peak_utilisation": 99.0,
+    }
+    assert said(a_transition(State.FINISHED), Execution(execution=3.0, gpu_usage=usage)) == (
+        "ended: its job is over; its request ran for 3.0 s; "
+        "GPU: NVIDIA L4 x, peak memory 7.1 of 24.0 GB, mean utilisation 63 %, peak 99 %"
+    )
 
 
 @pytest.mark.parametrize(

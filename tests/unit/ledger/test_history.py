@@ -160,7 +160,13 @@ def test_what_runpod_told_of_an_execution_is_kept_although_it_is_not_told_again(
     book.write(lambda transaction: transaction.merge([a_job(1)], NOW))
     row = book.claim()
     first = Execution(delay=3.5, worker_id="w1")
-    last = Execution(execution=20.0, worker_id="w2", phases={"job": 12.5}, runner_version="2.330.0")
+    last = Execution(
+        execution=20.0,
+        worker_id="w2",
+        phases={"job": 12.5},
+        runner_version="2.330.0",
+        gpu_usage={"name": "L4", "count": 1, "driver": "550", "memory_mb": 24_000, "peak_memory_mb": 500},
+    )
     for told in ({row.id: first}, {row.id: last}, {row.id: Execution()}, {"0" * 32: first}):
         book.write(partial(Transaction.keep_executions, executions=told))
     assert book.record().submissions == (

@@ -17,6 +17,7 @@ class Assignment:
         sha: the commit.
         ref: the git ref, or empty.
         event: that triggered the run.
+        payload: of the event.
         workflow: as JSON, with the job and stubs for the jobs that it needs.
         job: its key in the workflow.
     """
@@ -28,6 +29,7 @@ class Assignment:
     sha: str
     ref: str
     event: str
+    payload: Mapping[str, object]
     workflow: Mapping[str, object]
     job: str
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import act, console
+from . import act, console, hook
 from .cancellation import ABANDONED, CANCEL, SHUTDOWN, TRACKING, Cancellation, kill_orphans
 from .job import Job, Report, complete
 from .results import Results, now
@@ -62,6 +62,7 @@ class Worker:
         self._results = Results(job, self._diagnostics)
         self._steps = Steps(self._assignment.job, job.message.get("steps") or ())
         self._log: list[str] = []
+        self._given: dict[str, str] = {}
 
     def run(self) -> int:
         """Run the job and its hooks, and report it; returns the exit code."""
@@ -129,7 +130,9 @@ class Worker:
         if not script or self._cancellation.shut_down:
             return True
         self._write(f"A job {moment} hook has been configured by the self-hosted runner administrator\n")
-        return self._stream(["bash", "-e", script], os.environ) == 0
+        succeeded = self._stream(["bash", "-e", script], hook.environment(self._assignment)) == 0
+        self._given |= hook.variables(self._assignment)
+        return succeeded
 
     def _act(self) -> dict[str, Any]:
         job = self._assignment
@@ -138,6 +141,7 @@ class Worker:
         path.write_bytes(act.document(workflow))
         log = act.Log(job.job, summary)
         command = act.command(self._binary, summary, path, job, self._tracking)
+        command += [part for item in self._given.items() for part in ("--env", "=".join(item))]
         if secrets := self._job.secrets():
             file = job.temp / "secrets"
             file.touch(mode=0o600)

@@ -24,6 +24,7 @@ def assignment(job: Job, runner_name: str, work: Path) -> Assignment:
         sha=github["sha"],
         ref=github.get("ref") or "",
         event=github["event_name"],
+        payload=github.get("event") or {},
         workflow=workflow(job),
         job=job.variable("system.github.job"),
     )
