@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from bridge.controller.report import Decision, Report
-from bridge.core.actions import Plan
+from bridge.core.actions import Claim, Plan
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.telemetry import mask
 
@@ -66,8 +66,14 @@ def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
             "route": claim.pool.route if claim else skip and skip.route,
             "nearest": skip and skip.nearest,
             "runner": claim and claim.name,
-            "why": f"asking for runner {claim.name}" if claim else skip and skip.why,
+            "endpoint": claim and claim.endpoint,
+            "why": _asking(claim) if claim else skip and skip.why,
         }
+
+
+def _asking(claim: Claim) -> str:
+    placed = f" at endpoint {claim.endpoint}: {claim.placed}" if claim.placed else ""
+    return f"asking for runner {claim.name}{placed}"
 
 
 def started_jobs(decision: Decision) -> Iterator[dict[str, Any]]:

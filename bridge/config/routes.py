@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bridge.config.endpoints import check_names, endpoint_id, read_ids
+from bridge.config.endpoints import check_names, endpoint_ids, read_ids
 from bridge.config.environment import Environment
 from bridge.config.file import File, RouteTable
 from bridge.config.types import MAX_POLICY
@@ -12,7 +12,7 @@ from bridge.errors import ConfigError
 
 
 def with_endpoint_ids(content: File, path: Path) -> File:
-    """The same file, whose `[[route]]` tables have the RunPod id of their endpoint instead of an `[[endpoint]]`'s name.
+    """The same file, whose `[[route]]` tables have the RunPod ids of their endpoints instead of `[[endpoint]]`s' names.
 
     Args:
         content: of bridge.toml.
@@ -24,10 +24,21 @@ def with_endpoint_ids(content: File, path: Path) -> File:
     check_names(content.endpoint)
     names, ids = [table.name for table in content.endpoint], read_ids(path)
     resolved = [
-        route.model_copy(update={"endpoint": endpoint_id(route.name, route.endpoint, route.endpoints, names, ids)})
+        route.model_copy(
+            update={
+                "endpoint": None,
+                "endpoints": endpoint_ids(route.name, route.endpoint, route.endpoints, names, ids),
+            }
+        )
         for route in content.route
     ]
     return content.model_copy(update={"route": resolved})
+
+
+def workers_max(content: File, path: Path) -> dict[str, int]:
+    """By RunPod id, the limit of workers of each `[[endpoint]]` that has an id. Arguments as of `with_endpoint_ids`."""
+    ids = read_ids(path)
+    return {ids[table.name]: table.workers_max for table in content.endpoint if table.name in ids}
 
 
 def routes(tables: list[RouteTable], env: Environment, owner: str) -> tuple[Route, ...]:
@@ -60,19 +71,20 @@ def _check_owner(table: RouteTable, owner: str) -> None:
 
 
 def _route(table: RouteTable, env: Environment) -> Route:
-    endpoint = table.endpoint or env.runpod_endpoint_id
-    if not endpoint:
+    endpoints = table.endpoints or [each for each in (table.endpoint or env.runpod_endpoint_id,) if each]
+    if not endpoints:
         raise ConfigError(f"RUNPOD_ENDPOINT_ID: missing; set it, or `endpoint` in route {table.name}")
     return Route(
         name=table.name,
         labels=_labels(table, env),
-        endpoint=endpoint,
+        endpoints=tuple(endpoints),
         max_workers=table.max_workers or env.bridge_max_workers,
         credentials=table.credentials,
         runner_group=table.runner_group,
         job_timeout=table.job_timeout,
         queue_timeout=table.queue_timeout,
         idle_timeout=table.idle_timeout,
+        spill_after=table.spill_after,
         repositories=frozenset(name.lower() for name in table.repositories),
         unlabelled=table.unlabelled,
         generic_jobs=table.generic_jobs,

@@ -5,6 +5,7 @@ A configuration that cannot work is refused with one line that names the setting
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from bridge.config import environment, file
 from bridge.config.credentials import App, Pat, credentials
 from bridge.config.environment import DAY, Environment
 from bridge.config.file import File
-from bridge.config.routes import routes, with_endpoint_ids
+from bridge.config.routes import routes, with_endpoint_ids, workers_max
 from bridge.config.types import SHORTEST_KEY
 from bridge.core.scope import Scope
 from bridge.errors import ConfigError
@@ -69,7 +70,7 @@ def load(path: Path | None) -> Config:
     content = with_endpoint_ids(file.read(path), path) if path else File()
     env = environment.combined(content)
     return Config(
-        scope=_scope(content, env),
+        scope=_scope(content, env, workers_max(content, path) if path else {}),
         github_api_url=env.github_api_url.rstrip("/"),
         github=credentials(env),
         runpod_api_key=_runpod_api_key(env),
@@ -79,7 +80,7 @@ def load(path: Path | None) -> Config:
     )
 
 
-def _scope(content: File, env: Environment) -> Scope:
+def _scope(content: File, env: Environment, limits: Mapping[str, int]) -> Scope:
     owner, organisation = _owner(env)
     return Scope(
         owner=owner,
@@ -93,6 +94,8 @@ def _scope(content: File, env: Environment) -> Scope:
         full_scan_every=env.bridge_full_scan_every,
         retention=env.bridge_retention_days * DAY,
         interval=env.bridge_interval,
+        workers_max=limits,
+        worker_quota=env.runpod_worker_quota,
     )
 
 

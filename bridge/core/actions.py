@@ -9,12 +9,19 @@ from bridge.core.worker import Reason
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """Request one runner: claim its name, create its credential, submit its request."""
+    """Request one runner: claim its name, create its credential, submit its request.
+
+    Args:
+        endpoint: RunPod's id of the endpoint that the request goes to.
+        placed: why it goes there, one line for a person; empty if its route has no other endpoint.
+    """
 
     pool: Pool
     job_id: int
     name: str
     generation: int
+    endpoint: str
+    placed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

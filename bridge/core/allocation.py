@@ -1,19 +1,20 @@
 """Which jobs get a runner now, within the limits of routes and endpoints. Pure."""
 
+import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
 from bridge.core.actions import Skip
-from bridge.core.breaker import NO_ANSWER, probe_at
 from bridge.core.evidence import Evidence
 from bridge.core.model import EndpointHealth, WorkflowJob
+from bridge.core.placement import Placement
 from bridge.core.refusals import Gate
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
-from bridge.core.submissions import OPEN_STATES, Pool, State, Submission
+from bridge.core.submissions import Pool, State, Submission
 from bridge.core.supply import Count, Waiting
 
 _CAPACITY = {
@@ -31,23 +32,37 @@ class _Limit(NamedTuple):
     why: str
 
 
+class Placed(NamedTuple):
+    """A job that a runner is requested for, and the endpoint that the request goes to, with the reason."""
+
+    pool: Pool
+    job: WorkflowJob
+    endpoint: str
+    why: str
+
+
 @dataclass
 class Allocation:
     """The result.
 
     Args:
-        jobs: to request a runner for.
-        blocked: jobs that wait only because their route has reached max_workers.
+        jobs: to request a runner for, each with its endpoint.
+        blocked: jobs that wait only because their route has reached max_workers, or all have reached the quota.
         skips: why each other job waits.
     """
 
-    jobs: list[tuple[Pool, WorkflowJob]] = field(default_factory=list)
+    jobs: list[Placed] = field(default_factory=list)
     blocked: list[tuple[Pool, WorkflowJob]] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
 
 
 def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
-    snapshot: Snapshot, counts: Mapping[Pool, Count], waiting: Waiting, evidence: Evidence, gate: Gate, now: float
+    snapshot: Snapshot,
+    counts: Mapping[Pool, Count],
+    waiting: Waiting,
+    evidence: Evidence,
+    gate: Gate,
+    placement: Placement,
 ) -> Allocation:
     """Choose the jobs to request a runner for.
 
@@ -56,35 +71,56 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         counts: by pool, demand and supply.
         waiting: runners that wait for a job.
         evidence: what earlier idle runners show.
-        gate: lets claims through that nothing refuses; it counts the probes that it allows.
-        now: Unix seconds.
+        gate: lets claims through that GitHub does not refuse; it counts the probes that it allows.
+        placement: chooses their endpoints.
     """
     result = Allocation()
-    endpoints = {route.name: route.endpoint for route in snapshot.routes}
     runners: dict[Pool, dict[int, Submission]] = defaultdict(dict)
     for (pool, job_id), waits in waiting.items():
         runners[pool][job_id] = waits
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
-        places = _places(route, pools)
-        ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in result.jobs)
-        limit = min(places, _breaker(snapshot, route, ahead, now), key=lambda each: each.room)
+        limit = min(_quota(snapshot, placement), _places(route, pools), key=lambda each: each.room)
+        room = max(0, limit.room) if placement.choose(route).endpoint else 0
         missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
             own = runners.get(pool, {})
             without, supplied = _split(count, own, evidence)
-            free = min(limit.room, 1 - count.supply if pool in evidence.probing else limit.room)
+            free = min(room, 1 - count.supply if pool in evidence.probing else room)
             without, refused = gate.admit(pool, without, free)
             missing[pool], probes = _one_at_a_time(pool, count, without, evidence)
             result.skips += refused + probes
             result.skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         order = list(_fair_order({pool: count.live for pool, count in pools.items()}, missing, evidence))
-        room = max(0, limit.room)
-        result.jobs += order[:room]
-        if limit is places:
-            result.blocked += order[room:]
-        result.skips += [Skip(job_id=job.id, why=limit.why, route=route.name) for _, job in order[room:]]
+        _place(result, route, order, limit, placement)
     return result
+
+
+def _place(
+    result: Allocation, route: Route, order: Iterable[tuple[Pool, WorkflowJob]], limit: _Limit, placement: Placement
+) -> None:
+    """Give each of a route's jobs an endpoint while the route has room and an endpoint takes its requests."""
+    room = limit.room
+    endpoint, why = placement.choose(route)
+    for pool, job in order:
+        if endpoint is None:
+            result.skips.append(Skip(job_id=job.id, why=why, route=route.name))
+        elif room <= 0:
+            result.blocked.append((pool, job))
+            result.skips.append(Skip(job_id=job.id, why=limit.why, route=route.name))
+        else:
+            placement.give(endpoint)
+            result.jobs.append(Placed(pool, job, endpoint, why))
+            room -= 1
+            endpoint, why = placement.choose(route)
+
+
+def _quota(snapshot: Snapshot, placement: Placement) -> _Limit:
+    """Limit the requests at all endpoints together: RunPod starts no more workers than the account's quota."""
+    if snapshot.worker_quota is None:
+        return _Limit(sys.maxsize, "")
+    why = f"all endpoints together have as many requests as the worker_quota of {snapshot.worker_quota}"
+    return _Limit(snapshot.worker_quota - placement.total(), why)
 
 
 def _places(route: Route, pools: Mapping[Pool, Count]) -> _Limit:
@@ -125,22 +161,6 @@ def _fair_order(
             heapreplace(heap, entry(pool, place + 1))
         else:
             heappop(heap)
-
-
-def _breaker(snapshot: Snapshot, route: Route, ahead: int, now: float) -> _Limit:
-    """Limit requests to an endpoint whose workers fail; `ahead` are those that this plan has given to it already."""
-    streak = snapshot.streaks.get(route.endpoint)
-    at = probe_at(streak, snapshot.timing)
-    if streak is None or at is None:
-        return _Limit(route.max_workers, "")
-    probes = ahead + sum(
-        s.endpoint == route.endpoint and s.state in OPEN_STATES and s.created_at > streak.last
-        for s in snapshot.submissions
-    )
-    due = f"next try in {at - now:.0f} s" if now < at else "one request is being tried"
-    failed = f"requests failed ({NO_ANSWER})" if streak.reason == NO_ANSWER else f"workers failed ({streak.reason})"
-    why = f"endpoint {route.endpoint}: its last {streak.failures} {failed}; {due}"
-    return _Limit(1 - probes if now >= at else 0, why)
 
 
 def _split(

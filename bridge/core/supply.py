@@ -1,11 +1,11 @@
 """Each pool's runners: those that can still take a job, and those that count against max_workers. Pure."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.core.model import WorkflowJob
-from bridge.core.ownership import UnexplainedRunner, requests_beyond_rows, with_worker
+from bridge.core.ownership import UnexplainedRunner, explain, requests_beyond_rows, with_worker
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, Pool, State, Submission
 from bridge.core.unknown import doubtful
@@ -78,15 +78,17 @@ def _unregistered_requests(
 
     A request that has not registered after the time that takes belongs to another system.
     """
+    if now > snapshot.knows_since + snapshot.timing.boot_allowance:
+        return
     left = requests_beyond_rows(snapshot, submissions)
-    registered = Counter(each.pool.route for each in alive)
+    explain(left, alive)
     for route in snapshot.routes:
-        late = now > snapshot.knows_since + snapshot.timing.boot_allowance
-        if route.credentials is Credentials.JIT or route.endpoint not in left or late:
+        if route.credentials is Credentials.JIT:
             continue
-        # Their target is unknown, so they count at each target.
+        # Their target is unknown, and so is their route if several use the endpoint: they count at each.
+        requests = sum(max(0, left[endpoint]) for endpoint in route.endpoints if endpoint in left)
         for target in {snapshot.target_of(j) for j in snapshot.jobs}:
-            yield Pool(route.name, target), max(0, left[route.endpoint] - registered[route.name])
+            yield Pool(route.name, target), requests
 
 
 def possibly_taken(snapshot: Snapshot, submissions: Iterable[Submission], demand: Iterable[WorkflowJob]) -> int:

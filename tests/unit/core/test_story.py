@@ -186,7 +186,7 @@ def test_a_conclusion_is_one_line() -> None:
 
 
 def test_the_outlook_is_the_plans_claim_or_its_reason_for_the_job() -> None:
-    claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1)
+    claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1, endpoint="ep-1")
     plan = Plan(claims=(claim,), skips=(Skip(job_id=2, why=FULL, route="gpu"), Skip(job_id=3, why="no", nearest="gpu")))
     assert outlook(plan, 1) == Outlook(runner="runpod-1-1", route="gpu")
     assert outlook(plan, 2) == Outlook(why=FULL, route="gpu")
