@@ -162,7 +162,7 @@ class Placement:
         if waiting <= started:
             return None
         return (
-            f"endpoint {endpoint} was starved {self._now - before.last:.0f} s ago; {waiting} requests are being tried"
+            f"endpoint {endpoint} was starved {self._now - before.last:.0f} s ago; requests that try it now: {waiting}"
         )
 
     def _waiting_at(self, endpoint: str) -> int:
