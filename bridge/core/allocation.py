@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bridge.core.actions import Skip
 from bridge.core.evidence import Evidence
 from bridge.core.model import EndpointHealth, WorkflowJob
-from bridge.core.placement import Placement
+from bridge.core.placement import Choice, Placement
 from bridge.core.refusals import Gate
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
@@ -81,7 +81,8 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
         limit = min(_quota(snapshot, placement), _places(route, pools), key=lambda each: each.room)
-        room = max(0, limit.room) if placement.choose(route).endpoint else 0
+        lacks = any(len(count.demand) > count.supply for count in pools.values())
+        room = max(0, limit.room) if lacks and placement.choose(route).endpoint else 0
         missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
             own = runners.get(pool, {})
@@ -97,11 +98,11 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
 
 
 def _place(
-    result: Allocation, route: Route, order: Iterable[tuple[Pool, WorkflowJob]], limit: _Limit, placement: Placement
+    result: Allocation, route: Route, order: Sequence[tuple[Pool, WorkflowJob]], limit: _Limit, placement: Placement
 ) -> None:
     """Give each of a route's jobs an endpoint while the route has room and an endpoint takes its requests."""
     room = limit.room
-    endpoint, why = placement.choose(route)
+    endpoint, why = placement.choose(route) if order else Choice(None, "")
     for pool, job in order:
         if endpoint is None:
             result.skips.append(Skip(job_id=job.id, why=why, route=route.name))
