@@ -16,6 +16,9 @@ from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, State, Submission
 
+GROWTH = 2
+"""After a starvation, so many requests may wait at an endpoint for each worker that has started since."""
+
 _AWAITS_WORKER = WAITING_STATES - {State.STARTED}
 
 
@@ -73,13 +76,22 @@ class Placement:
         starved = [endpoint for endpoint, obstacle in found.items() if obstacle and not obstacle.final]
         if not starved:
             return Choice(None, "; ".join(passed))
-        fewest = min(starved, key=self._waiting_at)
-        return Choice(fewest, "; ".join([*passed, f"the fewest requests wait at {fewest}"]))
+        best = min(starved, key=self._hope)
+        return Choice(best, "; ".join([*passed, f"the fewest requests wait at {best}"]))
 
-    def free(self, route: Route, leaving: str) -> str | None:
-        """The first endpoint of a route, except `leaving`, to which nothing is an obstacle; None if there is none."""
-        others = (endpoint for endpoint in route.endpoints if endpoint != leaving)
-        return next((endpoint for endpoint in others if self._obstacle(route, endpoint) is None), None)
+    def instead(self, route: Route, leaving: str) -> str | None:
+        """The endpoint for a request that leaves a starved one; None if it should stay.
+
+        If no other endpoint is known to have capacity, one where no request waits is tried: only a request shows
+        whether it has.
+        """
+        found = {each: self._obstacle(route, each) for each in route.endpoints if each != leaving}
+        if free := next((endpoint for endpoint, obstacle in found.items() if obstacle is None), None):
+            return free
+        untried = [
+            each for each, obstacle in found.items() if obstacle and not (obstacle.final or self._waiting_at(each))
+        ]
+        return min(untried, key=self._hope, default=None)
 
     def give(self, endpoint: str) -> None:
         """Count one more request of this plan."""
@@ -145,7 +157,7 @@ class Placement:
         return f"endpoint {endpoint} has as many requests as its workers_max of {most}"
 
     def _recovering(self, endpoint: str, spill_after: float) -> str | None:
-        """An endpoint that was starved is left alone for a while. Then as many requests wait there as workers run.
+        """An endpoint that was starved is left alone for a while. Then one request tries it, and more as workers start.
 
         The pause is as long as the starvation has lasted, so it doubles from try to try.
         """
@@ -157,13 +169,20 @@ class Placement:
             retry = before.last + min(max(before.last - before.first, spill_after), longest)
             if self._now < retry:
                 return f"endpoint {endpoint} was starved; next try in {retry - self._now:.0f} s"
-        waiting = self._waiting_at(endpoint)
+        workers = (self._snapshot.health.get(endpoint) or EndpointHealth()).workers
         started = sum((s.started_at or s.taken_at or 0.0) > before.last for s in self._live[endpoint])
-        if waiting <= started:
+        started += workers.get("initializing", 0) + workers.get("idle", 0)
+        waiting = self._waiting_at(endpoint)
+        if waiting < (1 if workers.get("throttled") else 1 + GROWTH * started):
             return None
         return (
             f"endpoint {endpoint} was starved {self._now - before.last:.0f} s ago; requests that try it now: {waiting}"
         )
+
+    def _hope(self, endpoint: str) -> tuple[int, float]:
+        """Orders endpoints without capacity: first where the fewest requests wait, then those tried longest ago."""
+        before = self._snapshot.starvations.get(endpoint)
+        return self._waiting_at(endpoint), before.last if before else 0.0
 
     def _waiting_at(self, endpoint: str) -> int:
         return len(self._waiting.get(endpoint, ())) + self._given[endpoint]

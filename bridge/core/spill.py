@@ -43,7 +43,7 @@ def spill(
         if s.endpoint not in route.endpoints or now - s.since <= route.spill_after:
             continue
         why = placement.starved(s.endpoint, route.spill_after)
-        other = placement.free(route, s.endpoint) if why else None
+        other = placement.instead(route, s.endpoint) if why else None
         if other:
             moved += 1
             placement.give(other)

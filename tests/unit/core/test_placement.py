@@ -160,7 +160,6 @@ def test_a_request_leaves_a_starved_endpoint_if_another_can_take_it() -> None:
     [
         {"streaks": {"ep-2": BROKEN}},
         {"workers_max": {"ep-2": 0}},
-        {"starvations": {"ep-2": Starvation(first=NOW - 20, last=NOW - 20)}},
         {"routes": (a_route(),)},
         {"health": {"ep-2": EndpointHealth()}},
         {"health_at": {"ep-1": NOW - 1, "ep-2": NOW}},
@@ -243,8 +242,21 @@ def test_the_pause_is_as_long_as_the_starvation_up_to_a_limit() -> None:
     assert (chosen(3500, 890), chosen(3500, 910)) == ("ep-2", "ep-1")
 
 
-def test_as_many_requests_wait_there_as_workers_have_started_since() -> None:
-    started = [a_submission(n, State.BUSY, started_at=NOW - 20) for n in (7, 8)]
+@pytest.mark.parametrize(
+    ("workers", "requests"), [({}, 3), ({"initializing": 1}, 5), ({"initializing": 1, "throttled": 1}, 1)]
+)
+def test_more_requests_go_there_as_its_workers_start(workers: dict[str, int], requests: int) -> None:
+    started = a_submission(9, State.BUSY, started_at=NOW - 20)
     past = {"ep-1": Starvation(first=None, last=NOW - 60)}
-    decided = plan(snapshot(*started, jobs=5, starvations=past), NOW)
-    assert [endpoint for _, endpoint in placed(decided)] == ["ep-1", "ep-1", "ep-1", "ep-2", "ep-2"]
+    health = {"ep-1": EndpointHealth(in_progress=1, workers={"running": 1, **workers}), "ep-2": EndpointHealth()}
+    decided = plan(snapshot(started, jobs=8, starvations=past, health=health), NOW)
+    assert [endpoint for _, endpoint in placed(decided)].count("ep-1") == requests
+
+
+def test_if_no_endpoint_is_known_to_have_capacity_one_is_tried_where_no_request_waits() -> None:
+    past = {"starvations": {"ep-2": Starvation(first=NOW - 20, last=NOW - 20)}}
+    both = [waiting(1, 130), waiting(2)]
+    (withdrawal,) = moved(plan(snapshot(*both, **past), NOW))
+    assert withdrawal.submission.job_id == 1
+    tried = waiting(3, 5.0, endpoint="ep-2")
+    assert not moved(plan(snapshot(*both, tried, jobs=3, **past), NOW))
