@@ -15,6 +15,7 @@ from bridge.commands.jobs import jobs
 from bridge.commands.options import Version
 from bridge.commands.retry import retry
 from bridge.commands.setup.command import setup
+from bridge.commands.simulate import simulate
 from bridge.commands.submissions import submissions
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -25,6 +26,6 @@ def bridge(_version: Version = False) -> None:
     """Run GitHub Actions jobs on RunPod serverless workers, on demand."""
 
 
-for command in (setup, doctor, dispatch, jobs, explain, submissions, retry, demo, emulate):
+for command in (setup, doctor, dispatch, jobs, explain, submissions, retry, demo, emulate, simulate):
     app.command()(command)
 app.add_typer(endpoints, name="endpoints")

@@ -51,6 +51,7 @@ class SimulatedRequest:
 class _Worker:
     started: float
     ready: bool = False
+    leaving: bool = False
     request: SimulatedRequest | None = None
 
 
@@ -104,18 +105,19 @@ class Endpoint:
         if request in self._queue:
             self._queue.remove(request)
         for worker in [w for w in self._workers if w.request is request]:
+            worker.leaving = True
             self._clock.later(STOP, partial(self._stop, worker))
+        self.scale()
 
     def health(self) -> EndpointHealth:
         """As `/health` shows it."""
-        running = sum(w.request is not None for w in self._workers)
-        ready = sum(w.ready for w in self._workers)
-        throttled = min(self._wanted(), self._facts.workers_max) - len(self._workers)
+        running, ready = self._running(), sum(w.ready and not w.leaving for w in self._workers)
+        throttled = min(self._wanted(), self._facts.workers_max) - self._staying()
         workers = {
             "running": running,
             "ready": ready,
             "idle": ready - running,
-            "initializing": len(self._workers) - ready,
+            "initializing": sum(not w.ready for w in self._workers),
             "throttled": max(0, throttled),
         }
         return EndpointHealth(in_queue=len(self._queue), in_progress=running, workers=workers)
@@ -126,7 +128,8 @@ class Endpoint:
 
     def scale(self) -> None:
         """Start the workers that are wanted, within the limits."""
-        rooms = [min(self._wanted(), self._facts.workers_max, self._machines()) - len(self._workers)]
+        most = min(self._facts.workers_max, self._machines())
+        rooms = [self._wanted() - self._staying(), most - len(self._workers)]
         if self._account.quota is not None:
             rooms.append(self._account.quota - self._account.workers)
         for _ in range(min(rooms)):
@@ -137,8 +140,13 @@ class Endpoint:
         self.most = max(self.most, len(self._workers))
 
     def _wanted(self) -> int:
-        running = sum(w.request is not None for w in self._workers)
-        return max(self._facts.workers_min, len(self._queue) + running)
+        return max(self._facts.workers_min, len(self._queue) + self._running())
+
+    def _running(self) -> int:
+        return sum(w.request is not None and not w.leaving for w in self._workers)
+
+    def _staying(self) -> int:
+        return sum(not w.leaving for w in self._workers)
 
     def _machines(self) -> int:
         steps = (workers for at, workers in reversed(self._facts.capacity) if at <= self._clock.now)
@@ -157,7 +165,7 @@ class Endpoint:
         self._taken(request)
 
     def _stop_if_idle(self, worker: _Worker) -> None:
-        if worker.request is None and len(self._workers) > self._wanted():
+        if worker.request is None and self._staying() > self._wanted():
             self._stop(worker)
 
     def _stop(self, worker: _Worker) -> None:

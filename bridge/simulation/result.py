@@ -34,6 +34,7 @@ class Result:
         most_workers: by endpoint id, the most workers at a time.
         moves: (Unix seconds, job id, endpoint) of each request that left a starved endpoint.
         passes: how often the bridge decided.
+        unserved: jobs that GitHub failed because no runner took them within a day.
     """
 
     served: tuple[Served, ...]
@@ -41,6 +42,7 @@ class Result:
     most_workers: Mapping[str, int]
     moves: tuple[tuple[float, int, str], ...]
     passes: int
+    unserved: int = 0
 
     @property
     def paid_seconds(self) -> float:

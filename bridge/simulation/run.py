@@ -23,6 +23,10 @@ from bridge.simulation.trace import Arrival
 PREFIX, OWNER, REPOSITORY = "runpod", "simulated", "simulated/jobs"
 TARGET = f"orgs/{OWNER}"
 
+QUEUE_LIMIT = 86_400.0
+"""s after which GitHub fails a job that no runner has taken:
+https://docs.github.com/en/actions/reference/limits#existing-system-limits"""
+
 LISTEN = 5.0
 """s from the time when a worker takes a request until its runner listens."""
 
@@ -71,10 +75,10 @@ class _Simulation:
     """A running simulation."""
 
     def __init__(self, setup: Setup, arrivals: Sequence[Arrival]) -> None:
-        self._setup = setup
+        self._setup = replace(setup, routes=tuple(map(_distinct, setup.routes)))
         self._clock = Clock()
         self._account = Account(quota=setup.worker_quota)
-        self._routes = {route.name: route for route in setup.routes}
+        self._routes = {route.name: route for route in self._setup.routes}
         self._endpoints = {
             name: Endpoint(facts, self._clock, self._account, self._taken) for name, facts in setup.endpoints.items()
         }
@@ -90,6 +94,7 @@ class _Simulation:
         self._runner_ids = count(1)
         self._pass_at: float | None = None  # of the next pass that is on the agenda
         self._passes = 0
+        self._unserved = 0
         first = arrivals[0].at if arrivals else 0.0
         for number, each in self._arrivals.items():
             self._clock.at(START + each.at - first, partial(self._queue, number))
@@ -104,6 +109,7 @@ class _Simulation:
             most_workers={name: endpoint.most for name, endpoint in self._endpoints.items()},
             moves=tuple(self._ledger.moves),
             passes=self._passes,
+            unserved=self._unserved,
         )
 
     # --- GitHub ---
@@ -122,7 +128,18 @@ class _Simulation:
             fork=False,
         )
         self._queues[route.name].append(number)
+        self._clock.later(QUEUE_LIMIT, partial(self._give_up, number))
         self._assign(route.name)
+        self._wake()
+
+    def _give_up(self, number: int) -> None:
+        job = self._jobs.get(number)
+        if job is None or job.status is not JobStatus.QUEUED:
+            return
+        self._jobs[number] = replace(job, status=JobStatus.COMPLETED, conclusion="failure")
+        self._queues[job.name].remove(number)
+        self._left -= 1
+        self._unserved += 1
         self._wake()
 
     def _assign(self, route: str) -> None:
@@ -258,3 +275,8 @@ class _Simulation:
             idle.remove(submission.name)
         self._endpoints[submission.endpoint].end(self._requests[submission.name], RequestStatus.CANCELLED)
         self._ledger.advance(submission, withdrawal.to, self._clock.now, withdrawal.reason)
+
+
+def _distinct(route: Route) -> Route:
+    """The same route with labels that no other route has, for all repositories: the trace names each job's route."""
+    return replace(route, labels=frozenset({f"simulated-{route.name.lower()}"}), repositories=frozenset())

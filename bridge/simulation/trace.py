@@ -97,7 +97,7 @@ def _rows(lines: Iterable[str], source: str, columns: tuple[str, ...]) -> Iterat
                 raise ConfigError(f"{source}, line {reader.line_num}: has not as many values as there are columns")
             yield reader.line_num, dict(zip(names, (str(value).strip() for value in values), strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source}, line {reader.line_num}: is not CSV: {error}") from None
+        raise ConfigError(f"{source}, line {reader.line_num + 1}: is not CSV: {error}") from None
 
 
 def _number(text: str, column: str, source: str, line: int) -> float:
