@@ -14,7 +14,7 @@ from bridge.core.model import EndpointHealth
 from bridge.core.refusals import Gate
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
-from bridge.core.submissions import OPEN_STATES, WAITING_STATES, State, Submission
+from bridge.core.submissions import OPEN_STATES, WAITING_STATES, Starvation, State, Submission
 
 GROWTH = 2
 """After a starvation, so many requests may wait at an endpoint for each worker that has started since."""
@@ -170,8 +170,7 @@ class Placement:
             if self._now < retry:
                 return f"endpoint {endpoint} was starved; next try in {retry - self._now:.0f} s"
         workers = (self._snapshot.health.get(endpoint) or EndpointHealth()).workers
-        started = sum((s.started_at or s.taken_at or 0.0) > before.last for s in self._live[endpoint])
-        started += workers.get("initializing", 0) + workers.get("idle", 0)
+        started = before.started + workers.get("initializing", 0) + workers.get("idle", 0)
         waiting = self._waiting_at(endpoint)
         if waiting < (1 if workers.get("throttled") else 1 + GROWTH * started):
             return None
@@ -186,6 +185,19 @@ class Placement:
 
     def _waiting_at(self, endpoint: str) -> int:
         return len(self._waiting.get(endpoint, ())) + self._given[endpoint]
+
+
+def starvation(left: Sequence[float], started: Sequence[float]) -> Starvation:
+    """What recently happened at an endpoint that had no capacity.
+
+    Args:
+        left: Unix seconds, when requests left it; at least one.
+        started: Unix seconds, when its workers started.
+    """
+    newest, last = max(started, default=0.0), max(left)
+    return Starvation(
+        first=min((at for at in left if at > newest), default=None), last=last, started=sum(at > last for at in started)
+    )
 
 
 def _preferred(route: Route) -> str:

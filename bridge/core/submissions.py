@@ -146,7 +146,7 @@ class JobHistory:
         attempts: submissions that failed, without runners that were idle.
         first_claim: Unix seconds of the first submission since the job was last retried by hand, 0 for none.
         last_claim: Unix seconds of the newest submission.
-        last_end: Unix seconds when one last ended, 0 if none has.
+        last_end: Unix seconds when one last ended, 0 if none has; without those that moved to another endpoint.
         moves: submissions that left an endpoint without capacity.
     """
 
@@ -214,7 +214,9 @@ class Starvation:
         first: Unix seconds, when the first one left since a worker last started there; None if one has started since
             the last one left.
         last: Unix seconds, when the last one left.
+        started: how many workers have started there since.
     """
 
     first: float | None
     last: float
+    started: int = 0

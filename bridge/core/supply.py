@@ -9,7 +9,7 @@ from bridge.core.ownership import UnexplainedRunner, explain, requests_beyond_ro
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, Pool, State, Submission
 from bridge.core.unknown import doubtful
-from bridge.core.worker import Credentials
+from bridge.core.worker import Credentials, Reason
 
 MAY_HAVE_TAKEN_A_JOB = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANCELLED})
 """States of a submission whose runner may have taken a job that is not known yet."""
@@ -92,13 +92,17 @@ def _unregistered_requests(
 
 
 def possibly_taken(snapshot: Snapshot, submissions: Iterable[Submission], demand: Iterable[WorkflowJob]) -> int:
-    """How many jobs may no longer be queued: a runner that left after they were last seen may have taken them."""
+    """How many jobs may no longer be queued: a runner that left after they were last seen may have taken them.
+
+    A runner whose request left a starved endpoint took none: GitHub deleted its registration, which proves that.
+    """
     seen = sorted(snapshot.seen_at.get(job.id, snapshot.runners_read_at) for job in demand)
     open_jobs = {job.id for job in demand}
     left = sorted(
         s.since
         for s in submissions
-        if s.state in MAY_HAVE_TAKEN_A_JOB and (s.held_job_id is None or s.held_job_id in open_jobs)
+        if s.state in MAY_HAVE_TAKEN_A_JOB and s.reason is not Reason.STARVED
+        if s.held_job_id is None or s.held_job_id in open_jobs
     )
     taken = 0
     for since in left:

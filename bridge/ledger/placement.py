@@ -5,6 +5,7 @@ from collections import defaultdict
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from bridge.core.placement import starvation
 from bridge.core.submissions import Starvation, State, Streak
 from bridge.core.worker import Reason
 from bridge.ledger import statements as st
@@ -15,12 +16,10 @@ _RECENT = _OF.since > sa.bindparam("after")
 _LEFT = sa.select(_OF.endpoint, _OF.since).where(
     _RECENT, _OF.state.in_([State.WITHDRAWN, State.CANCELLED]), _OF.reason == Reason.STARVED
 )
-_STARTED = (
-    sa.select(_OF.endpoint, sa.func.max(sa.func.coalesce(_OF.started_at, _OF.taken_at)))
-    .where(_RECENT)
-    .group_by(_OF.endpoint)
+_STARTED = sa.select(_OF.endpoint, sa.func.coalesce(_OF.started_at, _OF.taken_at).label("at")).where(
+    _RECENT, _OF.started_at.is_not(None) | _OF.taken_at.is_not(None)
 )
-"""The newest start of a worker. A row's `since` is never before it, so the index on `since` finds it."""
+"""The starts of workers. A row's `since` is never before its start, so the index on `since` finds it."""
 
 
 def streaks(connection: Connection) -> dict[str, Streak]:
@@ -41,13 +40,9 @@ def unanswered(connection: Connection) -> dict[str, tuple[float, ...]]:
 
 def starvations(connection: Connection, after: float) -> dict[str, Starvation]:
     """By endpoint id, the requests that left it after this time (Unix seconds) because it had no capacity."""
-    times: dict[str, list[float]] = defaultdict(list)
+    left, started = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     for endpoint, at in connection.execute(_LEFT, {"after": after}):
-        times[endpoint].append(at)
-    if not times:
-        return {}
-    started = {endpoint: at or 0.0 for endpoint, at in connection.execute(_STARTED, {"after": after})}
-    return {
-        endpoint: Starvation(first=min((at for at in left if at > started[endpoint]), default=None), last=max(left))
-        for endpoint, left in times.items()
-    }
+        left[endpoint].append(at)
+    for endpoint, at in connection.execute(_STARTED, {"after": after}) if left else ():
+        started[endpoint].append(at)
+    return {endpoint: starvation(times, started[endpoint]) for endpoint, times in left.items()}

@@ -108,8 +108,9 @@ def _history() -> sa.Select[Any]:
     claimed = sa.case((s.created_at > jobs.c.retried_at, s.created_at))
     # The end of a runner that took another job does not matter for the job it was asked for.
     held = sa.func.coalesce(s.held_job_id, _held_by_name())
-    ended = sa.case((IS_OPEN | (held != s.job_id), 0.0), else_=s.since)
-    moved = s.reason == Reason.STARVED
+    # Nor does that of a runner whose request moved to another endpoint: GitHub has agreed that it held no job.
+    moved = sa.func.coalesce(s.reason, "") == Reason.STARVED
+    ended = sa.case((IS_OPEN | (held != s.job_id) | moved, 0.0), else_=s.since)
     return (
         sa.select(
             s.job_id,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from bridge.core.actions import Claim
+from bridge.core.placement import starvation
 from bridge.core.scope import Route
 from bridge.core.submissions import OPEN_STATES, JobHistory, Starvation, State, Submission
 from bridge.core.worker import Reason
@@ -26,7 +27,7 @@ class Ledger:
         self.history: dict[int, JobHistory] = {}
         self.moves: list[tuple[float, int, str]] = []
         self._left: defaultdict[str, list[float]] = defaultdict(list)
-        self._started: dict[str, float] = {}
+        self._started: defaultdict[str, list[float]] = defaultdict(list)
 
     def claim(self, claim: Claim, route: Route, runner_id: int, now: float) -> Submission:
         """Write a claim whose request RunPod has accepted."""
@@ -53,7 +54,7 @@ class Ledger:
     def advance(self, submission: Submission, to: State, now: float, reason: Reason | None = None) -> None:
         """Write a transition."""
         if to is State.STARTED:
-            self._started[submission.endpoint] = now
+            self._started[submission.endpoint].append(now)
         if to in OPEN_STATES:
             started_at = now if to is State.STARTED else submission.started_at
             self.open[submission.name] = replace(submission, state=to, since=now, started_at=started_at)
@@ -64,8 +65,9 @@ class Ledger:
             self.moves.append((now, submission.job_id, submission.endpoint))
         if to is not State.FINISHED and submission.job_id in self.history:
             before = self.history[submission.job_id]
-            moves = before.moves + (reason is Reason.STARVED)
-            self.history[submission.job_id] = replace(before, last_end=now, moves=moves)
+            moved = reason is Reason.STARVED
+            ended = before.last_end if moved else now
+            self.history[submission.job_id] = replace(before, last_end=ended, moves=before.moves + moved)
 
     def forget(self, job_ids: Iterable[int]) -> None:
         """Drop the history of jobs that are completed."""
@@ -74,11 +76,5 @@ class Ledger:
 
     def starvations(self, after: float) -> dict[str, Starvation]:
         """As `bridge.ledger.placement.starvations`."""
-        found = {}
-        for endpoint, times in self._left.items():
-            recent = [at for at in times if at > after]
-            started = self._started.get(endpoint, 0.0)
-            if recent:
-                first = min((at for at in recent if at > started), default=None)
-                found[endpoint] = Starvation(first=first, last=recent[-1])
-        return found
+        recent = {endpoint: [at for at in times if at > after] for endpoint, times in self._left.items()}
+        return {each: starvation(times, self._started[each]) for each, times in recent.items() if times}

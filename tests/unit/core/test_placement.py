@@ -7,6 +7,7 @@ import pytest
 
 from bridge.core.actions import Plan, Withdrawal
 from bridge.core.model import EndpointHealth, Request, RequestStatus
+from bridge.core.placement import starvation
 from bridge.core.plan import plan
 from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.spill import MAX_MOVES, MAX_MOVES_OF_JOB
@@ -221,7 +222,7 @@ def test_if_no_endpoint_has_capacity_a_request_waits_where_the_fewest_wait() -> 
 
 
 def test_a_starved_endpoint_is_tried_with_one_request_after_a_pause() -> None:
-    past = {"starvations": {"ep-1": Starvation(first=NOW - 130, last=NOW - 130)}}
+    past: dict[str, Any] = {"starvations": {"ep-1": Starvation(first=NOW - 130, last=NOW - 130)}}
     assert placed(plan(snapshot(**past), NOW)) == [("runpod-1-1", "ep-1"), ("runpod-2-1", "ep-2")]
     tried = waiting(1, 5.0)
     (claim,) = plan(snapshot(tried, **past), NOW).claims
@@ -246,15 +247,20 @@ def test_the_pause_is_as_long_as_the_starvation_up_to_a_limit() -> None:
     ("workers", "requests"), [({}, 3), ({"initializing": 1}, 5), ({"initializing": 1, "throttled": 1}, 1)]
 )
 def test_more_requests_go_there_as_its_workers_start(workers: dict[str, int], requests: int) -> None:
-    started = a_submission(9, State.BUSY, started_at=NOW - 20)
-    past = {"ep-1": Starvation(first=None, last=NOW - 60)}
+    started = a_submission(9, State.BUSY)
+    past = {"ep-1": Starvation(first=None, last=NOW - 60, started=1)}
     health = {"ep-1": EndpointHealth(in_progress=1, workers={"running": 1, **workers}), "ep-2": EndpointHealth()}
     decided = plan(snapshot(started, jobs=8, starvations=past, health=health), NOW)
     assert [endpoint for _, endpoint in placed(decided)].count("ep-1") == requests
 
 
+def test_a_start_of_a_worker_ends_the_pause() -> None:
+    assert starvation([10.0, 20.0, 30.0], [5.0, 15.0]) == Starvation(first=20.0, last=30.0, started=0)
+    assert starvation([20.0, 10.0], [5.0, 25.0, 35.0]) == Starvation(first=None, last=20.0, started=2)
+
+
 def test_if_no_endpoint_is_known_to_have_capacity_one_is_tried_where_no_request_waits() -> None:
-    past = {"starvations": {"ep-2": Starvation(first=NOW - 20, last=NOW - 20)}}
+    past: dict[str, Any] = {"starvations": {"ep-2": Starvation(first=NOW - 20, last=NOW - 20)}}
     both = [waiting(1, 130), waiting(2)]
     (withdrawal,) = moved(plan(snapshot(*both, **past), NOW))
     assert withdrawal.submission.job_id == 1
