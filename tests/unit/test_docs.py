@@ -15,7 +15,7 @@ from tests.support import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-REASONS = ("demand", "allocation", "evidence", "refusals", "routing")
+REASONS = ("demand", "allocation", "evidence", "placement", "refusals", "routing")
 """Modules that say why a job waits."""
 
 

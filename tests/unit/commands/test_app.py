@@ -13,7 +13,19 @@ from bridge.commands.app import app
 from bridge.dispatch import app as dispatch_app
 from tests.support import ROOT
 
-COMMANDS = ("demo", "dispatch", "doctor", "emulate", "endpoints", "explain", "jobs", "retry", "setup", "submissions")
+COMMANDS = (
+    "demo",
+    "dispatch",
+    "doctor",
+    "emulate",
+    "endpoints",
+    "explain",
+    "jobs",
+    "retry",
+    "setup",
+    "simulate",
+    "submissions",
+)
 HEAVY = ("httpx", "pydantic", "runpod", "sqlalchemy", "starlette", "structlog", "uvicorn")
 
 

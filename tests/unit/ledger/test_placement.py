@@ -30,7 +30,8 @@ def write(ledger: Ledger, work: Callable[[Transaction], T]) -> T:
 def submitted(ledger: Ledger, job_id: int, endpoint: str, placed: str = "") -> Submission:
     name = f"runpod-{job_id}-1"
     claim = Claim(pool=GPU, job_id=job_id, name=name, generation=1, endpoint=endpoint, placed=placed)
-    (row,) = write(ledger, lambda t: (t.merge([a_job(job_id)], NOW), t.claim([(claim, a_route())], NOW))[1])
+    write(ledger, lambda t: t.merge([a_job(job_id)], NOW))
+    (row,) = write(ledger, lambda t: t.claim([(claim, a_route())], NOW))
     return row
 
 
