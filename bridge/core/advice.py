@@ -17,6 +17,8 @@ ADVICE = (
     ("have not been read from GitHub recently", "if this stays, see the problems that a pass prints"),
     ("GitHub has not been asked about the job since", "the next resync asks GitHub"),
     ("has reached its max_workers of ", "wait, or raise `max_workers`"),
+    ("as the worker_quota of ", "wait, or raise `worker_quota` if RunPod allows more"),
+    ("as its workers_max of ", "wait, or raise `workers_max` of an endpoint"),
     ("RunPod has no capacity for its workers", "wait, or allow more GPU types on the endpoint"),
     ("its workers are unhealthy", ""),
     ("already requested", "wait for the worker"),

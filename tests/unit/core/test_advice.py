@@ -35,6 +35,14 @@ CHECK = "check `max-parallel`, the runner group, and whether the repository is a
             "the next resync asks GitHub",
         ),
         ("route gpu has reached its max_workers of 1", "wait, or raise `max_workers`"),
+        (
+            "endpoint a has as many requests as its workers_max of 3; endpoint b has as many requests as its ...",
+            "wait, or raise `workers_max` of an endpoint",
+        ),
+        (
+            "all endpoints together have as many requests as the worker_quota of 5",
+            "wait, or raise `worker_quota` if RunPod allows more",
+        ),
         ("already requested: runner r is submitted", "wait for the worker"),
         (
             "already requested: runner r is submitted; RunPod has no capacity for its workers (throttled 1)",
