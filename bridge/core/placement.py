@@ -211,17 +211,15 @@ def _has_worker(health: EndpointHealth, *, slow: bool) -> bool:
         health: RunPod's counts.
         slow: a request waits for longer than a worker takes to start, so workers that initialise have not helped.
 
-    If RunPod reports throttled workers, those that run a request are no hope for another request: a job may run for
-    hours. Some answers count running workers as ready, too.
+    RunPod starts a worker for each request as soon as it can. So a worker that runs a request is no hope for another
+    one: its job may run for hours. Some answers count running workers as ready, too.
     """
-    running, ready, idle, starting, throttled = (
-        health.workers.get(state, 0) for state in ("running", "ready", "idle", "initializing", "throttled")
+    running, ready, idle, starting = (
+        health.workers.get(state, 0) for state in ("running", "ready", "idle", "initializing")
     )
     if idle or (starting and not slow):
         return True
-    if throttled and ready <= running <= health.in_progress:
-        return False
-    return bool(running or ready)
+    return not ready <= running <= health.in_progress
 
 
 def _why(health: EndpointHealth) -> str:

@@ -130,9 +130,10 @@ def test_while_a_request_waits_at_a_starved_endpoint_new_ones_go_to_the_next() -
         ({"initializing": 1, "throttled": 1}, False),
         ({"idle": 1}, False),
         ({"ready": 1}, False),
-        ({"running": 1}, False),
+        ({"running": 1}, True),
         ({"running": 1, "throttled": 1}, True),
         ({"running": 1, "ready": 1, "throttled": 1}, True),
+        ({"running": 1, "ready": 2}, False),
         ({"running": 2, "throttled": 1}, False),
     ],
 )

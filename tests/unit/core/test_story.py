@@ -1,5 +1,6 @@
 """The sentence of each story: what happened to a job or why it waits, and what to do."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -189,6 +190,12 @@ def test_the_outlook_is_the_plans_claim_or_its_reason_for_the_job() -> None:
     claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1, endpoint="ep-1")
     plan = Plan(claims=(claim,), skips=(Skip(job_id=2, why=FULL, route="gpu"), Skip(job_id=3, why="no", nearest="gpu")))
     assert outlook(plan, 1) == Outlook(runner="runpod-1-1", route="gpu")
+    placed = replace(claim, endpoint="ep-2", placed="endpoint ep-1 is starved")
+    seen = outlook(replace(plan, claims=(placed,)), 1)
+    assert seen == Outlook(runner="runpod-1-1", placed=" at endpoint ep-2: endpoint ep-1 is starved", route="gpu")
+    assert story(JobRecord(job=a_job(1)), seen, NOW).steps[-1].what == (
+        "waits: the next pass asks for runner runpod-1-1 at endpoint ep-2: endpoint ep-1 is starved"
+    )
     assert outlook(plan, 2) == Outlook(why=FULL, route="gpu")
     assert outlook(plan, 3) == Outlook(why="no")
     assert outlook(plan, 4) == Outlook()
