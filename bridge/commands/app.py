@@ -21,6 +21,7 @@ from bridge.commands.resume import resume
 from bridge.commands.retry import retry
 from bridge.commands.routes import routes
 from bridge.commands.setup.command import setup
+from bridge.commands.simulate import simulate
 from bridge.commands.submissions import submissions
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -47,6 +48,7 @@ for command in (
     budget,
     demo,
     emulate,
+    simulate,
 ):
     app.command()(command)
 app.add_typer(endpoints, name="endpoints")

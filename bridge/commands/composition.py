@@ -62,6 +62,7 @@ async def composed(
     """
     from bridge.concurrency import each
     from bridge.controller.reconcile import Reconciler
+    from bridge.core.scope import endpoints_of
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth
     from bridge.github.clock import GitHubClock
@@ -92,7 +93,7 @@ async def composed(
                 reconciler=Reconciler(settings.scope, github, runpod, ledger, log, clock=clock),
                 calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
                 rate_limits=lambda: _rate_limits(github),
-                prepare=lambda: each({route.endpoint for route in settings.scope.routes}, runpod.prepare),
+                prepare=lambda: each(endpoints_of(settings.scope.routes), runpod.prepare),
                 clock=clock,
                 scope=settings.scope,
                 learn_time=lambda: _learn_time(github),

@@ -149,12 +149,13 @@ async def _of_runpod(
     """
     from bridge.commands.management import management
     from bridge.commands.pricing import keep_catalog, read_catalog
+    from bridge.core.scope import endpoints_of
     from bridge.errors import BridgeError
 
     if settings.management_api_key is None:
         return None, None, []
     key, url = settings.management_api_key, settings.management_url
-    endpoints = {route.endpoint for route in settings.scope.routes} | {usage.endpoint for usage in usages}
+    endpoints = endpoints_of(settings.scope.routes) | {usage.endpoint for usage in usages}
     async with management(api_key=key, url=url, key_setting="RUNPOD_MANAGEMENT_API_KEY") as client:
         bills = None if days is None else await client.billed(days)
         try:

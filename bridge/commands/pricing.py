@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bridge.core.catalog import Offer
 from bridge.core.endpoints import EndpointSettings
 from bridge.core.prices import ANY, PriceSource, due, worker_prices
+from bridge.core.scope import endpoints_of
 
 if TYPE_CHECKING:
     from bridge.config.management import ManagementConfig
@@ -94,7 +95,7 @@ async def read_if_due(ledger: "Ledger", settings: "Config", now: float, every: f
     if settings.management_api_key is None:
         return
     known = await ledger.read(lambda transaction: transaction.costs.prices())
-    wanted = {route.endpoint for route in scope.routes} - scope.prices.keys()
+    wanted = endpoints_of(scope.routes) - scope.prices.keys()
     if not due(known, wanted, now, every):
         return
     from bridge.commands.management import management

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from bridge.controller.report import Decision, Report
-from bridge.core.actions import Plan
+from bridge.core.actions import Claim, Plan
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.routing import match
 from bridge.core.scope import Route
@@ -72,8 +72,14 @@ def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
             "nearest": skip and skip.nearest,
             "runner": claim and claim.name,
             "kind": None if claim else skip and skip.kind,
-            "why": f"asking for runner {claim.name}" if claim else skip and skip.why,
+            "endpoint": claim and claim.endpoint,
+            "why": _asking(claim) if claim else skip and skip.why,
         }
+
+
+def _asking(claim: Claim) -> str:
+    placed = f" at endpoint {claim.endpoint}: {claim.placed}" if claim.placed else ""
+    return f"asking for runner {claim.name}{placed}"
 
 
 def started_jobs(decision: Decision, routes: Sequence[Route]) -> Iterator[dict[str, Any]]:

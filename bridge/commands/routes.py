@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bridge.controller.report import Decision
     from bridge.core.scope import Route, Scope
 
-SHOWN = ("route", "state", "workers", "queued", "endpoint", "labels", "why")
+SHOWN = ("route", "state", "workers", "queued", "endpoints", "labels", "why")
 """The columns of the table."""
 
 
@@ -41,7 +41,7 @@ def rows_of(decision: "Decision", scope: "Scope", now: float) -> list[dict[str, 
     known = {route.name for route in scope.routes}
     gone: dict[str, Any] = {
         "labels": [],
-        "endpoint": None,
+        "endpoints": [],
         "workers": "0",
         "open": 0,
         "busy": 0,
@@ -64,7 +64,7 @@ def _row(decision: "Decision", route: "Route", scope: "Scope", queued: int, now:
         "route": route.name,
         "state": state,
         "labels": sorted(route.labels),
-        "endpoint": route.endpoint,
+        "endpoints": list(route.endpoints),
         "workers": f"{open_}/{route.max_workers}",
         "open": open_,
         "busy": decision.standing.get((route.name, State.BUSY), 0),
@@ -82,17 +82,15 @@ def _paused(decision: "Decision", name: str) -> dict[str, Any] | None:
 
 def _state(decision: "Decision", route: "Route", scope: "Scope", open_: int, now: float) -> tuple[str, str | None]:
     """Whether the route gets new requests, and why not."""
-    from bridge.core.breaker import probe_at
+    from bridge.commands.endpoints.listing import OPEN, state_of
     from bridge.core.pauses import cause_of
-    from bridge.core.refusals import endpoint_key
 
     if pause := decision.pauses.get(route.name):
-        return "paused", cause_of(pause, now).skip(0, route.name).why
-    if refusal := decision.refusals.get(endpoint_key(route.endpoint)):
-        return "refused", f"endpoint {route.endpoint}: {refusal.why}"
-    streak = decision.streaks.get(route.endpoint)
-    if streak and probe_at(streak, scope.timing) is not None:
-        return "failing", f"endpoint {route.endpoint}: its last {streak.failures} runners failed ({streak.reason})"
+        return "paused", cause_of(pause, now).text
+    states = {endpoint: state_of(decision, scope, endpoint) for endpoint in route.endpoints}
+    closed = [f"endpoint {endpoint}: {why}" for endpoint, (state, why) in states.items() if state != OPEN]
+    if len(closed) == len(states):
+        return states[route.endpoints[0]][0], "; ".join(closed)
     if open_ >= route.max_workers:
         return "full", None
-    return "open", None
+    return OPEN, "; ".join(closed) or None

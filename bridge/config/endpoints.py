@@ -205,10 +205,10 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def endpoint_id(
+def endpoint_ids(
     route: str, one: str | None, several: Sequence[str] | None, names: Sequence[str], ids: Mapping[str, str]
-) -> str | None:
-    """The RunPod id of a route's endpoint, None if the route names none.
+) -> list[str] | None:
+    """The RunPod ids of a route's endpoints, the preferred one first; None if the route names none.
 
     Args:
         route: its name, for errors.
@@ -218,15 +218,21 @@ def endpoint_id(
         ids: of `read_ids`.
 
     Raises:
-        ConfigError: more than one endpoint, one without an id, or neither a name nor an id.
+        ConfigError: both are given, an endpoint without an id, one that is neither a name nor an id, or one twice.
     """
     if one and several:
         raise ConfigError(f"route {route}: has both `endpoint` and `endpoints`; remove `endpoint`")
-    if several and len(several) > 1:
-        raise ConfigError(f"route {route}: endpoints: only one endpoint is supported so far; keep only {several[0]}")
-    name = one or (several[0] if several else None)
-    if name is None or name in ids:
-        return ids[name] if name else None
+    given = several or ([one] if one else [])
+    found = [_endpoint_id(route, name, names, ids) for name in given]
+    twice = next((name for name, id_ in zip(given, found, strict=True) if found.count(id_) > 1), None)
+    if twice:
+        raise ConfigError(f"route {route}: endpoints: {twice} is there twice; name each endpoint once")
+    return found or None
+
+
+def _endpoint_id(route: str, name: str, names: Sequence[str], ids: Mapping[str, str]) -> str:
+    if name in ids:
+        return ids[name]
     if name in names:
         raise ConfigError(
             f"route {route}: endpoint {name} has no RunPod id yet; run `bridge endpoints apply`, "

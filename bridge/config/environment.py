@@ -66,6 +66,7 @@ class Environment(BaseSettings):
     runpod_endpoint_id: EndpointId | None = None
     runpod_endpoint_base_url: ServiceUrl = "https://api.runpod.ai/v2"
     runpod_management_api_key: RunPodKey = None
+    runpod_worker_quota: Annotated[int, Field(ge=1)] | None = None
     runpod_management_url: ServiceUrl = "https://api.runpod.io"
     bridge_config: Path | None = None
     bridge_labels: Labels = ["runpod", "gpu"]

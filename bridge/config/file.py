@@ -52,6 +52,7 @@ class RunPodTable(_Table):
     endpoint_base_url: ServiceUrl | None = None
     endpoint_id: EndpointId | None = None
     management_url: ServiceUrl | None = None
+    worker_quota: int | None = None
 
 
 class BridgeTable(_Table):
@@ -90,6 +91,7 @@ class RouteTable(_Table):
     job_timeout: Seconds = Route.job_timeout
     queue_timeout: Seconds = Route.queue_timeout
     idle_timeout: Seconds = Route.idle_timeout
+    spill_after: Seconds = Route.spill_after
     repositories: list[RepositoryName] = []
     unlabelled: bool = Route.unlabelled
     generic_jobs: bool = Route.generic_jobs

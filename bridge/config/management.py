@@ -141,7 +141,7 @@ def _execution_timeout(table: RouteTable) -> float:
     return Route(
         name=table.name,
         labels=frozenset(),
-        endpoint="",
+        endpoints=(),
         max_workers=1,
         job_timeout=table.job_timeout,
         idle_timeout=table.idle_timeout,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bridge.config.endpoints import check_names, endpoint_id, read_ids
+from bridge.config.endpoints import check_names, endpoint_ids, read_ids
 from bridge.config.environment import Environment
 from bridge.config.file import File, RouteTable
 from bridge.config.types import MAX_POLICY
@@ -13,7 +13,7 @@ from bridge.errors import ConfigError
 
 
 def with_endpoint_ids(content: File, path: Path) -> File:
-    """The same file, whose `[[route]]` tables have the RunPod id of their endpoint instead of an `[[endpoint]]`'s name.
+    """The same file, whose `[[route]]` tables have the RunPod ids of their endpoints instead of `[[endpoint]]`s' names.
 
     Args:
         content: of bridge.toml.
@@ -26,7 +26,12 @@ def with_endpoint_ids(content: File, path: Path) -> File:
     _check_volumes(content)
     names, ids = [table.name for table in content.endpoint], read_ids(path)
     resolved = [
-        route.model_copy(update={"endpoint": endpoint_id(route.name, route.endpoint, route.endpoints, names, ids)})
+        route.model_copy(
+            update={
+                "endpoint": None,
+                "endpoints": endpoint_ids(route.name, route.endpoint, route.endpoints, names, ids),
+            }
+        )
         for route in content.route
     ]
     return content.model_copy(update={"route": resolved})
@@ -40,6 +45,16 @@ def _check_volumes(content: File) -> None:
             raise ConfigError(
                 f"route {route.name}: a cache needs a network volume; add `volumes` to endpoint {endpoint}"
             )
+
+
+def workers_max(content: File, ids: Mapping[str, str]) -> dict[str, int]:
+    """By RunPod id, the limit of workers of each `[[endpoint]]` that has an id.
+
+    Args:
+        content: of bridge.toml.
+        ids: the RunPod id of each `[[endpoint]]` that has one.
+    """
+    return {ids[table.name]: table.workers_max for table in content.endpoint if table.name in ids}
 
 
 def routes(tables: list[RouteTable], env: Environment, owner: str) -> tuple[Route, ...]:
@@ -73,12 +88,16 @@ def prices(content: File, ids: Mapping[str, str], found: Sequence[Route]) -> dic
         found: the routes of the file, with the ids of their endpoints.
 
     Raises:
-        ConfigError: two routes give one endpoint different prices.
+        ConfigError: two routes give one endpoint different prices, or one price is for several endpoints.
     """
     own: dict[str, float] = {}
-    endpoints = {route.name: route.endpoint for route in found}
+    endpoints = {route.name: route.endpoints for route in found}
     for table in content.route:
-        endpoint, usd = endpoints[table.name], table.usd_per_hour
+        (endpoint, *others), usd = endpoints[table.name], table.usd_per_hour
+        if usd is not None and others:
+            raise ConfigError(
+                f"route {table.name}: usd_per_hour: it names several endpoints; set the price of each in [[endpoint]]"
+            )
         if usd is not None and own.setdefault(endpoint, usd) != usd:
             raise ConfigError(
                 f"route {table.name}: usd_per_hour: another route has another price for endpoint {endpoint}; "
@@ -102,19 +121,20 @@ def _check_cache(table: RouteTable) -> None:
 
 
 def _route(table: RouteTable, env: Environment) -> Route:
-    endpoint = table.endpoint or env.runpod_endpoint_id
-    if not endpoint:
+    endpoints = table.endpoints or [each for each in (table.endpoint or env.runpod_endpoint_id,) if each]
+    if not endpoints:
         raise ConfigError(f"RUNPOD_ENDPOINT_ID: missing; set it, or `endpoint` in route {table.name}")
     return Route(
         name=table.name,
         labels=_labels(table, env),
-        endpoint=endpoint,
+        endpoints=tuple(endpoints),
         max_workers=table.max_workers or env.bridge_max_workers,
         credentials=table.credentials,
         runner_group=table.runner_group,
         job_timeout=table.job_timeout,
         queue_timeout=table.queue_timeout,
         idle_timeout=table.idle_timeout,
+        spill_after=table.spill_after,
         repositories=frozenset(name.lower() for name in table.repositories),
         unlabelled=table.unlabelled,
         generic_jobs=table.generic_jobs,

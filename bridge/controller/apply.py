@@ -15,7 +15,7 @@ from bridge.core.actions import Garbage, Withdrawal
 from bridge.core.model import Absent, Cancellation, Deleted, JitConfig
 from bridge.core.naming import holding_labels, runner_labels
 from bridge.core.readings import Readings, Timed
-from bridge.core.refusals import endpoint_key, keys, target_key
+from bridge.core.refusals import endpoint_key, keys, target_key, target_keys
 from bridge.core.scope import Route, Scope
 from bridge.core.snapshot import Refusal
 from bridge.core.submissions import Changes, State, Submission
@@ -96,13 +96,15 @@ class Applier:
             submission = await self._kept(claimed)
             if not submission:
                 return
-            await self._runpod.prepare(route.endpoint)  # before the registration, which would wait for it unrecorded
+            await self._runpod.prepare(
+                submission.endpoint
+            )  # before the registration, which would wait for it unrecorded
             if registration := await self._register(submission, route):
                 await self._submit(submission, registration, route)
 
     async def _released(self, submission: Submission, route: Route, **values: Unpack[Changes]) -> bool:
         """Release a claim without a call if this pass has met a refusal of something that it needs."""
-        needed = keys(submission.pool.target, route)
+        needed = keys(submission.pool.target, route, submission.endpoint)
         refusal = next((self._refusals[key] for key in needed if key in self._refusals), None)
         if refusal is None:
             return False
@@ -161,7 +163,7 @@ class Applier:
                 raise
             return None
         if route.credentials in (Credentials.JIT, Credentials.REGISTRATION):
-            await self._accepted(*keys(submission.pool.target, route)[:-1])
+            await self._accepted(*target_keys(submission.pool.target, route))
         return registration
 
     async def _credential(self, submission: Submission, route: Route) -> "_Registration":
@@ -202,18 +204,19 @@ class Applier:
             return
         worker_input: WorkerInput = {**self._input(submission, route), **registration.secrets}
         try:
-            request_id = await self._runpod.submit(route, worker_input, self._callback(submission))
+            request_id = await self._runpod.submit(submission.endpoint, route, worker_input, self._callback(submission))
         except OutcomeUnknown as error:
             await self._to(submission, State.UNKNOWN, detail=str(error))
             raise
         except BridgeError as error:
-            is_new = await self._refused(runpod_key(route.endpoint, error), endpoint_key(route.endpoint), error)
+            endpoint = submission.endpoint
+            is_new = await self._refused(runpod_key(endpoint, error), endpoint_key(endpoint), error)
             await self._to(submission, State.RELEASED, detail=str(error))
             await self._unregister(submission.pool.target, runner_id)
             if is_new:
                 raise
             return
-        await self._accepted(endpoint_key(route.endpoint))
+        await self._accepted(endpoint_key(submission.endpoint))
         submitted = await self._to(submission, State.SUBMITTED, request_id=request_id)
         if submitted:
             self.submitted.append(submitted)
@@ -274,7 +277,8 @@ class Applier:
 
     async def _cancel(self, submission: Submission, request_id: str, proof: Deleted, withdraw: Withdrawal) -> None:
         """Record that GitHub agreed, then cancel: if that fails, GitHub cannot be asked a second time."""
-        withdrawn = await self._to(submission, State.WITHDRAWN, runner_id=proof.runner_id)
+        why: Changes = {**_why(withdraw), "runner_id": proof.runner_id}
+        withdrawn = await self._to(submission, State.WITHDRAWN, **why)
         if withdrawn:
             await self._runpod.cancel(Cancellation(endpoint=submission.endpoint, request_id=request_id, proof=proof))
             await self._to(withdrawn, withdraw.to, **_why(withdraw))

@@ -16,7 +16,7 @@ from bridge.core.readings import Readings, Timed
 from bridge.core.repositories import Names, configured, following, is_routed, routed
 from bridge.core.reviews import WaitingRuns
 from bridge.core.routing import is_served, match
-from bridge.core.scope import Route, Scope
+from bridge.core.scope import Route, Scope, endpoints_of
 from bridge.core.submissions import State, Submission, target_of_repository
 from bridge.core.timing import Timing
 from bridge.core.worker import Credentials
@@ -94,7 +94,8 @@ class Observer:
         problems: list[Problem] = []
         began = self._clock()
         self._github.begin(self._needed(memory))
-        health = await self._health(memory.submissions, problems)
+        waits = any(job.status is JobStatus.QUEUED for job, _ in memory.jobs.values())
+        health = await self._health(memory.submissions, problems, waits=waits)
         requests = await self._requests([*memory.submissions, *memory.untold], problems)
         await self._ask_names(memory.names, began, problems)
         known_names, memory = memory.names, memory.under(self._names)
@@ -167,7 +168,7 @@ class Observer:
         """The health of endpoints that may have requests for runners that no open submission explains."""
         if not self._has_unexplained(memory, runners):
             return {}
-        unread = {route.endpoint for route in self._scope.routes} - read.keys()
+        unread = endpoints_of(self._scope.routes) - read.keys()
         return await attempt(sorted(unread), self._runpod.health, problems)
 
     def _has_unexplained(self, memory: Memory, runners: Mapping[str, Iterable[Runner]]) -> bool:
@@ -275,7 +276,7 @@ class Observer:
         old = [t for t in set(self._targets(repositories)) if read_at.get(t, 0.0) <= stale]
         if not repositories or not old:
             return Observed(began=began, at=began)
-        health = await self._health((), problems)
+        health = await self._health((), problems, waits=True)
         found = await attempt(sorted(old), self._github.runners, problems)
         readings = Readings(runners=_timed(found, began), health=_timed(health, began))
         return Observed(began=began, at=began, readings=readings, problems=tuple(problems))
@@ -338,15 +339,18 @@ class Observer:
         sent = {s.id: (s.endpoint, s.request_id) for s in submissions if s.request_id}
         return await attempt(sent, lambda key: self._runpod.status(*sent[key]), problems)
 
-    async def _health(self, submissions: Iterable[Submission], problems: list[Problem]) -> dict[str, EndpointHealth]:
+    async def _health(
+        self, submissions: Iterable[Submission], problems: list[Problem], *, waits: bool
+    ) -> dict[str, EndpointHealth]:
         """Read the health of endpoints that matter, before their requests: see `bridge.core.unknown`.
 
-        These are endpoints with a request that waits or whose existence is unknown, and endpoints of token modes:
-        requests that a lost ledger has left there show nowhere else.
+        These are endpoints with a request that waits or whose existence is unknown, endpoints of token modes, because
+        requests that a lost ledger has left there show nowhere else, and, if a job waits, those to choose from.
         """
         waiting = {s.endpoint for s in submissions if s.state in (State.SUBMITTED, State.UNKNOWN)}
-        unseen = {route.endpoint for route in self._scope.routes if route.credentials is not Credentials.JIT}
-        return await attempt(sorted(waiting | unseen), self._runpod.health, problems)
+        unseen = endpoints_of(route for route in self._scope.routes if route.credentials is not Credentials.JIT)
+        several = endpoints_of(route for route in self._scope.routes if waits and len(route.endpoints) > 1)
+        return await attempt(sorted(waiting | unseen | several), self._runpod.health, problems)
 
 
 def _due(unlisted: Iterable[tuple[WorkflowJob, float]], memory: Memory, timing: Timing, at: float) -> list[WorkflowJob]:

@@ -252,11 +252,12 @@ class Reconciler:
         if seen.readings != _NOTHING and not self._pruned_at <= now < self._pruned_at + PRUNE_EVERY:
             transaction.prune(now - self._scope.retention, now)
             self._pruned_at = now
-        standing = Counter((s.pool.route, s.state) for s in snapshot.submissions if s.state in OPEN_STATES)
+        open_ = [s for s in snapshot.submissions if s.state in OPEN_STATES]
         return Decision(
             plan=decided,
             jobs=snapshot.jobs,
-            standing=standing,
+            standing=Counter((s.pool.route, s.state) for s in open_),
+            at_endpoints=Counter((s.endpoint, s.state) for s in open_),
             streaks=snapshot.streaks,
             refusals=snapshot.refusals,
             health=snapshot.health,

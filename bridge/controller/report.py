@@ -22,6 +22,7 @@ class Decision:
         plan: what to do.
         jobs: as of the snapshot.
         standing: by route and state, how many submissions were open.
+        at_endpoints: how many submissions are open, by endpoint id and state.
         streaks: as of the snapshot.
         refusals: as of the snapshot.
         health: as of the snapshot.
@@ -37,6 +38,7 @@ class Decision:
     plan: Plan
     jobs: tuple[WorkflowJob, ...] = ()
     standing: Mapping[tuple[str, State], int] = field(default_factory=dict)
+    at_endpoints: Mapping[tuple[str, State], int] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from bridge.core.rerun import LOST_KEPT
 from bridge.core.routing import is_kept, is_served
 from bridge.core.scope import Scope
 from bridge.core.snapshot import Snapshot
-from bridge.core.submissions import IdleRunner, Pool, RunnerUse, State, Submission
+from bridge.core.submissions import IdleRunner, Pool, RunnerUse, Starvation, State, Submission
 from bridge.core.timing import Timing
 
 T = TypeVar("T")
@@ -66,6 +66,9 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         health_at={endpoint: read.at for endpoint, read in health.items()},
         missing_since=_missing_since(readings, fresh),
         streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
+        starvations=_starvations(transaction, scope, now),
+        workers_max=scope.workers_max,
+        worker_quota=scope.worker_quota,
         refusals=standing(readings.refusals, scope.timing, now),
         pauses=transaction.pauses(),
         timing=scope.timing,
@@ -97,6 +100,12 @@ def _budgets(transaction: Transaction, scope: Scope, now: float) -> tuple[Budget
 
 def _missing_since(readings: Readings, after: float) -> Mapping[str, float]:
     return readings.missing.value if readings.missing and readings.missing.at > after else {}
+
+
+def _starvations(transaction: Transaction, scope: Scope, now: float) -> Mapping[str, Starvation]:
+    """They matter only where a request can go to another endpoint."""
+    several = any(len(route.endpoints) > 1 for route in scope.routes)
+    return transaction.starvations(now - scope.timing.starved_kept) if several else {}
 
 
 def _recent(read: Mapping[str, Timed[T]], after: float) -> dict[str, Timed[T]]:

@@ -11,12 +11,19 @@ from bridge.core.worker import Reason
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """Request one runner: claim its name, create its credential, submit its request."""
+    """Request one runner: claim its name, create its credential, submit its request.
+
+    Args:
+        endpoint: RunPod's id of the endpoint that the request goes to.
+        placed: why it goes there, one line for a person; empty if its route has no other endpoint.
+    """
 
     pool: Pool
     job_id: int
     name: str
     generation: int
+    endpoint: str
+    placed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +83,8 @@ class SkipKind(StrEnum):
     NOT_DISPATCHED = "not_dispatched"  # GitHub gives it to no runner
     PAUSED = "paused"  # a person has paused its route
     ROUTE_FULL = "route_full"
+    ENDPOINT_FULL = "endpoint_full"  # as many requests as the workers_max of each of its endpoints
+    QUOTA = "quota"  # as many requests as workers that the account may have
     BUDGET = "budget"  # what may be spent today is used
     NO_PRICE = "no_price"  # under a budget, and the price of its endpoint is not known
     BREAKER = "breaker"  # the endpoint's workers fail
@@ -117,10 +126,14 @@ class Cause:
     refusal: str | None = None
     due: str = ""
 
+    @property
+    def text(self) -> str:
+        """The whole reason, one line for a person."""
+        return f"{self.why}; {self.due}" if self.due else self.why
+
     def skip(self, job_id: int, route: str) -> Skip:
         """The reason of one job of a route."""
-        why = f"{self.why}; {self.due}" if self.due else self.why
-        return Skip(job_id=job_id, kind=self.kind, why=why, route=route, refusal=self.refusal, due=self.due)
+        return Skip(job_id=job_id, kind=self.kind, why=self.text, route=route, refusal=self.refusal, due=self.due)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,8 @@ ADVICE: Mapping[SkipKind, str] = {
     SkipKind.NOT_DISPATCHED: "check `max-parallel`, the runner group, and whether the repository is archived",
     SkipKind.PAUSED: "`bridge resume` with the route's name ends the pause",
     SkipKind.ROUTE_FULL: "wait, or raise `max_workers`",
+    SkipKind.ENDPOINT_FULL: "wait, or raise `workers_max` of an endpoint",
+    SkipKind.QUOTA: "wait, or raise `worker_quota` if RunPod allows more",
     SkipKind.BUDGET: "",
     SkipKind.NO_PRICE: "",
     SkipKind.BREAKER: "fix what the parentheses name, or see the endpoint's logs",

@@ -1,5 +1,6 @@
 """Which jobs get a runner now, within the limits of routes and endpoints. Pure."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,15 +8,15 @@ from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
 from bridge.core.actions import Cause, Skip, SkipKind
-from bridge.core.breaker import NO_ANSWER, probe_at
 from bridge.core.budget import held
 from bridge.core.evidence import Evidence
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.pauses import cause_of
+from bridge.core.placement import Choice, Placement
 from bridge.core.refusals import Gate
 from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
-from bridge.core.submissions import OPEN_STATES, Pool, State, Submission
+from bridge.core.submissions import Pool, State, Submission
 from bridge.core.supply import Count, Waiting
 
 _CAPACITY = {
@@ -25,6 +26,9 @@ _CAPACITY = {
 }
 """What RunPod's worker states mean for a request in the queue, the most important first."""
 
+_FULL = frozenset({SkipKind.ROUTE_FULL, SkipKind.QUOTA})
+"""Reasons for which an idle runner makes way for a job that waits."""
+
 
 class _Limit(NamedTuple):
     """How many more requests are allowed, and why not more."""
@@ -33,23 +37,38 @@ class _Limit(NamedTuple):
     cause: Cause | None = None
 
 
+class Placed(NamedTuple):
+    """A job that a runner is requested for, and the endpoint that the request goes to, with the reason."""
+
+    pool: Pool
+    job: WorkflowJob
+    endpoint: str
+    why: str
+
+
 @dataclass
 class Allocation:
     """The result.
 
     Args:
-        jobs: to request a runner for.
-        blocked: jobs that wait only because their route has reached max_workers.
+        jobs: to request a runner for, each with its endpoint.
+        blocked: jobs that wait only because their route has reached max_workers, or all have reached the quota.
         skips: why each other job waits.
     """
 
-    jobs: list[tuple[Pool, WorkflowJob]] = field(default_factory=list)
+    jobs: list[Placed] = field(default_factory=list)
     blocked: list[tuple[Pool, WorkflowJob]] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
 
 
 def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
-    snapshot: Snapshot, counts: Mapping[Pool, Count], waiting: Waiting, evidence: Evidence, gate: Gate, now: float
+    snapshot: Snapshot,
+    counts: Mapping[Pool, Count],
+    waiting: Waiting,
+    evidence: Evidence,
+    gate: Gate,
+    placement: Placement,
+    now: float,
 ) -> Allocation:
     """Choose the jobs to request a runner for.
 
@@ -58,21 +77,21 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         counts: by pool, demand and supply.
         waiting: runners that wait for a job.
         evidence: what earlier idle runners show.
-        gate: lets claims through that nothing refuses; it counts the probes that it allows.
+        gate: lets claims through that GitHub does not refuse; it counts the probes that it allows.
+        placement: chooses their endpoints.
         now: Unix seconds.
     """
     result = Allocation()
-    endpoints = {route.name: route.endpoint for route in snapshot.routes}
     runners: dict[Pool, dict[int, Submission]] = defaultdict(dict)
     for (pool, job_id), waits in waiting.items():
         runners[pool][job_id] = waits
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
-        places = _places(route, pools)
-        ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in result.jobs)
-        limits = (places, _budget(snapshot, route), _breaker(snapshot, route, ahead, now))
+        limits = (_quota(snapshot, placement), _places(route, pools), _budget(snapshot, route))
         limit = min(limits, key=lambda each: each.room)
         pause = snapshot.pauses.get(route.name)
+        lacks = any(len(count.demand) > count.supply for count in pools.values())
+        room = max(0, limit.room) if lacks and placement.choose(route).endpoint else 0
         missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
             own = runners.get(pool, {})
@@ -80,18 +99,42 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
             if pause:
                 result.skips += [cause_of(pause, now).skip(job.id, route.name) for job in without]
                 without = []
-            free = min(limit.room, 1 - count.supply if pool in evidence.probing else limit.room)
+            free = min(room, 1 - count.supply if pool in evidence.probing else room)
             without, refused = gate.admit(pool, without, free)
             missing[pool], probes = _one_at_a_time(pool, count, without, evidence)
             result.skips += refused + probes
             result.skips += [_supplied(snapshot, pool, job, own.get(job.id), count) for job in supplied]
         order = list(_fair_order({pool: count.live for pool, count in pools.items()}, missing, evidence))
-        room = max(0, limit.room)
-        result.jobs += order[:room]
-        if limit is places:
-            result.blocked += order[room:]
-        result.skips += [limit.cause.skip(job.id, route.name) for _, job in order[room:] if limit.cause]
+        _place(result, route, order, limit, placement)
     return result
+
+
+def _place(
+    result: Allocation, route: Route, order: Sequence[tuple[Pool, WorkflowJob]], limit: _Limit, placement: Placement
+) -> None:
+    """Give each of a route's jobs an endpoint while the route has room and an endpoint takes its requests."""
+    room = limit.room
+    choice = placement.choose(route) if order else Choice()
+    for pool, job in order:
+        if choice.endpoint is None:
+            result.skips += [choice.cause.skip(job.id, route.name)] if choice.cause else []
+        elif room <= 0 and limit.cause:
+            result.skips.append(limit.cause.skip(job.id, route.name))
+            if limit.cause.kind in _FULL:
+                result.blocked.append((pool, job))
+        else:
+            placement.give(choice.endpoint)
+            result.jobs.append(Placed(pool, job, choice.endpoint, choice.why))
+            room -= 1
+            choice = placement.choose(route)
+
+
+def _quota(snapshot: Snapshot, placement: Placement) -> _Limit:
+    """Limit the requests at all endpoints together: RunPod starts no more workers than the account's quota."""
+    if snapshot.worker_quota is None:
+        return _Limit(sys.maxsize)
+    why = f"all endpoints together have as many requests as the worker_quota of {snapshot.worker_quota}"
+    return _Limit(snapshot.worker_quota - placement.total(), Cause(kind=SkipKind.QUOTA, why=why))
 
 
 def _places(route: Route, pools: Mapping[Pool, Count]) -> _Limit:
@@ -139,24 +182,6 @@ def _fair_order(
             heapreplace(heap, entry(pool, place + 1))
         else:
             heappop(heap)
-
-
-def _breaker(snapshot: Snapshot, route: Route, ahead: int, now: float) -> _Limit:
-    """Limit requests to an endpoint whose workers fail; `ahead` are those that this plan has given to it already."""
-    streak = snapshot.streaks.get(route.endpoint)
-    at = probe_at(streak, snapshot.timing)
-    if streak is None or at is None:
-        return _Limit(route.max_workers)
-    probes = ahead + sum(
-        s.endpoint == route.endpoint and s.state in OPEN_STATES and s.created_at > streak.last
-        for s in snapshot.submissions
-    )
-    due = f"next try in {at - now:.0f} s" if now < at else "one request is being tried"
-    unanswered = streak.reason == NO_ANSWER
-    failed = f"requests failed ({NO_ANSWER})" if unanswered else f"workers failed ({streak.reason})"
-    why = f"endpoint {route.endpoint}: its last {streak.failures} {failed}"
-    cause = Cause(kind=SkipKind.NO_ANSWER if unanswered else SkipKind.BREAKER, why=why, due=due)
-    return _Limit(1 - probes if now >= at else 0, cause)
 
 
 def _split(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bridge.core.actions import Cause, SkipKind
 from bridge.core.cost import DAY, day_of, midnight
 from bridge.core.prices import Prices, price_at
-from bridge.core.scope import Route
+from bridge.core.scope import Route, endpoints_of
 
 WARN_AT = 0.8
 """The used share of a budget from which on the bridge warns."""
@@ -133,7 +133,7 @@ def budgets(  # noqa: PLR0913 - the parts of the configuration and of the ledger
 
 def _without_price(routes: Iterable[Route], name: str, prices: Prices, now: float) -> frozenset[str]:
     """The endpoints of the routes under a budget whose price is not known."""
-    used = {route.endpoint for route in routes if name in (ALL, route.name)}
+    used = endpoints_of(route for route in routes if name in (ALL, route.name))
     return frozenset(endpoint for endpoint in used if price_at(prices, endpoint, now) is None)
 
 
@@ -141,9 +141,9 @@ def held(found: Iterable[Budget], route: Route) -> Cause | None:
     """Why no further request of a route is allowed now; None if one is."""
     own = [budget for budget in found if budget.route in (ALL, route.name)]
     for budget in own:
-        if route.endpoint in budget.without_price:
+        if unknown := sorted(budget.without_price.intersection(route.endpoints)):
             why = (
-                f"{budget.name}: the price of endpoint {route.endpoint} is not known; set `usd_per_hour` in route "
+                f"{budget.name}: the price of endpoint {unknown[0]} is not known; set `usd_per_hour` in route "
                 f"{route.name}, or give the bridge RUNPOD_MANAGEMENT_API_KEY"
             )
             return Cause(kind=SkipKind.NO_PRICE, why=why)

@@ -34,10 +34,10 @@ def runner_labels(route: Route, prefix: str, at: float) -> list[str]:
 def route_identity(route: Route) -> str:
     """12 hex digits that identify a route: the same for all copies of a deployment, with or without a ledger.
 
-    They change when the route gets another name, other labels or another endpoint. Its limits and other routes do not
-    matter.
+    They change when the route gets another name, other labels or another preferred endpoint. Its other endpoints, its
+    limits and other routes do not matter.
     """
-    parts = [route.name, route.endpoint, *sorted(route.labels)]
+    parts = [route.name, route.endpoints[0], *sorted(route.labels)]
     return sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 

@@ -35,12 +35,13 @@ class UnexplainedRunner:
     """A runner of our routes that no row of this ledger explains: another dispatcher's, or a lost ledger's.
 
     Args:
+        endpoints: of its route; its request is at one of them.
         requested_at: Unix seconds.
         lease_end: Unix seconds; later it gets no job that is known of.
     """
 
     pool: Pool
-    endpoint: str
+    endpoints: tuple[str, ...]
     runner: Runner
     requested_at: float
     lease_end: float
@@ -102,7 +103,7 @@ def unexplained_runners(
         if each.route and not row_of(each, rows):
             yield UnexplainedRunner(
                 pool=Pool(each.route.name, each.target),
-                endpoint=each.route.endpoint,
+                endpoints=each.route.endpoints,
                 runner=each.runner,
                 requested_at=each.requested_at,
                 lease_end=each.requested_at + each.route.lease,
@@ -125,8 +126,8 @@ def with_worker(
 ) -> list[UnexplainedRunner]:
     """The unexplained runners that may still have a worker.
 
-    A runner that is offline for longer than a worker takes to start has one only if its endpoint has a request that
-    nothing else explains.
+    A runner that is offline for longer than a worker takes to start has one only if an endpoint of its route has a
+    request that nothing else explains.
     """
     left = requests_beyond_rows(snapshot, submissions)
     offline: list[UnexplainedRunner] = []
@@ -135,14 +136,22 @@ def with_worker(
         if not (each.runner.busy or now < each.lease_end):
             continue
         starts = now < each.requested_at + snapshot.timing.boot_allowance
-        sure = each.runner.busy or each.runner.online or starts or each.endpoint not in left
+        unread = any(endpoint not in left for endpoint in each.endpoints)
+        sure = each.runner.busy or each.runner.online or starts or unread
         (found if sure else offline).append(each)
-    left.subtract(Counter(each.endpoint for each in found))
-    for each in offline:
-        if left[each.endpoint] > 0:
-            found.append(each)
-            left[each.endpoint] -= 1
-    return found
+    explain(left, found)
+    return [*found, *(each for each in offline if explain(left, [each]))]
+
+
+def explain(left: Counter[str], runners: Iterable[UnexplainedRunner]) -> int:
+    """Take the requests of runners from those that are left at their endpoints; return how many were found."""
+    explained = 0
+    for each in runners:
+        endpoint = next((endpoint for endpoint in each.endpoints if left[endpoint] > 0), None)
+        if endpoint is not None:
+            left[endpoint] -= 1
+            explained += 1
+    return explained
 
 
 def requests_beyond_rows(snapshot: Snapshot, submissions: Iterable[Submission]) -> Counter[str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bridge.core.actions import Claim, Plan, Transition, Withdrawal
-from bridge.core.allocation import allocate
+from bridge.core.allocation import Placed, allocate
 from bridge.core.budget import warnings_of
 from bridge.core.demand import demand_of, sort_into_pools
 from bridge.core.evidence import judge
@@ -18,10 +18,12 @@ from bridge.core.idle import idle_withdrawals
 from bridge.core.model import WorkflowJob
 from bridge.core.naming import runner_name
 from bridge.core.ownership import PrefixedRunner, may_own, prefixed_runners, unexplained_runners, warnings
+from bridge.core.placement import Placement
 from bridge.core.refusals import Gate
 from bridge.core.rerun import decide as decide_reruns
 from bridge.core.settle import Observation, settle
 from bridge.core.snapshot import Snapshot
+from bridge.core.spill import spill
 from bridge.core.submissions import OPEN_STATES, Pool, State, Submission
 from bridge.core.supply import Count, possibly_taken, supply_of, waiting_runners
 from bridge.core.surplus import garbage, limited, surplus
@@ -55,17 +57,20 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     skips += demand_of(snapshot, counts, waiting, evidence)
     _add_possibly_taken(snapshot, counts, submissions)
     gate = Gate(snapshot, now)
-    allocated = allocate(snapshot, counts, waiting, evidence, gate, now)
+    placement = Placement(snapshot, submissions, gate, now)
+    allocated = allocate(snapshot, counts, waiting, evidence, gate, placement, now)
     leaving = {w.submission.id for w in settled.withdrawals}
     staying = [s for s in submissions if s.id not in leaving]
     queued = {pool: count.queued for pool, count in counts.items()}
     idle = idle_withdrawals(snapshot, queued, staying, evidence, allocated.blocked, now)
     leaving |= {w.submission.id for w in idle}
-    unneeded = surplus(snapshot, counts, [s for s in submissions if s.id not in leaving])
+    unneeded = list(surplus(snapshot, counts, [s for s in submissions if s.id not in leaving]))
+    leaving |= {w.submission.id for w in unneeded}
+    moving = spill(snapshot, [s for s in submissions if s.id not in leaving], placement, now)
     return Plan(
         claims=tuple(_claims(snapshot, allocated.jobs, prefixed)),
         transitions=tuple(sorted(settled.transitions, key=lambda t: t.submission.id)),
-        withdrawals=tuple(limited([*settled.withdrawals, *idle, *unneeded])),
+        withdrawals=tuple(limited([*settled.withdrawals, *idle, *unneeded, *moving])),
         garbage=tuple(garbage(snapshot, prefixed, unexplained, submissions, now)),
         skips=tuple(sorted(gate.explain([*skips, *allocated.skips], snapshot), key=lambda s: s.job_id)),
         given_up=tuple(sorted(job_id for job_id, verdict in evidence.verdicts.items() if verdict.given_up)),
@@ -134,13 +139,11 @@ def _is_gone(snapshot: Snapshot, submission: Submission, listed: Collection[int]
     return sent and read_at is not None and read_at > submission.since and submission.runner_id not in listed
 
 
-def _claims(
-    snapshot: Snapshot, jobs: Iterable[tuple[Pool, WorkflowJob]], prefixed: Iterable[PrefixedRunner]
-) -> Iterator[Claim]:
+def _claims(snapshot: Snapshot, jobs: Iterable[Placed], prefixed: Iterable[PrefixedRunner]) -> Iterator[Claim]:
     highest = defaultdict(int, {job_id: history.generation for job_id, history in snapshot.history.items()})
     for each in prefixed:
         highest[each.job_id] = max(each.generation, highest[each.job_id])
-    for pool, job in jobs:
+    for pool, job, endpoint, placed in jobs:
         generation = highest[job.id] + 1
         name = runner_name(snapshot.prefix, job.id, generation)
-        yield Claim(pool=pool, job_id=job.id, name=name, generation=generation)
+        yield Claim(pool=pool, job_id=job.id, name=name, generation=generation, endpoint=endpoint, placed=placed)

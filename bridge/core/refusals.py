@@ -34,14 +34,19 @@ def endpoint_key(endpoint: str) -> str:
     return f"endpoint {endpoint}"
 
 
-def keys(target: str, route: Route) -> tuple[str, ...]:
-    """The keys that a request of a route at a target depends on.
+def target_keys(target: str, route: Route) -> tuple[str, ...]:
+    """The keys that a registration for a route at a target depends on.
 
     Where the worker registers itself, the bridge asks GitHub for nothing.
     """
     if route.credentials in (Credentials.APP, Credentials.PAT):
-        return (endpoint_key(route.endpoint),)
-    return target_key(target), group_key(target, route), endpoint_key(route.endpoint)
+        return ()
+    return target_key(target), group_key(target, route)
+
+
+def keys(target: str, route: Route, endpoint: str) -> tuple[str, ...]:
+    """The keys that a request of a route at a target and an endpoint depends on."""
+    return *target_keys(target, route), endpoint_key(endpoint)
 
 
 def standing(refusals: Mapping[str, Timed[Refusal | None]], timing: Timing, now: float) -> dict[str, Refusal]:
@@ -57,6 +62,8 @@ def standing(refusals: Mapping[str, Timed[Refusal | None]], timing: Timing, now:
 
 class Gate:
     """Lets claims through that no refusal concerns, and one try for each refusal whose pause has ended.
+
+    `admit` knows the refusals by GitHub. Those by endpoints matter when bridge.core.placement chooses one.
 
     Args:
         snapshot: with the refusals, and the submissions among which are the tries under way.
@@ -74,13 +81,14 @@ class Gate:
         for s in submissions:
             route = self._routes.get(s.pool.route)
             if route and s.state in _PROBING:
-                yield from (k for k in self._refused_keys(s.pool, route) if s.created_at > self._current[k].at)
+                refused = (key for key in keys(s.pool.target, route, s.endpoint) if key in self._current)
+                yield from (key for key in refused if s.created_at > self._current[key].at)
 
     def _refused_keys(self, pool: Pool, route: Route) -> list[str]:
-        return [key for key in keys(pool.target, route) if key in self._current]
+        return [key for key in target_keys(pool.target, route) if key in self._current]
 
     def admit(self, pool: Pool, missing: Sequence[WorkflowJob], free: int) -> tuple[list[WorkflowJob], list[Skip]]:
-        """Which of a pool's jobs may get a request: the first of them. The refusal is the reason for the others.
+        """Which of a pool's jobs GitHub does not refuse; at most one as a try. The refusal is the others' reason.
 
         Args:
             pool: a route at a target.
@@ -90,11 +98,23 @@ class Gate:
         refused = self._refused_keys(pool, self._routes[pool.route])
         if not refused or not missing:
             return list(missing), []
-        may_try = free > 0 and all(self._now >= self._current[k].until and not self._tries[k] for k in refused)
+        may_try = free > 0 and all(map(self._may_try, refused))
         self._tries.update(refused if may_try else ())
         room = int(may_try)
-        cause = self._cause(self._longest(refused))
+        cause = self._cause(self._longest(self._reasons(pool)))
         return list(missing[:room]), [cause.skip(job.id, pool.route) for job in missing[room:]]
+
+    def refusal(self, endpoint: str) -> Cause | None:
+        """Why an endpoint gets no request now; None if nothing is refused there, or one request may try it."""
+        key = endpoint_key(endpoint)
+        return None if key not in self._current or self._may_try(key) else self._cause(key)
+
+    def try_endpoint(self, endpoint: str) -> None:
+        """Count a request to an endpoint as a try, if a refusal concerns it."""
+        self._tries[endpoint_key(endpoint)] += 1
+
+    def _may_try(self, key: str) -> bool:
+        return self._now >= self._current[key].until and not self._tries[key]
 
     def explain(self, skips: Iterable[Skip], snapshot: Snapshot) -> list[Skip]:
         """Return the skips with the refusal as the reason where it ended a job's last runner."""
@@ -106,8 +126,15 @@ class Gate:
     def _explained(self, skip: Skip, target: str) -> Skip:
         if skip.kind is not SkipKind.ENDED_UNSEEN or skip.route not in self._routes:
             return skip
-        refused = self._refused_keys(Pool(skip.route, target), self._routes[skip.route])
-        return self._cause(self._longest(refused)).skip(skip.job_id, skip.route) if refused else skip
+        reasons = self._reasons(Pool(skip.route, target))
+        return self._cause(self._longest(reasons)).skip(skip.job_id, skip.route) if reasons else skip
+
+    def _reasons(self, pool: Pool) -> list[str]:
+        """The keys of all refusals that keep a pool's jobs waiting: one endpoint that refuses does not."""
+        route = self._routes[pool.route]
+        endpoints = [endpoint_key(endpoint) for endpoint in route.endpoints]
+        no_endpoint = all(key in self._current for key in endpoints)
+        return [*self._refused_keys(pool, route), *(endpoints if no_endpoint else ())]
 
     def _longest(self, refused: Iterable[str]) -> str:
         return max(refused, key=lambda key: (self._current[key].until, key))

@@ -1,6 +1,6 @@
 """What the bridge serves: an owner, repositories and routes. Durations are seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.timing import Timing
@@ -20,13 +20,14 @@ class Route:
     Args:
         name: unique among the routes.
         labels: in lower case, without IMPLIED_LABELS.
-        endpoint: RunPod's endpoint id.
+        endpoints: ids of RunPod's endpoints, the preferred one first; at least one.
         max_workers: the most open submissions, over all pools of this route.
         credentials: what the worker gets to register its runner with.
         runner_group: name of GitHub's runner group.
         job_timeout: s, from the job's start.
         queue_timeout: s that a request may wait for a worker.
         idle_timeout: s that a started runner may wait for a job.
+        spill_after: s that a request waits at an endpoint without workers before it moves to another one.
         repositories: owner/name in lower case; empty means all.
         unlabelled: takes jobs without labels (`runs-on: {group: ...}`).
         generic_jobs: takes jobs that ask for implied labels only (`runs-on: self-hosted`).
@@ -40,13 +41,14 @@ class Route:
 
     name: str
     labels: frozenset[str]
-    endpoint: str
+    endpoints: tuple[str, ...]
     max_workers: int
     credentials: Credentials = Credentials.JIT
     runner_group: str = "Default"
     job_timeout: float = 21_600.0
     queue_timeout: float = 3_600.0
     idle_timeout: float = 300.0
+    spill_after: float = 120.0
     repositories: frozenset[str] = frozenset()
     unlabelled: bool = False
     generic_jobs: bool = False
@@ -78,6 +80,11 @@ class Route:
         return self.queue_timeout + BOOT_ALLOWANCE + self.idle_timeout
 
 
+def endpoints_of(routes: Iterable[Route]) -> set[str]:
+    """The ids of all endpoints that routes use."""
+    return {endpoint for route in routes for endpoint in route.endpoints}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """What the bridge serves, and its addresses.
@@ -94,6 +101,8 @@ class Scope:
         full_scan_every: s between two scans of all repositories, if the App's delivery log shows their jobs meanwhile.
         retention: s for which the ledger keeps what has ended.
         interval: s between two resyncs.
+        workers_max: by endpoint id, the limit of workers that `[[endpoint]]` sets.
+        worker_quota: the most requests that may be open at all endpoints; None for no limit.
         timing: the other durations.
         usd_per_day: the budget of all routes for a UTC day; None for none.
         prices: USD per hour of one worker by endpoint id, where the configuration sets it.
@@ -110,6 +119,8 @@ class Scope:
     full_scan_every: float = 600.0
     retention: float = 14 * 86_400.0
     interval: float = 30.0
+    workers_max: Mapping[str, int] = field(default_factory=dict)
+    worker_quota: int | None = None
     timing: Timing = Timing()
     usd_per_day: float | None = None
     prices: Mapping[str, float] = field(default_factory=dict)

@@ -284,13 +284,15 @@ def _vanished(submission: Submission) -> Transition:
 
 def _withdrawn(submission: Submission, request: Request | None) -> Transition | Withdrawal | None:
     """Cancel a request whose registration was deleted: the dispatcher may have died before it could."""
-    detail = "its registration was already deleted"
+    detail = submission.detail or "its registration was already deleted"
     if request is None:
         return None
     if request.status in _OPEN:
-        return Withdrawal(submission=submission, to=State.CANCELLED, runner_id=None, detail=detail)
+        to, reason = State.CANCELLED, submission.reason
+        return Withdrawal(submission=submission, to=to, runner_id=None, detail=detail, reason=reason)
     if request.status in (RequestStatus.MISSING, RequestStatus.CANCELLED):
-        return Transition(submission=submission, to=State.CANCELLED, reason=Reason.STOPPED, detail=detail)
+        reason = submission.reason or Reason.STOPPED
+        return Transition(submission=submission, to=State.CANCELLED, reason=reason, detail=detail)
     return _ended(submission, request)
 
 

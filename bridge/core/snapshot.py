@@ -11,7 +11,16 @@ from bridge.core.lost import LostJob, RerunRecord, SeenRun
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.pauses import Pause
 from bridge.core.scope import Route
-from bridge.core.submissions import IdleRunner, JobHistory, Pool, RunnerUse, Streak, Submission, target_of_repository
+from bridge.core.submissions import (
+    IdleRunner,
+    JobHistory,
+    Pool,
+    RunnerUse,
+    Starvation,
+    Streak,
+    Submission,
+    target_of_repository,
+)
 from bridge.core.timing import Timing
 
 
@@ -57,6 +66,9 @@ class Snapshot:
         health_at: by endpoint id, Unix seconds, when it was read.
         missing_since: by submission id, Unix seconds since when RunPod answers 404 for its request.
         streaks: by endpoint id, the failures of its workers in a row.
+        starvations: by endpoint id, the requests that recently left it because it had no capacity.
+        workers_max: by endpoint id, its limit of workers, where it is known.
+        worker_quota: the most requests that may be open at all endpoints; None for no limit.
         queued_since: by job id, Unix seconds by the bridge's clock since it was queued or was retried by hand.
         idle: runners that recently ended without a job.
         last_taken: by pool, Unix seconds when one of its runners last took a job.
@@ -89,6 +101,9 @@ class Snapshot:
     health_at: Mapping[str, float] = field(default_factory=dict)
     missing_since: Mapping[str, float] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
+    starvations: Mapping[str, Starvation] = field(default_factory=dict)
+    workers_max: Mapping[str, int] = field(default_factory=dict)
+    worker_quota: int | None = None
     queued_since: Mapping[int, float] = field(default_factory=dict)
     idle: tuple[IdleRunner, ...] = ()
     last_taken: Mapping[Pool, float] = field(default_factory=dict)

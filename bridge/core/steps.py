@@ -150,7 +150,7 @@ def _said(transition: TransitionRecord, record: SubmissionRecord, job_id: int) -
     match transition.to:
         case State.CLAIMED:
             other = "" if submission.job_id == job_id else f" for job {submission.job_id}"
-            return f"claimed{other}, route {submission.pool.route}"
+            return f"claimed{other}, route {submission.pool.route}{reason_of(None, transition.detail)}"
         case State.MINTED:
             jit = submission.credentials is Credentials.JIT
             return "registered with GitHub" if jit else "its worker will register it with GitHub"
@@ -165,7 +165,8 @@ def _said(transition: TransitionRecord, record: SubmissionRecord, job_id: int) -
         case State.BUSY:
             return _took(submission, job_id)
         case State.WITHDRAWN:
-            return "GitHub deleted its registration; its request is being cancelled"
+            why = reason_of(None, transition.detail)
+            return f"GitHub deleted its registration; its request is being cancelled{why}"
         case _:
             return f"{_ended(transition)}{_executed(execution)}"
 

@@ -29,6 +29,7 @@ class Outlook:
 
     Args:
         runner: that the next pass asks for; None if it asks for none.
+        placed: where its request goes and why; empty if its route has one endpoint.
         why: the reason if it asks for none.
         kind: of the reason.
         rerun: why it is decided later whether the job is re-run; None if nothing is to be decided.
@@ -36,6 +37,7 @@ class Outlook:
     """
 
     runner: str | None = None
+    placed: str = ""
     why: str | None = None
     kind: SkipKind | None = None
     rerun: str | None = None
@@ -60,7 +62,8 @@ def outlook(plan: Plan, job_id: int) -> Outlook:
     """What a plan says about a job."""
     claim = next((each for each in plan.claims if each.job_id == job_id), None)
     if claim:
-        return Outlook(runner=claim.name, route=claim.pool.route)
+        placed = f" at endpoint {claim.endpoint}: {claim.placed}" if claim.placed else ""
+        return Outlook(runner=claim.name, placed=placed, route=claim.pool.route)
     skip = next((each for each in plan.skips if each.job_id == job_id), None)
     if skip:
         return Outlook(why=skip.why, kind=skip.kind, route=skip.route)
@@ -95,7 +98,7 @@ def _sentence(record: JobRecord, seen: Outlook, now: float) -> str:
 
 def _waits(seen: Outlook) -> str:
     if seen.runner:
-        return f"the next pass asks for runner {seen.runner}"
+        return f"the next pass asks for runner {seen.runner}{seen.placed}"
     return seen.why or "no pass has decided about it yet"
 
 

@@ -146,7 +146,8 @@ class JobHistory:
         attempts: submissions that failed, without runners that were idle.
         first_claim: Unix seconds of the first submission since the job was last retried by hand, 0 for none.
         last_claim: Unix seconds of the newest submission.
-        last_end: Unix seconds when one last ended, 0 if none has.
+        last_end: Unix seconds when one last ended, 0 if none has; without those that moved to another endpoint.
+        moves: submissions that left an endpoint without capacity.
     """
 
     generation: int
@@ -154,6 +155,7 @@ class JobHistory:
     last_claim: float
     last_end: float
     first_claim: float = 0.0
+    moves: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,3 +204,19 @@ class Streak:
     first: float
     last: float
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Starvation:
+    """Requests that recently left an endpoint because RunPod had no capacity for its workers.
+
+    Args:
+        first: Unix seconds, when the first one left since a worker last started there; None if one has started since
+            the last one left.
+        last: Unix seconds, when the last one left.
+        started: how many workers have started there since.
+    """
+
+    first: float | None
+    last: float
+    started: int = 0

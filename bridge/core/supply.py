@@ -1,15 +1,15 @@
 """Each pool's runners: those that can still take a job, and those that count against max_workers. Pure."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.core.model import WorkflowJob
-from bridge.core.ownership import UnexplainedRunner, requests_beyond_rows, with_worker
+from bridge.core.ownership import UnexplainedRunner, explain, requests_beyond_rows, with_worker
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, Pool, State, Submission
 from bridge.core.unknown import doubtful
-from bridge.core.worker import Credentials
+from bridge.core.worker import Credentials, Reason
 
 MAY_HAVE_TAKEN_A_JOB = frozenset({State.BUSY, State.FINISHED, State.FAILED, State.CANCELLED})
 """States of a submission whose runner may have taken a job that is not known yet."""
@@ -78,25 +78,31 @@ def _unregistered_requests(
 
     A request that has not registered after the time that takes belongs to another system.
     """
+    if now > snapshot.knows_since + snapshot.timing.boot_allowance:
+        return
     left = requests_beyond_rows(snapshot, submissions)
-    registered = Counter(each.pool.route for each in alive)
+    explain(left, alive)
     for route in snapshot.routes:
-        late = now > snapshot.knows_since + snapshot.timing.boot_allowance
-        if route.credentials is Credentials.JIT or route.endpoint not in left or late:
+        if route.credentials is Credentials.JIT:
             continue
-        # Their target is unknown, so they count at each target.
+        # Their target is unknown, and so is their route if several use the endpoint: they count at each.
+        requests = sum(max(0, left[endpoint]) for endpoint in route.endpoints if endpoint in left)
         for target in {snapshot.target_of(j) for j in snapshot.jobs}:
-            yield Pool(route.name, target), max(0, left[route.endpoint] - registered[route.name])
+            yield Pool(route.name, target), requests
 
 
 def possibly_taken(snapshot: Snapshot, submissions: Iterable[Submission], demand: Iterable[WorkflowJob]) -> int:
-    """How many jobs may no longer be queued: a runner that left after they were last seen may have taken them."""
+    """How many jobs may no longer be queued: a runner that left after they were last seen may have taken them.
+
+    A runner whose request left a starved endpoint took none: GitHub deleted its registration, which proves that.
+    """
     seen = sorted(snapshot.seen_at.get(job.id, snapshot.runners_read_at) for job in demand)
     open_jobs = {job.id for job in demand}
     left = sorted(
         s.since
         for s in submissions
-        if s.state in MAY_HAVE_TAKEN_A_JOB and (s.held_job_id is None or s.held_job_id in open_jobs)
+        if s.state in MAY_HAVE_TAKEN_A_JOB and s.reason is not Reason.STARVED
+        if s.held_job_id is None or s.held_job_id in open_jobs
     )
     taken = 0
     for since in left:

@@ -55,6 +55,8 @@ class Timing:
         probe: a runner may listen for this long in a pool whose last runner got no job although one was queued.
         breaker_shortest: the shortest wait from a failure of an endpoint's workers to the next try.
         breaker_longest: the longest such wait.
+        starved_kept: a starved endpoint is used carefully for this long after the last request left it.
+        starved_longest: the longest time until a starved endpoint is tried again.
         refusal: from one refusal by GitHub or RunPod to the next try.
         refusal_kept: a refusal that nothing has confirmed is forgotten after this long.
         rejected_read: between tries to read something that is refused. A person must change something first.
@@ -91,6 +93,8 @@ class Timing:
     probe: float = 120.0
     breaker_shortest: float = 60.0
     breaker_longest: float = 1800.0
+    starved_kept: float = 3600.0
+    starved_longest: float = 900.0
     refusal: Retry = Retry(60.0, 1800.0)
     refusal_kept: float = 86_400.0
     rejected_read: Retry = Retry(60.0, 300.0)

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     GITHUB_UNREACHABLE = "github_unreachable"
     EXPIRED = "expired"
     CRASHED = "crashed"
+    STARVED = "starved"  # only the bridge uses it: the request left an endpoint without capacity
 
 
 SECOND_DELIVERY = frozenset({Reason.SESSION_CONFLICT, Reason.NAME_TAKEN})

@@ -67,6 +67,11 @@ class Faults:
         """Remove all faults."""
         self._armed.clear()
 
+    @property
+    def pending(self) -> int:
+        """Number of faults that wait for a call."""
+        return len(self._armed)
+
     def take(self, method: str, path: str) -> Fault | None:
         """The first fault that matches this call, which counts as used once more."""
         for armed in self._armed:

@@ -90,3 +90,9 @@ def row_of_submission(submission: Submission) -> dict[str, Any]:
     """The row of a submission."""
     row = {f.name: getattr(submission, f.name) for f in fields(submission) if f.name != "pool"}
     return {**row, "route": submission.pool.route, "target": submission.pool.target}
+
+
+def step_row(submission: str, start: State | None, to: State, at: float, **why: str | None) -> dict[str, Any]:
+    """A row of the history; `why` may have `reason` and `detail`."""
+    step = {"of": submission, "from_state": start, "to_state": to, "at": at}
+    return {**step, "reason": why.get("reason"), "detail": why.get("detail")}

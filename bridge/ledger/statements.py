@@ -21,6 +21,7 @@ from bridge.core.submissions import (
     PROOF_STATES,
     State,
 )
+from bridge.core.worker import Reason
 from bridge.ledger.readings import ReadingKind
 from bridge.ledger.tables import deliveries, jobs, readings, submissions, transitions
 
@@ -107,12 +108,15 @@ def _history() -> sa.Select[Any]:
     claimed = sa.case((s.created_at > jobs.c.retried_at, s.created_at))
     # The end of a runner that took another job does not matter for the job it was asked for.
     held = sa.func.coalesce(s.held_job_id, _held_by_name())
-    ended = sa.case((IS_OPEN | (held != s.job_id), 0.0), else_=s.since)
+    # Nor does that of a runner whose request moved to another endpoint: GitHub has agreed that it held no job.
+    moved = sa.func.coalesce(s.reason, "") == Reason.STARVED
+    ended = sa.case((IS_OPEN | (held != s.job_id) | moved, 0.0), else_=s.since)
     return (
         sa.select(
             s.job_id,
             sa.func.max(s.generation).label("generation"),
             sa.func.sum(sa.case((counts, 1), else_=0)).label("attempts"),
+            sa.func.sum(sa.case((moved, 1), else_=0)).label("moves"),
             sa.func.coalesce(sa.func.min(claimed), 0.0).label("first_claim"),
             sa.func.max(s.created_at).label("last_claim"),
             sa.func.max(ended).label("last_end"),

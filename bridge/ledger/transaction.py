@@ -21,20 +21,21 @@ from bridge.core.submissions import (
     JobHistory,
     Pool,
     RunnerUse,
+    Starvation,
     State,
     Streak,
     Submission,
     target_of_repository,
 )
 from bridge.core.timing import Timing
-from bridge.ledger import history, retention
+from bridge.ledger import history, placement, retention
 from bridge.ledger import statements as st
 from bridge.ledger.control import Control
 from bridge.ledger.costs import Costs
 from bridge.ledger.outbound import Outbound
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.reruns import Reruns
-from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
+from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, step_row, submission_of
 from bridge.ledger.tables import jobs, leader_leases, meta, readings, submissions
 
 
@@ -183,10 +184,15 @@ class Transaction(Control, Outbound, Reruns):
     def history(self) -> Mapping[int, JobHistory]:
         """What became of earlier submissions for each job that is not completed."""
         return {
-            job_id: JobHistory(
-                generation=generation, attempts=attempts, first_claim=first, last_claim=last, last_end=ended
+            row.job_id: JobHistory(
+                generation=row.generation,
+                attempts=row.attempts,
+                moves=row.moves,
+                first_claim=row.first_claim,
+                last_claim=row.last_claim,
+                last_end=row.last_end,
             )
-            for job_id, generation, attempts, first, last, ended in self._all(st.HISTORY)
+            for row in self._connection.execute(st.HISTORY)
         }
 
     def idle_runners(self, since: float, listened: float) -> tuple[IdleRunner, ...]:
@@ -232,19 +238,17 @@ class Transaction(Control, Outbound, Reruns):
 
     def streaks(self) -> Mapping[str, Streak]:
         """By endpoint, the workers that failed since one last worked."""
-        return {
-            endpoint: Streak(failures=failures, first=first, last=last, reason=reason)
-            for endpoint, failures, first, last, reason in self._all(st.STREAKS)
-        }
+        return placement.streaks(self._connection)
+
+    def starvations(self, after: float) -> Mapping[str, Starvation]:
+        """By endpoint, the requests that left it after a time (Unix seconds) because it had no capacity."""
+        return placement.starvations(self._connection, after)
 
     def unanswered(self) -> Mapping[str, tuple[float, ...]]:
         """By endpoint, Unix seconds of the requests that RunPod did not answer since it last answered one."""
-        found: dict[str, tuple[float, ...]] = {}
-        for endpoint, at in self._connection.execute(st.UNANSWERED):
-            found[endpoint] = (*found.get(endpoint, ()), at)
-        return found
+        return placement.unanswered(self._connection)
 
-    def claim(self, claims: Iterable[tuple[Claim, Route]], now: float) -> tuple[Submission, ...]:
+    def claim(self, claims: Collection[tuple[Claim, Route]], now: float) -> tuple[Submission, ...]:
         """Write claims; their names can never be claimed again.
 
         Args:
@@ -258,7 +262,7 @@ class Transaction(Control, Outbound, Reruns):
                 job_id=claim.job_id,
                 generation=claim.generation,
                 pool=claim.pool,
-                endpoint=route.endpoint,
+                endpoint=claim.endpoint,
                 credentials=route.credentials,
                 state=State.CLAIMED,
                 since=now,
@@ -270,7 +274,9 @@ class Transaction(Control, Outbound, Reruns):
         )
         if claimed:
             self._connection.execute(sa.insert(submissions), list(map(row_of_submission, claimed)))
-            self._add_to_history([_step(each.id, None, each.state, now) for each in claimed])
+            why = [claim.placed or None for claim, _ in claims]
+            steps = zip(claimed, why, strict=True)
+            self._add_to_history([step_row(s.id, None, s.state, now, detail=detail) for s, detail in steps])
         return claimed
 
     def record(self, transition: Transition, at: float) -> bool:
@@ -304,7 +310,7 @@ class Transaction(Control, Outbound, Reruns):
         advanced = self._connection.execute(st.advancing(tuple(values)), parameters).rowcount == 1
         if advanced and to is not submission.state:
             why = {key: changes[key] for key in ("reason", "detail") if key in changes}
-            self._add_to_history([_step(submission.id, submission.state, to, values["since"], **why)])
+            self._add_to_history([step_row(submission.id, submission.state, to, values["since"], **why)])
         return advanced
 
     def _add_to_history(self, steps: list[dict[str, Any]]) -> None:
@@ -369,9 +375,3 @@ class Transaction(Control, Outbound, Reruns):
 
     def _insert(self, table: sa.Table) -> Any:
         return st.INSERT[self._connection.dialect.name](table)
-
-
-def _step(submission: str, start: State | None, to: State, at: float, **why: str | None) -> dict[str, Any]:
-    """A row of the history; `why` may have `reason` and `detail`."""
-    step = {"of": submission, "from_state": start, "to_state": to, "at": at}
-    return {**step, "reason": why.get("reason"), "detail": why.get("detail")}

@@ -83,11 +83,12 @@ class RunPod:
             return
         await asyncio.get_running_loop().run_in_executor(self._threads, self._endpoint, endpoint)
 
-    async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str:
+    async def submit(self, endpoint: str, route: Route, worker_input: WorkerInput, callback: str | None) -> str:
         """Send one request.
 
         Args:
-            route: has the endpoint and the time limits.
+            endpoint: RunPod's id.
+            route: has the time limits.
             worker_input: the worker's input.
             callback: the URL that RunPod calls when the request has ended; None for none.
 
@@ -102,7 +103,7 @@ class RunPod:
         policy = {"executionTimeout": int(route.execution_timeout * 1000), "ttl": int(route.ttl * 1000)}
         body = {"input": worker_input, "policy": policy, **({"webhook": callback} if callback else {})}
 
-        return await self._run(route.endpoint, body)
+        return await self._run(endpoint, body)
 
     async def submit_self_test(self, endpoint: str, *, execution_timeout: float, ttl: float) -> SelfTestRequest:
         """Send one request that asks a worker to describe itself.

@@ -11,6 +11,7 @@ from tests.bench.hosted import hosted
 from tests.bench.intake import intake
 from tests.bench.latency import webhook_to_submit
 from tests.bench.passes import passes
+from tests.bench.placement import placement
 from tests.bench.stuck import stuck
 from tests.bench.throughput import throughput
 
@@ -23,6 +24,7 @@ def measurements() -> Iterator[dict[str, Any]]:
     yield throughput()
     yield from stuck()
     yield from hosted()
+    yield placement()
 
 
 if __name__ == "__main__":

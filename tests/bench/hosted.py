@@ -194,7 +194,7 @@ class _Services:
 
     async def prepare(self, endpoint: str) -> None: ...
 
-    async def submit(self, route: Route, worker_input: WorkerInput, callback: str | None) -> str:
+    async def submit(self, endpoint: str, route: Route, worker_input: WorkerInput, callback: str | None) -> str:
         name = str(worker_input["runner_name"])
         job_id = int(re.sub(r"^.*-(\d+)-\d+$", r"\1", name))
         self.asked.setdefault(job_id, self.clock())

@@ -47,7 +47,7 @@ def driven(url: str, drive: Callable[[RunPod], Awaitable[Any]], api_key: str = K
 
 
 async def submit(client: RunPod) -> str:
-    return await client.submit(ROUTE, {"mode": "jit"}, None)
+    return await client.submit("ep", ROUTE, {"mode": "jit"}, None)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """A deployment to break: emulators with instant workers, dispatchers in this process, and the rules that must hold."""
 
 import asyncio
+import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from bridge.core.submissions import OPEN_STATES, Submission
 from bridge.core.timing import Retry, Timing
 from bridge.emulator.github import UNLIMITED, Budget, GitHubState, Limits
 from bridge.emulator.github.state import Job
-from bridge.emulator.runpod.state import TERMINAL
+from bridge.emulator.runpod.state import TERMINAL, EndpointConfig
 from bridge.github.timing import GitHubTiming
 from bridge.ledger import Ledger
 from bridge.service.run import listening
@@ -44,6 +45,8 @@ TIMING = Timing(
     probe=2.0,
     breaker_shortest=0.3,
     breaker_longest=2.0,
+    starved_kept=20.0,
+    starved_longest=2.0,
     refusal=Retry(0.3, 2.0),
     rejected_read=Retry(0.3, 1.0),
     failed_read=Retry(0.1, 0.5),
@@ -56,10 +59,20 @@ GITHUB_TIMING = GitHubTiming(retry_wait=0.01)
 """How long the bridge's client of GitHub waits, in the same way."""
 
 
-def configured(timing: Timing) -> Config:
-    """The configuration of the environment, with short waits."""
+SPILL_AFTER = 1.0
+"""s; the shortest that the configuration allows would take too long here."""
+
+
+def configured(timing: Timing, **limits: Any) -> Config:
+    """The configuration of the environment, with short waits.
+
+    Args:
+        timing: how long the bridge waits.
+        limits: fields of the scope that are changed.
+    """
     settings = load(None)
-    return replace(settings, scope=replace(settings.scope, interval=0.2, timing=timing))
+    routes = tuple(replace(route, spill_after=SPILL_AFTER) for route in settings.scope.routes)
+    return replace(settings, scope=replace(settings.scope, interval=0.2, timing=timing, routes=routes, **limits))
 
 
 PATIENT = Limits(pickup=20.0, heartbeat=20.0, renewal=20.0)
@@ -82,6 +95,7 @@ class Deployment:
         cancelled: ids of the jobs that the test has cancelled.
         may_fail: how many jobs may fail, because the test lets their runners die.
         timing: how long its dispatchers wait.
+        limits: fields of their scope that are changed.
     """
 
     emulators: Emulators
@@ -89,6 +103,7 @@ class Deployment:
     database_urls: list[str] = field(default_factory=list)
     cancelled: set[int] = field(default_factory=set)
     may_fail: int = 0
+    limits: dict[str, Any] = field(default_factory=dict)
 
     @property
     def github(self) -> GitHubState:
@@ -203,7 +218,7 @@ class Deployment:
             **{name: str(value) for name, value in settings.items()},
         }
         with patch.dict(os.environ, variables, clear=True):
-            loaded = configured(self.timing)
+            loaded = configured(self.timing, **self.limits)
 
         stop = asyncio.Event()
         with (
@@ -244,6 +259,7 @@ def deployment(
     queue_timeout: float | None = None,
     budget: Budget = UNLIMITED,
     rerun_lost_jobs: int = 0,
+    endpoints: Sequence[str] = ("ep-1",),
     **config: Any,
 ) -> Iterator[Deployment]:
     """Run both emulators until the block ends.
@@ -258,19 +274,22 @@ def deployment(
         queue_timeout: s that a request may wait for a worker; by default 60, or 5 in token modes.
         budget: the calls that GitHub allows.
         rerun_lost_jobs: of the route.
-        config: the endpoint's settings.
+        endpoints: of the route, the preferred one first.
+        config: the settings of each endpoint.
     """
     given = {"workers_max": WORKERS, **config}
     with ExitStack() as stack:
         made = stack.enter_context(
             emulators(home, state=a_github(limits=limits, clock=clock), instant=instant or {}, budget=budget, **given)
         )
+        made.runpod.state.endpoints |= {name: EndpointConfig(**given) for name in endpoints[1:]}
         routes = home / "bridge.toml"
         # In token modes the bridge waits that long for a request whose answer was lost.
         queue_timeout = queue_timeout or (60 if credentials == "jit" else 5)
         routes.write_text(
             f'[[route]]\nname = "gpu"\nidle_timeout = 5\nqueue_timeout = {queue_timeout}\n'
             f'credentials = "{credentials}"\nrerun_lost_jobs = {rerun_lost_jobs}\n'
+            f"endpoints = {json.dumps(list(endpoints))}\n"
         )
         made.variables["BRIDGE_CONFIG"] = str(routes)
         timing = replace(TIMING, claim_lease=lease, unknown_lease=lease) if lease else TIMING

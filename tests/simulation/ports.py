@@ -196,13 +196,13 @@ class RunPodPort:
 
     async def prepare(self, endpoint: str) -> None: ...
 
-    async def submit(self, route: Route, worker_input: Mapping[str, Any], callback: str | None) -> str:
+    async def submit(self, endpoint: str, route: Route, worker_input: Mapping[str, Any], callback: str | None) -> str:
         await self._call("run")
         facts = self._model.facts
         if self._simulation.occurs(facts.answer_never):
             await asyncio.sleep(CLIENT_TIMEOUT)
             raise OutcomeUnknown("RunPod: run: no readable answer (ReadTimeout); the request may have been accepted")
-        request_id = self._model.submit(route, worker_input, callback, self._owner)
+        request_id = self._model.submit(endpoint, route, worker_input, callback, self._owner)
         if self._simulation.occurs(facts.answer_lost):
             await asyncio.sleep(CLIENT_TIMEOUT)
             raise OutcomeUnknown("RunPod: run: no readable answer (ReadTimeout); the request may have been accepted")

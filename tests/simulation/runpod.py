@@ -36,6 +36,7 @@ class Request:
     """A request. `answers` is its history; the last one is its current state."""
 
     id: str
+    endpoint: str
     route: Route
     input: Mapping[str, Any]
     callback: str | None
@@ -213,10 +214,10 @@ class RunPodModel:
             self.endpoints[name] = EndpointModel(self._simulation, name, facts)
         return self.endpoints[name]
 
-    def submit(self, route: Route, given: Mapping[str, Any], callback: str | None, owner: str) -> str:
+    def submit(self, name: str, route: Route, given: Mapping[str, Any], callback: str | None, owner: str) -> str:
         """Accept a request."""
-        endpoint = self.endpoint(route.endpoint)
-        request = Request(f"req-{next(self._ids)}", route, given, callback, owner, self._simulation.now)
+        endpoint = self.endpoint(name)
+        request = Request(f"req-{next(self._ids)}", name, route, given, callback, owner, self._simulation.now)
         request.answers.append(Answer(at=self._simulation.now, status=RequestStatus.IN_QUEUE))
         self.requests[request.id] = request
         endpoint.requests.append(request)
@@ -238,7 +239,7 @@ class RunPodModel:
         request.answers.append(Answer(at=self._simulation.now, status=status, output=output, error=error))
         if request.is_open:
             return
-        self.endpoint(request.route.endpoint).requests.remove(request)
+        self.endpoint(request.endpoint).requests.remove(request)
         if (
             request.callback
             and status is not RequestStatus.MISSING
@@ -259,7 +260,7 @@ class RunPodModel:
     def _kill(self, request: Request, status: RequestStatus) -> None:
         if request.is_open:
             self.becomes(request, status)
-            self.endpoint(request.route.endpoint).stop(request, Killed())
+            self.endpoint(request.endpoint).stop(request, Killed())
 
     def cancel(self, request_id: str) -> None:
         """Cancel a request; a request that has ended does not change."""
@@ -269,7 +270,7 @@ class RunPodModel:
         if holding := next((w.session.holds for w in request.workers if w.session and w.session.holds), None):
             self._simulation.violated(f"request {request_id} was cancelled while its runner holds job {holding.name}")
         self.becomes(request, RequestStatus.CANCELLED)
-        self.endpoint(request.route.endpoint).stop(request, Stopped())
+        self.endpoint(request.endpoint).stop(request, Stopped())
 
     def status(self, request_id: str) -> Shown:
         """A request as /status shows it: late, and sometimes wrong."""

@@ -64,7 +64,7 @@ def request(mode: Credentials = Credentials.JIT, **given: Any) -> Callable[[Simu
             **credential,
             **given,
         }
-        return simulation.runpod.submit(a_route(max_workers=100, **route_given), worker_input, None, "me")
+        return simulation.runpod.submit("ep-1", a_route(max_workers=100, **route_given), worker_input, None, "me")
 
     return submit
 
@@ -314,7 +314,7 @@ def test_run_may_be_accepted_and_answered_too_late() -> None:
         async def call() -> None:
             given = {"mode": "app", "runner_name": "x", "runner_url": "https://github.com/acme"}
             try:
-                await RunPodPort(simulation, "me").submit(a_route(), given, None)
+                await RunPodPort(simulation, "me").submit("ep-1", a_route(), given, None)
             except OutcomeUnknown:
                 unknown.append(simulation.now)
 
@@ -337,7 +337,7 @@ def test_cancelling_a_request_whose_runner_has_a_job_breaks_a_rule() -> None:
 def test_more_requests_than_max_workers_break_a_rule() -> None:
     def submit(simulation: Simulation) -> None:
         given = {"mode": "app", "runner_name": "x", "runner_url": "https://github.com/acme"}
-        simulation.runpod.submit(a_route(max_workers=1), given, None, "me")
+        simulation.runpod.submit("ep-1", a_route(max_workers=1), given, None, "me")
 
     _, outcome = play((0.0, submit), (1.0, submit), seconds=10.0)
     assert ["2 requests open at max_workers 1" in line for line in outcome.violations] == [True]

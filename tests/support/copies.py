@@ -354,8 +354,10 @@ class _RunPod:
 
     async def prepare(self, endpoint: str) -> None: ...
 
-    async def submit(self, route: Route, worker_input: Mapping[str, object], callback: str | None) -> str:
-        return await self._call(lambda: self._world.submit(route, worker_input), OutcomeUnknown)
+    async def submit(
+        self, endpoint: str, route: Route, worker_input: Mapping[str, object], callback: str | None
+    ) -> str:
+        return await self._call(lambda: self._world.submit(endpoint, route, worker_input), OutcomeUnknown)
 
     async def cancel(self, cancellation: Cancellation) -> None:
         await self._call(lambda: self._world.cancel(cancellation.request_id, cancellation.proof))

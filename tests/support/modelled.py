@@ -49,6 +49,7 @@ class Req:
     """
 
     id: str
+    endpoint: str
     route: Route
     name: str
     runner_id: int | None  # its registration; None if its worker makes one
@@ -195,9 +196,10 @@ class World:
 
     # --- RunPod ---
 
-    def submit(self, route: Route, given: Mapping[str, Any]) -> str:
+    def submit(self, endpoint: str, route: Route, given: Mapping[str, Any]) -> str:
         request = Req(
             id=f"r{next(self.ids)}",
+            endpoint=endpoint,
             route=route,
             name=str(given["runner_name"]),
             runner_id=int(str(given["jit_config"])) if "jit_config" in given else None,
@@ -276,7 +278,7 @@ class World:
         self.show(request, Reason.STOPPED)
 
     def health(self, endpoint: str) -> EndpointHealth:
-        at = [r.status for r in self.requests.values() if r.route.endpoint == endpoint]
+        at = [r.status for r in self.requests.values() if r.endpoint == endpoint]
         return EndpointHealth(
             in_queue=at.count(RequestStatus.IN_QUEUE), in_progress=at.count(RequestStatus.IN_PROGRESS)
         )

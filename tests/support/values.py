@@ -16,8 +16,10 @@ ORG = "orgs/acme"
 
 
 def a_route(**given: Any) -> Route:
+    """A route; `endpoint` is short for a list with one endpoint."""
     labels = frozenset(given.pop("labels", ("runpod", "gpu")))
-    return Route(**{"name": "gpu", "endpoint": "ep-1", "max_workers": 10, "labels": labels, **given})
+    endpoints = tuple(given.pop("endpoints", (given.pop("endpoint", "ep-1"),)))
+    return Route(**{"name": "gpu", "endpoints": endpoints, "max_workers": 10, "labels": labels, **given})
 
 
 def a_job(job_id: int, **given: Any) -> WorkflowJob:

@@ -15,7 +15,7 @@ from tests.support import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-REASONS = ("demand", "allocation", "budget", "evidence", "pauses", "refusals", "routing")
+REASONS = ("demand", "allocation", "budget", "evidence", "pauses", "placement", "refusals", "routing")
 """Modules that say why a job waits."""
 
 

@@ -30,7 +30,7 @@ APPLIED = {
 }
 """The transitions of bridge/controller/apply.py."""
 
-ROUTE = Route(name="gpu", labels=frozenset({"gpu"}), endpoint="e", max_workers=1)
+ROUTE = Route(name="gpu", labels=frozenset({"gpu"}), endpoints=("e",), max_workers=1)
 
 JOBS = [
     WorkflowJob(

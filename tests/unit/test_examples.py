@@ -46,5 +46,6 @@ def test_the_endpoints_of_the_documentation_are_created_with_what_the_bridge_nee
         assert (body["type"], body["scaling"]) == ("QUEUE", {"type": "REQUEST_COUNT", "requestCount": 1})
         assert (body["flashboot"], body["workers"].keys()) == ("OFF", {"min", "max"})
         assert (
-            body["timeout"] == 1000 * Route(name="r", labels=frozenset(), endpoint="e", max_workers=1).execution_timeout
+            body["timeout"]
+            == 1000 * Route(name="r", labels=frozenset(), endpoints=("e",), max_workers=1).execution_timeout
         )

@@ -51,18 +51,18 @@ def price_checks(found: Iterable[Budget], routes: Sequence[Route], *, has_key: b
         has_key: the service has the management key, with which it reads prices.
     """
     without = {
-        route.name: route
+        route.name: sorted(budget.without_price.intersection(route.endpoints))
         for budget in found
         for route in routes
-        if budget.route in ("", route.name) and route.endpoint in budget.without_price
+        if budget.route in ("", route.name) and budget.without_price.intersection(route.endpoints)
     }
-    return [_price_check(route, has_key=has_key) for route in without.values()]
+    return [_price_check(name, endpoints, has_key=has_key) for name, endpoints in without.items()]
 
 
-def _price_check(route: Route, *, has_key: bool) -> Check:
-    id_, line = "budget.price", f"the price of endpoint {route.endpoint} is not known"
+def _price_check(route: str, endpoints: Sequence[str], *, has_key: bool) -> Check:
+    id_, line = "budget.price", f"the price of endpoint {', '.join(endpoints)} is not known"
     if has_key:
         fix = "run the bridge: its first pass reads prices; if it has run, set `usd_per_hour` in the route"
-        return warning(id_, line, fix, subject=route.name)
+        return warning(id_, line, fix, subject=route)
     fix = "set `usd_per_hour` in the route, or give the bridge RUNPOD_MANAGEMENT_API_KEY"
-    return failed(id_, f"{line}: under a budget, its jobs wait", fix, subject=route.name)
+    return failed(id_, f"{line}: under a budget, its jobs wait", fix, subject=route)

@@ -14,7 +14,7 @@ from bridge.runpod.requests import RunPod
 def endpoint_names(context: Context) -> dict[str, str]:
     """By RunPod id, the name of each endpoint that a route uses: its `[[endpoint]]`'s, or the id itself."""
     names = {id_: name for name, id_ in read_ids(context.path).items()}
-    return {route.endpoint: names.get(route.endpoint, route.endpoint) for route in context.settings.scope.routes}
+    return {id_: names.get(id_, id_) for route in context.settings.scope.routes for id_ in route.endpoints}
 
 
 def management(settings: ManagementConfig) -> AbstractAsyncContextManager[Management]:

@@ -85,7 +85,7 @@ async def _seen(
     name = endpoint_names(context)[endpoint.id]
     return Seen(
         name=name,
-        routes=tuple(route for route in context.settings.scope.routes if route.endpoint == endpoint.id),
+        routes=tuple(route for route in context.settings.scope.routes if endpoint.id in route.endpoints),
         wanted=next((wanted for wanted in managed.wanted if wanted.name == name), None),
         actual=endpoint,
         workers=await client.workers(endpoint.id),

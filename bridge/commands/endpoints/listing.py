@@ -1,6 +1,5 @@
 """`bridge endpoints list`: the endpoints of the configuration as the ledger knows them."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,9 @@ from bridge.core.submissions import State
 SHOWN = ("endpoint", "name", "state", "requests", "queue", "workers", "routes", "why")
 """The columns of the table."""
 
+OPEN = "open"
+"""The state of an endpoint that gets new requests."""
+
 
 def rows_of(decision: Decision, scope: Scope, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """One row for each endpoint that a route uses or `bridge endpoints apply` has created.
@@ -22,25 +24,23 @@ def rows_of(decision: Decision, scope: Scope, names: Mapping[str, str]) -> list[
         scope: with the routes.
         names: by name, the RunPod ids that `apply` wrote.
     """
-    ids = dict.fromkeys([*(route.endpoint for route in scope.routes), *names.values()])
+    ids = dict.fromkeys([*(each for route in scope.routes for each in route.endpoints), *names.values()])
     by_id = {id_: name for name, id_ in names.items()}
     return [_row(decision, scope, id_, by_id.get(id_)) for id_ in ids]
 
 
 def _row(decision: Decision, scope: Scope, id_: str, name: str | None) -> dict[str, Any]:
-    routes = [route.name for route in scope.routes if route.endpoint == id_]
-    standing: Counter[State] = Counter()
-    for (route, each), count in decision.standing.items():
-        standing[each] += count if route in routes else 0
+    routes = [route.name for route in scope.routes if id_ in route.endpoints]
+    requests = {state: count for (endpoint, state), count in decision.at_endpoints.items() if endpoint == id_}
     health = decision.health.get(id_)
-    state, why = _state(decision, scope, id_, routes)
+    state, why = state_of(decision, scope, id_) if routes else ("unused", "no route uses it")
     workers = {kind: count for kind, count in health.workers.items() if count} if health else None
     return {
         "endpoint": id_,
         "name": name,
         "state": state,
-        "requests": sum(standing.values()),
-        "busy": standing[State.BUSY],
+        "requests": sum(requests.values()),
+        "busy": requests.get(State.BUSY, 0),
         "queue": health.in_queue if health else None,
         "workers": _shown(workers),
         "workers_by_state": workers,
@@ -56,10 +56,11 @@ def _shown(workers: Mapping[str, int] | None) -> str | None:
     return " ".join(f"{state} {count}" for state, count in workers.items() if state != "ready") or "none"
 
 
-def _state(decision: Decision, scope: Scope, id_: str, routes: list[str]) -> tuple[str, str | None]:
+def state_of(decision: Decision, scope: Scope, id_: str) -> tuple[str, str | None]:
+    """Whether an endpoint gets new requests, and why not."""
     if refusal := decision.refusals.get(endpoint_key(id_)):
         return "refused", refusal.why
     streak = decision.streaks.get(id_)
     if streak and probe_at(streak, scope.timing) is not None:
         return "failing", f"its last {streak.failures} runners failed ({streak.reason}): no new requests for a while"
-    return ("open", None) if routes else ("unused", "no route uses it")
+    return OPEN, None

@@ -29,7 +29,7 @@ COMMANDS = (
         "resume",
         "retry",
     ),
-    *("routes", "setup", "submissions"),
+    *("routes", "setup", "simulate", "submissions"),
 )
 HEAVY = ("httpx", "pydantic", "runpod", "sqlalchemy", "starlette", "structlog", "uvicorn")
 

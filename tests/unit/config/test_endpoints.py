@@ -220,7 +220,7 @@ def loaded(folder: Path, text: str, ids: str | None = None) -> Config:
 
 def route_endpoint(config: Config) -> str:
     (route,) = config.scope.routes
-    return route.endpoint
+    return route.endpoints[0]
 
 
 IDS = '[endpoints]\n"l4" = "abc123"\n'
@@ -239,6 +239,21 @@ def test_a_route_names_an_endpoint_or_gives_a_bare_id(tmp_path: Path, choice: st
     assert route_endpoint(loaded(tmp_path, f"{L4}{ROUTE}{choice}\n", IDS)) == endpoint
 
 
+def test_a_route_keeps_the_order_of_its_endpoints(tmp_path: Path) -> None:
+    (route,) = loaded(tmp_path, f'{L4}{ROUTE}endpoints = ["bareid1", "l4"]\nspill_after = 60\n', IDS).scope.routes
+    assert (route.endpoints, route.spill_after) == (("bareid1", "abc123"), 60)
+
+
+def test_two_names_of_one_endpoint_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"route gpu: endpoints: l4 is there twice; name each endpoint once"):
+        loaded(tmp_path, f'{L4}{ROUTE}endpoints = ["l4", "abc123"]\n', IDS)
+
+
+def test_the_limits_of_managed_endpoints_and_the_quota_are_known(tmp_path: Path) -> None:
+    scope = loaded(tmp_path, f'[runpod]\nworker_quota = 7\n{L4}{ROUTE}endpoints = ["bareid1", "l4"]\n', IDS).scope
+    assert (dict(scope.workers_max), scope.worker_quota) == ({"abc123": 3}, 7)
+
+
 def test_a_name_needs_no_table_where_the_ids_are(tmp_path: Path) -> None:
     """As on a server that has a bridge.toml without the tables."""
     assert route_endpoint(loaded(tmp_path, f'{ROUTE}endpoints = ["l4"]\n', IDS)) == "abc123"
@@ -248,7 +263,7 @@ def test_a_name_needs_no_table_where_the_ids_are(tmp_path: Path) -> None:
     ("choice", "line"),
     [
         ('endpoints = ["l4"]', "route gpu: endpoint l4 has no RunPod id yet; run `bridge endpoints apply`"),
-        ('endpoints = ["l4", "a"]', "route gpu: endpoints: only one endpoint is supported so far; keep only l4"),
+        ('endpoints = ["a", "b", "a"]', "route gpu: endpoints: a is there twice; name each endpoint once"),
         ('endpoints = ["l4"]\nendpoint = "x"', "route gpu: has both `endpoint` and `endpoints`; remove `endpoint`"),
         ('endpoints = ["rpa_ABCDEFGH12345"]', "PATH: route.0.endpoints.0: must be at most 63 letters"),
         ('endpoints = ["a_b"]', "route gpu: endpoint a_b is neither an [[endpoint]] nor a RunPod id; correct it"),

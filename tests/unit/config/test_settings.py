@@ -56,7 +56,7 @@ def test_the_environment_alone_configures_one_route(monkeypatch: pytest.MonkeyPa
     config = loaded(monkeypatch, XDG_STATE_HOME="/state")
     (route,) = config.scope.routes
     assert (config.scope.owner, config.scope.organisation) == ("acme", "acme")
-    assert (route.labels, route.endpoint, route.max_workers) == ({"runpod", "gpu"}, "ep-1", 3)
+    assert (route.labels, route.endpoints, route.max_workers) == ({"runpod", "gpu"}, ("ep-1",), 3)
     assert route.credentials is Credentials.JIT
     assert config.database_url == "sqlite:////state/runpod-actions-bridge/ledger.sqlite3"
 
@@ -110,9 +110,9 @@ def test_the_file_adds_routes_and_the_environment_wins_over_its_values(
     big, rest = config.scope.routes
     assert config.scope.prefix == "ours"
     assert config.github == App(issuer="12", private_key="PEM", installation_id=None)
-    assert (big.labels, big.endpoint, big.job_timeout) == ({"runpod", "a100"}, "ep-big", 60)
+    assert (big.labels, big.endpoints, big.job_timeout) == ({"runpod", "a100"}, ("ep-big",), 60)
     assert (big.credentials, big.repositories) == (Credentials.REGISTRATION, {"acme/web"})
-    assert (rest.labels, rest.endpoint, rest.max_workers) == ({"runpod", "gpu"}, "ep-1", 9)
+    assert (rest.labels, rest.endpoints, rest.max_workers) == ({"runpod", "gpu"}, ("ep-1",), 9)
 
 
 @pytest.mark.parametrize(

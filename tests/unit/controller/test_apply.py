@@ -97,8 +97,8 @@ class Outside:
 
     async def prepare(self, endpoint: str) -> None: ...
 
-    async def submit(self, route: Route, worker_input: Any, callback: str | None) -> str:
-        await self._called(f"submit {route.endpoint}")
+    async def submit(self, endpoint: str, route: Route, worker_input: Any, callback: str | None) -> str:
+        await self._called(f"submit {endpoint}")
         self.inputs.append(worker_input)
         return f"r{next(self.ids)}"
 

@@ -149,11 +149,11 @@ def test_a_failed_cancellation_is_retried_although_the_registration_is_gone() ->
     assert (again.deleted, again.states) == ([], [State.EXPIRED])
 
 
-def test_the_reason_of_a_withdrawal_is_recorded() -> None:
+def test_the_reason_of_a_withdrawal_is_recorded_before_the_cancellation_that_may_fail() -> None:
     outside = Outside(AGREED)
     applier = Applier(outside, outside, outside, SCOPE, refusals={})  # type: ignore[arg-type]
     wanted = Withdrawal(
         submission=a_submission(1), to=State.FAILED, runner_id=101, detail="never online", reason=Reason.CRASHED
     )
     asyncio.run(applier.apply([], [wanted], []))
-    assert outside.reasons == [None, Reason.CRASHED]
+    assert outside.reasons == [Reason.CRASHED, Reason.CRASHED]

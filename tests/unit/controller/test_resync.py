@@ -130,7 +130,9 @@ class RunPod:
 
     async def prepare(self, endpoint: str) -> None: ...
 
-    async def submit(self, route: Route, worker_input: Mapping[str, object], callback: str | None) -> str:
+    async def submit(
+        self, endpoint: str, route: Route, worker_input: Mapping[str, object], callback: str | None
+    ) -> str:
         return str(worker_input["runner_name"])
 
     async def cancel(self, endpoint: str, request_id: str) -> None: ...

@@ -347,7 +347,7 @@ def snapshots(draw: Any) -> Snapshot:
             draw(st.sampled_from(list(State))),
             generation=generation,
             pool=Pool(route.name, ORG),
-            endpoint=route.endpoint,
+            endpoint=route.endpoints[0],
             since=NOW - draw(st.integers(1, 4000)),
             lease_until=NOW + draw(st.integers(-10, 10)),
             runner_id=number,

@@ -37,7 +37,7 @@ def after(refusal: Refusal, key: str = "endpoint ep-1", **given: Any) -> Snapsho
     return a_snapshot(jobs=(a_job(1), a_job(2), a_job(3)), refusals={key: refusal}, **given)
 
 
-@pytest.mark.parametrize("key", keys(ORG, a_route()))
+@pytest.mark.parametrize("key", keys(ORG, a_route(), "ep-1"))
 def test_jobs_that_need_what_is_refused_wait_with_the_refusal_as_the_reason(key: str) -> None:
     decided = plan(after(a_refusal(), key), NOW)
     assert not decided.claims
@@ -174,7 +174,7 @@ def test_what_a_failed_submission_refuses(error: BridgeError, refusal: bool) -> 
 
 def test_a_request_depends_on_its_target_runner_group_and_endpoint() -> None:
     pool = Pool("gpu", ORG)
-    assert keys(pool.target, a_route()) == ("orgs/acme", "orgs/acme, runner group Default", "endpoint ep-1")
+    assert keys(pool.target, a_route(), "ep-1") == ("orgs/acme", "orgs/acme, runner group Default", "endpoint ep-1")
 
 
 def test_of_several_refusals_the_one_that_lasts_longest_is_the_reason() -> None:

@@ -224,7 +224,7 @@ def test_a_conclusion_is_one_line() -> None:
 
 
 def test_the_outlook_is_the_plans_claim_or_its_reason_for_the_job() -> None:
-    claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1)
+    claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1, endpoint="ep-1")
     plan = Plan(
         claims=(claim,),
         skips=(
@@ -233,6 +233,12 @@ def test_the_outlook_is_the_plans_claim_or_its_reason_for_the_job() -> None:
         ),
     )
     assert outlook(plan, 1) == Outlook(runner="runpod-1-1", route="gpu")
+    placed = replace(claim, endpoint="ep-2", placed="endpoint ep-1 is starved")
+    seen = outlook(replace(plan, claims=(placed,)), 1)
+    assert seen == Outlook(runner="runpod-1-1", placed=" at endpoint ep-2: endpoint ep-1 is starved", route="gpu")
+    assert story(JobRecord(job=a_job(1)), seen, NOW).steps[-1].what == (
+        "waits: the next pass asks for runner runpod-1-1 at endpoint ep-2: endpoint ep-1 is starved"
+    )
     assert outlook(plan, 2) == Outlook(kind=SkipKind.ROUTE_FULL, why=FULL, route="gpu")
     assert outlook(plan, 3) == Outlook(kind=SkipKind.LABELS, why="no")
     assert outlook(plan, 4) == Outlook()

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from bridge.core.model import EndpointHealth
+from bridge.core.naming import runner_labels
 from bridge.core.plan import plan
 from bridge.core.submissions import State
-from bridge.core.worker import Credentials
+from bridge.core.worker import Credentials, Reason
 from tests.support.values import NOW, ORG, a_job, a_route, a_runner, a_snapshot, a_submission
 
 FULL = "route gpu has reached its max_workers of 2"
@@ -61,6 +62,53 @@ def test_an_unregistered_request_and_a_running_job_both_count_against_max_worker
     decided = plan(snapshot, NOW)
     assert not decided.claims
     assert FULL in {skip.why for skip in decided.skips}
+
+
+@pytest.mark.parametrize(("registered", "claims"), [(3, 1), (0, 0)])
+def test_a_request_that_a_runner_of_another_route_explains_is_not_unregistered(registered: int, claims: int) -> None:
+    """After a ledger was lost. Both routes use the endpoint, and each request is counted once."""
+    gpu = a_route(credentials=Credentials.REGISTRATION)
+    cpu = a_route(name="cpu", labels=("runpod", "cpu"), credentials=Credentials.REGISTRATION)
+    labels = ("self-hosted", "linux", "x64", "runpod", "cpu", f"runpod-at-{int(NOW - 60)}")
+    theirs = tuple(a_runner(f"runpod-{n}-1", id=n, busy=True, labels=labels) for n in range(7, 7 + registered))
+    snapshot = a_snapshot(
+        routes=(gpu, cpu),
+        jobs=(a_job(1),),
+        runners={ORG: theirs},
+        health={"ep-1": EndpointHealth(in_progress=3)},
+        ledger_born=NOW,
+    )
+    assert len(plan(snapshot, NOW).claims) == claims
+
+
+@pytest.mark.parametrize(("health", "claims"), [({"ep-2": EndpointHealth(in_queue=1)}, 0), ({}, 1)])
+def test_unregistered_requests_are_looked_for_at_each_endpoint_of_a_route(
+    health: dict[str, EndpointHealth], claims: int
+) -> None:
+    route = a_route(credentials=Credentials.REGISTRATION, endpoints=("ep-1", "ep-2"))
+    snapshot = a_snapshot(routes=(route,), jobs=(a_job(1),), health=health, ledger_born=NOW)
+    assert len(plan(snapshot, NOW).claims) == claims
+
+
+def test_a_runner_without_a_row_may_have_its_request_at_any_endpoint_of_its_route() -> None:
+    route = a_route(endpoints=("ep-1", "ep-2"))
+    lost = a_runner("runpod-9-1", online=False, labels=tuple(runner_labels(route, "runpod", NOW - 1000)))
+    health = {"ep-1": EndpointHealth(), "ep-2": EndpointHealth(in_queue=1)}
+    snapshot = a_snapshot(routes=(route,), jobs=(a_job(1),), runners={ORG: (lost,)}, health=health)
+    assert not plan(snapshot, NOW).claims
+    gone = replace(snapshot, health={**health, "ep-2": EndpointHealth()})
+    assert len(plan(gone, NOW).claims) == 1
+    unread = replace(snapshot, health={"ep-1": EndpointHealth()})
+    assert not plan(unread, NOW).claims
+
+
+def test_a_runner_whose_request_moved_has_taken_no_job() -> None:
+    """Another job was last seen before that: it would count as taken if the runner could have had it."""
+    left = a_submission(1, State.CANCELLED, since=NOW - 1, reason=Reason.STARVED)
+    snapshot = a_snapshot(jobs=(a_job(1), a_job(2)), submissions=(left,), seen_at=dict.fromkeys((1, 2), NOW - 5))
+    assert len(plan(snapshot, NOW).claims) == 2
+    cancelled = (replace(left, reason=Reason.STOPPED),)
+    assert len(plan(replace(snapshot, submissions=cancelled), NOW).claims) == 1
 
 
 def test_requests_of_a_route_whose_runners_the_bridge_registers_are_not_unregistered() -> None:

@@ -21,7 +21,7 @@ def a_wait(kind: SkipKind = SkipKind.ROUTE_FULL, **given: Any) -> Wait:
 
 
 def test_each_job_of_a_plan_waits_for_its_reason_or_for_the_runner_that_is_requested_now() -> None:
-    claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1)
+    claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1, endpoint="ep-1")
     skip = Skip(job_id=2, kind=SkipKind.NO_ROUTE, why="no route")
     assert waits_of(Plan(claims=(claim,), skips=(skip,)), NOW) == {
         1: a_wait(SkipKind.REQUESTED, why="asking for runner runpod-1-1"),

@@ -48,7 +48,9 @@ Step = tuple[State, float, dict[str, Any]]
 def asked(transaction: Transaction, job_id: int, *steps: Step) -> Submission:
     """A runner that went through some states, each at its time."""
     name = f"runpod-{job_id}-1"
-    (row,) = transaction.claim([(Claim(pool=GPU, job_id=job_id, name=name, generation=1), a_route())], NOW)
+    (row,) = transaction.claim(
+        [(Claim(pool=GPU, job_id=job_id, name=name, generation=1, endpoint="ep-1"), a_route())], NOW
+    )
     for to, at, values in steps:
         assert transaction.record(Transition(submission=row, to=to, **values), at)
         (row,) = (s for s in transaction.submissions(since=0.0, names=[name]) if s.name == name)

@@ -37,7 +37,9 @@ class Book:
         return asyncio.run(self.ledger.transact(work))
 
     def claim(self, job_id: int = 1, generation: int = 1) -> Submission:
-        claim = Claim(pool=GPU, job_id=job_id, name=f"runpod-{job_id}-{generation}", generation=generation)
+        claim = Claim(
+            pool=GPU, job_id=job_id, name=f"runpod-{job_id}-{generation}", generation=generation, endpoint="ep-1"
+        )
         return self.write(lambda transaction: transaction.claim([(claim, a_route())], self.now))[0]
 
     def record(self, job_id: int = 1) -> JobRecord:
@@ -77,7 +79,9 @@ def test_each_transition_is_kept_with_its_time_reason_and_detail(book: Book) -> 
 
 
 def test_several_claims_of_one_pass_each_get_a_history_of_their_own(book: Book) -> None:
-    claims = [(Claim(pool=GPU, job_id=n, name=f"runpod-{n}-1", generation=1), a_route()) for n in (1, 2, 3)]
+    claims = [
+        (Claim(pool=GPU, job_id=n, name=f"runpod-{n}-1", generation=1, endpoint="ep-1"), a_route()) for n in (1, 2, 3)
+    ]
     book.write(lambda transaction: transaction.claim(claims, NOW))
     assert book.wrong() == []
 

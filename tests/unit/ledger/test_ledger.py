@@ -50,7 +50,7 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def claimed(transaction: Transaction, job_id: int = 1, generation: int = 1) -> Submission:
     name = f"runpod-{job_id}-{generation}"
-    claim = Claim(pool=GPU, job_id=job_id, name=name, generation=generation)
+    claim = Claim(pool=GPU, job_id=job_id, name=name, generation=generation, endpoint="ep-1")
     (submission,) = transaction.claim([(claim, a_route())], NOW)
     return submission
 
@@ -249,7 +249,7 @@ def _claim_in_a_process(url: str, name: str) -> None:
 
     def work(transaction: Transaction) -> None:
         if not transaction.open_submissions():
-            claim = Claim(pool=GPU, job_id=1, name=name, generation=int(name[-1]))
+            claim = Claim(pool=GPU, job_id=1, name=name, generation=int(name[-1]), endpoint="ep-1")
             transaction.claim([(claim, a_route())], NOW)
 
     ledger = Ledger.open(url)
@@ -525,7 +525,7 @@ def test_a_renamed_repository_keeps_its_jobs_and_its_runners(ledger: Ledger) -> 
     async def main() -> None:
         jobs = [a_job(1, repository="Acme/Web"), a_job(2, repository="acme/website"), a_job(3, repository="acme/web-2")]
         await ledger.transact(lambda transaction: transaction.merge(jobs, NOW))
-        claim = Claim(pool=Pool("gpu", "repos/acme/web"), job_id=1, name="runpod-1-1", generation=1)
+        claim = Claim(pool=Pool("gpu", "repos/acme/web"), job_id=1, name="runpod-1-1", generation=1, endpoint="ep-1")
         await ledger.transact(lambda transaction: transaction.claim([(claim, a_route())], NOW))
         await ledger.transact(lambda transaction: transaction.rename("acme/web", "acme/Website"))
         known = await ledger.read(lambda transaction: transaction.jobs())
@@ -541,7 +541,7 @@ def test_jobs_that_are_not_ours_are_deleted_unless_they_run_on_our_runner(ledger
         await ledger.transact(
             lambda transaction: transaction.merge([a_job(1), a_job(2, runner_name="runpod-9-1")], NOW)
         )
-        claim = Claim(pool=Pool("gpu", ORG), job_id=9, name="runpod-9-1", generation=1)
+        claim = Claim(pool=Pool("gpu", ORG), job_id=9, name="runpod-9-1", generation=1, endpoint="ep-1")
         await ledger.transact(lambda transaction: transaction.claim([(claim, a_route())], NOW))
         await ledger.transact(lambda transaction: transaction.forget_jobs({1, 2}))
         assert list(await ledger.read(lambda transaction: transaction.jobs())) == [2]
@@ -645,7 +645,7 @@ def test_a_worker_that_took_a_job_proves_that_its_endpoint_works_even_if_the_job
 def test_requests_without_an_answer_count_until_runpod_answers_one(ledger: Ledger) -> None:
     def unanswered(transaction: Transaction, job_id: int, at: float, to: State = State.UNKNOWN) -> Submission:
         transaction.merge([a_job(job_id)], NOW)
-        claim = Claim(pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1)
+        claim = Claim(pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1, endpoint="ep-1")
         (row,) = transaction.claim([(claim, a_route())], at)
         transaction.record(Transition(submission=row, to=to), at + 10)
         return replace(row, state=to)
@@ -694,7 +694,7 @@ def test_what_ended_long_ago_is_deleted_except_names_of_open_jobs(ledger: Ledger
         transaction.hear([an_event("old", None, NOW - 10**6), an_event("new", None, NOW)])
         for job_id in (1, 2):
             transaction.record(Transition(submission=claimed(transaction, job_id), to=State.FINISHED), NOW)
-        claim = Claim(pool=GPU, job_id=3, name="runpod-3-1", generation=1)
+        claim = Claim(pool=GPU, job_id=3, name="runpod-3-1", generation=1, endpoint="ep-1")
         transaction.claim([(claim, a_route())], NOW)
 
     def left(transaction: Transaction) -> tuple[set[int], set[str], frozenset[str]]:

@@ -28,7 +28,7 @@ def write(ledger: Ledger, work: Callable[[Transaction], T]) -> T:
 
 
 def claim(ledger: Ledger, job_id: int, at: float = NOW) -> Submission:
-    made = Claim(pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1)
+    made = Claim(pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1, endpoint="ep-1")
     return write(ledger, lambda transaction: transaction.claim([(made, a_route())], at))[0]
 
 

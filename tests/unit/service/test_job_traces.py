@@ -55,7 +55,9 @@ class Setting:
 
         async def run() -> None:
             ledger = self.ledgers[0]
-            claim = Claim(pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1)
+            claim = Claim(
+                pool=Pool("gpu", ORG), job_id=job_id, name=f"runpod-{job_id}-1", generation=1, endpoint="ep-1"
+            )
             (row,) = await ledger.transact(lambda transaction: transaction.claim([(claim, a_route())], NOW - 60))
             await ledger.advance(row, State.SUBMITTED, request_id="r", since=NOW - 50)
             job = a_job(

@@ -50,7 +50,7 @@ def test_what_the_clients_count_is_read_at_each_scrape() -> None:
 def test_the_oldest_queued_job_of_a_route_ages_between_passes() -> None:
     made = metrics(clock=(clock := Clock()))
     skip = Skip(job_id=1, kind=SkipKind.ROUTE_FULL, why="route gpu has reached its max_workers of 1", route="gpu")
-    claim = Claim(pool=Pool("gpu", ORG), job_id=2, name="runpod-2-1", generation=1)
+    claim = Claim(pool=Pool("gpu", ORG), job_id=2, name="runpod-2-1", generation=1, endpoint="ep-1")
     jobs = (a_job(1, created_at=NOW - 100), a_job(2, created_at=NOW - 10), a_job(3, created_at=NOW - 5000))
     made.passed(
         "resync",
