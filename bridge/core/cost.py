@@ -208,7 +208,7 @@ def _spans(usage: Usage, by: By, since: float, now: float) -> Iterator[tuple[str
     first = _first_paid(usage, paid)
     day = midnight(max(first, since))
     while day <= min(first + paid, now):
-        yield day_of(day), max(day, since), day + DAY
+        yield day_of(day), max(day, since), min(day + DAY, now)
         day += DAY
 
 
