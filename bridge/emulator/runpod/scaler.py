@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from bridge.emulator.runpod.logs import LogFile
 from bridge.emulator.runpod.state import RunPodState, Worker
 
 CHECK_INTERVAL = 0.05
@@ -44,6 +45,7 @@ class _Container:
     worker: Worker
     folder: Path
     life: asyncio.Task[None]
+    output: LogFile
     process: asyncio.subprocess.Process | None = None
 
 
@@ -74,12 +76,18 @@ class Scaler:
             while True:
                 for endpoint in list(self._images):  # some may be created or deleted meanwhile
                     self._scale(endpoint)
+                for container in list(self._containers.values()):
+                    self._read_log(container)
                 await asyncio.sleep(CHECK_INTERVAL)
         finally:
             containers = list(self._containers.values())
             for container in containers:
                 container.life.cancel()
             await asyncio.gather(*(c.life for c in containers), return_exceptions=True)
+
+    def _read_log(self, container: _Container, *, ended: bool = False) -> None:
+        for line in container.output.new_lines(ended=ended):
+            self._state.logs.add(container.worker.id, "container", line)
 
     def logs(self) -> str:
         """The output of all workers."""
@@ -100,7 +108,9 @@ class Scaler:
     def _start(self, endpoint: str) -> None:
         worker = self._state.add_worker(endpoint)
         life = asyncio.create_task(self._live(worker, self._images[endpoint]))
-        self._containers[worker.id] = _Container(worker=worker, folder=self._root / worker.id, life=life)
+        output = LogFile(self._root / f"{worker.id}.log")
+        self._containers[worker.id] = _Container(worker=worker, folder=self._root / worker.id, life=life, output=output)
+        self._state.logs.add(worker.id, "system", "create container")
 
     async def _live(self, worker: Worker, image: WorkerImage) -> None:
         """A container from its cold start to its removal."""
@@ -109,6 +119,7 @@ class Scaler:
             await self._serve(self._containers[worker.id], image)
         finally:
             container = self._containers.pop(worker.id)
+            self._read_log(container, ended=True)
             self._state.remove_worker(worker)
             shutil.rmtree(container.folder, ignore_errors=True)
 
@@ -116,6 +127,7 @@ class Scaler:
         worker = container.worker
         container.folder.mkdir(parents=True)
         environment = self._environment(container, image)
+        self._state.logs.add(worker.id, "system", "start container")
         with (self._root / f"{worker.id}.log").open("wb") as log:
             container.process = await asyncio.create_subprocess_exec(
                 *image.command,

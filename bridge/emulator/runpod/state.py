@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bridge.emulator.runpod.logs import Logs
 from bridge.emulator.runpod.model import TERMINAL, EndpointConfig, Refused, Request, Worker
 
 __all__ = ["TERMINAL", "EndpointConfig", "Refused", "Request", "RunPodState", "Worker"]
@@ -42,6 +43,7 @@ class RunPodState:
     Attributes:
         quota: number of workers of all endpoints; None for no limit. RunPod: 5, and up to 60 depending on the balance.
         lose_next: number of accepted requests to lose.
+        logs: of the live workers.
         double_next: number of requests to deliver twice, because RunPod delivers at least once.
     """
 
@@ -55,6 +57,7 @@ class RunPodState:
         self.most_workers = 0
         self.lose_next = 0
         self.double_next = 0
+        self.logs = Logs(clock)
         self.on_end: OnEnd = _ignore
         self._queues: defaultdict[str, OrderedDict[str, Request]] = defaultdict(OrderedDict)
         self._open: defaultdict[str, dict[str, Request]] = defaultdict(dict)
@@ -151,6 +154,7 @@ class RunPodState:
         now = self.clock()
         worker = Worker(id=secrets.token_hex(7), endpoint=endpoint, idle_since=now, created_at=now)
         self.workers[worker.id] = worker
+        self.logs.open(worker.id)
         self.workers_started += 1
         self.most_workers = max(self.most_workers, len(self.workers))
         return worker
@@ -158,6 +162,7 @@ class RunPodState:
     def remove_worker(self, worker: Worker) -> None:
         """Remove a worker; its request is delivered again or fails."""
         self.workers.pop(worker.id, None)
+        self.logs.close(worker.id)
         request, worker.request = worker.request, None
         if request is None or request.status in TERMINAL or self._holders(request):
             return
