@@ -14,7 +14,20 @@ from bridge.dispatch import app as dispatch_app
 from tests.support import ROOT
 
 COMMANDS = (
-    *("cancel", "demo", "dispatch", "doctor", "emulate", "endpoints", "explain", "jobs", "pause", "resume", "retry"),
+    *(
+        "cancel",
+        "demo",
+        "dispatch",
+        "doctor",
+        "emulate",
+        "endpoints",
+        "explain",
+        "jobs",
+        "logs",
+        "pause",
+        "resume",
+        "retry",
+    ),
     *("routes", "setup", "submissions"),
 )
 HEAVY = ("httpx", "pydantic", "runpod", "sqlalchemy", "starlette", "structlog", "uvicorn")
