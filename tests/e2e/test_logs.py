@@ -180,6 +180,6 @@ def test_a_real_worker_logs_what_its_handler_and_runner_print(tmp_path: Path) ->
         shown = run(made, "logs", str(job.id)).stdout
         go.touch()
         until(lambda: job.status == "completed", 60)
-    assert "[system] start container" in shown
+    assert "[system] start container for runner:emulated: begin" in shown
     assert "Listening for Jobs" in shown
     assert "Running job: train" in shown

@@ -207,13 +207,43 @@ def job(state: GitHubState, made: Job, api: str) -> dict[str, Any]:
         "started_at": iso(made.started_at if made.started_at is not None else made.created_at),
         "completed_at": iso(made.completed_at),
         "name": made.spec.name,
-        "steps": [],
+        "steps": _steps(made),
         "labels": list(made.spec.labels),
         "runner_id": holder.id if holder else 0,
         "runner_name": holder.name if holder else "",
         "runner_group_id": holder.group_id if holder else 0,
         "runner_group_name": state.groups[holder.group_id] if holder else "",
     }
+
+
+def _steps(made: Job) -> list[dict[str, Any]]:
+    """A job's steps as its runner reported them last, in their order."""
+    told = sorted(made.steps.values(), key=lambda step: step.get("number") or 0)
+    return [
+        {
+            "name": step.get("name"),
+            "status": _STEP_STATUS.get(str(step.get("status")), "completed"),
+            "conclusion": _STEP_CONCLUSIONS.get(str(step.get("conclusion"))),
+            "number": step.get("number"),
+            "started_at": step.get("started_at"),
+            "completed_at": step.get("completed_at"),
+        }
+        for step in told
+    ]
+
+
+# The runner reports numbers while the job runs, and words at its end: program/steps.py.
+_STEP_STATUS = {"3": "in_progress", "5": "queued"}
+_STEP_CONCLUSIONS = {
+    "2": "success",
+    "3": "failure",
+    "4": "cancelled",
+    "7": "skipped",
+    "succeeded": "success",
+    "failed": "failure",
+    "canceled": "cancelled",
+    "skipped": "skipped",
+}
 
 
 def runner(state: GitHubState, made: Runner) -> dict[str, Any]:

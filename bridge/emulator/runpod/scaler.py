@@ -21,6 +21,9 @@ from bridge.emulator.runpod.state import RunPodState, Worker
 CHECK_INTERVAL = 0.05
 """s between two checks of the number of workers."""
 
+IMAGE = "runner:emulated"
+"""In the log of the host, whose lines are as in https://github.com/runpod-workers/worker-comfyui/issues/78."""
+
 TERM_GRACE = 30.0
 """s between TERM and KILL of a worker that has a request."""
 
@@ -110,7 +113,7 @@ class Scaler:
         life = asyncio.create_task(self._live(worker, self._images[endpoint]))
         output = LogFile(self._root / f"{worker.id}.log")
         self._containers[worker.id] = _Container(worker=worker, folder=self._root / worker.id, life=life, output=output)
-        self._state.logs.add(worker.id, "system", "create container")
+        self._state.logs.add(worker.id, "system", f"create container {IMAGE}")
 
     async def _live(self, worker: Worker, image: WorkerImage) -> None:
         """A container from its cold start to its removal."""
@@ -127,7 +130,7 @@ class Scaler:
         worker = container.worker
         container.folder.mkdir(parents=True)
         environment = self._environment(container, image)
-        self._state.logs.add(worker.id, "system", "start container")
+        self._state.logs.add(worker.id, "system", f"start container for {IMAGE}: begin")
         with (self._root / f"{worker.id}.log").open("wb") as log:
             container.process = await asyncio.create_subprocess_exec(
                 *image.command,
