@@ -22,7 +22,7 @@ ADVICE: Mapping[SkipKind, str] = {
     SkipKind.MAX_PARALLEL: "`max-parallel` of its matrix holds it back: wait",
     SkipKind.FAILING: _RETRY,
     SkipKind.NOT_DISPATCHED: "check `max-parallel`, the runner group, and whether the repository is archived",
-    SkipKind.PAUSED: "`bridge resume` with the route's name ends the pause",
+    SkipKind.PAUSED: "run `bridge resume` with its name to end the pause",
     SkipKind.ROUTE_FULL: "wait, or raise `max_workers`",
     SkipKind.BREAKER: "fix what the parentheses name, or see the endpoint's logs",
     SkipKind.NO_ANSWER: "check RunPod's status page and your network",
