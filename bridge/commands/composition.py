@@ -67,7 +67,6 @@ async def composed(
     Raises:
         ConfigError: the App's key or the ledger cannot be used.
     """
-    from bridge.concurrency import each
     from bridge.controller.reconcile import Reconciler
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth
@@ -93,22 +92,36 @@ async def composed(
         ledger = opened(settings.database_url, clock, claim_lease=settings.scope.timing.claim_lease)
         _warn_of_shared_labels(settings.scope.routes)
         try:
-            yield Bridge(
-                ledger=ledger,
-                reconciler=Reconciler(settings.scope, github, runpod, ledger, log, clock=clock),
-                calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
-                rate_limits=lambda: _rate_limits(github),
-                prepare=lambda: each({route.endpoint for route in settings.scope.routes}, runpod.prepare),
-                clock=clock,
-                scope=settings.scope,
-                github=github,
-                runpod=runpod,
-                secrets=settings.secrets(),
-                learn_time=lambda: _learn_time(github),
-            )
+            reconciler = Reconciler(settings.scope, github, runpod, ledger, log, clock=clock)
+            yield _bridge(settings, reconciler, github, runpod, ledger, clock)
         finally:
             runpod.close()
             ledger.close()
+
+
+def _bridge(  # noqa: PLR0913, PLR0917 - its parts
+    settings: "Config",
+    reconciler: "Reconciler",
+    github: "GitHub",
+    runpod: "RunPod",
+    ledger: "Ledger",
+    clock: Callable[[], float],
+) -> Bridge:
+    from bridge.concurrency import each
+
+    return Bridge(
+        ledger=ledger,
+        reconciler=reconciler,
+        calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
+        rate_limits=lambda: _rate_limits(github),
+        prepare=lambda: each({route.endpoint for route in settings.scope.routes}, runpod.prepare),
+        clock=clock,
+        scope=settings.scope,
+        github=github,
+        runpod=runpod,
+        secrets=settings.secrets(),
+        learn_time=lambda: _learn_time(github),
+    )
 
 
 def _rate_limits(github: "GitHub") -> dict[str, int]:
