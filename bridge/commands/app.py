@@ -15,6 +15,7 @@ from bridge.commands.emulate import emulate
 from bridge.commands.endpoints.command import endpoints
 from bridge.commands.explain import explain
 from bridge.commands.jobs import jobs
+from bridge.commands.logs.command import logs
 from bridge.commands.options import Version
 from bridge.commands.pause import pause
 from bridge.commands.resume import resume
@@ -38,6 +39,7 @@ for command in (
     dispatch,
     jobs,
     explain,
+    logs,
     submissions,
     routes,
     pause,

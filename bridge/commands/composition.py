@@ -6,7 +6,7 @@ Heavy imports stay within the functions that need them: RunPod's SDK alone takes
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bridge.github.auth import AppAuth, PatAuth
     from bridge.github.timing import GitHubTiming
     from bridge.ledger import Ledger
+    from bridge.runpod.requests import RunPod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,9 @@ class Bridge:
         prepare: loads what the first request to RunPod would otherwise wait for.
         clock: Unix seconds by GitHub's clock, once GitHub has answered; before that, by this machine's.
         scope: what it serves.
+        github: the client that the reconciler uses.
+        runpod: the client that the reconciler uses.
+        secrets: of the configuration.
         learn_time: reads GitHub's clock before any of GitHub's times is compared; already done unless in a dry run.
     """
 
@@ -43,6 +47,9 @@ class Bridge:
     prepare: Callable[[], Awaitable[object]]
     clock: Callable[[], float]
     scope: "Scope"
+    github: "GitHub"
+    runpod: "RunPod"
+    secrets: "tuple[str, ...]" = field(repr=False)
     learn_time: Callable[[], Awaitable[None]]
 
 
@@ -60,9 +67,7 @@ async def composed(
     Raises:
         ConfigError: the App's key or the ledger cannot be used.
     """
-    from bridge.concurrency import each
     from bridge.controller.reconcile import Reconciler
-    from bridge.core.scope import endpoints_of
     from bridge.github.api import GitHub
     from bridge.github.auth import AppAuth
     from bridge.github.clock import GitHubClock
@@ -88,19 +93,37 @@ async def composed(
         _log_opened(ledger)
         _warn_of_shared_labels(settings.scope.routes)
         try:
-            yield Bridge(
-                ledger=ledger,
-                reconciler=Reconciler(settings.scope, github, runpod, ledger, log, clock=clock),
-                calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
-                rate_limits=lambda: _rate_limits(github),
-                prepare=lambda: each(endpoints_of(settings.scope.routes), runpod.prepare),
-                clock=clock,
-                scope=settings.scope,
-                learn_time=lambda: _learn_time(github),
-            )
+            reconciler = Reconciler(settings.scope, github, runpod, ledger, log, clock=clock)
+            yield _bridge(settings, reconciler, github, runpod, ledger, clock)
         finally:
             runpod.close()
             ledger.close()
+
+
+def _bridge(  # noqa: PLR0913, PLR0917 - its parts
+    settings: "Config",
+    reconciler: "Reconciler",
+    github: "GitHub",
+    runpod: "RunPod",
+    ledger: "Ledger",
+    clock: Callable[[], float],
+) -> Bridge:
+    from bridge.concurrency import each
+    from bridge.core.scope import endpoints_of
+
+    return Bridge(
+        ledger=ledger,
+        reconciler=reconciler,
+        calls=lambda: {"github": Counter(github.calls), "runpod": Counter(runpod.calls)},
+        rate_limits=lambda: _rate_limits(github),
+        prepare=lambda: each(endpoints_of(settings.scope.routes), runpod.prepare),
+        clock=clock,
+        scope=settings.scope,
+        github=github,
+        runpod=runpod,
+        secrets=settings.secrets(),
+        learn_time=lambda: _learn_time(github),
+    )
 
 
 def _rate_limits(github: "GitHub") -> dict[str, int]:

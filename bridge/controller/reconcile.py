@@ -33,7 +33,7 @@ from bridge.core.rerun import LOST_KEPT
 from bridge.core.routing import is_kept
 from bridge.core.scope import Scope
 from bridge.core.submissions import OPEN_STATES, Submission
-from bridge.core.waits import changed, waits_of
+from bridge.core.waits import to_keep, waits_of
 
 PRUNE_EVERY = 600.0
 """s between two deletions of what ended long ago."""
@@ -233,8 +233,8 @@ class Reconciler:
         decision = self._decide(transaction, seen)
         now = self._clock()
         claimed = transaction.claim([(each, self._routes[each.pool.route]) for each in decision.plan.claims], now)
-        waits = waits_of(decision.plan, now)
-        transaction.keep_waits(changed(waits, self._waits))
+        waits = waits_of(decision.plan, self._waits, now)
+        transaction.keep_waits(to_keep(waits, self._waits, now))
         transaction.write_reruns(decision.plan.reruns, now, now + self._scope.timing.claim_lease)
         return replace(decision, claimed=claimed, waits=waits, seconds=self._timer() - began)
 

@@ -36,6 +36,27 @@ class WorkerCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListedWorker:
+    """One worker of an endpoint, as the management API lists it.
+
+    Args:
+        id: RunPod's.
+        status: RUNNING, IDLE, INITIALIZING, THROTTLED or UNHEALTHY.
+        stale: it runs an older release of the endpoint.
+        gpu_type: None until it is placed on a machine.
+        data_center: None until it is placed on a machine.
+        uptime: s that it has been running; None until it is placed and runs.
+    """
+
+    id: str
+    status: str
+    stale: bool = False
+    gpu_type: str | None = None
+    data_center: str | None = None
+    uptime: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout:
     """How far an endpoint's newest release has reached its workers.
 

@@ -22,7 +22,7 @@ ADVICE: Mapping[SkipKind, str] = {
     SkipKind.MAX_PARALLEL: "`max-parallel` of its matrix holds it back: wait",
     SkipKind.FAILING: _RETRY,
     SkipKind.NOT_DISPATCHED: "check `max-parallel`, the runner group, and whether the repository is archived",
-    SkipKind.PAUSED: "`bridge resume` with the route's name ends the pause",
+    SkipKind.PAUSED: "run `bridge resume` with its name to end the pause",
     SkipKind.ROUTE_FULL: "wait, or raise `max_workers`",
     SkipKind.ENDPOINT_FULL: "wait, or raise `workers_max` of an endpoint",
     SkipKind.QUOTA: "wait, or raise `worker_quota` if RunPod allows more",

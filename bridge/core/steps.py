@@ -119,10 +119,11 @@ def _of_job(record: JobRecord, route: str | None) -> Iterator[Step]:
 
 def _of_waits(record: JobRecord) -> Iterator[Step]:
     """Why the job was held back, and for how long. The transitions of its runner tell the wait for a requested one."""
+    ends = [*_requested(record), *_taken_or_ended(record.job)]
     for wait, following in zip_longest(record.waits, record.waits[1:]):
         if wait.kind != SkipKind.REQUESTED:
-            until = following.at if following else _taken_or_ended(record.job)
-            lasted = "" if until is None or until < wait.at else f" {span(until - wait.at)}"
+            until = min((at for at in [*ends, *([following.at] if following else [])] if at >= wait.at), default=None)
+            lasted = "" if until is None else f" {span(until - wait.at)}"
             yield Step(at=wait.at, what=f"{_held(wait)}{lasted}: {line(wait.why)}")
 
 
@@ -130,11 +131,18 @@ def _held(wait: Wait) -> str:
     return "waited" if wait.kind in _REQUESTED else "held back"
 
 
-def _taken_or_ended(job: WorkflowJob) -> float | None:
-    """Unix seconds when a job stopped waiting; None if it still waits. GitHub sets started_at on queued jobs, too."""
-    if job.status is JobStatus.QUEUED:
-        return None
-    return job.started_at if job.runner_name and job.started_at is not None else job.completed_at
+def _requested(record: JobRecord) -> Iterator[float]:
+    """Unix seconds when each runner was requested for a job: then the bridge held it back no longer."""
+    for each in record.submissions:
+        if each.submission.job_id == record.job.id:
+            yield each.submission.created_at
+
+
+def _taken_or_ended(job: WorkflowJob) -> Iterator[float]:
+    """Unix seconds when a job stopped waiting, if it did. GitHub sets started_at on queued jobs, too."""
+    ended = job.started_at if job.runner_name and job.started_at is not None else job.completed_at
+    if job.status is not JobStatus.QUEUED and ended is not None:
+        yield ended
 
 
 def _of_runner(record: SubmissionRecord, job_id: int) -> Iterator[Step]:

@@ -1,9 +1,11 @@
 """The reasons for which a job has waited so far. Pure.
 
 A reason is kept when its kind or its route changes. A countdown in its text, or the number of a place, does not count.
+What usually ends with the next pass is kept only if it lasts. So a job that gets its runner at once leaves nothing.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bridge.core.actions import Plan, Skip, SkipKind
 from bridge.core.history import Wait
@@ -11,23 +13,40 @@ from bridge.core.history import Wait
 MOST = 200
 """Reasons that are kept of one job. Capacity may come and go for a day, once for each resync."""
 
+LASTS = 60.0
+"""s after which a reason of PASSING is kept."""
 
-def waits_of(plan: Plan, now: float) -> dict[int, Wait]:
+PASSING = frozenset({SkipKind.ORIGIN_UNKNOWN, SkipKind.ENDED_UNSEEN, SkipKind.RUNNERS_UNKNOWN})
+"""Reasons that the next pass ends by asking GitHub."""
+
+
+def waits_of(plan: Plan, before: Mapping[int, Wait], now: float) -> dict[int, Wait]:
     """By job id, why each queued job of a plan waits; a job that gets a runner now waits for that runner.
 
     Args:
         plan: the decision.
-        now: Unix seconds, when it was made.
+        before: of the last pass of this process: a reason that lasts keeps its time.
+        now: Unix seconds, when the plan was made.
     """
     waits = {s.job_id: Wait(at=now, kind=s.kind, why=_lasting(s), route=s.route) for s in plan.skips}
     for claim in plan.claims:
         why = f"asking for runner {claim.name}"
         waits[claim.job_id] = Wait(at=now, kind=SkipKind.REQUESTED, why=why, route=claim.pool.route)
-    return waits
+    return {
+        job_id: replace(wait, at=before[job_id].at) if job_id in before and _same(wait, before[job_id]) else wait
+        for job_id, wait in waits.items()
+    }
 
 
-def _lasting(skip: Skip) -> str:
-    return skip.why.removesuffix(f"; {skip.due}") if skip.due else skip.why
+def to_keep(waits: Mapping[int, Wait], before: Mapping[int, Wait], now: float) -> dict[int, Wait]:
+    """The reasons that may be new to the ledger. The others need not be looked up.
+
+    Args:
+        waits: by job id, of this pass.
+        before: of the last pass of this process.
+        now: Unix seconds.
+    """
+    return {job_id: wait for job_id, wait in waits.items() if _may_be_new(wait, before.get(job_id), now)}
 
 
 def is_new(wait: Wait, last: Wait | None) -> bool:
@@ -35,19 +54,21 @@ def is_new(wait: Wait, last: Wait | None) -> bool:
 
     Args:
         wait: of a job, now.
-        last: that was kept of the job; None for none. The wait for a job's first runner is no news: its submission's
-            transitions tell it.
+        last: that was kept of the job; None for none. The wait for a requested runner is kept only to end another: the
+            transitions of the runner tell it.
     """
-    if last is None:
-        return wait.kind != SkipKind.REQUESTED
-    return (wait.kind, wait.route) != (last.kind, last.route)
+    return wait.kind != SkipKind.REQUESTED if last is None else not _same(wait, last)
 
 
-def changed(waits: Mapping[int, Wait], before: Mapping[int, Wait]) -> dict[int, Wait]:
-    """The reasons that may have to be kept.
+def _may_be_new(wait: Wait, before: Wait | None, now: float) -> bool:
+    if wait.kind in PASSING:
+        return now >= wait.at + LASTS
+    return is_new(wait, before)
 
-    Args:
-        waits: by job id, of this pass.
-        before: by job id, of the last pass of this process. What did not change since then is not looked up.
-    """
-    return {job_id: wait for job_id, wait in waits.items() if job_id not in before or is_new(wait, before[job_id])}
+
+def _same(wait: Wait, other: Wait) -> bool:
+    return (wait.kind, wait.route) == (other.kind, other.route)
+
+
+def _lasting(skip: Skip) -> str:
+    return skip.why.removesuffix(f"; {skip.due}") if skip.due else skip.why

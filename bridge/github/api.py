@@ -161,6 +161,12 @@ class GitHub:
             return None
         return job
 
+    async def failed_step(self, repository: str, job_id: int) -> str | None:
+        """The name of the first step of a job that failed; None if none did."""
+        path = f"/repos/{repository}/actions/jobs/{job_id}"
+        response = await self._authorised(lambda headers: self._transport.send("GET", path, headers))
+        return next(iter(value_of(response, parse.failed_steps)), None)
+
     async def is_fork(self, repository: str, run_id: int) -> bool:
         """Whether a run comes from a fork. This never changes, and the events of its jobs do not say it."""
 

@@ -75,6 +75,11 @@ def fork(run: Raw) -> bool:
     return not (head and base) or head.get("full_name") != base.get("full_name")
 
 
+def failed_steps(raw: Raw) -> Iterable[str]:
+    """The names of the steps of a job that failed, in their order."""
+    return [storable(step["name"]) for step in raw.get("steps") or () if step.get("conclusion") == "failure"]
+
+
 def jobs(raw: Raw, repository: str, run: Raw) -> Iterable[WorkflowJob]:
     """Jobs from `/actions/runs/{id}/jobs`. A job with a status that is not known, because it is new, is left out."""
     return [job(each, repository, run) for each in raw["jobs"] if each["status"] in _STATUSES]

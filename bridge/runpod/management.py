@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from bridge.core.account import AccountLimits, Rollout, WorkerCounts
+from bridge.core.account import AccountLimits, ListedWorker, Rollout, WorkerCounts
 from bridge.core.catalog import Offer
 from bridge.core.cost import Bill
 from bridge.core.endpoints import Change, Endpoint, EndpointSettings
@@ -91,9 +91,16 @@ class Management:
 
     async def workers(self, endpoint_id: str) -> WorkerCounts:
         """The numbers of an endpoint's workers by state."""
+        return (await self._workers(endpoint_id)).summary.counts()
+
+    async def listed_workers(self, endpoint_id: str) -> tuple[ListedWorker, ...]:
+        """The active workers of an endpoint."""
+        return tuple(document.worker() for document in (await self._workers(endpoint_id)).workers)
+
+    async def _workers(self, endpoint_id: str) -> models.WorkerList:
         path = f"{_path(endpoint_id)}/workers"
         answer = await self._http.read(path)
-        return _read(f"GET {path}", lambda: models.WorkerList.model_validate(answer)).summary.counts()
+        return _read(f"GET {path}", lambda: models.WorkerList.model_validate(answer))
 
     async def rollout(self, endpoint_id: str) -> Rollout:
         """How many of an endpoint's workers run its newest release."""

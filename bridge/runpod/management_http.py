@@ -140,7 +140,7 @@ class ManagementHttp:
             answer = await self._sent(line, method, path, params, body)
             if answer[0] != 429:
                 return answer
-            retry_at = self._clock() + _retry_after(answer[1])
+            retry_at = self._clock() + retry_after(answer[1])
             await self._wait(line, retry_at)
         raise RateLimited(f"{line}: rate limit of RunPod, {LIMITED_TRIES} times; try again later", retry_at=retry_at)
 
@@ -223,7 +223,8 @@ def _unclear(method: str, message: str) -> BridgeError:
     return OutcomeUnknown(f"{message}; it may have been done")
 
 
-def _retry_after(headers: httpx.Headers) -> float:
+def retry_after(headers: httpx.Headers) -> float:
+    """S to wait after a 429."""
     value = headers.get("retry-after", "")
     return max(1.0, float(value)) if value.isdecimal() and len(value) < 10 else 60.0
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from bridge.core.account import AccountLimits, Rollout, WorkerCounts
+from bridge.core.account import AccountLimits, ListedWorker, Rollout, WorkerCounts
 from bridge.core.catalog import Offer
 from bridge.core.cost import Bill
 from bridge.core.endpoints import Cpu, Endpoint, EndpointSettings
@@ -139,10 +139,26 @@ class WorkerSummary(_Read):
         return WorkerCounts(**self.model_dump())
 
 
+class WorkerDocument(_Read):
+    """One worker of an endpoint."""
+
+    id: str
+    status: str
+    stale: bool = Field(default=False, alias="isStale")
+    gpu_type: str | None = Field(default=None, alias="gpuTypeId")
+    data_center: str | None = Field(default=None, alias="dataCenterId")
+    uptime: float | None = Field(default=None, alias="uptimeSeconds")
+
+    def worker(self) -> ListedWorker:
+        """The worker in the bridge's terms."""
+        return ListedWorker(**self.model_dump())
+
+
 class WorkerList(_Read):
     """GET /v2/serverless/{id}/workers."""
 
     summary: WorkerSummary
+    workers: list[WorkerDocument] = []
 
 
 class RolloutSummary(_Read):

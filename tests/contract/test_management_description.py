@@ -18,6 +18,7 @@ from bridge.emulator.runpod.management import PREFIX
 from bridge.runpod import management_models
 from bridge.runpod.management import Management
 from bridge.runpod.management_http import ManagementHttp, http_client
+from bridge.runpod.worker_logs import LogLine, Source, WorkerLogs, log_client
 from tests.contract.description import RECORDED, Description, Exchange, vendors_file
 from tests.support.background import served
 
@@ -173,6 +174,35 @@ def test_every_answer_of_the_emulator_is_as_described(emulator: RunPodEmulator) 
     problems += [problem for each in refused for problem in description.problems(each, sent_on_purpose=True)]
     assert problems == []
     assert all(each.status < 300 or each.url.endswith("gone") for each in seen)
+
+
+@pytest.mark.parametrize("source", [None, Source.CONTAINER, Source.SYSTEM])
+def test_the_log_of_a_worker_is_asked_for_and_streamed_as_described(
+    emulator: RunPodEmulator, description: Description, source: Source | None
+) -> None:
+    worker = emulator.state.add_worker("by-hand")
+    for each in Source:
+        emulator.state.logs.add(worker.id, each, f"from {each}")
+    seen: list[Exchange] = []
+
+    async def note(response: httpx.Response) -> None:
+        kind = response.headers["content-type"].split(";")[0]
+        url, status = str(response.request.url), response.status_code
+        streamed = Exchange(method="GET", url=url, sent=None, status=status, content_type=kind, answer="id: ...")
+        seen.append(streamed)
+
+    async def main() -> list[LogLine]:
+        async with log_client() as http:
+            http.event_hooks["response"] = [note]
+            logs = WorkerLogs(http, api_key=KEY, base_url=emulator.management_url, key_setting="KEY")
+            lines = logs.past("by-hand", worker.id, source=source, tail=2 if source is None else 1)
+            return [line async for line in lines]
+
+    found = asyncio.run(main())
+    assert [line.text for line in found] == [f"from {each}" for each in Source if source in (None, each)]
+    assert [problem for each in seen for problem in description.problems(each)] == []
+    gone = called(emulator, "GET", "/v2/serverless/by-hand/workers/gone/logs")
+    assert (gone.status, list(description.problems(gone))) == (404, [])
 
 
 OTHER_VALUES: tuple[Any, ...] = (

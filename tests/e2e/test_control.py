@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.github.state import Job
 from tests.e2e.test_explain import run
 from tests.support import ROOT
@@ -207,3 +209,66 @@ def test_a_watched_list_is_printed_when_it_changes_and_ctrl_c_ends_it_with_0(mad
         watching.kill()
         watching.wait()
     assert (watching.returncode, rest, errors) == (0, "", "")
+
+
+def test_a_cancellation_that_runpod_does_not_answer_is_finished_by_the_next_pass(made: Emulators) -> None:
+    queue(made, "a")
+    made.dispatch()
+    runner = runner_of(made)
+    made.runpod.faults.add(Fault(method="POST", path="/cancel/", kind=FaultKind.ERROR, times=1))
+    done = run(made, "cancel", runner)
+    assert (done.exit_code, done.stdout) == (1, "")
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"bridge: runner {runner}: GitHub deleted it, but RunPod has not confirmed; the next pass")
+    assert "POST /ep-1/cancel" in said
+    assert [row["state"] for row in rows(made, "submissions")] == ["withdrawn"]
+    assert run(made, "cancel", runner).exit_code == 0
+    assert status(made) == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("kind", [FaultKind.ERROR, FaultKind.DROP])
+def test_if_github_does_not_answer_nothing_is_cancelled(made: Emulators, kind: FaultKind) -> None:
+    queue(made, "a")
+    made.dispatch()
+    made.github.faults.add(Fault(method="DELETE", path="/actions/runners/", kind=kind, times=9))
+    done = run(made, "cancel", runner_of(made))
+    assert done.exit_code == 1
+    assert "nothing was cancelled, because GitHub does not confirm" in done.stderr.splitlines()[-1]
+    assert status(made) == ["IN_QUEUE"]
+
+
+def test_a_runner_that_github_does_not_know_is_kept(made: Emulators) -> None:
+    """It may have run a job: the registration of an ephemeral runner is gone then."""
+    queue(made, "a")
+    made.dispatch()
+    made.github.state.runners.clear()
+    done = run(made, "cancel", runner_of(made))
+    assert "nothing was cancelled, because GitHub does not confirm" in done.stderr.splitlines()[-1]
+    assert status(made) == ["IN_QUEUE"]
+
+
+def test_on_a_terminal_a_watched_list_is_shown_in_place(made: Emulators) -> None:
+    queue(made, "a")
+    made.dispatch()
+    main, side = pty.openpty()
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "jobs", "--watch"],
+        cwd=ROOT,
+        env=made.environment | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+        stdin=side,
+        stdout=side,
+        stderr=side,
+    )
+    os.close(side)
+    shown = b""
+    try:
+        while shown.count(b"already requested") < 2:  # shown again after 2 s
+            shown += os.read(main, 65536)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 0
+    finally:
+        watching.kill()
+        watching.wait()
+        os.close(main)
+    assert b"\x1b[1A" in shown, "the cursor went up to the place of the first list"
+    assert b"Traceback" not in shown

@@ -204,6 +204,9 @@ def test_the_sdk_uses_a_created_endpoint_until_it_is_deleted(tmp_path: Path) -> 
         path = f"/serverless/{created['id']}"
         workers = call(emulator, "GET", f"{path}/workers", key=RUNTIME).json()
         assert workers["summary"]["idle"] == workers["summary"]["total"] == 1
+        (placed,) = workers["workers"]
+        assert (placed["gpuTypeId"], placed["dataCenterId"]) == ("NVIDIA GeForce RTX 3090", "EU-RO-1")
+        assert placed["uptimeSeconds"] >= 0
         billed = call(emulator, "GET", "/billing/serverless?lastN=2&bucketSize=hour", key=RUNTIME).json()
         assert [record["serverlessId"] for record in billed["records"]] == [created["id"]]
         assert billed["metadata"]["totals"]["gpuAmount"] == billed["records"][0]["totalAmount"] >= 0

@@ -135,12 +135,28 @@ class Account:
         """GET /v2/serverless/{id}/workers."""
         record, version = self.known(id_), self._version(id_)
         mine = [worker for worker in self.state.workers.values() if worker.endpoint == id_]
-        shown = [_worker(worker, record, self._version_of(worker), version) for worker in mine]
+        shown = [
+            _worker(worker, record, self._version_of(worker), version) | self._placed(worker, record) for worker in mine
+        ]
         shown += [_without_requests("THROTTLED", record, version)] * self.state.throttled(id_)
         shown += [_without_requests("UNHEALTHY", record, version)] * self.state.endpoints[id_].unhealthy
         statuses = ("running", "idle", "initializing", "throttled", "unhealthy")
         counts = {status: sum(w["status"] == status.upper() for w in shown) for status in statuses}
         return {"workers": shown, "summary": {**counts, "total": len(shown)}, "endpointVersion": version}
+
+    def _placed(self, worker: Worker, record: Record) -> dict[str, Any]:
+        """Where a worker runs and since when; nothing while it is starting."""
+        if not worker.ready:
+            return {}
+        started = worker.created_at + self.state.endpoints[worker.endpoint].cold_start
+        gpu = record.get("gpu")
+        types = self.catalog.types_of(gpu["pools"]) - {*gpu.get("excludedTypes", [])} if gpu else ()
+        return {
+            "uptimeSeconds": max(0, int(self.state.clock() - started)),
+            "startedAt": stamp(started),
+            "gpuTypeId": min(types, default=None),
+            "dataCenterId": next(iter(record["dataCenterIds"]), min(self.catalog.regions)),
+        }
 
     def history(self, id_: str) -> dict[str, Any]:
         """GET /v2/serverless/{id}/releases, newest first."""

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request as Call
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bridge.emulator.runpod.account import Account
@@ -51,6 +51,7 @@ class ManagementHttp:
             self._route("PATCH", "/v2/serverless/{id}", lambda call, body: _json(account.update(_id(call), body))),
             self._route("DELETE", "/v2/serverless/{id}", self._delete),
             self._route("GET", "/v2/serverless/{id}/workers", lambda call, _: _json(account.workers(_id(call)))),
+            self._route("GET", "/v2/serverless/{id}/workers/{workerId}/logs", self._logs),
             self._route("GET", "/v2/serverless/{id}/releases", lambda call, _: _json(account.history(_id(call)))),
             self._route("GET", "/v2/catalog/gpus", lambda c, _: _json({"gpus": catalog.gpus(with_stock=_stock(c))})),
             self._route("GET", "/v2/catalog/cpus", lambda c, _: _json({"cpus": catalog.cpus(with_stock=_stock(c))})),
@@ -68,6 +69,16 @@ class ManagementHttp:
     def _delete(self, call: Call, _body: Any) -> Response:
         self._account.delete(_id(call))
         return Response(status_code=204)
+
+    def _logs(self, call: Call, _body: Any) -> Response:
+        self._account.known(_id(call))
+        worker = self._account.state.workers.get(str(call.path_params["workerId"]))
+        if worker is None or worker.endpoint != _id(call):
+            raise Problem(404, "worker not found")
+        last = call.headers.get("last-event-id")
+        events = self._account.state.logs.events(worker.id, call.query_params, last)
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
     def _data_centers(self, call: Call, _body: Any) -> Response:
         include = [part for part in call.query_params.get("include", "").split(",") if part]

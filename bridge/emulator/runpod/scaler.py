@@ -15,10 +15,14 @@ from pathlib import Path
 
 import psutil
 
+from bridge.emulator.runpod.logs import LogFile
 from bridge.emulator.runpod.state import RunPodState, Worker
 
 CHECK_INTERVAL = 0.05
 """s between two checks of the number of workers."""
+
+IMAGE = "runner:emulated"
+"""In the log of the host, whose lines are as in https://github.com/runpod-workers/worker-comfyui/issues/78."""
 
 TERM_GRACE = 30.0
 """s between TERM and KILL of a worker that has a request."""
@@ -44,6 +48,7 @@ class _Container:
     worker: Worker
     folder: Path
     life: asyncio.Task[None]
+    output: LogFile
     process: asyncio.subprocess.Process | None = None
 
 
@@ -74,12 +79,18 @@ class Scaler:
             while True:
                 for endpoint in list(self._images):  # some may be created or deleted meanwhile
                     self._scale(endpoint)
+                for container in list(self._containers.values()):
+                    self._read_log(container)
                 await asyncio.sleep(CHECK_INTERVAL)
         finally:
             containers = list(self._containers.values())
             for container in containers:
                 container.life.cancel()
             await asyncio.gather(*(c.life for c in containers), return_exceptions=True)
+
+    def _read_log(self, container: _Container, *, ended: bool = False) -> None:
+        for line in container.output.new_lines(ended=ended):
+            self._state.logs.add(container.worker.id, "container", line)
 
     def logs(self) -> str:
         """The output of all workers."""
@@ -100,7 +111,9 @@ class Scaler:
     def _start(self, endpoint: str) -> None:
         worker = self._state.add_worker(endpoint)
         life = asyncio.create_task(self._live(worker, self._images[endpoint]))
-        self._containers[worker.id] = _Container(worker=worker, folder=self._root / worker.id, life=life)
+        output = LogFile(self._root / f"{worker.id}.log")
+        self._containers[worker.id] = _Container(worker=worker, folder=self._root / worker.id, life=life, output=output)
+        self._state.logs.add(worker.id, "system", f"create container {IMAGE}")
 
     async def _live(self, worker: Worker, image: WorkerImage) -> None:
         """A container from its cold start to its removal."""
@@ -109,6 +122,7 @@ class Scaler:
             await self._serve(self._containers[worker.id], image)
         finally:
             container = self._containers.pop(worker.id)
+            self._read_log(container, ended=True)
             self._state.remove_worker(worker)
             shutil.rmtree(container.folder, ignore_errors=True)
 
@@ -117,6 +131,7 @@ class Scaler:
         container.folder.mkdir(parents=True)
         environment = self._environment(container, image)
         self._state.started(worker)
+        self._state.logs.add(worker.id, "system", f"start container for {IMAGE}: begin")
         with (self._root / f"{worker.id}.log").open("wb") as log:
             container.process = await asyncio.create_subprocess_exec(
                 *image.command,

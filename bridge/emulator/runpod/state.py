@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bridge.emulator.runpod.logs import Logs
 from bridge.emulator.runpod.meter import Meter
 from bridge.emulator.runpod.model import TERMINAL, EndpointConfig, Refused, Request, Worker
 
@@ -43,6 +44,7 @@ class RunPodState:
     Attributes:
         quota: number of workers of all endpoints; None for no limit. RunPod: 5, and up to 60 depending on the balance.
         lose_next: number of accepted requests to lose.
+        logs: of the live workers.
         double_next: number of requests to deliver twice, because RunPod delivers at least once.
     """
 
@@ -56,6 +58,7 @@ class RunPodState:
         self.most_workers = 0
         self.lose_next = 0
         self.double_next = 0
+        self.logs = Logs(clock)
         self.on_end: OnEnd = _ignore
         self.meter = Meter()
         self._queues: defaultdict[str, OrderedDict[str, Request]] = defaultdict(OrderedDict)
@@ -153,6 +156,7 @@ class RunPodState:
         now = self.clock()
         worker = Worker(id=secrets.token_hex(7), endpoint=endpoint, idle_since=now, created_at=now)
         self.workers[worker.id] = worker
+        self.logs.open(worker.id)
         self.workers_started += 1
         self.most_workers = max(self.most_workers, len(self.workers))
         return worker
@@ -166,6 +170,7 @@ class RunPodState:
         """Remove a worker; its request is delivered again or fails."""
         if self.workers.pop(worker.id, None):
             self.meter.stop(worker, self.clock())
+        self.logs.close(worker.id)
         request, worker.request = worker.request, None
         if request is None or request.status in TERMINAL or self._holders(request):
             return

@@ -14,22 +14,8 @@ from bridge.dispatch import app as dispatch_app
 from tests.support import ROOT
 
 COMMANDS = (
-    *(
-        "budget",
-        "cancel",
-        "cost",
-        "demo",
-        "dispatch",
-        "doctor",
-        "emulate",
-        "endpoints",
-        "explain",
-        "jobs",
-        "pause",
-        "resume",
-        "retry",
-    ),
-    *("routes", "setup", "simulate", "submissions"),
+    *("budget", "cancel", "cost", "demo", "dispatch", "doctor", "emulate", "endpoints", "explain", "jobs", "logs"),
+    *("pause", "resume", "retry", "routes", "setup", "simulate", "submissions"),
 )
 HEAVY = ("httpx", "pydantic", "runpod", "sqlalchemy", "starlette", "structlog", "uvicorn")
 

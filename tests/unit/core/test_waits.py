@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from bridge.core.actions import Claim, Plan, Skip, SkipKind
-from bridge.core.history import JobRecord, Wait
+from bridge.core.history import JobRecord, SubmissionRecord, Wait
 from bridge.core.model import JobStatus
 from bridge.core.pauses import Pause
 from bridge.core.plan import plan
 from bridge.core.snapshot import Refusal
 from bridge.core.steps import steps_of
 from bridge.core.submissions import Pool, Streak
-from bridge.core.waits import changed, is_new, waits_of
+from bridge.core.waits import LASTS, is_new, to_keep, waits_of
 from tests.support.values import NOW, ORG, a_job, a_route, a_snapshot, a_submission
 
 
@@ -23,7 +23,7 @@ def a_wait(kind: SkipKind = SkipKind.ROUTE_FULL, **given: Any) -> Wait:
 def test_each_job_of_a_plan_waits_for_its_reason_or_for_the_runner_that_is_requested_now() -> None:
     claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1, endpoint="ep-1")
     skip = Skip(job_id=2, kind=SkipKind.NO_ROUTE, why="no route")
-    assert waits_of(Plan(claims=(claim,), skips=(skip,)), NOW) == {
+    assert waits_of(Plan(claims=(claim,), skips=(skip,)), {}, NOW) == {
         1: a_wait(SkipKind.REQUESTED, why="asking for runner runpod-1-1"),
         2: a_wait(SkipKind.NO_ROUTE, why="no route", route=None),
     }
@@ -39,7 +39,7 @@ def test_each_job_of_a_plan_waits_for_its_reason_or_for_the_runner_that_is_reque
 def test_a_countdown_is_no_part_of_what_is_kept(given: dict[str, Any]) -> None:
     decided = plan(a_snapshot(jobs=(a_job(1),), **given), NOW)
     assert "; next try in " in decided.skips[0].why
-    assert "next try" not in waits_of(decided, NOW)[1].why
+    assert "next try" not in waits_of(decided, {}, NOW)[1].why
 
 
 def test_a_reason_is_kept_when_its_kind_or_its_route_changes() -> None:
@@ -56,8 +56,19 @@ def test_a_job_that_gets_its_runner_at_once_leaves_no_row() -> None:
 
 
 def test_only_what_may_be_new_since_the_last_pass_is_looked_up() -> None:
-    full, paused = a_wait(), a_wait(SkipKind.PAUSED)
-    assert changed({1: full, 2: paused, 3: full}, {1: full, 2: full}) == {2: paused, 3: full}
+    full, paused, requested = a_wait(), a_wait(SkipKind.PAUSED), a_wait(SkipKind.REQUESTED)
+    waits = {1: full, 2: paused, 3: full, 4: requested, 5: requested}
+    assert to_keep(waits, {1: full, 2: full, 5: full}, NOW) == {2: paused, 3: full, 5: requested}
+
+
+@pytest.mark.parametrize("kind", [SkipKind.ORIGIN_UNKNOWN, SkipKind.ENDED_UNSEEN, SkipKind.RUNNERS_UNKNOWN])
+def test_what_usually_ends_with_the_next_pass_is_kept_only_if_it_lasts(kind: SkipKind) -> None:
+    plan_ = Plan(skips=(Skip(job_id=1, kind=kind, why="it is not known yet"),))
+    first = waits_of(plan_, {}, NOW)
+    assert to_keep(first, {}, NOW) == {}
+    later = waits_of(plan_, first, NOW + LASTS)
+    assert later[1].at == NOW
+    assert to_keep(later, first, NOW + LASTS) == later
 
 
 # --- as steps of a story ---
@@ -80,6 +91,12 @@ def test_the_timeline_says_why_a_job_was_held_back_and_for_how_long() -> None:
         "waited 60 s: no capacity",
         "GitHub gave it to runner runpod-1-1",
     ]
+
+
+def test_a_job_is_held_back_until_a_runner_is_requested_for_it() -> None:
+    runner = SubmissionRecord(submission=a_submission(1, created_at=NOW + 60))
+    record = JobRecord(job=a_job(1, created_at=NOW - 5), waits=(a_wait(),), submissions=(runner,))
+    assert "held back 60 s: it is full" in [step.what for step in steps_of(record, "gpu", None, NOW + 5000)]
 
 
 def test_a_reason_that_lasts_has_no_duration_of_its_own() -> None:

@@ -1,0 +1,1 @@
+"""`bridge logs`: finds the worker of a job, and shows its log."""

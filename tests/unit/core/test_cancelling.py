@@ -1,0 +1,56 @@
+"""A request is cancelled by hand only if it can be proved that it holds no job; else one line says why not."""
+
+import pytest
+
+from bridge.core.actions import Withdrawal
+from bridge.core.cancelling import outcome, refusal, withdrawal
+from bridge.core.submissions import OPEN_STATES, State
+from bridge.core.worker import Credentials
+from tests.support.values import NOW, a_runner, a_submission
+
+NAME = "runpod-1-1"
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTED, State.STARTED, State.WITHDRAWN])
+def test_a_request_that_may_hold_no_job_can_be_tried(state: State) -> None:
+    assert refusal(a_submission(state=state), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (State.BUSY, f"runner {NAME} runs job 7; cancel the job in GitHub"),
+        (State.CLAIMED, f"runner {NAME} is claimed: a pass is sending its request; try again in a minute"),
+        (State.SUBMITTING, f"runner {NAME} is submitting: a pass is sending its request; try again in a minute"),
+        (
+            State.UNKNOWN,
+            f"runner {NAME}: RunPod did not answer its request, so there is no id to cancel; the bridge follows it",
+        ),
+        (State.FINISHED, f"runner {NAME} has ended as finished; there is nothing to cancel"),
+    ],
+)
+def test_other_requests_are_refused_in_one_line(state: State, said: str) -> None:
+    assert refusal(a_submission(state=state, held_job_id=7, lease_until=NOW + 60), NOW) == said
+
+
+def test_what_a_dead_pass_left_is_given_back_by_the_next_one() -> None:
+    left = a_submission(state=State.MINTED, lease_until=NOW - 1)
+    assert refusal(left, NOW) == f"runner {NAME} is minted: the next pass gives it back"
+
+
+def test_a_runner_that_its_worker_registered_is_found_by_its_name() -> None:
+    submission = a_submission(credentials=Credentials.REGISTRATION, runner_id=None)
+    runners = [a_runner("other", id=3), a_runner(NAME, id=5)]
+    assert withdrawal(submission, runners, "anna") == Withdrawal(
+        submission=submission, to=State.CANCELLED, runner_id=5, detail="cancelled by anna"
+    )
+    assert withdrawal(submission, [], "anna").runner_id is None
+
+
+@pytest.mark.parametrize("after", [*sorted(OPEN_STATES), State.FINISHED])
+def test_only_a_cancelled_request_counts_as_done(after: State) -> None:
+    before = a_submission(state=State.SUBMITTED)
+    said = outcome(before, a_submission(state=after))
+    assert said is not None
+    assert said.startswith(f"runner {NAME}")
+    assert outcome(before, a_submission(state=State.CANCELLED)) is None
