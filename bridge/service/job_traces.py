@@ -1,5 +1,6 @@
 """Sends the trace of each job that has ended, once."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -62,7 +63,7 @@ class JobTraces:
             await self._send([ready[key] for key in sorted(mine)], now)
 
     async def _send(self, records: Sequence[JobRecord], now: float) -> None:
-        made = [_masked(span) for record in records for span in spans(record, with_job=self._with_jobs)]
+        made = await asyncio.to_thread(self._made, records)  # masking takes time, and deliveries must not wait
         keys = [str(record.job.id) for record in records]
 
         def forget(transaction: Transaction) -> None:
@@ -73,6 +74,9 @@ class JobTraces:
         except Exception:
             await self._ledger.transact(forget)
             raise
+
+    def _made(self, records: Sequence[JobRecord]) -> list[Span]:
+        return [_masked(span) for record in records for span in spans(record, with_job=self._with_jobs)]
 
 
 def _masked(span: Span) -> Span:
