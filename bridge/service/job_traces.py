@@ -9,6 +9,7 @@ from bridge.controller.ports import Ledger, Transaction
 from bridge.controller.report import Report
 from bridge.core.history import JobRecord
 from bridge.core.spans import TRACE, Span, is_ready, spans
+from bridge.errors import Rejected
 from bridge.service.sender import DEFAULT_TIMING, SenderTiming
 from bridge.telemetry import mask
 
@@ -71,6 +72,8 @@ class JobTraces:
 
         try:
             await self._client.send(made)
+        except Rejected:
+            raise  # https://opentelemetry.io/docs/specs/otlp/#failures-1: they must not be sent again
         except Exception:
             await self._ledger.transact(forget)
             raise
