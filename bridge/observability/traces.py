@@ -22,12 +22,15 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from bridge import __version__
 from bridge.core.spans import Span
-from bridge.errors import Unavailable
+from bridge.errors import Rejected, Unavailable
 
 GRACE = 5.0
 """s that an export may take longer than its timeout, which is checked between the parts of an answer only."""
 
 SERVICE = "runpod-actions-bridge"
+
+_MALFORMED = frozenset({400, 413, 422})
+"""Statuses after which the same spans must not be sent again."""
 
 
 class Traces:
@@ -52,6 +55,7 @@ class Traces:
         """Send spans, in one request.
 
         Raises:
+            Rejected: the collector can never accept them.
             Unavailable: the collector did not accept them. It may have them anyway if its answer was lost.
         """
         if self._running and not self._running.done():
@@ -61,6 +65,9 @@ class Traces:
             accepted = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._running)), self._timeout + GRACE)
         except TimeoutError:
             raise Unavailable(f"traces: {self._host} did not answer within {self._timeout + GRACE:.0f} s") from None
+        if not accepted and self._session.status in _MALFORMED:
+            line = f"traces: {self._host} {self._session.said}: it refuses the spans of some jobs, which are not sent"
+            raise Rejected(line, status=self._session.status)
         if not accepted:
             raise Unavailable(f"traces: {self._host} {self._session.said}; check OTEL_EXPORTER_OTLP_ENDPOINT")
 
@@ -69,7 +76,7 @@ class Traces:
         self._exporter.shutdown()  # type: ignore[no-untyped-call] # it has no annotations
 
     def _exported(self, spans: Sequence[Span]) -> bool:
-        self._session.said = "did not answer"
+        self._session.said, self._session.status = "did not answer", 0
         return self._exporter.export(self._made.of(spans)) is SpanExportResult.SUCCESS
 
 
@@ -77,6 +84,7 @@ class _Session(requests.Session):
     """Notes how the collector answered, and reads nothing of an answer but its status and headers."""
 
     said = ""
+    status = 0
 
     def request(self, method: str, url: str, **given: object) -> requests.Response:  # type: ignore[override] # the exporter names all others
         try:
@@ -85,6 +93,7 @@ class _Session(requests.Session):
             self.said = f"could not be reached: {type(error).__name__}"
             raise
         response.close()
+        self.status = response.status_code
         self.said = f"answered {response.status_code}{_refusal(response)}"
         if _refusal(response):
             raise requests.RequestException(self.said)

@@ -1,5 +1,6 @@
 """Sends the trace of each job that has ended, once."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -8,6 +9,7 @@ from bridge.controller.ports import Ledger, Transaction
 from bridge.controller.report import Report
 from bridge.core.history import JobRecord
 from bridge.core.spans import TRACE, Span, is_ready, spans
+from bridge.errors import Rejected
 from bridge.service.sender import DEFAULT_TIMING, SenderTiming
 from bridge.telemetry import mask
 
@@ -62,7 +64,7 @@ class JobTraces:
             await self._send([ready[key] for key in sorted(mine)], now)
 
     async def _send(self, records: Sequence[JobRecord], now: float) -> None:
-        made = [_masked(span) for record in records for span in spans(record, with_job=self._with_jobs)]
+        made = await asyncio.to_thread(self._made, records)  # masking takes time, and deliveries must not wait
         keys = [str(record.job.id) for record in records]
 
         def forget(transaction: Transaction) -> None:
@@ -70,9 +72,14 @@ class JobTraces:
 
         try:
             await self._client.send(made)
+        except Rejected:
+            raise  # https://opentelemetry.io/docs/specs/otlp/#failures-1: they must not be sent again
         except Exception:
             await self._ledger.transact(forget)
             raise
+
+    def _made(self, records: Sequence[JobRecord]) -> list[Span]:
+        return [_masked(span) for record in records for span in spans(record, with_job=self._with_jobs)]
 
 
 def _masked(span: Span) -> Span:

@@ -15,7 +15,6 @@ import structlog
 
 from bridge.controller.report import Report
 from bridge.errors import BridgeError, Problem
-from bridge.service.problems import Problems
 
 log = structlog.get_logger()
 
@@ -63,7 +62,7 @@ class Sender:
     def __init__(self, channels: Sequence[Channel], timing: SenderTiming = DEFAULT_TIMING) -> None:
         self.channels = tuple(channels)
         self._timing = timing
-        self._problems = Problems()
+        self._problems: dict[str, Problem] = {}
         self._failures = dict.fromkeys((each.name for each in channels), 0)
         self._retry_at = dict.fromkeys((each.name for each in channels), 0.0)
 
@@ -94,10 +93,13 @@ class Sender:
             self._failed(channel.name, Problem(f"{channel.name}: {type(error).__name__}; the log has the traceback"))
         else:
             self._failures[channel.name] = 0
-            self._problems.replace(channel.name)
+            if self._problems.pop(channel.name, None):
+                log.info("recovered", what=channel.name)
 
     def _failed(self, name: str, problem: Problem) -> None:
         wait = min(self._timing.every * 2.0 ** min(self._failures[name], 32), self._timing.slowest)
         self._failures[name] += 1
         self._retry_at[name] = self._timing.clock() + wait
-        self._problems.replace(name, problem)
+        if self._problems.get(name) != problem:
+            log.warning("failing", problem=str(problem))
+        self._problems[name] = problem

@@ -200,10 +200,11 @@ def unzipped(path: Path) -> dict[str, str]:
 
 def test_a_bundle_has_everything_but_secrets(well: Clinic, tmp_path: Path) -> None:
     well.variables.update(SECRETS)
-    well.config.write_text(
-        "# hook_secret = 'mistaken-secret-1' and https://me:mistaken-secret-2@host\n# notify_url = \"https://a/mistaken-secret-3\"\n"
-        + TOML
+    mistakes = (
+        "# hook_secret = 'mistaken-secret-1' and https://me:mistaken-secret-2@host",
+        "# notify_url = 'https://a/mistaken-secret-3'",
     )
+    well.config.write_text("\n".join([*mistakes, TOML]))
     path = tmp_path / "report.zip"
     well.run("doctor", "--bundle", str(path), status=None)
     files = unzipped(path)

@@ -14,6 +14,13 @@ LEAKS = {
     "core imports errors": ("bridge/core/plan.py", "import bridge.errors"),
     "core reads the clock": ("bridge/core/plan.py", "import time"),
     "core imports a library": ("bridge/core/plan.py", "import cachetools"),
+    "core imports the exporter of traces": ("bridge/core/spans.py", "import opentelemetry.sdk.trace"),
+    "the service imports the exporter of traces": ("bridge/service/job_traces.py", "import opentelemetry.sdk.trace"),
+    "the service imports the client of the collector": (
+        "bridge/service/sender.py",
+        "import bridge.observability.traces",
+    ),
+    "the client of the collector imports another": ("bridge/observability/traces.py", "import bridge.github.api"),
     "the ledger imports the controller": ("bridge/ledger/rows.py", "import bridge.controller.apply"),
     "an adapter imports another": ("bridge/ledger/rows.py", "import bridge.github.parse"),
     "github imports the intake": ("bridge/github/parse.py", "import bridge.service.intake"),

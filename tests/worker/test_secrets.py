@@ -30,7 +30,7 @@ def test_other_variables_do_not_reach_steps(name: str) -> None:
     [
         *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "http_proxy", "HTTPS_PROXY", "SSL_CERT_FILE"),
         *("NVIDIA_VISIBLE_DEVICES", "CUDA_HOME", "LD_LIBRARY_PATH", "RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"),
-        *("RUNNER_ALLOW_RUNASROOT", "ACTIONS_RUNNER_HOOK_JOB_STARTED", "ImageOS"),
+        *("RUNNER_ALLOW_RUNASROOT", "RUNNER_TRACE_CONTEXT", "ACTIONS_RUNNER_HOOK_JOB_STARTED", "ImageOS"),
     ],
 )
 def test_variables_that_jobs_rely_on_reach_steps(name: str) -> None:

@@ -18,9 +18,10 @@ from bridge.core.notices import (
     conditions,
     notices,
     slack_text,
+    waiting_since,
 )
-from bridge.core.submissions import Streak
-from tests.support.values import NOW, a_job
+from bridge.core.submissions import State, Streak
+from tests.support.values import NOW, a_job, a_submission
 
 
 def found(**given: Any) -> list[tuple[str, str]]:
@@ -44,6 +45,15 @@ def test_a_job_given_up_is_reported_with_its_reason_and_a_link() -> None:
         "*Jobs that get no more runners until `bridge retry`*\n"
         f"• <{url}|job 7 (acme/web, build)>: given up: 5 runners failed"
     )
+
+
+def test_each_job_given_up_is_a_condition_of_its_own() -> None:
+    assert found(plan=Plan(given_up=(8, 7)), jobs=(a_job(8), a_job(7))) == [("given up", "7"), ("given up", "8")]
+
+
+def test_a_job_given_up_without_a_reason_is_reported_all_the_same() -> None:
+    seen = Standing(plan=Plan(given_up=(7,)), jobs=(a_job(7),))
+    assert text(*conditions(seen, NOW)).endswith("• job 7 (acme/web, job 7): given up")
 
 
 @pytest.mark.parametrize(("failures", "keys"), [(2, []), (3, [("breaker", "ep-1")])])
@@ -70,6 +80,27 @@ def test_an_endpoint_is_reported_if_requests_wait_and_it_has_no_worker_of_any_ki
 ) -> None:
     keys = found(health={"ep-1": health}, waiting_since={"ep-1": NOW - waited})
     assert keys == ([("no workers", "ep-1")] if is_reported else [])
+
+
+def test_an_endpoint_without_workers_is_reported_with_what_to_do() -> None:
+    seen = Standing(plan=Plan(), health={"ep-1": IDLE}, waiting_since={"ep-1": NOW - 720})
+    assert text(*conditions(seen, NOW)) == (
+        "*Endpoints without any worker, at which requests wait*\n"
+        "• endpoint ep-1: a request has waited for 12 min, and RunPod shows no worker in any state; "
+        "RunPod may have set its maximum to 0: run `bridge doctor`, which checks it"
+    )
+
+
+def test_a_request_waits_from_when_runpod_accepted_it_until_its_worker_starts() -> None:
+    submissions = [
+        a_submission(1, since=NOW - 30),
+        a_submission(2, since=NOW - 50),
+        a_submission(3, since=NOW - 40),
+        a_submission(4, State.STARTED, since=NOW - 99),
+        a_submission(5, since=NOW - 20, endpoint="ep-2"),
+        a_submission(6, State.STARTED, endpoint="ep-3"),
+    ]
+    assert waiting_since(submissions) == {"ep-1": NOW - 50, "ep-2": NOW - 20}
 
 
 def test_an_endpoint_at_which_nothing_waits_or_whose_health_is_unknown_is_not_reported() -> None:

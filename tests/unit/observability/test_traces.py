@@ -9,7 +9,7 @@ import pytest
 
 from bridge import __version__
 from bridge.core.spans import Span
-from bridge.errors import Unavailable
+from bridge.errors import Rejected, Unavailable
 from bridge.observability import traces
 from bridge.observability.traces import Traces
 from tests.support.collector import ERROR, OK, Behaviour, Receiver, attributes, receiving
@@ -113,6 +113,14 @@ REFUSALS = {
 def test_an_answer_that_is_no_success_is_one_line(collector: Receiver, how: Behaviour, said: str) -> None:
     collector.behaviour = how
     assert failure() == f"traces: collector:4318 {said}; check OTEL_EXPORTER_OTLP_ENDPOINT"
+    assert len(collector.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_spans_that_the_collector_cannot_read_are_refused_for_good(collector: Receiver, status: int) -> None:
+    collector.behaviour = Behaviour(status=status)
+    with pytest.raises(Rejected, match=f"answered {status}: it refuses the spans of some jobs"):
+        send(a_span())
     assert len(collector.requests) == 1
 
 

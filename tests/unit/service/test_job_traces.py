@@ -11,7 +11,7 @@ from bridge.core.history import Execution
 from bridge.core.model import JobStatus
 from bridge.core.spans import SETTLED, Span
 from bridge.core.submissions import Pool, State
-from bridge.errors import Unavailable
+from bridge.errors import Rejected, Unavailable
 from bridge.ledger import Ledger
 from bridge.service import job_traces
 from bridge.service.job_traces import JobTraces
@@ -117,6 +117,17 @@ def test_a_trace_that_was_not_accepted_is_sent_again_by_any_copy(setting: Settin
     setting.send([1])
     setting.send([0])
     assert setting.collector.jobs() == ["job 1"]
+
+
+def test_a_trace_that_the_collector_cannot_read_is_not_sent_again_and_keeps_no_other_one(setting: Setting) -> None:
+    setting.finish(1)
+    setting.collector.error = Rejected("traces: malformed", status=400)
+    with pytest.raises(Rejected):
+        setting.send()
+    setting.collector.error = None
+    setting.finish(2)
+    setting.send()
+    assert setting.collector.jobs() == ["job 2"]
 
 
 def test_a_trace_that_is_refused_for_an_hour_is_given_up(setting: Setting) -> None:

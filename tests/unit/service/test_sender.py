@@ -67,7 +67,7 @@ def test_after_a_success_it_is_told_and_the_waits_begin_anew(setting: Setting) -
     setting.traces.error = None
     with capture_logs() as logs:
         setting.rounds(10)
-    assert [each["event"] for each in logs] == ["recovered"]
+    assert [(each["event"], each["what"]) for each in logs] == [("recovered", "traces")]
     setting.traces.error, setting.traces.tries = Unavailable("traces: gone"), []
     setting.rounds(8)
     assert setting.traces.tries == [20, 25]
