@@ -21,7 +21,10 @@ def jobs(
     repository: Annotated[str | None, typer.Option(help="Only jobs of this repository (owner/name).")] = None,
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs with this status in GitHub.")] = None,
 ) -> None:
-    """List the open jobs in the ledger, and for each its runner or the reason why it waits."""
+    """List the open jobs in the ledger, and for each its runner or the reason why it waits.
+
+    Failed jobs that may be re-run are listed, too.
+    """
     rows = with_ledger(config, _rows)
 
     from bridge.commands.report import matching, print_rows
@@ -30,9 +33,9 @@ def jobs(
 
 
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:
-    from bridge.commands.report import queued_jobs, started_jobs
+    from bridge.commands.report import lost_jobs, queued_jobs, started_jobs
 
     decision = await bridge.reconciler.explain()
     kept = ("id", "repository", "name", "labels", "route", "why")
     queued = [{**{key: row[key] for key in kept}, "status": JobStatus.QUEUED} for row in queued_jobs(decision)]
-    return [*queued, *started_jobs(decision)]
+    return [*queued, *started_jobs(decision), *lost_jobs(decision)]
