@@ -74,7 +74,7 @@ class Killing:
 
     def heard(self, document: dict[str, Any]) -> None:
         """Note what a pass says of re-runs."""
-        for each in document["reruns"]:
+        for each in document["reruns"] if self.wanted else ():
             self.decided[each["job_id"]] = each["state"], each["why"]
 
     def over(self) -> bool:

@@ -23,15 +23,18 @@ def jobs(  # noqa: PLR0913, PLR0917 - each is an option of its own
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs with this status in GitHub.")] = None,
     route: Annotated[str | None, typer.Option(help="Only jobs of this route.")] = None,
 ) -> None:
-    """List the open jobs in the ledger, and for each its runner or the reason why it waits."""
+    """List the open jobs in the ledger, and for each its runner or the reason why it waits.
+
+    Failed jobs that may be re-run are listed, too.
+    """
     wanted = {"repository": repository, "status": status, "route": route}
     show(config, Listing(read=_rows, shown=SHOWN, wanted=wanted, as_json=as_json), watch=watch)
 
 
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:
-    from bridge.commands.report import queued_jobs, started_jobs
+    from bridge.commands.report import lost_jobs, queued_jobs, started_jobs
 
     decision = await bridge.reconciler.explain()
     kept = ("id", "repository", "name", "labels", "route", "kind", "why")
     queued = [{**{key: row[key] for key in kept}, "status": JobStatus.QUEUED} for row in queued_jobs(decision)]
-    return [*queued, *started_jobs(decision, bridge.scope.routes)]
+    return [*queued, *started_jobs(decision, bridge.scope.routes), *lost_jobs(decision)]

@@ -8,6 +8,7 @@ import typer
 
 from bridge.controller.report import Decision, Report
 from bridge.core.actions import Claim, Plan
+from bridge.core.lost import Rerun
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.routing import match
 from bridge.core.scope import Route
@@ -34,8 +35,8 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
         "withdrawals": [{"runner": w.submission.name, "to": w.to, "detail": w.detail} for w in plan.withdrawals],
         "deleted_registrations": [s.runner.name for s in plan.garbage],
         "reruns": [
-            {"job_id": r.job.id, "route": r.route, "state": r.state, "why": r.why, "name": r.job.name}
-            for r in (report.reruns or plan.reruns)
+            {"job_id": r.job.id, "route": r.route, "state": r.state, "why": r.why}
+            for r in _reruns(report, dry_run=dry_run)
         ],
         "warnings": list(plan.warnings),
         "submissions": [
@@ -103,6 +104,21 @@ def _route(job: WorkflowJob, routes: Sequence[Route]) -> str | None:
     return found.name if isinstance(found, Route) else None
 
 
+def lost_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
+    """Every failed job that may have lost its worker, and why it is decided later whether it is re-run."""
+    for each in decision.plan.reruns:
+        if each.state is None:
+            yield {
+                "id": each.job.id,
+                "repository": each.job.repository,
+                "name": each.job.name,
+                "labels": list(each.job.labels),
+                "status": each.job.status,
+                "route": each.route,
+                "why": f"it failed, and may be re-run: {each.why}",
+            }
+
+
 def _queued(decision: Decision) -> list[WorkflowJob]:
     queued = [job for job in decision.jobs if job.status is JobStatus.QUEUED]
     return sorted(queued, key=lambda job: (job.created_at, job.id))
@@ -128,9 +144,17 @@ def show(report: Report, *, dry_run: bool) -> None:
         table.add_row(*(Text(plain(cell or "-")) for cell in cells))  # Text: a job's name is not markup
     if table.row_count:
         console.print(table)
+    for each in _reruns(report, dry_run=dry_run):
+        line = f"job {each.job.id} ({each.job.name}): {each.state or 'decided later'}: {each.why}"
+        console.print(plain(line), markup=False, soft_wrap=True)
     console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
     for problem in report.problems:
         console.print(f"problem: {plain(problem)}", style="red", markup=False, soft_wrap=True)
+
+
+def _reruns(report: Report, *, dry_run: bool) -> tuple[Rerun, ...]:
+    """What became of jobs that may have lost their workers; in a dry run, what would be done."""
+    return report.decision.plan.reruns if dry_run else report.reruns
 
 
 def plain(value: object) -> str:

@@ -88,7 +88,7 @@ class SeenRun:
         completed: all jobs of that attempt have ended.
         created_at: Unix seconds.
         fork: it comes from a fork.
-        jobs: of the newest attempt.
+        jobs: of the newest attempt, if it is completed.
     """
 
     at: float

@@ -143,6 +143,7 @@ class _Case:
         self, lost: LostJob, route: Route, records: Sequence[RerunRecord], snapshot: Snapshot, now: float
     ) -> None:
         self._lost, self._job, self._route = lost, lost.job, route
+        self._attempt = lost.job.run_attempt or 0
         self._records = records
         self._record = next((record for record in records if record.job_id == lost.job.id), None)
         self._runs: Mapping[int, SeenRun | None] = snapshot.runs
@@ -186,25 +187,30 @@ class _Case:
         """Decide by what GitHub shows of its run."""
         if run is None:
             return self._end(RerunState.SKIPPED, "its run no longer exists in GitHub")
+        if why := self._untouchable(run):
+            return self._end(RerunState.SKIPPED, why, run.attempt)
         shown = self._shown(run)
-        if shown and shown.step_failed:
+        if run.completed and shown and shown.step_failed:
             return self._end(RerunState.NOT_LOST, "one of its steps failed", run.attempt)
-        if why := self._refuted(run, shown, ended):
+        if run.completed and (why := self._refuted(shown, ended)):
             return self._end(RerunState.SKIPPED, why, run.attempt)
         return self._asking(run, f"it lost its worker: {ended.why}")
 
-    def _refuted(self, run: SeenRun, shown: SeenJob | None, ended: Ended) -> str | None:
-        """Why its run shows that it must not be re-run."""
+    def _untouchable(self, run: SeenRun) -> str | None:
+        """Why no job of its run must be re-run."""
         if run.fork and not self._route.allow_forks:
             return "its run comes from a fork, and its route does not allow forks"
-        attempt = self._job.run_attempt or 0
-        own = sum(r.state is RerunState.RERUN and r.run_attempt >= attempt for r in self._records)
-        if run.attempt != attempt + own:
+        own = sum(r.state is RerunState.RERUN and r.run_attempt >= self._attempt for r in self._records)
+        if run.attempt != self._attempt + own:
             return f"its run was re-run by hand meanwhile: it is at attempt {run.attempt}"
-        if shown and shown.id != self._job.id and shown.run_attempt > attempt:
-            return f"it ran again in attempt {shown.run_attempt} of its run"
         if self._now > run.created_at + OLDEST_RUN:
             return "its run is older than 30 days, and GitHub re-runs no older one"
+        return None
+
+    def _refuted(self, shown: SeenJob | None, ended: Ended) -> str | None:
+        """Why the newest attempt of its run shows that it must not be re-run."""
+        if shown and shown.id != self._job.id and shown.run_attempt > self._attempt:
+            return f"it ran again in attempt {shown.run_attempt} of its run"
         if ended.how is Ending.UNCLEAR and not (shown and shown.step_open):
             return f"it is not clear whether it lost its worker or failed by itself: {ended.why}"
         return None

@@ -279,11 +279,12 @@ class GitHub:
         raise error_of(response)
 
     async def seen_run(self, repository: str, run_id: int) -> SeenRun | None:
-        """A run and the jobs of its newest attempt; None if GitHub does not know it."""
+        """A run, and if it has ended, the jobs of its newest attempt; None if GitHub does not know it."""
         path, at = f"/repos/{repository}/actions/runs/{run_id}", self._timing.clock()
         try:
             (run,) = await self._list(path, lambda raw: [reruns.run(raw)], Priority.JOB)
-            jobs = await self._list(f"{path}/jobs?filter=latest&per_page=100", reruns.jobs, Priority.JOB)
+            of_run = f"{path}/jobs?filter=latest&per_page=100"
+            jobs = await self._list(of_run, reruns.jobs, Priority.JOB) if run.completed else []
         except Rejected as error:
             if error.status != 404:
                 raise

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from bridge.commands.listing import matching
-from bridge.commands.report import plain, print_rows
+from bridge.commands.report import document, lost_jobs, plain, print_rows, show
 from bridge.commands.signals import is_set_within
+from bridge.controller.report import Decision, Report
+from bridge.core.actions import Plan
+from bridge.core.lost import Rerun, RerunState
+from tests.support.values import a_job
 
 ROW: dict[str, Any] = {"runner": "r[red]-1", "since": time.time() - 5, "why": None, "request_id": "q-1"}
 TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
@@ -52,6 +56,32 @@ def test_rows_are_chosen_by_the_values_of_their_columns() -> None:
     assert matching(rows) == matching(rows, repository=None) == rows
     assert matching(rows, repository="ACME/web") == rows[:1]
     assert matching(rows, repository="acme/web", status="completed") == []
+
+
+def a_report(state: RerunState | None) -> Report:
+    rerun = Rerun(job=a_job(1), route="gpu", state=state, job_id=1, run_attempt=1, tries=1, why=f"lost {TOKEN}")
+    decision = Decision(plan=Plan(reruns=(rerun,)))
+    return Report(decision=decision, submitted=(), problems=(), seconds=0.1, reruns=(rerun,) if state else ())
+
+
+def test_a_job_that_may_be_re_run_is_listed_until_that_is_decided() -> None:
+    (row,) = lost_jobs(a_report(None).decision)
+    assert (row["id"], row["route"], row["why"]) == (1, "gpu", f"it failed, and may be re-run: lost {TOKEN}")
+    assert list(lost_jobs(a_report(RerunState.SKIPPED).decision)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "dry_run", "said"),
+    [(None, True, "decided later"), (RerunState.RERUN, False, "rerun"), (RerunState.SKIPPED, False, "skipped")],
+)
+def test_a_pass_says_what_became_of_lost_jobs(
+    capsys: pytest.CaptureFixture[str], state: RerunState | None, dry_run: bool, said: str
+) -> None:
+    show(a_report(state), dry_run=dry_run)
+    assert f"job 1 (job 1): {said}: lost ***" in capsys.readouterr().out
+    calls: dict[str, dict[str, int]] = {"github": {}, "runpod": {}}
+    (shown,) = document(a_report(state), dry_run=dry_run, calls=calls)["reruns"]
+    assert (shown["job_id"], shown["state"]) == (1, state)
 
 
 def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,12 @@ def test_a_run_with_jobs_in_progress_is_waited_for() -> None:
     assert "have not ended" in found.why
 
 
+def test_the_jobs_of_a_run_that_has_not_ended_are_not_known_and_decide_nothing() -> None:
+    running = replace(a_seen_run(completed=False), jobs=())
+    gone = answered(RequestStatus.MISSING)
+    assert only(a_lost_job(error=None), run=running, requests=gone).state is None
+
+
 @pytest.mark.parametrize(
     ("request_", "state"),
     [
