@@ -56,31 +56,30 @@ def started(environment: Mapping[str, str]) -> str:
     if _is_private(environment):
         cache = _private_folder(environment)
         shutil.rmtree(cache, ignore_errors=True)
-        _prepare_folders(cache)
-        told = "Cache: private and empty, because this job's code may come from a fork"
-    else:
-        cache = _root(environment) / _name(environment)
-        _enter(environment)
-        lease = lease_name(environment.get("RUNNER_NAME", ""))
-        claim(lease, time.time() + float(environment["RUNNER_CACHE_LEASE"]), PATIENCE)
-        try:
-            _prepare_folders(Path())
-        except BaseException:
-            release(lease)
-            raise
-        told = f"Cache: {cache}"
-    _tell_job(cache, environment)
-    return told
+        cache.mkdir(mode=0o700)
+        _give(cache, cache, environment)
+        return "Cache: private and empty, because this job's code may come from a fork"
+    cache = Path(environment["RUNNER_CACHE_DIR"]) / _name(environment)
+    _enter(environment)
+    lease = lease_name(environment.get("RUNNER_NAME", ""))
+    claim(lease, time.time() + float(environment["RUNNER_CACHE_LEASE"]), PATIENCE)
+    try:
+        _give(Path(), cache, environment)
+    except BaseException:
+        release(lease)
+        raise
+    return f"Cache: {cache}"
 
 
 def completed(environment: Mapping[str, str]) -> str:
-    """Give the cache back, and remove what exceeds its limit; returns a line for the log, empty for none."""
+    """Give the cache back, and remove what exceeds its limit; returns a line for the log, empty without a cache."""
+    if not _is_given(environment).exists():
+        return ""
     if _is_private(environment):
         shutil.rmtree(_private_folder(environment), ignore_errors=True)
         return ""
     _enter(environment)
-    if not release(lease_name(environment.get("RUNNER_NAME", ""))):
-        return ""  # it could not be used
+    release(lease_name(environment.get("RUNNER_NAME", "")))
     for token in TOKENS:
         Path(token).unlink(missing_ok=True)
     limit = float(environment["RUNNER_CACHE_GB"])
@@ -104,10 +103,6 @@ def prepare(root: Path, uid: int, gid: int) -> None:
     os.fchmod(cache, 0o755)
 
 
-def _root(environment: Mapping[str, str]) -> Path:
-    return Path(environment["RUNNER_CACHE_DIR"])
-
-
 def _name(environment: Mapping[str, str]) -> str:
     repository = environment.get("GITHUB_REPOSITORY", "")
     name = folder_of(repository)
@@ -117,7 +112,7 @@ def _name(environment: Mapping[str, str]) -> str:
 
 
 def _enter(environment: Mapping[str, str]) -> None:
-    root = _root(environment)
+    root = Path(environment["RUNNER_CACHE_DIR"])
     if not root.parent.is_dir():
         raise Unusable(f"this endpoint has no network volume at {root.parent}")
     enter(root, _name(environment))
@@ -138,22 +133,29 @@ def _private_folder(environment: Mapping[str, str]) -> Path:
     return Path(environment["RUNNER_TEMP"]) / "private-cache"
 
 
-def _prepare_folders(cache: Path) -> None:
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    parent = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
+def _is_given(environment: Mapping[str, str]) -> Path:
+    """A file that exists if the job got a cache. The runner removes it with the job."""
+    return Path(environment["RUNNER_TEMP"]) / "cache-is-given"
+
+
+def _give(here: Path, cache: Path, environment: Mapping[str, str]) -> None:
+    """Create the folders of the tools, and set the variables of the job's steps: last, so that a job gets all or none.
+
+    Args:
+        here: the cache, as a path from the working directory.
+        cache: the same, for the job.
+        environment: of the hook.
+    """
+    parent = os.open(here, os.O_RDONLY | os.O_DIRECTORY)
     for name in sorted(set(FOLDERS.values())):
         os.close(folder(name, parent))
     os.close(parent)
-
-
-def _tell_job(cache: Path, environment: Mapping[str, str]) -> None:
-    """Set the variables of the job's steps, last, so that a job without a cache has none of them."""
     variables = {name: str(cache / to) for name, to in FOLDERS.items()}
     # https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
     variables["HF_TOKEN_PATH"] = str(Path(environment["RUNNER_TEMP"]) / "huggingface" / "token")
-    lines = "".join(f"{name}={value}\n" for name, value in variables.items())
+    _is_given(environment).touch()
     with Path(environment["GITHUB_ENV"]).open("a") as file:
-        file.write(lines)
+        file.write("".join(f"{name}={value}\n" for name, value in variables.items()))
 
 
 def work(command: str, environment: Mapping[str, str]) -> str:

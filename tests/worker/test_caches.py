@@ -512,7 +512,15 @@ def test_without_a_volume_the_job_runs_without_a_cache(a_job: Callable[..., Job]
     expected = f"Warning: this job has no cache: this endpoint has no network volume at {tmp_path}/nowhere"
     assert job.start() == expected
     assert job.env == {}
-    assert job.complete().startswith("Warning: the limit of the cache was not enforced: this endpoint has no network")
+    assert job.complete() == "", "one line is enough"
+
+
+def test_a_volume_that_is_lost_during_the_job_costs_a_line(a_job: Callable[..., Job], volume: Path) -> None:
+    job = a_job()
+    job.start()
+    volume.rename(volume.with_name("lost"))
+    said = f"Warning: the limit of the cache was not enforced: this endpoint has no network volume at {volume}"
+    assert job.complete() == said
 
 
 @contextmanager
@@ -551,10 +559,11 @@ def test_a_volume_that_is_full_read_only_or_damaged_costs_a_line(
 
 
 @pytest.mark.parametrize("missing", ["GITHUB_ENV", "RUNNER_CACHE_LEASE", "RUNNER_TEMP"])
-def test_a_variable_that_is_missing_costs_a_line(a_job: Callable[..., Job], missing: str) -> None:
+def test_a_variable_that_is_missing_costs_a_line(a_job: Callable[..., Job], volume: Path, missing: str) -> None:
     job = a_job()
     del job.variables[missing]
     assert job.start() == f"Warning: this job has no cache: KeyError: '{missing}'"
+    assert not list(volume.glob("cache/acme/web/.jobs/*"))
 
 
 def test_a_volume_that_hangs_costs_a_line(

@@ -104,4 +104,4 @@ def test_a_lease_is_longer_than_the_job(worker: Worker, volume: Path) -> None:
     worker.standin.queue(f"(cat {volume}/cache/acme/web/.jobs/r-1; echo; date +%s) > {worker.standin.home}/lease")
     worker.handle(**worker.jit(cache_gb=1, job_timeout=100))
     end, now = map(int, (worker.standin.home / "lease").read_text().split())
-    assert 100 + caching.LEASE_MARGIN - 30 < end - now <= 100 + caching.LEASE_MARGIN
+    assert 100 + caching.LEASE_MARGIN - 60 < end - now <= 100 + caching.LEASE_MARGIN + 1
