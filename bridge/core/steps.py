@@ -130,7 +130,7 @@ def _said(transition: TransitionRecord, record: SubmissionRecord, job_id: int) -
         case State.WITHDRAWN:
             return "GitHub deleted its registration; its request is being cancelled"
         case _:
-            return f"{_ended(transition)}{_executed(execution)}"
+            return f"{_ended(transition)}{_executed(execution, record.usd)}"
 
 
 def _ended(transition: TransitionRecord) -> str:
@@ -152,9 +152,10 @@ def _took(submission: Submission, job_id: int) -> str:
     return "took the job" if submission.held_job_id == job_id else f"took job {submission.held_job_id} instead"
 
 
-def _executed(execution: Execution) -> str:
+def _executed(execution: Execution, usd: float | None) -> str:
+    cost = f"; it cost about {usd:.4f} USD" if usd else ""
     if execution.execution is None:
-        return ""
+        return cost
     worker = f" on worker {line(execution.worker_id)}" if execution.worker_id else ""
     failed = f", and failed: {line(execution.error)}" if execution.error else ""
-    return f"; its request ran for {span(execution.execution)}{worker}{failed}"
+    return f"; its request ran for {span(execution.execution)}{worker}{failed}{cost}"

@@ -201,3 +201,11 @@ def test_a_text_from_outside_is_one_line_of_limited_length() -> None:
     assert line("x" * (LONGEST_LINE + 1)) == f"{'x' * LONGEST_LINE}..."
     assert reason_of("crashed", "x" * (LONGEST_LINE + 1)) == f": crashed, {'x' * LONGEST_LINE}..."
     assert reason_of(None, None) == reason_of("", "") == ""
+
+
+def test_the_end_of_a_runner_says_what_it_cost_if_that_is_known() -> None:
+    end = a_transition(State.FINISHED)
+    record = SubmissionRecord(submission=a_submission(1), transitions=(end,), execution=Execution(), usd=0.01234)
+    told = steps_of(JobRecord(job=a_job(1, created_at=NOW), submissions=(record,)), None, None, NOW + 9)
+    (what,) = (each.what for each in told if each.runner)
+    assert what == "runpod-1-1: ended: its job is over; it cost about 0.0123 USD"
