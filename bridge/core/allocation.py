@@ -69,8 +69,8 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
         places = _places(route, pools)
         ahead = sum(endpoints[pool.route] == route.endpoint for pool, _ in result.jobs)
-        limits = (places, _budget(snapshot, route), _breaker(snapshot, route, ahead, now))
-        limit = min(limits, key=lambda each: each.room)
+        breaker = _breaker(snapshot, route, ahead, now)
+        limit = _budget(snapshot, route) or min(places, breaker, key=lambda each: each.room)
         missing: dict[Pool, list[WorkflowJob]] = {}
         for pool, count in pools.items():
             own = runners.get(pool, {})
@@ -94,10 +94,10 @@ def _places(route: Route, pools: Mapping[Pool, Count]) -> _Limit:
     return _Limit(route.max_workers - live, f"route {route.name} has reached its max_workers of {route.max_workers}")
 
 
-def _budget(snapshot: Snapshot, route: Route) -> _Limit:
-    """Limit requests to none while a budget holds them."""
+def _budget(snapshot: Snapshot, route: Route) -> _Limit | None:
+    """Limit requests to none while a budget holds them; None while none does."""
     why = held(snapshot.budgets, route)
-    return _Limit(route.max_workers if why is None else 0, why or "")
+    return None if why is None else _Limit(0, why)
 
 
 def _one_at_a_time(

@@ -674,7 +674,7 @@ def test_a_job_cancelled_at_github_is_a_completed_request(worker: Worker) -> Non
 
 
 def test_a_worker_tells_how_long_it_took_to_start_except_in_a_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [{"outcome": "no_job"}, {"outcome": "self_test", "self_test": {}}]
+    answers: list[dict[str, Any]] = [{"outcome": "no_job"}, {"outcome": "self_test", "self_test": {}}]
 
     async def answered(_request: Any, **_given: Any) -> dict[str, Any]:
         return answers.pop(0)

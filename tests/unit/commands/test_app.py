@@ -13,7 +13,10 @@ from bridge.commands.app import app
 from bridge.dispatch import app as dispatch_app
 from tests.support import ROOT
 
-COMMANDS = ("demo", "dispatch", "doctor", "emulate", "endpoints", "explain", "jobs", "retry", "setup", "submissions")
+COMMANDS = (
+    *("budget", "cost", "demo", "dispatch", "doctor", "emulate", "endpoints", "explain", "jobs", "retry", "setup"),
+    "submissions",
+)
 HEAVY = ("httpx", "pydantic", "runpod", "sqlalchemy", "starlette", "structlog", "uvicorn")
 
 
