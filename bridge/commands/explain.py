@@ -165,6 +165,7 @@ def _submission(record: "SubmissionRecord") -> dict[str, Any]:
         **row(record.submission),
         "endpoint": record.submission.endpoint,
         "execution": asdict(record.execution),
+        "usd": record.usd,
         "transitions": [
             {"from": each.start, "to": each.to, "at": each.at, "reason": each.reason, "detail": each.detail}
             for each in record.transitions

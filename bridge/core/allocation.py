@@ -87,8 +87,8 @@ def allocate(  # noqa: PLR0913, PLR0917 - the parts of one decision
         runners[pool][job_id] = waits
     for route in snapshot.routes:
         pools = {pool: count for pool, count in counts.items() if pool.route == route.name}
-        limits = (_quota(snapshot, placement), _places(route, pools), _budget(snapshot, route))
-        limit = min(limits, key=lambda each: each.room)
+        places = min(_quota(snapshot, placement), _places(route, pools), key=lambda each: each.room)
+        limit = _budget(snapshot, route) or places
         pause = snapshot.pauses.get(route.name)
         lacks = any(len(count.demand) > count.supply for count in pools.values())
         room = max(0, limit.room) if lacks and placement.choose(route).endpoint else 0
@@ -143,10 +143,10 @@ def _places(route: Route, pools: Mapping[Pool, Count]) -> _Limit:
     return _Limit(route.max_workers - live, Cause(kind=SkipKind.ROUTE_FULL, why=why))
 
 
-def _budget(snapshot: Snapshot, route: Route) -> _Limit:
-    """Limit requests to none while a budget holds them."""
+def _budget(snapshot: Snapshot, route: Route) -> _Limit | None:
+    """Limit requests to none while a budget holds them; None while none does."""
     cause = held(snapshot.budgets, route)
-    return _Limit(0 if cause else route.max_workers, cause)
+    return _Limit(0, cause) if cause else None
 
 
 def _one_at_a_time(

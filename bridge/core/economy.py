@@ -68,7 +68,7 @@ def _line(route: str, of: EndpointSettings, peaks: Sequence[int], pools: Sequenc
     for pool in pools:
         room = pool.memory * HEADROOM
         fitting = sum(peak / 1000 <= room for peak in peaks)
-        if pool.usd <= present.usd * WORTHWHILE and pool.name not in of.gpu and fitting >= len(peaks) * MOST_OF_THEM:
+        if pool.usd <= present.usd * WORTHWHILE and fitting >= len(peaks) * MOST_OF_THEM:
             yield (
                 f"route {route}: {fitting} of {len(peaks)} jobs used at most {room:.0f} GB of GPU memory; "
                 f"pool {pool.name} has {pool.memory:g} GB and costs {pool.usd / present.usd:.0%} of {present.name}"

@@ -77,11 +77,16 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubmissionRecord:
-    """A submission with its transitions, the oldest first, and how RunPod executed its request."""
+    """A submission with its transitions, the oldest first, and how RunPod executed its request.
+
+    Args:
+        usd: what it cost, as estimated; None if it is open or its price is not known.
+    """
 
     submission: Submission
     transitions: tuple[TransitionRecord, ...] = ()
     execution: Execution = Execution()
+    usd: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -176,7 +176,7 @@ def _said(transition: TransitionRecord, record: SubmissionRecord, job_id: int) -
             why = reason_of(None, transition.detail)
             return f"GitHub deleted its registration; its request is being cancelled{why}"
         case _:
-            return f"{_ended(transition)}{_executed(execution)}"
+            return f"{_ended(transition)}{_executed(execution, record.usd)}"
 
 
 def _ended(transition: TransitionRecord) -> str:
@@ -198,10 +198,11 @@ def _took(submission: Submission, job_id: int) -> str:
     return "took the job" if submission.held_job_id == job_id else f"took job {submission.held_job_id} instead"
 
 
-def _executed(execution: Execution) -> str:
+def _executed(execution: Execution, usd: float | None) -> str:
+    cost = f"; it cost about {usd:.4f} USD" if usd else ""
     if execution.execution is None:
-        return ""
+        return cost
     worker = f" on worker {line(execution.worker_id)}" if execution.worker_id else ""
     failed = f", and failed: {line(execution.error)}" if execution.error else ""
     gpu = f"; {line(gpu_line(execution.gpu_usage))}" if execution.gpu_usage else ""
-    return f"; its request ran for {span(execution.execution)}{worker}{failed}{gpu}"
+    return f"; its request ran for {span(execution.execution)}{worker}{failed}{gpu}{cost}"

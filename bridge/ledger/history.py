@@ -14,6 +14,7 @@ from bridge.core.reference import Reference
 from bridge.core.submissions import State
 from bridge.ledger import reruns, waits
 from bridge.ledger import statements as st
+from bridge.ledger.costs import Costs
 from bridge.ledger.rows import job_of, submission_of
 from bridge.ledger.tables import jobs, submissions, transitions
 
@@ -83,8 +84,14 @@ def _submissions(connection: Connection, of: Collection[WorkflowJob]) -> list[Su
     found = [submission_of(row) for row in rows]
     steps = _transitions(connection, [each.id for each in found])
     executions = _executions(connection, [each.id for each in found])
+    costs = Costs(connection).of_ended([each.id for each in found])
     return [
-        SubmissionRecord(submission=each, transitions=tuple(steps[each.id]), execution=executions[each.id])
+        SubmissionRecord(
+            submission=each,
+            transitions=tuple(steps[each.id]),
+            execution=executions[each.id],
+            usd=costs.get(each.id),
+        )
         for each in found
     ]
 

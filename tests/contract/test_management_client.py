@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from bridge.core.account import AccountLimits, Rollout, WorkerCounts
+from bridge.core.cost import Bill
 from bridge.core.endpoints import MARK, Change, Cpu, Endpoint, EndpointSettings
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import Account, RunPodEmulator, RunPodState, runpod_emulator
@@ -149,6 +150,7 @@ CALLS: dict[str, tuple[str, str, Drive]] = {
     "releases": ("GET", "/releases$", lambda client: client.rollout("ep")),
     "gpus": ("GET", "/catalog/gpus$", lambda client: client.gpus(1, None)),
     "cpus": ("GET", "/catalog/cpus$", lambda client: client.cpus(2)),
+    "bills": ("GET", "/billing/serverless$", lambda client: client.billed(3)),
     "create": ("POST", "/v2/serverless$", lambda client: client.create(L4)),
     "update": ("PATCH", "/v2/serverless/ep$", lambda client: client.update("ep", L4, (change("image"),))),
     "delete": ("DELETE", "/v2/serverless/ep$", lambda client: client.delete("ep")),
@@ -342,3 +344,27 @@ def test_a_long_rate_limit_is_an_error(emulator: RunPodEmulator) -> None:
 
     driven(emulator.management_url, drive)
     assert not emulator.account.records
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"serverlessId": "ep", "startTime": "2026-11-26T00:00:00Z", "totalAmount": "NaN"},
+        {"serverlessId": "ep", "startTime": "yesterday", "totalAmount": 1},
+        {"serverlessId": "ep", "totalAmount": 1},
+        {"startTime": "2026-11-26T00:00:00Z", "totalAmount": 1},
+    ],
+)
+def test_a_bill_that_makes_no_sense_is_no_money(emulator: RunPodEmulator, record: dict[str, Any]) -> None:
+    body = json.dumps({"records": [record]})
+    emulator.faults.add(Fault(method="GET", path="/billing", kind=FaultKind.ERROR, status=200, body=body, times=3))
+    with pytest.raises(Unavailable, match="unexpected form"):
+        driven(emulator.management_url, lambda client: client.billed(3))
+
+
+def test_a_bill_tells_the_time_of_workers_from_disk_and_fees(emulator: RunPodEmulator) -> None:
+    record = {"serverlessId": "ep", "startTime": "2026-11-26T00:00:00Z", "totalAmount": 8.9, "gpuAmount": 7.5}
+    body = json.dumps({"records": [record]})
+    emulator.faults.add(Fault(method="GET", path="/billing", kind=FaultKind.ERROR, status=200, body=body))
+    bills = driven(emulator.management_url, lambda client: client.billed(3))
+    assert bills == (Bill(endpoint="ep", day="2026-11-26", usd=8.9, usage_usd=7.5),)

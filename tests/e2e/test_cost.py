@@ -1,5 +1,6 @@
 """`bridge cost` and `bridge budget` as a person runs them, against the emulated services."""
 
+import asyncio
 import csv
 import io
 import json
@@ -7,20 +8,29 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from bridge.commands.app import app
+from bridge.core.history import Execution
+from bridge.core.submissions import State
 from bridge.emulator.github import Limits
 from bridge.emulator.runpod.state import TERMINAL, Request
+from bridge.ledger import Ledger
+from bridge.ledger.rows import row_of_submission
+from bridge.ledger.tables import submissions
 from tests.support.emulators import API_KEY, Emulators, assert_no_secret, emulators, real_workers
 from tests.support.github import a_github, a_run, a_spec
 from tests.support.instant import Fate
 from tests.support.runners import a_job_of_steps
+from tests.support.values import a_submission
 
 ADA_24 = 1.116
 """USD per hour of the emulated endpoint's GPU pool."""
@@ -248,3 +258,34 @@ def test_without_a_ledger_both_commands_say_so(tmp_path: Path) -> None:
         for command in ("cost", "budget"):
             done = run(made, command)
             assert (done.exit_code, "no ledger" in done.output) == (1, True)
+
+
+HOSTILE = f"\x1b[31m=1+1[red]<script>{'x' * 200}{API_KEY}"
+
+
+def test_a_hostile_workflow_name_neither_breaks_the_table_nor_becomes_a_formula(tmp_path: Path) -> None:
+    with emulators(tmp_path, instant={"seconds": 0.1}) as made:
+        made.variables |= {**MANAGED, "RUNPOD_MANAGEMENT_URL": made.runpod.management_url}
+        run_spec = replace(a_run(a_spec("job")), workflow=HOSTILE)
+        (job,) = made.github.state.add_run("acme/web", run_spec).jobs.values()
+        passes_until(made, lambda: job.status == "completed")
+        made.dispatch()
+        shown = run(made, "cost", "--by", "workflow").stdout
+        assert "\x1b[31m" not in shown
+        assert "[red]" in shown, "no markup"
+        assert max(map(len, shown.splitlines())) <= 80
+        (row,) = csv.DictReader(io.StringIO(run(made, "cost", "--by", "workflow", "--csv").stdout))
+        assert row["key"].startswith("acme/web: ")
+        assert "\x1b" not in row["key"]
+
+
+@pytest.mark.parametrize("gpu", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)"])
+def test_a_gpu_that_a_worker_invents_does_not_become_a_formula_of_a_spreadsheet(tmp_path: Path, gpu: str) -> None:
+    with emulators(tmp_path) as made:
+        row = row_of_submission(a_submission(1, State.FINISHED, since=time.time(), taken_at=time.time() - 5))
+        told = {row["id"]: Execution(execution=5.0, gpu_type=gpu)}
+        with closing(Ledger.open(f"sqlite:///{made.ledger}")) as ledger:
+            asyncio.run(ledger.transact(lambda t: t._connection.execute(sa.insert(submissions), row)))
+            asyncio.run(ledger.transact(lambda transaction: transaction.keep_executions(told)))
+        rows = list(csv.DictReader(io.StringIO(run(made, "cost", "--by", "gpu", "--csv").stdout)))
+        assert [row["key"] for row in rows] == [f"'{gpu}"]

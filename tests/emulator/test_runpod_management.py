@@ -5,12 +5,15 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
 
 from bridge.emulator.runpod import Account, EndpointConfig, RunPodEmulator, RunPodState, WorkerImage, runpod_emulator
+from bridge.emulator.runpod.billing import serverless_billing
 from tests.support.background import served, until
+from tests.support.clock import Clock
 
 RUNTIME, MANAGEMENT = "rpa_runtime", "rpa_management"
 BODY: dict[str, Any] = {
@@ -216,3 +219,33 @@ def test_the_sdk_uses_a_created_endpoint_until_it_is_deleted(tmp_path: Path) -> 
         assert waiting.status == "CANCELLED"
         assert call(emulator, "GET", path, key=RUNTIME).status_code == 404
         until(lambda: not state.workers)
+
+
+def test_a_worker_is_billed_from_its_start_until_it_has_stopped() -> None:
+    """Also while it has no request; but not while it initialises. Each hour is a record of its own."""
+    clock = Clock()
+    clock.now = 1_800_000_000.0 // 3600 * 3600 + 3000
+    state = RunPodState({"ep": EndpointConfig()}, clock=clock)
+    account = Account(state)
+    worker, other = state.add_worker("ep"), state.add_worker("ep")
+    clock.now += 200
+    state.started(worker)
+    clock.now += 100
+    request = state.submit("ep", {"input": {}})
+    assert state.take(worker.id) is request
+    clock.now += 1000
+    state.done(worker.id, request.id, {"output": 1, "stopPod": True})
+    clock.now += 50
+    hour = 1.116  # USD, of ADA_24
+    assert amounts(account) == pytest.approx([400 / 3600 * hour, 750 / 3600 * hour], abs=1e-6), "it still runs"
+    state.remove_worker(worker)
+    clock.now += 500
+    state.remove_worker(other)
+    state.tick()
+    clock.now += 86_400
+    assert amounts(account, "lastN=48") == pytest.approx([400 / 3600 * hour, 750 / 3600 * hour], abs=1e-6)
+
+
+def amounts(account: Account, more: str = "lastN=2") -> list[float]:
+    params = dict(parse_qsl(f"bucketSize=hour&{more}"))
+    return [record["totalAmount"] for record in serverless_billing(account, params)["records"]]

@@ -9,8 +9,8 @@ from bridge.core.budget import ALL, Budget, Raise, Spent, budgets, held, warning
 from bridge.core.cost import DAY, midnight
 from bridge.core.plan import plan
 from bridge.core.prices import ANY, PriceReading
-from bridge.core.submissions import State
-from tests.support.values import NOW, a_job, a_route, a_snapshot, a_submission
+from bridge.core.submissions import Pool, State
+from tests.support.values import NOW, a_job, a_route, a_snapshot, a_submission, its_runner
 
 ROUTE = a_route()
 PRICES = {"ep-1": [PriceReading(at=NOW - DAY, read_at=NOW, usd_per_hour={ANY: 3600.0})]}
@@ -103,3 +103,22 @@ def test_a_plan_holds_new_requests_and_touches_nothing_that_runs() -> None:
     assert skip.route == "gpu"
     assert planned.warnings == tuple(warnings_of(reached))
     assert len(plan(a_snapshot(jobs=(a_job(2),), submissions=(running,)), NOW).claims) == 1
+
+
+def test_under_a_budget_no_idle_runner_makes_way_for_a_job_that_must_wait_anyway() -> None:
+    """At `max_workers` one pool's idle runner is withdrawn for another pool's job; that would be for nothing here."""
+    idle = a_submission(1, State.STARTED, since=NOW - 250, started_at=NOW - 250, pool=Pool("gpu", "repos/acme/a"))
+    waits = a_job(2, repository="acme/b", created_at=NOW - 900)
+    given = {
+        "organisation": None,
+        "routes": (a_route(max_workers=1),),
+        "jobs": (waits,),
+        "submissions": (idle,),
+        "runners": {"repos/acme/a": (its_runner(idle),), "repos/acme/b": ()},
+    }
+    free, held_back = a_snapshot(**given), a_snapshot(**given, budgets=(a_budget(used=11.0),))
+    assert [skip.why for skip in plan(free, NOW).skips] == ["route gpu has reached its max_workers of 1"]
+    assert [each.submission.id for each in plan(free, NOW).withdrawals] == [idle.id]
+    assert plan(held_back, NOW).withdrawals == ()
+    (skip,) = plan(held_back, NOW).skips
+    assert skip.why.startswith("budget: ")

@@ -29,6 +29,12 @@ def test_an_excluded_type_and_a_type_without_a_price_have_none() -> None:
     assert worker_prices(settings, OFFERS) == {"NVIDIA L4": 0.68}
 
 
+@pytest.mark.parametrize("usd", [0.0, -1.0, float("nan"), float("inf"), None])
+def test_what_cannot_be_a_price_is_not_known(usd: float | None) -> None:
+    settings = EndpointSettings(name="e", image="i", gpu=("AMPERE_24",))
+    assert worker_prices(settings, [Offer(id="NVIDIA L4", pool="AMPERE_24", price=usd)]) == {}
+
+
 def test_a_cpu_worker_costs_the_price_of_its_vcpus() -> None:
     settings = EndpointSettings(name="e", image="i", cpu=(Cpu(flavor="cpu3c", vcpus=4),))
     assert worker_prices(settings, [Offer(id="cpu3c", pool="cpu3c", price=0.05)]) == pytest.approx({"cpu3c": 0.2})

@@ -237,3 +237,11 @@ def test_what_was_decided_about_a_lost_job_is_a_step(state: RerunState, what: st
     )
     told = steps_of(JobRecord(job=a_job(1, created_at=NOW), rerun=rerun), None, None, NOW + 9)
     assert (told[-1].at, told[-1].what) == (NOW + 7, what)
+
+
+def test_the_end_of_a_runner_says_what_it_cost_if_that_is_known() -> None:
+    end = a_transition(State.FINISHED)
+    record = SubmissionRecord(submission=a_submission(1), transitions=(end,), execution=Execution(), usd=0.01234)
+    told = steps_of(JobRecord(job=a_job(1, created_at=NOW), submissions=(record,)), None, None, NOW + 9)
+    (what,) = (each.what for each in told if each.runner)
+    assert what == "runpod-1-1: ended: its job is over; it cost about 0.0123 USD"

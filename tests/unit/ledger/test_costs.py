@@ -15,6 +15,7 @@ from bridge.core.cost import Usage, midnight, paid_between
 from bridge.core.history import Execution
 from bridge.core.model import JobStatus
 from bridge.core.prices import ANY, PriceReading, PriceSource, price_at
+from bridge.core.reference import Reference
 from bridge.core.submissions import State
 from bridge.ledger import Ledger, Transaction
 from bridge.ledger.rows import row_of_submission
@@ -211,3 +212,17 @@ def test_a_ledger_of_an_older_bridge_gets_the_tables_and_keeps_its_submissions(d
     book.add(1, State.BUSY, taken_at=NOW - 30)
     assert [usage.boot for usage in book.usages()] == [None]
     book.ledger.close()
+
+
+def test_the_history_of_a_job_has_the_cost_of_each_runner_that_has_ended(book: Book) -> None:
+    book.write(lambda transaction: transaction.merge([a_job(1)], NOW))
+    book.add(1, State.FINISHED, Execution(execution=36.0), since=NOW - 10)
+    book.add(1, State.BUSY, generation=2, taken_at=NOW - 5)
+    assert costs_of(book) == [None, None], "no price is known"
+    note(book, NOW - 100, 1.0)
+    assert costs_of(book) == [pytest.approx(0.01), None]
+
+
+def costs_of(book: Book) -> list[float | None]:
+    (record,) = book.write(lambda transaction: transaction.named(Reference(1, None)))
+    return [each.usd for each in record.submissions]
