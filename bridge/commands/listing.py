@@ -1,6 +1,5 @@
 """What the lists share: filters, one table or JSON document, or a table that is shown anew until Ctrl-C."""
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -49,12 +48,9 @@ class Listing:
 
     def text(self, rows: Rows, width: int) -> str:
         """The rows as text."""
-        from bridge.commands.tables import lines
-        from bridge.telemetry import mask
+        from bridge.commands.report import text_of
 
-        if self.as_json:
-            return json.dumps(mask(rows))
-        return "\n".join(lines(rows, self.shown, width)) if rows else "none"
+        return text_of(rows, self.shown, width, as_json=self.as_json)
 
 
 def matching(rows: Iterable[dict[str, Any]], **wanted: str | None) -> Rows:
@@ -74,20 +70,20 @@ def show(config: Path | None, listing: Listing, *, watch: bool) -> None:
     Raises:
         typer.Exit: an error, as of `with_ledger`.
     """
+    from bridge.commands.report import print_rows
+
+    if watch:
+        with_ledger(config, lambda bridge: _watch(bridge, listing))
+    else:
+        print_rows(with_ledger(config, listing.rows), listing.shown, as_json=listing.as_json)
+
+
+async def _watch(bridge: "Bridge", listing: Listing) -> None:
     from rich.console import Console
 
-    console = Console()
-    if not watch:
-        rows = with_ledger(config, listing.rows)
-        typer.echo(listing.text(rows, console.width))
-        return
-    with_ledger(config, lambda bridge: _watch(bridge, listing, console))
-
-
-async def _watch(bridge: "Bridge", listing: Listing, console: "Console") -> None:
     from bridge.commands.signals import is_set_within, stop_event
 
-    stop = stop_event()
+    stop, console = stop_event(), Console()
     screen = _InPlace(listing, console) if console.is_terminal and not listing.as_json else _Changes(listing, console)
     with screen:
         while not stop.is_set():

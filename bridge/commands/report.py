@@ -172,9 +172,13 @@ def print_rows(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json:
     """Print rows: as JSON, or as a table of the columns in `shown`."""
     from rich.console import Console
 
+    typer.echo(text_of(rows, shown, Console().width, as_json=as_json))
+
+
+def text_of(rows: Sequence[dict[str, Any]], shown: Sequence[str], width: int, *, as_json: bool) -> str:
+    """Rows as JSON, or as a table of the columns in `shown` for a terminal of `width` characters."""
     from bridge.commands.tables import lines
 
     if as_json:
-        typer.echo(json.dumps(mask(list(rows))))
-    else:
-        typer.echo("\n".join(lines(rows, shown, Console().width)) if rows else "none")
+        return json.dumps(mask(list(rows)))
+    return "\n".join(lines(rows, shown, width)) if rows else "none"

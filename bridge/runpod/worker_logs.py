@@ -20,7 +20,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError, aconnect_sse
 
 from bridge import __version__
 from bridge.errors import AuthError, BridgeError, RateLimited, Rejected, Unavailable
-from bridge.runpod.management_http import retry_after
+from bridge.runpod.management_http import LONGEST_PAUSE, retry_after
 
 TRIES = 6
 """Connections in a row that fail, after which the stream is given up."""
@@ -40,8 +40,8 @@ LASTED = 10.0
 QUIET = 2.0
 """s without a line after which the lines of the past have all come: the stream itself does not end."""
 
-ANSWERED = 15.0
-"""s for the first line of the past."""
+ANSWERED, LONGEST_PAST = 15.0, 60.0
+"""s for the first line of the past, and about so many for all of them."""
 
 
 class Source(StrEnum):
@@ -71,7 +71,16 @@ class WorkerGone(BridgeError):
 
 
 class _Interrupted(Exception):
-    """The stream broke off, or could not begin; it may be resumed."""
+    """The stream broke off, or could not begin; it may be resumed.
+
+    Args:
+        problem: a part of a sentence.
+        wait: s to wait at least.
+    """
+
+    def __init__(self, problem: str, wait: float = 0.0) -> None:
+        super().__init__(problem)
+        self.wait = wait
 
 
 def log_client(silent: float = SILENT) -> httpx.AsyncClient:
@@ -118,7 +127,10 @@ class WorkerLogs:
         lines = self.follow(endpoint, worker, source=source, tail=tail)
         async with contextlib.aclosing(lines):
             with contextlib.suppress(TimeoutError, StopAsyncIteration):
+                until = time.monotonic() + LONGEST_PAST
                 for number in range(tail):
+                    if time.monotonic() > until:
+                        break  # a worker that prints all the time
                     yield await asyncio.wait_for(anext(lines), QUIET if number else ANSWERED)
 
     async def follow(
@@ -141,7 +153,7 @@ class WorkerLogs:
         params = {"tail": str(tail), **({"source": source.value} if source else {})}
         place, failed = _Place(), 0
         while True:
-            began, problem = time.monotonic(), "it ended"
+            began, broken = time.monotonic(), _Interrupted("it ended")
             try:
                 async with contextlib.aclosing(self._connection(path, params, place)) as lines:
                     async for line in lines:
@@ -152,11 +164,11 @@ class WorkerLogs:
                     return
                 raise
             except _Interrupted as error:
-                problem = str(error)
+                broken = error
             failed = 1 if time.monotonic() > began + LASTED else failed + 1
             if failed >= TRIES:
-                raise Unavailable(f"RunPod: GET {path}: {problem}, {TRIES} times in a row; try again later")
-            await self._sleep(min(FIRST_WAIT * 2 ** (failed - 1), LONGEST_WAIT))
+                raise Unavailable(f"RunPod: GET {path}: {broken}, {TRIES} times in a row; try again later")
+            await self._sleep(max(broken.wait, min(FIRST_WAIT * 2 ** (failed - 1), LONGEST_WAIT)))
 
     async def _connection(self, path: str, params: dict[str, str], place: "_Place") -> AsyncGenerator[LogLine, None]:
         """Yield the new lines of one connection."""
@@ -186,6 +198,8 @@ class WorkerLogs:
             raise AuthError(f"{line}: 403, {self._key_setting} may not do this; give it the permission")
         if status == 429:
             wait = retry_after(response.headers)
+            if wait <= LONGEST_PAUSE:
+                raise _Interrupted("rate limit of RunPod", wait)
             retry_at = time.time() + wait
             raise RateLimited(f"{line}: rate limit of RunPod; try again in {wait:.0f} s", retry_at=retry_at)
         if status >= 500:

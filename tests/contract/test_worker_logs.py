@@ -39,6 +39,10 @@ class Stub:
     def __init__(self, *answers: Answer | str) -> None:
         self.answers = list(answers)
         self.asked: list[dict[str, str]] = []
+        self.waited: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.waited.append(seconds)
 
     async def answer(self, request: Request) -> Response:
         last = {"last": request.headers.get("last-event-id", "")}
@@ -52,7 +56,7 @@ class Stub:
         async def main() -> list[str]:
             app = Starlette(routes=[Route("/{path:path}", self.answer)])
             async with serving(app) as url, log_client(silent) as http:
-                logs = WorkerLogs(http, api_key=KEY, base_url=url, key_setting="KEY", sleep=no_sleep)
+                logs = WorkerLogs(http, api_key=KEY, base_url=url, key_setting="KEY", sleep=self.sleep)
                 read = logs.past if past else logs.follow
                 return [line.text async for line in read("ep-1", "w/1", source=Source.CONTAINER, tail=tail)]
 
@@ -123,6 +127,24 @@ def test_a_server_that_fails_for_a_while_is_asked_again() -> None:
     assert Stub(status(503), status(502), event(1, "a"), gone).read() == ["a"]
 
 
+def test_a_short_rate_limit_is_waited_for() -> None:
+    stub = Stub(status(429, retry_after="7"), event(1, "a"), gone)
+    assert stub.read() == ["a"]
+    assert stub.waited[0] == 7
+
+
+def test_a_worker_that_prints_all_the_time_does_not_keep_the_past_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_logs, "LONGEST_PAST", 0.5)
+
+    async def live() -> AsyncIterator[str]:
+        for number in range(300):
+            yield event(number, "a")
+            await asyncio.sleep(0.1)
+
+    stub = Stub(lambda _: StreamingResponse(live(), media_type="text/event-stream"))
+    assert 1 < len(stub.read(past=True)) < 20
+
+
 def test_a_stream_that_brings_nothing_is_given_up() -> None:
     for answer in (status(503), lambda _: Response("", media_type="text/event-stream")):
         stub = Stub(answer)
@@ -139,7 +161,8 @@ def test_a_stream_that_brings_nothing_is_given_up() -> None:
         (gone, WorkerGone, "no such worker"),
         (status(401), AuthError, "KEY was refused"),
         (status(403), AuthError, "KEY may not do this"),
-        (status(429, retry_after="7"), RateLimited, "try again in 7 s"),
+        (status(429, retry_after="700"), RateLimited, "try again in 700 s"),
+        (status(429, retry_after="7"), Unavailable, "rate limit of RunPod, 6 times in a row"),
         (status(400), Rejected, "is RUNPOD_MANAGEMENT_URL right?"),
         (lambda _: RedirectResponse("https://example.org/"), Rejected, "307; is RUNPOD_MANAGEMENT_URL right?"),
         (lambda _: HTMLResponse("<h1>Login</h1>"), Unavailable, "the answer is no log (text/html)"),

@@ -97,6 +97,16 @@ def test_after_the_worker_has_gone_it_says_so(made: Emulators) -> None:
     )
 
 
+def test_a_request_that_runpod_gave_to_another_worker_is_found_there(made: Emulators) -> None:
+    job = requested(made)
+    first = taken(made)
+    made.dispatch()
+    made.runpod.state.remove_worker(first)
+    second = taken(made)
+    made.runpod.state.logs.add(second.id, "container", "again")
+    assert run(made, "logs", str(job.id)).stdout.endswith(" again\n")
+
+
 def test_without_the_management_key_it_says_which_setting_is_missing(made: Emulators) -> None:
     job = requested(made)
     made.variables["RUNPOD_MANAGEMENT_API_KEY"] = ""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from bridge.core.history import JobRecord, SubmissionRecord
 from bridge.core.model import RequestStatus
+from bridge.core.submissions import OPEN_STATES
 
 if TYPE_CHECKING:
     from bridge.runpod.management import Management
@@ -48,12 +49,12 @@ async def find(record: SubmissionRecord, runpod: "RunPod", management: "Manageme
         BridgeError: RunPod could not be asked.
     """
     submission, known = record.submission, record.execution.worker_id
-    if known:
+    if known and submission.state not in OPEN_STATES:
         return Found(worker=known)
     name, request_id = submission.name, submission.request_id or ""
     request = await runpod.status(submission.endpoint, request_id)
-    if request.worker_id:
-        return Found(worker=request.worker_id)
+    if worker := request.worker_id or known:  # RunPod may have given the request to another worker meanwhile
+        return Found(worker=worker)
     if request.status is RequestStatus.IN_QUEUE:
         said = f"`bridge explain {submission.job_id} --live` says what RunPod waits for"
         return Found(why=f"no worker has taken the request of runner {name} yet; {said}", later=True)
