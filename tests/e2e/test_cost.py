@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -179,7 +180,11 @@ def test_an_impossible_period_is_refused(served: Emulators, period: str) -> None
     assert "24h, 30d or 2w" in done.output
 
 
-def test_a_short_retention_is_said(served: Emulators) -> None:
+def test_a_period_of_which_a_part_was_deleted_is_said(served: Emulators) -> None:
+    assert "keeps" not in run(served, "cost", "--since", "30d").output, "the ledger is new"
+    with closing(sqlite3.connect(served.ledger)) as database, database:
+        (born,) = database.execute("SELECT born FROM meta").fetchone()
+        database.execute("UPDATE meta SET born = ?", (born - 20 * 86_400,))
     assert "keeps 14 days" in run(served, "cost", "--since", "30d").output
     assert "keeps" not in run(served, "cost", "--since", "7d").output
 
