@@ -125,7 +125,7 @@ async def _found(
     days = math.ceil(seconds / DAY)
     since = midnight(now) - (days - 1) * DAY if with_bills else now - seconds
     await keep_settings(bridge.ledger, settings.scope, now)
-    usages = await bridge.ledger.read(lambda transaction: transaction.costs.usages(since))
+    usages, born = await bridge.ledger.read(lambda transaction: (transaction.costs.usages(since), transaction.born()))
     catalog, bills, problems = await _of_runpod(settings, bridge, usages, now, days if with_bills else None)
     return Found(
         usages=usages,
@@ -135,7 +135,7 @@ async def _found(
         names={id_: name for name, id_ in read_ids(file.find(config)).items()},
         catalog=catalog,
         bills=bills,
-        notes=(*problems, *_notes(settings, now - since)),
+        notes=(*problems, *_notes(settings, since, now, born)),
     )
 
 
@@ -166,8 +166,9 @@ async def _of_runpod(
     return catalog, bills, []
 
 
-def _notes(settings: "Config", seconds: float) -> list[str]:
+def _notes(settings: "Config", since: float, now: float, born: float) -> list[str]:
+    """That a part of the period has been deleted, if so. `born` is when the ledger was made, in Unix seconds."""
     kept = settings.scope.retention
-    if seconds <= kept:
+    if max(since, born) >= now - kept:
         return []
     return [f"the ledger keeps {kept / DAY:g} days of what has ended (BRIDGE_RETENTION_DAYS); older costs are missing"]

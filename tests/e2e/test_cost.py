@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,10 +27,12 @@ from bridge.emulator.runpod.state import TERMINAL, Request
 from bridge.ledger import Ledger
 from bridge.ledger.rows import row_of_submission
 from bridge.ledger.tables import submissions
+from tests.support.background import until
 from tests.support.emulators import API_KEY, Emulators, assert_no_secret, emulators, real_workers
 from tests.support.github import a_github, a_run, a_spec
 from tests.support.instant import Fate
 from tests.support.runners import a_job_of_steps
+from tests.support.service import running_service
 from tests.support.values import a_submission
 
 ADA_24 = 1.116
@@ -177,7 +180,11 @@ def test_an_impossible_period_is_refused(served: Emulators, period: str) -> None
     assert "24h, 30d or 2w" in done.output
 
 
-def test_a_short_retention_is_said(served: Emulators) -> None:
+def test_a_period_of_which_a_part_was_deleted_is_said(served: Emulators) -> None:
+    assert "keeps" not in run(served, "cost", "--since", "30d").output, "the ledger is new"
+    with closing(sqlite3.connect(served.ledger)) as database, database:
+        (born,) = database.execute("SELECT born FROM meta").fetchone()
+        database.execute("UPDATE meta SET born = ?", (born - 20 * 86_400,))
     assert "keeps 14 days" in run(served, "cost", "--since", "30d").output
     assert "keeps" not in run(served, "cost", "--since", "7d").output
 
@@ -289,3 +296,20 @@ def test_a_gpu_that_a_worker_invents_does_not_become_a_formula_of_a_spreadsheet(
             asyncio.run(ledger.transact(lambda transaction: transaction.keep_executions(told)))
         rows = list(csv.DictReader(io.StringIO(run(made, "cost", "--by", "gpu", "--csv").stdout)))
         assert [row["key"] for row in rows] == [f"'{gpu}"]
+
+
+def test_the_service_counts_costs_and_shows_what_is_used_of_the_budget(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text(
+        '[[route]]\nname = "gpu"\nlabels = ["runpod", "gpu"]\nendpoint = "ep-1"\nusd_per_hour = 36\nusd_per_day = 50\n'
+    )
+    with emulators(tmp_path, instant={"seconds": 1.0}) as made:
+        made.variables["BRIDGE_CONFIG"] = str(config)
+        with running_service(made, BRIDGE_BUDGET_USD_PER_DAY="70") as service:
+            job = service.queue()
+            until(lambda: job.status == "completed")
+            until(lambda: service.metric('bridge_cost_dollars_total{route="gpu"}') >= 0.01)
+            until(lambda: service.metric('bridge_budget_used_dollars{route="gpu"}') >= 0.01)
+            assert service.metric('bridge_budget_dollars{route="gpu"}') == 50
+            assert service.metric('bridge_budget_dollars{route=""}') == 70
+            assert service.metric('bridge_cost_dollars_total{route="gpu"}') < 0.1

@@ -226,3 +226,16 @@ def test_the_history_of_a_job_has_the_cost_of_each_runner_that_has_ended(book: B
 def costs_of(book: Book) -> list[float | None]:
     (record,) = book.write(lambda transaction: transaction.named(Reference(1, None)))
     return [each.usd for each in record.submissions]
+
+
+def test_runpod_is_asked_again_only_about_workers_that_ran_and_ended_lately(book: Book) -> None:
+    book.add(1, State.FINISHED, since=NOW - 30, taken_at=NOW - 60)
+    book.add(2, State.FINISHED, since=NOW - 20, started_at=NOW - 60)
+    book.add(3, State.FINISHED, Execution(execution=9.0), since=NOW - 20, taken_at=NOW - 60)  # it has told
+    book.add(4, State.CANCELLED, since=NOW - 20)  # its worker never ran
+    book.add(5, State.FINISHED, since=NOW - 900, taken_at=NOW - 960)  # long ago
+    book.add(6, State.BUSY, since=NOW - 20, taken_at=NOW - 20)  # it is asked about anyway
+    book.add(7, State.RELEASED, since=NOW - 20, taken_at=NOW - 60, request_id=None)  # there is nothing to ask about
+    all_of_them = book.write(lambda transaction: transaction.costs.untold(NOW - 600, 20))
+    newest = book.write(lambda transaction: transaction.costs.untold(NOW - 600, 1))
+    assert ([each.job_id for each in all_of_them], [each.job_id for each in newest]) == ([2, 1], [2])
