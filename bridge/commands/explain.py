@@ -123,7 +123,6 @@ def _submission(record: "SubmissionRecord") -> dict[str, Any]:
 
     return {
         **row(record.submission),
-        "endpoint": record.submission.endpoint,
         "execution": asdict(record.execution),
         "transitions": [
             {"from": each.start, "to": each.to, "at": each.at, "reason": each.reason, "detail": each.detail}
