@@ -163,7 +163,6 @@ def _submission(record: "SubmissionRecord") -> dict[str, Any]:
 
     return {
         **row(record.submission),
-        "endpoint": record.submission.endpoint,
         "execution": asdict(record.execution),
         "usd": record.usd,
         "transitions": [

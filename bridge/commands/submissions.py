@@ -44,6 +44,7 @@ def row(submission: "Submission") -> dict[str, Any]:
         "runner": submission.name,
         "route": submission.pool.route,
         "target": submission.pool.target,
+        "endpoint": submission.endpoint,
         "state": submission.state,
         "since": submission.since,
         "request_id": submission.request_id,

@@ -67,6 +67,10 @@ class Placement:
             if s.state in OPEN_STATES:
                 self._live[s.endpoint].append(s)
         self._waiting = {key: [s for s in live if s.state in _AWAITS_WORKER] for key, live in self._live.items()}
+        self._oldest = {
+            key: min((s.since for s in waiting if s.state is State.SUBMITTED), default=now)
+            for key, waiting in self._waiting.items()
+        }
         self._others = _requests_of_others(snapshot, submissions)
 
     def choose(self, route: Route) -> Choice:
@@ -114,9 +118,7 @@ class Placement:
             spill_after: s that a request must have waited.
         """
         health = self._snapshot.health.get(endpoint)
-        oldest = min(
-            (s.since for s in self._waiting.get(endpoint, ()) if s.state is State.SUBMITTED), default=self._now
-        )
+        oldest = self._oldest.get(endpoint, self._now)
         waited = self._now - oldest
         if health is None or waited <= spill_after or self._snapshot.health_at.get(endpoint, 0.0) < oldest:
             return None

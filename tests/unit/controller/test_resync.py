@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from bridge.controller.reconcile import Reconciler
 from bridge.controller.report import Report
 from bridge.core.model import (
@@ -189,6 +191,25 @@ def driven(drive: Callable[[Bridge], Awaitable[None]], **given: Any) -> None:
             bridge.ledger.close()
 
     asyncio.run(main())
+
+
+# --- which endpoints ---
+
+
+@pytest.mark.parametrize(("endpoints", "read"), [(("ep-1", "ep-2"), ["ep-1", "ep-2"]), (("ep-1",), [])])
+def test_a_resync_reads_the_health_of_endpoints_that_a_waiting_job_may_use(
+    endpoints: tuple[str, ...], read: list[str]
+) -> None:
+    async def drive(bridge: Bridge) -> None:
+        bridge.github.jobs = {1: a_job(1, fork=True)}  # it waits: its route serves no forks
+        await bridge.resync()
+        bridge.now += 30
+        await bridge.resync()
+        readings = await bridge.ledger.read(lambda transaction: transaction.readings())
+        assert sorted(readings.health) == read
+
+    scope = replace(SCOPE, routes=(a_route(endpoints=endpoints),))
+    driven(drive, scope=scope)
 
 
 # --- whose jobs ---

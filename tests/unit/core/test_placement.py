@@ -115,10 +115,19 @@ def test_the_quota_counts_the_requests_at_all_endpoints() -> None:
     assert [s.why for s in decided.skips] == ["all endpoints together have as many requests as the worker_quota of 4"]
 
 
+def test_requests_of_others_use_the_quota_too() -> None:
+    health = {"ep-1": EndpointHealth(in_queue=1), "ep-2": EndpointHealth(in_progress=2)}
+    assert len(plan(snapshot(jobs=9, health=health, worker_quota=5), NOW).claims) == 2
+
+
 def test_while_a_request_waits_at_a_starved_endpoint_new_ones_go_to_the_next() -> None:
     (claim,) = plan(snapshot(waiting()), NOW).claims
     assert (claim.name, claim.endpoint) == ("runpod-2-1", "ep-2")
     assert claim.placed == ("endpoint ep-1 is starved: a request has waited 121 s, and no worker is free (throttled 2)")
+
+
+def test_until_spill_after_is_over_requests_go_to_the_preferred_endpoint() -> None:
+    assert placed(plan(snapshot(waiting(1, 120.0)), NOW)) == [("runpod-2-1", "ep-1")]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +195,20 @@ def test_no_more_requests_move_than_the_other_endpoint_has_workers_for() -> None
     many = [waiting(n, 200.0 - n) for n in range(1, 6)]
     decided = plan(snapshot(*many, jobs=5, workers_max={"ep-2": 2}), NOW)
     assert [w.submission.job_id for w in moved(decided)] == [1, 2]
+
+
+def test_a_request_may_move_until_its_job_has_moved_often() -> None:
+    last = JobHistory(generation=9, attempts=0, last_claim=0, last_end=0, moves=MAX_MOVES_OF_JOB - 1)
+    assert moved(plan(snapshot(waiting(), jobs=1, history={1: last}), NOW))
+
+
+def test_of_endpoints_that_may_have_capacity_the_one_that_was_tried_longest_ago_is_next() -> None:
+    past = {"ep-2": Starvation(first=NOW - 20, last=NOW - 20), "ep-3": Starvation(first=NOW - 30, last=NOW - 30)}
+    route = a_route(endpoints=("ep-1", "ep-2", "ep-3"))
+    (withdrawal,) = moved(plan(snapshot(waiting(), jobs=1, routes=(route,), starvations=past), NOW))
+    assert withdrawal.detail.endswith("the next request goes to endpoint ep-3")
+    (claim,) = plan(snapshot(waiting(), routes=(route,), starvations=past), NOW).claims
+    assert claim.endpoint == "ep-3"
 
 
 def test_a_pass_moves_a_limited_number() -> None:
