@@ -5,7 +5,7 @@ import pytest
 from bridge.core.advice import ADVICE, advice
 from tests.support import ROOT
 
-NO_REASONS = ("asking for runner", "runs on", "its status on GitHub is")
+NO_REASONS = ("it failed, and may be re-run", "asking for runner", "runs on", "its status on GitHub is")
 """What the table also has: states of jobs that do not wait for the bridge."""
 
 LABELS = "correct `runs-on`, or the labels of the route"
