@@ -115,8 +115,12 @@ class Reconciler:
 
     async def explain(self) -> Decision:
         """Plan on what the ledger holds; nothing is read from outside or changed."""
+        return await self._ledger.read(self.outlook)
+
+    def outlook(self, transaction: Transaction) -> Decision:
+        """Plan on what the ledger holds, as the next pass would. It only reads, so it makes no writer wait."""
         now = self._clock()
-        return await self._ledger.preview(lambda transaction: self._decide(transaction, Observed(began=now, at=now)))
+        return self._planned(transaction, Observed(began=now, at=now), now)
 
     async def _memory(self) -> Memory:
         jobs, submissions, readings, history = await self._ledger.read(
@@ -191,19 +195,23 @@ class Reconciler:
         """Write down what was observed, and plan, within one write transaction."""
         now = self._clock()
         self._write(transaction, seen, now)
-        readings = transaction.readings()
-        if readings.names:
-            self._observer.follow(readings.names.value)  # another dispatcher may have learned them
-        snapshot = build(transaction, readings, seen, self._observer.scope, now)
-        decided = plan(snapshot, now)
-        for transition in decided.transitions:
+        decision = self._planned(transaction, seen, now)
+        for transition in decision.plan.transitions:
             transaction.record(transition, seen.at)
         if seen.readings != _NOTHING and not self._pruned_at <= now < self._pruned_at + PRUNE_EVERY:
             transaction.prune(now - self._scope.retention, now)
             self._pruned_at = now
+        return decision
+
+    def _planned(self, transaction: Transaction, seen: Observed, now: float) -> Decision:
+        """Plan on what was observed, which has been written down."""
+        readings = transaction.readings()
+        if readings.names:
+            self._observer.follow(readings.names.value)  # another dispatcher may have learned them
+        snapshot = build(transaction, readings, seen, self._observer.scope, now)
         standing = Counter((s.pool.route, s.state) for s in snapshot.submissions if s.state in OPEN_STATES)
         return Decision(
-            plan=decided,
+            plan=plan(snapshot, now),
             jobs=snapshot.jobs,
             standing=standing,
             streaks=snapshot.streaks,

@@ -53,11 +53,13 @@ class Story:
 
 def outlook(plan: Plan, job_id: int) -> Outlook:
     """What a plan says about a job."""
-    claim = next((each for each in plan.claims if each.job_id == job_id), None)
-    if claim:
-        return Outlook(runner=claim.name, route=claim.pool.route)
-    skip = next((each for each in plan.skips if each.job_id == job_id), None)
-    return Outlook(why=skip.why, route=skip.route) if skip else Outlook()
+    return outlooks(plan).get(job_id, Outlook())
+
+
+def outlooks(plan: Plan) -> dict[int, Outlook]:
+    """What a plan says about each job, by job id."""
+    skipped = {each.job_id: Outlook(why=each.why, route=each.route) for each in plan.skips}
+    return skipped | {each.job_id: Outlook(runner=each.name, route=each.pool.route) for each in plan.claims}
 
 
 def story(record: JobRecord, seen: Outlook, now: float) -> Story:
@@ -69,10 +71,11 @@ def story(record: JobRecord, seen: Outlook, now: float) -> Story:
         now: Unix seconds.
     """
     steps = steps_of(record, seen.route, _waits(seen) if record.job.status is JobStatus.QUEUED else None, now)
-    return Story(job=record.job, sentence=f"Job {record.job.id} {_sentence(record, seen, now)}.", steps=steps)
+    return Story(job=record.job, sentence=f"Job {record.job.id} {told(record, seen, now)}.", steps=steps)
 
 
-def _sentence(record: JobRecord, seen: Outlook, now: float) -> str:
+def told(record: JobRecord, seen: Outlook, now: float) -> str:
+    """The sentence of a story, without its subject and its full stop. Arguments as for `story`."""
     job = record.job
     match job.status:
         case JobStatus.QUEUED:

@@ -11,7 +11,7 @@ from bridge.database_url import FORMS, parse
 from bridge.errors import ConfigError
 from bridge.ledger.tables import meta
 
-SCHEMA = "0005"
+SCHEMA = "0009"
 """The newest revision in migrations/versions."""
 
 WRITE_LOCK = 0x62726964  # any number, the same for all bridges of a database

@@ -46,6 +46,11 @@ def named(connection: Connection, reference: Reference) -> tuple[JobRecord, ...]
     return found or (_records(connection, jobs.c.run_id == reference.job_id) if alone else ())
 
 
+def of_jobs(connection: Connection, job_ids: Collection[int]) -> tuple[JobRecord, ...]:
+    """What is known of these jobs, in the order of their ids."""
+    return _records(connection, jobs.c.id.in_(list(job_ids))) if job_ids else ()
+
+
 def _records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, ...]:
     seen = (jobs.c.first_seen_at, jobs.c.source, jobs.c.retried_at)
     rows = connection.execute(sa.select(*seen, *st.JOB).where(wanted).order_by(jobs.c.id)).all()

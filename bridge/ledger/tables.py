@@ -40,6 +40,12 @@ jobs = sa.Table(
         postgresql_where=sa.text("status != 'completed'"),
     ),
     sa.Index("jobs_runner_name", "runner_name"),
+    sa.Index(
+        "jobs_completed",
+        "seen_at",
+        sqlite_where=sa.text("status = 'completed'"),
+        postgresql_where=sa.text("status = 'completed'"),
+    ),
 )
 
 submissions = sa.Table(

@@ -29,6 +29,7 @@ from bridge.core.submissions import (
 from bridge.core.timing import Timing
 from bridge.ledger import history, retention
 from bridge.ledger import statements as st
+from bridge.ledger.overview import Overview
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, submission_of
 from bridge.ledger.tables import jobs, leader_leases, meta, readings, submissions
@@ -338,6 +339,10 @@ class Transaction:
     def named(self, reference: Reference) -> tuple[JobRecord, ...]:
         """What is known of the job that is named, or of each job of the run, in the order of their ids."""
         return history.named(self._connection, reference)
+
+    def overview(self) -> Overview:
+        """What the dashboard shows beside the plan."""
+        return Overview(self._connection)
 
     # --- what dispatchers share ---
 

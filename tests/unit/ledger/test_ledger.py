@@ -234,7 +234,7 @@ def test_a_dry_run_reads_the_existing_ledger(url: str) -> None:
 def test_a_dry_run_refuses_the_ledger_of_an_earlier_bridge_and_does_not_change_it(url: str) -> None:
     upgraded(url, "0001")
     before = contents(url)
-    with pytest.raises(ConfigError, match="schema 0001 is older than this bridge's 0005: run a pass without --dry-run"):
+    with pytest.raises(ConfigError, match="schema 0001 is older than this bridge's 0009: run a pass without --dry-run"):
         Ledger.open_existing(url)
     assert contents(url) == before
     Ledger.open(url).close()
