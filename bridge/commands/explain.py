@@ -64,7 +64,7 @@ def _unknown(reference: "Reference") -> str:
 
 
 def _fail(problem: str) -> NoReturn:
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     typer.echo(f"bridge: {plain(problem)}", err=True)
     raise typer.Exit(1)
@@ -76,7 +76,7 @@ def _print(record: "JobRecord", story: "Story") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     job = record.job
     typer.echo(plain(story.sentence))

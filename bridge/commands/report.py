@@ -10,7 +10,7 @@ import typer
 from bridge.controller.report import Decision, Report
 from bridge.core.actions import Plan
 from bridge.core.model import JobStatus, WorkflowJob
-from bridge.telemetry import mask
+from bridge.telemetry import mask, plain
 
 
 def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -113,11 +113,6 @@ def show(report: Report, *, dry_run: bool) -> None:
     console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
     for problem in report.problems:
         console.print(f"problem: {plain(problem)}", style="red", markup=False, soft_wrap=True)
-
-
-def plain(value: object) -> str:
-    """The value as text without secrets and without characters that control a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in mask(str(value)))
 
 
 def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:

@@ -2,8 +2,12 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
+
+from starlette.routing import Route
 
 from bridge.commands.composition import Bridge, composed
+from bridge.commands.dashboard import dashboard_routes
 from bridge.commands.signals import stop_event
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
@@ -54,10 +58,13 @@ async def serve(
         metrics = Metrics(Clients(bridge.calls, bridge.rate_limits), bridge.clock)
         timing = LoopTiming(clock=bridge.clock)
         service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, timing=timing)
-        await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
+        async with dashboard_routes(settings, bridge, service.problems, stop) as pages:
+            await run(_dependencies(settings, bridge, service, metrics, pages), service, listener, stop)
 
 
-def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Dependencies:
+def _dependencies(
+    settings: Config, bridge: Bridge, service: Service, metrics: Metrics, pages: Sequence[Route]
+) -> Dependencies:
     return Dependencies(
         scope=settings.scope,
         is_kept=bridge.reconciler.keeps,
@@ -66,4 +73,5 @@ def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: M
         loop=service,
         recorder=metrics,
         metrics=metrics.page,
+        pages=pages,
     )

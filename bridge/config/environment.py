@@ -23,6 +23,7 @@ from bridge.config.types import (
     Repositories,
     RunPodKey,
     ServiceUrl,
+    Teams,
     Url,
     WebhookSecrets,
 )
@@ -76,6 +77,11 @@ class Environment(BaseSettings):
     bridge_allow_forks: bool = Route.allow_forks
     bridge_public_url: Url | None = None
     bridge_callback_key: CallbackKey = None
+    bridge_dashboard_token: CallbackKey = None
+    bridge_dashboard_secret: CallbackKey = None
+    bridge_dashboard_client_id: ClientId = None
+    bridge_dashboard_client_secret: CallbackKey = None
+    bridge_dashboard_teams: Teams = []
     github_webhook_secret: WebhookSecrets = None
 
 
@@ -88,7 +94,7 @@ def combined(file: File) -> Environment:
     Raises:
         ConfigError: a value is invalid; one line without the value.
     """
-    tables = {"github": file.github, "runpod": file.runpod, "bridge": file.bridge}
+    tables = {"github": file.github, "runpod": file.runpod, "bridge": file.bridge, "bridge_dashboard": file.dashboard}
     values: dict[str, Any] = {
         f"{table}_{key}": str(value) if key == "app_id" else value
         for table, content in tables.items()

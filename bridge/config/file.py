@@ -19,6 +19,7 @@ from bridge.config.types import (
     RunnerGroup,
     Seconds,
     ServiceUrl,
+    Team,
 )
 from bridge.core.scope import Route
 from bridge.core.worker import Credentials
@@ -67,6 +68,13 @@ class BridgeTable(_Table):
     public_url: str | None = None
 
 
+class DashboardTable(_Table):
+    """`[dashboard]`: the BRIDGE_DASHBOARD_ variables that are not secret. The environment wins."""
+
+    client_id: str | None = None
+    teams: list[Team] | None = None
+
+
 class RouteTable(_Table):
     """`[[route]]`. None means: the value that the environment or `[bridge]` sets for all routes."""
 
@@ -93,6 +101,7 @@ class File(_Table):
     github: GitHubTable = GitHubTable()
     runpod: RunPodTable = RunPodTable()
     bridge: BridgeTable = BridgeTable()
+    dashboard: DashboardTable = DashboardTable()
     route: list[RouteTable] = []
     endpoint: list[EndpointTable] = []
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from bridge import database_url
 from bridge.config import environment, file
 from bridge.config.credentials import App, Pat, credentials
+from bridge.config.dashboard import DashboardSettings, dashboard_settings
 from bridge.config.environment import DAY, Environment
 from bridge.config.file import File
 from bridge.config.routes import routes, with_endpoint_ids
@@ -32,6 +33,7 @@ class Config:
         runpod_base_url: of RunPod's requests, such as `https://api.runpod.ai/v2`.
         database_url: of the ledger.
         webhook_secrets: each may sign GitHub's deliveries.
+        dashboard: how people sign in to the service's pages.
     """
 
     scope: Scope
@@ -41,13 +43,14 @@ class Config:
     runpod_base_url: str
     database_url: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)
+    dashboard: DashboardSettings = field(default_factory=DashboardSettings)
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown."""
         own = self.github.token if isinstance(self.github, Pat) else self.github.private_key
         database = database_url.passwords(database_url.parse(self.database_url))
         callback = [self.scope.callback_key] if self.scope.callback_key else []
-        return own, self.runpod_api_key, *self.webhook_secrets, *callback, *database
+        return own, self.runpod_api_key, *self.webhook_secrets, *callback, *database, *self.dashboard.secrets()
 
     def with_interval(self, seconds: float) -> "Config":
         """The same configuration with another time between two passes."""
@@ -76,6 +79,7 @@ def load(path: Path | None) -> Config:
         runpod_base_url=env.runpod_endpoint_base_url,
         database_url=ledger_url(env),
         webhook_secrets=_webhook_secrets(env),
+        dashboard=dashboard_settings(env),
     )
 
 

@@ -165,6 +165,8 @@ ClientId = Annotated[
     Annotated[str, _like(r"Iv[A-Za-z0-9.]{1,40}|[0-9]{1,20}", "the App's client id, such as Iv23liExample")] | None,
     BeforeValidator(_ascii),
 ]
+Team = Annotated[str, _like(r"[A-Za-z0-9_-]+", "a team's name as in its address, such as platform-team")]
+Teams = Annotated[list[Team], NoDecode, BeforeValidator(_listed)]
 PrivateKey = Annotated[SecretStr | None, BeforeValidator(_unquoted)]
 WebhookSecrets = Annotated[SecretStr | None, _refuses(*_KEYS), BeforeValidator(_webhook_secrets)]
 DatabaseUrl = Annotated[str | None, BeforeValidator(_stripped)]

@@ -19,20 +19,19 @@ _COMPLETED: st.Condition = jobs.c.status == sa.literal_column(f"'{JobStatus.COMP
 def _waits() -> sa.Select[Any]:
     """By route, how long the jobs waited that runners took after `since`."""
     s, waited = submissions.c, jobs.c.started_at - jobs.c.created_at
-    of_route = {"partition_by": s.route}
     taken = (
         sa.select(
             s.route,
             waited.label("waited"),
-            sa.func.row_number().over(**of_route, order_by=waited).label("rank"),
-            sa.func.count().over(**of_route).label("total"),
+            sa.func.row_number().over(partition_by=s.route, order_by=waited).label("rank"),
+            sa.func.count().over(partition_by=s.route).label("total"),
         )
         .join_from(submissions, jobs, jobs.c.id == s.held_job_id)
         .where(s.taken_at > sa.bindparam("since"), jobs.c.started_at.is_not(None))
         .subquery()
     ).c
-    first_of = lambda share: sa.func.min(sa.case((taken.rank * 100 >= taken.total * share, taken.waited)))  # noqa: E731
-    return sa.select(taken.route, sa.func.max(taken.total), first_of(50), first_of(95)).group_by(taken.route)
+    shares = [sa.func.min(sa.case((taken.rank * 100 >= taken.total * share, taken.waited))) for share in (50, 95)]
+    return sa.select(taken.route, sa.func.max(taken.total), *shares).group_by(taken.route)
 
 
 _WAITS = _waits()
@@ -76,9 +75,7 @@ class Overview:
     def waits(self, since: float) -> dict[str, Waits]:
         """By route, how long the jobs waited that runners took after `since` (Unix seconds)."""
         rows = self._connection.execute(_WAITS, {"since": since})
-        return {
-            route: Waits(jobs=total, p50=max(0.0, half), p95=max(0.0, most)) for route, total, half, most in rows
-        }
+        return {route: Waits(jobs=total, p50=max(0.0, half), p95=max(0.0, most)) for route, total, half, most in rows}
 
 
 def _ended(since: float, repository: str | None, route: str | None) -> st.Condition:

@@ -1,0 +1,79 @@
+"""Puts the dashboard together: the ledger, the plan and GitHub's sign-in behind its pages."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+
+import httpx
+from starlette.routing import Route
+
+from bridge.commands.composition import Bridge
+from bridge.config.settings import Config
+from bridge.dashboard.feed import Answers, Feed
+from bridge.dashboard.http import Dashboard, routes
+from bridge.dashboard.questions import Question
+from bridge.dashboard.render import Extras, Pages
+from bridge.dashboard.sessions import Attempts, Login, Sessions
+from bridge.dashboard.sight import Sight, look
+from bridge.errors import Problem
+from bridge.github.sign_in import SignIn
+from bridge.github.transport import http_client
+from bridge.ledger import Transaction
+
+WRONG_TOKENS, WITHIN = 10, 60.0
+"""Wrong tokens that are checked within so many seconds."""
+
+
+@contextlib.asynccontextmanager
+async def dashboard_routes(
+    settings: Config, bridge: Bridge, problems: Callable[[], Collection[Problem]], stop: asyncio.Event
+) -> AsyncIterator[list[Route]]:
+    """The addresses of the dashboard, until the block ends.
+
+    Args:
+        settings: the configuration.
+        bridge: whose ledger is shown.
+        problems: returns what fails at present.
+        stop: ends the updates of open pages.
+    """
+    given, scope = settings.dashboard, settings.scope
+    pages = Pages(scope.owner, scope.web_url)
+    login = Login(token=given.token, secret=given.secret, public_url=scope.public_url)
+
+    def sight(transaction: Transaction, questions: Collection[Question]) -> Sight:
+        return look(transaction, bridge.reconciler.outlook(transaction), scope, questions, bridge.clock())
+
+    async def read(questions: Collection[Question]) -> Answers:
+        seen = await bridge.ledger.read(lambda transaction: sight(transaction, questions))
+        beside = Extras(problems=tuple(map(str, problems())), rate_limits=bridge.rate_limits())
+        # In a thread, as the read: neither makes a delivery wait.
+        return await asyncio.to_thread(lambda: {each: pages.fragment(each, seen, beside) for each in questions})
+
+    async with http_client() as http:
+        yield routes(
+            Dashboard(
+                pages=pages,
+                feed=Feed(read, stop),
+                login=login,
+                sessions=Sessions(login),
+                attempts=Attempts(WRONG_TOKENS, WITHIN, time.monotonic),
+                github=_sign_in(settings, http),
+            )
+        )
+
+
+def _sign_in(settings: Config, http: httpx.AsyncClient) -> SignIn | None:
+    """What signs people in with GitHub; None if that is not configured."""
+    given = settings.dashboard
+    if not given.client_id or not given.client_secret:
+        return None
+    return SignIn(
+        http,
+        web_url=settings.scope.web_url,
+        api_url=settings.github_api_url,
+        client_id=given.client_id,
+        client_secret=given.client_secret,
+        owner=settings.scope.owner,
+        teams=given.teams,
+    )
