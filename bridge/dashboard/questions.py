@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from bridge.core.model import LONGEST_NAME
 
-ON_OVERVIEW, ON_LIST = 15, 50
+ON_OVERVIEW, ON_LIST = 10, 50
 """Jobs of each list on the overview, and on a page of one list."""
 
 LAST_PAGE = 10_000

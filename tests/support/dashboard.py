@@ -15,15 +15,14 @@ from bridge.config.dashboard import DashboardSettings
 from bridge.config.settings import Config
 from bridge.core.actions import Claim
 from bridge.core.history import Execution
-from bridge.core.model import EndpointHealth, JobStatus, WorkflowJob
+from bridge.core.model import EndpointHealth, Event, JobStatus, WorkflowJob
 from bridge.core.readings import Readings, Timed
 from bridge.core.scope import Route, Scope
 from bridge.core.submissions import Pool, State, Submission
 from bridge.core.worker import Reason
 from bridge.errors import Problem
 from bridge.ledger import Ledger, Transaction
-from bridge.service.connections import Warnings
-from bridge.service.http import application
+from bridge.service.connections import Server, Warnings
 from bridge.service.run import server_config
 from tests.support.background import served
 from tests.support.values import ORG, a_job, a_route
@@ -96,12 +95,11 @@ class Filled:
         return a_job(number, **{**values, **given})
 
     def known(self) -> None:
-        """What a resync reads: the runners of the organisation, and the health of the endpoints."""
-        health = {
-            "ep-l4": Timed(self.now, EndpointHealth(in_queue=1, in_progress=2, workers={"running": 2, "initializing": 1})),
-            "ep-a100": Timed(self.now, EndpointHealth(in_queue=2, workers={"throttled": 2})),
-        }
-        read = Readings(runners={ORG: Timed(self.now, ())}, health=health)
+        """What a resync read, before the requests of `starting`: the runners, and the health of the endpoints."""
+        l4 = EndpointHealth(in_queue=1, in_progress=2, workers={"running": 2, "initializing": 1})
+        a100 = EndpointHealth(in_queue=2, workers={"throttled": 2})
+        health = {"ep-l4": Timed(self.now, l4), "ep-a100": Timed(self.now, a100)}
+        read = Readings(runners={ORG: Timed(self.now - 70, ())}, health=health)
         self.write(lambda transaction: transaction.note(read))
 
     def queued(self, *jobs: WorkflowJob) -> None:
@@ -111,14 +109,17 @@ class Filled:
         """Jobs that ran on our runners; every ninth one failed."""
 
         def add(transaction: Transaction) -> None:
-            submissions = {each.job_id: each for each in _claimed(transaction, numbers, self.now - 4000)}
             for number in numbers:
-                self._finish(transaction, number, submissions[number])
+                (claimed,) = _claimed(transaction, [number], self._start_of(number) - 15)
+                self._finish(transaction, number, claimed)
 
         self.write(add)
 
+    def _start_of(self, number: int) -> float:
+        return self.now - 3600 + number * 7 % 3300
+
     def _finish(self, transaction: Transaction, number: int, submission: Submission) -> None:
-        start = self.now - 3600 + (number % 3000)
+        start = self._start_of(number)
         done = self.job(
             number,
             status=JobStatus.COMPLETED,
@@ -129,10 +130,11 @@ class Filled:
             started_at=start,
             completed_at=start + 200,
         )
+        event = Event(guid=str(number), at=start - 19 - number % 90, job=replace(done, status=JobStatus.QUEUED))
+        transaction.hear([event])
         transaction.merge([done], start + 200)
-        for state in (State.MINTED, State.SUBMITTING, State.SUBMITTED, State.STARTED):
-            transaction.advance(submission, state, since=start - 10)
-            submission = replace(submission, state=state)
+        submission = _advanced(transaction, submission, start - 14, State.MINTED, State.SUBMITTING, State.SUBMITTED)
+        submission = _advanced(transaction, submission, start - 2, State.STARTED)
         transaction.advance(submission, State.BUSY, since=start, held_job_id=number)
         submission = replace(submission, state=State.BUSY, taken_at=start)
         transaction.advance(submission, State.FINISHED, since=start + 200)
@@ -142,12 +144,11 @@ class Filled:
         """Jobs on our runners."""
 
         def add(transaction: Transaction) -> None:
-            for submission in _claimed(transaction, numbers, self.now - 400):
-                number = submission.job_id
+            for number in numbers:
                 began = self.now - 90 - 60 * (number % 9)
-                for state in (State.MINTED, State.SUBMITTING, State.SUBMITTED, State.STARTED):
-                    transaction.advance(submission, state, since=began - 20, runner_id=number)
-                    submission = replace(submission, state=state)
+                (claimed,) = _claimed(transaction, [number], began - 62)
+                asked = _advanced(transaction, claimed, began - 60, State.MINTED, State.SUBMITTING, State.SUBMITTED)
+                submission = _advanced(transaction, asked, began - 20, State.STARTED)
                 transaction.advance(submission, State.BUSY, since=began, held_job_id=number)
                 on = {"runner_name": submission.name, "runner_id": number, "started_at": began}
                 job = self.job(number, status=JobStatus.IN_PROGRESS, created_at=began - 65, **on)
@@ -161,10 +162,7 @@ class Filled:
         def add(transaction: Transaction) -> None:
             transaction.merge([self.job(number) for number in numbers], self.now - 60)
             for submission in _claimed(transaction, numbers, self.now - 60):
-                for state in (State.MINTED, State.SUBMITTING, State.SUBMITTED):
-                    changes: Any = {"request_id": f"r{submission.job_id}"} if state is State.SUBMITTED else {}
-                    transaction.advance(submission, state, since=self.now - 50, **changes)
-                    submission = replace(submission, state=state)
+                _advanced(transaction, submission, self.now - 58, State.MINTED, State.SUBMITTING, State.SUBMITTED)
 
         self.write(add)
 
@@ -173,11 +171,11 @@ class Filled:
 
         def add(transaction: Transaction) -> None:
             for place, submission in enumerate(_claimed(transaction, numbers, self.now - 300)):
-                for state in (State.MINTED, State.SUBMITTING, State.SUBMITTED):
-                    transaction.advance(submission, state, since=self.now - 250)
-                    submission = replace(submission, state=state)
+                asked = _advanced(
+                    transaction, submission, self.now - 290, State.MINTED, State.SUBMITTING, State.SUBMITTED
+                )
                 why: Any = {"reason": Reason.CRASHED, "detail": "the worker exited with status 1"}
-                transaction.advance(submission, State.FAILED, since=self.now - 200 + place, **why)
+                transaction.advance(asked, State.FAILED, since=self.now - 200 + place, **why)
 
         self.write(add)
 
@@ -189,6 +187,16 @@ def _claimed(transaction: Transaction, numbers: Sequence[int], at: float) -> tup
         for route in [ROUTES[n % len(ROUTES)]]
     ]
     return transaction.claim(made, at)
+
+
+def _advanced(transaction: Transaction, submission: Submission, at: float, *states: State) -> Submission:
+    """The submission after these transitions, which take half a second each."""
+    for place, state in enumerate(states):
+        changes: Any = {"runner_id": submission.job_id} if state is State.MINTED else {}
+        changes |= {"request_id": f"r{submission.job_id}"} if state is State.SUBMITTED else {}
+        assert transaction.advance(submission, state, since=at + place / 2, **changes)
+        submission = replace(submission, state=state, **changes)
+    return submission
 
 
 def filled(url: str) -> Filled:
@@ -217,22 +225,21 @@ def shown(config: Config, *, host: str = "127.0.0.1") -> Iterator[Shown]:
 
     @asynccontextmanager
     async def service() -> AsyncIterator[Shown]:
-        from bridge.service.connections import Server
-
-        stop, problems = asyncio.Event(), list[Problem]()
+        stop, problems, warnings = asyncio.Event(), list[Problem](), Warnings()
         with socket.create_server((host, 0)) as listener:
-            async with composed(config, dry_run=True) as bridge:
-                async with dashboard_routes(config, bridge, lambda: problems, stop) as pages:
-                    warnings = Warnings()
-                    server = Server(server_config(replace(some_dependencies(), pages=pages), warnings), warnings)
-                    serving = asyncio.create_task(server.serve([listener]))
-                    yield Shown(f"http://{host}:{listener.getsockname()[1]}", problems)
-                    stop.set()
-                    server.should_exit = True
-                    await serving
+            async with (
+                composed(config, dry_run=True) as bridge,
+                dashboard_routes(config, bridge, lambda: problems, stop) as pages,
+            ):
+                server = Server(server_config(replace(some_dependencies(), pages=pages), warnings), warnings)
+                serving = asyncio.create_task(server.serve([listener]))
+                yield Shown(f"http://{host}:{listener.getsockname()[1]}", problems)
+                stop.set()
+                server.should_exit = True
+                await serving
 
     with served(service) as made:
         yield made
 
 
-__all__ = ["ROUTES", "Filled", "Shown", "a_config", "application", "filled", "shown"]
+__all__ = ["ROUTES", "Filled", "Shown", "a_config", "filled", "shown"]
