@@ -24,7 +24,8 @@ class FeedTiming:
     Args:
         clock: returns seconds that never go back.
         gap: shortest time from one read to the next.
-        share: largest share of the time in which the ledger is read.
+        share: largest share of the time in which the ledger is read, unless one read takes very long.
+        longest_gap: longest time from one read to the next.
         longest: a page gets updates for so long, then it connects again. It is below the time that the server gives an
             answer (`ConnectionLimits.answer`).
         beat: a page gets at least a sign of life so often, so that proxies and browsers keep the connection.
@@ -33,7 +34,8 @@ class FeedTiming:
 
     clock: Callable[[], float] = time.monotonic
     gap: float = 1.0
-    share: float = 0.05
+    share: float = 0.1
+    longest_gap: float = 5.0
     longest: float = 45.0
     beat: float = 15.0
     viewers: int = 50
@@ -125,7 +127,7 @@ class Feed:
 
     @property
     def _gap(self) -> float:
-        return max(self._timing.gap, self._took / self._timing.share)
+        return max(self._timing.gap, min(self._took / self._timing.share, self._timing.longest_gap))
 
     def _update(self) -> None:
         """Start to update the pages, unless that goes on already."""

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,7 +75,10 @@ class Filled:
     def write(self, *works: Any) -> None:
         ledger = Ledger.open(self.url, lambda: self.now)
         try:
-            asyncio.run(ledger.transact(lambda transaction: [work(transaction) for work in works]))
+            # In a thread of its own: Playwright's loop runs in the one of the test.
+            with ThreadPoolExecutor(1) as thread:
+                changed = ledger.transact(lambda transaction: [work(transaction) for work in works])
+                thread.submit(asyncio.run, changed).result()
         finally:
             ledger.close()
 

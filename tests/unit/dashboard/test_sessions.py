@@ -18,7 +18,7 @@ def sessions(now: list[float] | None = None, **given: Any) -> Sessions:
 
 
 def with_cookies_of(response: Response) -> Request:
-    cookies = SimpleCookie[str]()
+    cookies = SimpleCookie()
     for value in response.headers.getlist("set-cookie"):
         cookies.load(value)
     sent = "; ".join(f"{name}={each.value}" for name, each in cookies.items())
