@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.background import until
+from bridge.emulator.github import github_emulator
+from bridge.emulator.github.access import PERMISSIONS
+from bridge.emulator.github.sign_in import Person
+from tests.support.background import served, until
 from tests.support.browser import CHROMIUM, NO_CHROMIUM, PATIENCE, chromium, violations
 from tests.support.dashboard import Filled, a_config, filled, shown
 from tests.support.emulators import real_workers
-from tests.support.github import a_run
+from tests.support.github import a_github, a_run, an_app
 from tests.support.runners import a_job_of_steps
-from tests.support.service import running_service
+from tests.support.service import free_port, running_service
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
@@ -58,7 +61,7 @@ def busy(ledger: Filled, jobs: int) -> None:
         ledger.queued(*(ledger.job(n, **({"name": names[n]} if n in names else {})) for n in range(6, 2 * jobs + 1, 2)))
 
 
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": WIDE},
     "dark": {"viewport": WIDE, "color_scheme": "dark"},
     "phone": {"viewport": PHONE, "device_scale_factor": 2},
@@ -241,3 +244,40 @@ def test_the_token_opens_the_page_from_elsewhere(browser: Browser, ledger: Fille
         tab.goto(address)
         expect(tab).to_have_url(f"{address}/login")
         context.close()
+
+
+def test_members_sign_in_with_github_and_others_do_not(browser: Browser, ledger: Filled) -> None:
+    """GitHub's page, the way back with a code, and the check of the membership."""
+    ledger.queued(ledger.job(2))
+    port = free_port()
+    address = f"http://{NAMED}:{port}"
+    app = an_app(callback_urls=[f"{address}/login/callback"], permissions={**PERMISSIONS, "members": "read"})
+    with served(lambda: github_emulator(a_github(), app)) as github:
+        config = a_config(
+            ledger.url,
+            public_url=address,
+            web_url=github.url,
+            api_url=github.api_url,
+            client_id=app.client_id,
+            client_secret=app.client_secret,
+        )
+        with shown(config, port=port):
+            context = browser.new_context()
+            tab = context.new_page()
+            tab.goto(address)
+            tab.get_by_role("link", name="Sign in with GitHub").click()
+            tab.get_by_role("button", name="Authorize acme").click()
+            expect(tab.get_by_role("alert")).to_contain_text("octocat is no member of acme")
+            github.sign_ins.people["octocat"] = Person(memberships={"acme": "active"})
+            tab.get_by_role("link", name="Sign in with GitHub").click()
+            tab.get_by_role("button", name="Cancel").click()
+            expect(tab.get_by_role("alert")).to_contain_text("GitHub signed nobody in")
+            tab.get_by_role("link", name="Sign in with GitHub").click()
+            tab.get_by_role("button", name="Authorize acme").click()
+            expect(tab.get_by_role("region", name="Queued")).to_contain_text("the next pass asks for runner")
+            expect(tab.get_by_role("button", name="Sign out @octocat")).to_be_visible()
+            for cookie in context.cookies():
+                assert (cookie.get("httpOnly"), cookie.get("sameSite")) == (True, "Lax")
+            tab.goto(f"{address}/login/callback?code=stolen&state=made-up")
+            expect(tab.get_by_role("alert")).to_contain_text("This sign-in began elsewhere or took too long")
+            context.close()

@@ -38,8 +38,8 @@ REPOSITORIES = ("acme/web", "acme/models", "acme/kernels")
 
 
 def a_config(url: str, routes: Sequence[Route] = ROUTES, **given: Any) -> Config:
-    """A configuration for this ledger; `given` are fields of `DashboardSettings`, or `public_url`."""
-    public_url = given.pop("public_url", None)
+    """A configuration for this ledger; `given` are fields of `DashboardSettings`, or addresses."""
+    public_url, web_url = given.pop("public_url", None), given.pop("web_url", "https://github.com")
     return Config(
         scope=Scope(
             owner="acme",
@@ -47,7 +47,7 @@ def a_config(url: str, routes: Sequence[Route] = ROUTES, **given: Any) -> Config
             repositories=(),
             routes=tuple(routes),
             prefix="runpod",
-            web_url="https://github.com",
+            web_url=web_url,
             public_url=public_url,
         ),
         github_api_url=given.pop("api_url", "http://127.0.0.1:9/api/v3"),
@@ -224,13 +224,13 @@ class Shown:
 
 
 @contextmanager
-def shown(config: Config, *, host: str = "127.0.0.1") -> Iterator[Shown]:
-    """Serve the dashboard of a ledger on loopback until the block ends."""
+def shown(config: Config, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Shown]:
+    """Serve the dashboard of a ledger until the block ends; without a port on a free one."""
 
     @asynccontextmanager
     async def service() -> AsyncIterator[Shown]:
         stop, problems, warnings = asyncio.Event(), list[Problem](), Warnings()
-        with socket.create_server((host, 0)) as listener:
+        with socket.create_server((host, port)) as listener:
             async with (
                 composed(config, dry_run=True) as bridge,
                 dashboard_routes(config, bridge, lambda: problems, stop) as pages,
