@@ -44,6 +44,11 @@ class Question:
     page: int = 1
 
     @property
+    def groups(self) -> tuple[Group, ...]:
+        """The lists that are shown."""
+        return tuple(Group) if self.group is None else (self.group,)
+
+    @property
     def per_page(self) -> int:
         """The most jobs of a list on this page."""
         return ON_OVERVIEW if self.group is None else ON_LIST

@@ -1,8 +1,9 @@
 """What the pages show, read in one transaction. The plan says why a job waits; this selects and counts. Pure."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bridge.controller.report import Decision
 from bridge.core.breaker import probe_at
@@ -123,7 +124,7 @@ def look(
     jobs = _Jobs(decision, submissions, overview, now)
     return Sight(
         at=now,
-        lists={each: jobs.lists(each) for each in questions if each.job is None},
+        lists=jobs.lists([each for each in questions if each.job is None]),
         stories=jobs.stories({each.job for each in questions if each.job is not None}),
         totals=jobs.totals(),
         routes=tuple(_routes(scope, decision, jobs, overview.waits(now - RECENT))),
@@ -132,6 +133,15 @@ def look(
         warnings=decision.plan.warnings,
         looked_at=max(transaction.runners_read_at().values(), default=0.0),
     )
+
+
+class _List(NamedTuple):
+    """The jobs of a list on one page: open ones, or the ids of those that have ended."""
+
+    group: Group
+    total: int
+    open: Sequence[WorkflowJob] = ()
+    finished: Sequence[int] = ()
 
 
 class _Jobs:
@@ -159,7 +169,7 @@ class _Jobs:
 
     def route_of(self, job: WorkflowJob) -> str | None:
         """The route that serves an open job."""
-        route = self._seen.get(job.id, Outlook()).route
+        route = self._outlook(job).route
         return route or self._route_of_runner.get(job.runner_name or "")
 
     def totals(self) -> dict[Group, int]:
@@ -167,32 +177,34 @@ class _Jobs:
         finished = self._overview.count_finished(since=self._now - RECENT, repository=None, route=None)
         return {**{group: len(jobs) for group, jobs in self.groups.items()}, Group.FINISHED: finished}
 
-    def lists(self, question: Question) -> tuple[Listing, ...]:
-        """The lists that a question asks for."""
-        groups = list(Group) if question.group is None else [question.group]
-        return tuple(self._list(question, group) for group in groups)
+    def lists(self, questions: Iterable[Question]) -> dict[Question, tuple[Listing, ...]]:
+        """By question, the lists that it asks for. The records of all their jobs are read at once."""
+        found = {each: [self._list(each, group) for group in each.groups] for each in questions}
+        shown = {job.id: job for lists in found.values() for each in lists for job in each.open}
+        ids = shown.keys() | {job_id for lists in found.values() for each in lists for job_id in each.finished}
+        records = {job_id: JobRecord(job=job) for job_id, job in shown.items()}
+        records |= {record.job.id: record for record in self._overview.records(ids)}
+        return {each: tuple(self._listing(one, records) for one in lists) for each, lists in found.items()}
 
-    def _list(self, question: Question, group: Group) -> Listing:
-        return self._finished(question) if group is Group.FINISHED else self._open(question, group)
-
-    def _open(self, question: Question, group: Group) -> Listing:
+    def _list(self, question: Question, group: Group) -> _List:
+        if group is Group.FINISHED:
+            return self._finished(question)
         found = [job for job in self.groups[group] if self._is_wanted(job, question)]
         shown = found[question.offset : question.offset + question.per_page]
-        known = {record.job.id: record for record in self._overview.records([job.id for job in shown])}
-        records = (known.get(job.id) or JobRecord(job=job) for job in shown)
-        return Listing(group=group, total=len(found), rows=tuple(self._row(record, group) for record in records))
+        return _List(group, len(found), open=shown)
 
-    def _finished(self, question: Question) -> Listing:
+    def _finished(self, question: Question) -> _List:
         since, repository, route = self._now - RECENT, question.repository, question.route
         ids = self._overview.finished(
             since=since, repository=repository, route=route, limit=question.per_page, offset=question.offset
         )
-        records = {record.job.id: record for record in self._overview.records(ids)}
-        return Listing(
-            group=Group.FINISHED,
-            total=self._overview.count_finished(since=since, repository=repository, route=route),
-            rows=tuple(self._row(records[job_id], Group.FINISHED) for job_id in ids if job_id in records),
-        )
+        total = self._overview.count_finished(since=since, repository=repository, route=route)
+        return _List(Group.FINISHED, total, finished=ids)
+
+    def _listing(self, found: _List, records: Mapping[int, JobRecord]) -> Listing:
+        ids = [*(job.id for job in found.open), *found.finished]
+        rows = tuple(self._row(records[job_id], found.group) for job_id in ids if job_id in records)
+        return Listing(group=found.group, total=found.total, rows=rows)
 
     def _is_wanted(self, job: WorkflowJob, question: Question) -> bool:
         if question.repository is not None and job.repository.lower() != question.repository.lower():
@@ -203,15 +215,15 @@ class _Jobs:
         job = record.job
         since = {Group.RUNNING: job.started_at, Group.FINISHED: job.completed_at}.get(group, job.created_at)
         route = self.route_of(job) or next((s.submission.pool.route for s in record.submissions), None)
-        return Row(job=job, told=self._told(record), since=since, route=route)
+        return Row(job=job, told=told(record, self._outlook(job), self._now), since=since, route=route)
 
-    def _told(self, record: JobRecord) -> str:
-        return told(record, self._seen.get(record.job.id, Outlook()), self._now)
+    def _outlook(self, job: WorkflowJob) -> Outlook:
+        return self._seen.get(job.id, Outlook())
 
     def stories(self, job_ids: Collection[int]) -> dict[int, tuple[JobRecord, Story]]:
         """The story of each of these jobs that the ledger knows."""
         return {
-            record.job.id: (record, story(record, self._seen.get(record.job.id, Outlook()), self._now))
+            record.job.id: (record, story(record, self._outlook(record.job), self._now))
             for record in self._overview.records(job_ids)
         }
 

@@ -85,6 +85,12 @@ submissions = sa.Table(
     sa.Index("submissions_state", "state", "endpoint", "since"),
     sa.Index("submissions_since", "since"),
     sa.Index(
+        "submissions_held",
+        "held_job_id",
+        sqlite_where=sa.text("held_job_id IS NOT NULL"),
+        postgresql_where=sa.text("held_job_id IS NOT NULL"),
+    ),
+    sa.Index(
         "submissions_taken",
         "taken_at",
         "route",
