@@ -56,10 +56,10 @@ async def _update(ledger: Filled) -> dict[str, float]:
     """An update while the overview and a list are open."""
     config, pages = a_config(ledger.url), Pages("acme", "https://github.com")
     questions = [Question(), Question(group=Group.FINISHED)]
-    reads, renders = [], []
+    reads, renders, cpu = [], [], []
     async with composed(config, dry_run=True) as bridge:
         for _ in range(20):
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             sight = await bridge.ledger.read(
                 lambda transaction: look(
                     transaction, bridge.reconciler.outlook(transaction), config.scope, questions, time.time()
@@ -70,7 +70,9 @@ async def _update(ledger: Filled) -> dict[str, float]:
             for question in questions:
                 pages.fragment(question, sight, Extras())
             renders.append(time.perf_counter() - began)
-    return {"read_p50_ms": percentile_ms(reads, 0.5), "render_p50_ms": percentile_ms(renders, 0.5)}
+            cpu.append(time.process_time() - used)
+    figures = {"read_p50_ms": reads, "render_p50_ms": renders, "cpu_p50_ms": cpu}
+    return {name: percentile_ms(each, 0.5) for name, each in figures.items()}
 
 
 def _finish(ledger: Filled, count: int) -> None:

@@ -4,6 +4,7 @@ const main = document.getElementById("main");
 const connection = document.getElementById("connection");
 const pause = document.getElementById("pause");
 let source = null;
+let silence = 0;
 
 function say(text) {
   if (connection.textContent !== text) connection.textContent = text;
@@ -44,15 +45,19 @@ function show(html) {
 
 function open() {
   source = new EventSource(main.dataset.live);
-  source.addEventListener("open", () => say(""));
+  source.addEventListener("open", () => { clearTimeout(silence); say(""); });
   source.addEventListener("main", event => { say(""); show(event.data); });
   source.addEventListener("trouble", event => say(event.data));
   source.addEventListener("error", () => {
+    // The bridge ends each connection after a while, and the browser opens the next one. That takes two seconds.
+    clearTimeout(silence);
     if (source.readyState === EventSource.CLOSED) say("Updates have stopped: reload the page");
+    else silence = setTimeout(say, 8000, "The bridge does not answer; trying again");
   });
 }
 
 function close() {
+  clearTimeout(silence);
   source.close();
   source = null;
 }

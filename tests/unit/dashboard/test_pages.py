@@ -114,7 +114,10 @@ def test_endpoints_show_their_workers_and_their_breaker(both: Filled) -> None:
     assert a100.streak is not None
     page = text_of(fragment(both).html)
     assert "ep-l4 breaker closed Workers 1 initializing, 2 running" in page
-    assert "ep-a100 breaker open Its last 3 requests failed: crashed. Next try at" in page
+    assert (
+        "ep-a100 breaker open Its last 3 requests failed: crashed. One request is due as a try. Workers 2 throttled"
+        in page
+    )
 
 
 def test_lists_have_pages_and_filters(both: Filled) -> None:
