@@ -21,8 +21,8 @@ from bridge.github.sign_in import SignIn
 from bridge.github.transport import http_client
 from bridge.ledger import Transaction
 
-WRONG_TOKENS, WITHIN = 10, 60.0
-"""Wrong tokens that are checked within so many seconds."""
+MOST_FAILURES, WITHIN = 10, 60.0
+"""Wrong tokens that are checked within so many seconds, and sign-ins with GitHub that may fail."""
 
 
 @contextlib.asynccontextmanager
@@ -50,14 +50,16 @@ async def dashboard_routes(
         # In a thread, as the read: neither makes a delivery wait.
         return await asyncio.to_thread(lambda: {each: pages.fragment(each, seen, beside) for each in questions})
 
-    async with http_client() as http:
+    feed = Feed(read, stop)
+    async with http_client() as http, contextlib.aclosing(feed):
         yield routes(
             Dashboard(
                 pages=pages,
-                feed=Feed(read, stop),
+                feed=feed,
                 login=login,
                 sessions=Sessions(login),
-                attempts=Attempts(WRONG_TOKENS, WITHIN, time.monotonic),
+                tokens=Attempts(MOST_FAILURES, WITHIN, time.monotonic),
+                codes=Attempts(MOST_FAILURES, WITHIN, time.monotonic),
                 github=_sign_in(settings, http),
             )
         )

@@ -125,6 +125,12 @@ class Feed:
             self._watched[question] -= 1
             self._watched += Counter()  # drops questions that nobody asks any more
 
+    async def aclose(self) -> None:
+        """End all updates, and wait until the current read has ended."""
+        self._watched.clear()
+        if self._updating is not None:
+            await self._updating
+
     @property
     def _gap(self) -> float:
         return max(self._timing.gap, min(self._took / self._timing.share, self._timing.longest_gap))

@@ -55,7 +55,8 @@ class Dashboard:
         feed: reads what they show.
         login: how people sign in.
         sessions: who is signed in.
-        attempts: limits wrong tokens.
+        tokens: limits wrong tokens.
+        codes: limits sign-ins with GitHub that fail.
         github: signs people in with GitHub; None if they cannot.
     """
 
@@ -63,7 +64,8 @@ class Dashboard:
     feed: Feed
     login: Login
     sessions: Sessions
-    attempts: Attempts
+    tokens: Attempts
+    codes: Attempts
     github: GitHubSignIn | None = None
 
 
@@ -192,7 +194,8 @@ class _SignIn:
         self._pages = dashboard.pages
         self._login = dashboard.login
         self._sessions = dashboard.sessions
-        self._attempts = dashboard.attempts
+        self._tokens = dashboard.tokens
+        self._codes = dashboard.codes
         self._github = dashboard.github
 
     async def form(self, _request: Request) -> Response:
@@ -205,12 +208,14 @@ class _SignIn:
         return HTMLResponse(self._pages.login(github=github, token=token, problem=problem), status)
 
     async def with_token(self, request: Request) -> Response:
+        if self._login.token is None:
+            return HTMLResponse(self._pages.message("Not open here", CLOSED), 403)
         if not same_site(request.headers.get("origin"), request.headers.getlist("host")):
             return self._form("The form came from another site. Try again here.", 403)
-        if not self._attempts.are_left:
+        if not self._tokens.are_left:
             return self._form("Too many wrong tokens. Try again in a minute.", 429)
         if not self._sessions.is_token((await _form_of(request)).get("token", "")):
-            self._attempts.failed()
+            self._tokens.failed()
             log.warning("dashboard: wrong token", peer=request.client.host if request.client else None)
             return self._form("This is not the token of this bridge (BRIDGE_DASHBOARD_TOKEN).", 401)
         return self._signed_in(TOKEN)
@@ -231,7 +236,9 @@ class _SignIn:
         code = request.query_params.get("code", "")
         if verifier is None:
             return self._form("This sign-in began elsewhere or took too long. Try again.", 400)
-        if code:
+        if code and not self._codes.are_left:
+            response = self._form("Too many sign-ins failed. Try again in a minute.", 429)
+        elif code:
             response = await self._with_code(self._github, code, verifier)
         else:
             response = self._form("GitHub signed nobody in.", 401)
@@ -242,9 +249,11 @@ class _SignIn:
         try:
             person = await github.person(code, verifier=verifier, redirect=self._callback)
         except AuthError as error:
+            self._codes.failed()
             log.warning("dashboard: sign-in refused", why=str(error))
             return self._form(mask(error.message), 403)
         except BridgeError as error:
+            self._codes.failed()
             log.warning("dashboard: sign-in failed", why=str(error))
             return self._form(f"GitHub did not answer as expected: {mask(error.message)}. Try again.", 502)
         return self._signed_in(f"@{person}")

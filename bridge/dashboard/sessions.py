@@ -141,10 +141,10 @@ def _read(serializer: URLSafeTimedSerializer, value: str, life: int) -> object:
 
 
 class Attempts:
-    """Limits the wrong tokens that are accepted to be checked, from all addresses together.
+    """Limits failed attempts to sign in, from all addresses together.
 
     Args:
-        most: wrong tokens within `seconds`.
+        most: failures within `seconds`.
         seconds: of the period.
         clock: returns seconds that never go back.
     """
@@ -157,11 +157,11 @@ class Attempts:
 
     @property
     def are_left(self) -> bool:
-        """Whether another token may be checked now."""
+        """Whether another attempt may be made now."""
         since = self._clock() - self._seconds
         self._wrong = [at for at in self._wrong if at > since]
         return len(self._wrong) < self._most
 
     def failed(self) -> None:
-        """Count a wrong token."""
+        """Count a failed attempt."""
         self._wrong.append(self._clock())

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from bridge.commands.report import matching, plain, print_rows
+from bridge.commands.report import matching, print_rows
 from bridge.commands.signals import is_set_within
+from bridge.telemetry import plain
 
 ROW: dict[str, Any] = {"runner": "r[red]-1", "since": time.time() - 5, "why": None, "request_id": "q-1"}
 TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"

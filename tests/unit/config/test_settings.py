@@ -634,4 +634,4 @@ def test_the_dashboards_settings_come_from_the_environment_and_the_file(
 def test_a_dashboard_setting_that_cannot_work_is_refused(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], line: str
 ) -> None:
-    assert refused(monkeypatch, **variables) == line
+    assert refused(monkeypatch, None, **variables) == line

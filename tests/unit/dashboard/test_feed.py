@@ -155,3 +155,25 @@ def test_a_service_that_stops_ends_all_updates() -> None:
         await asyncio.wait_for(viewer.task, 5)
 
     asyncio.run(main())
+
+
+def test_a_feed_that_is_closed_has_ended_its_read() -> None:
+    async def main() -> None:
+        ended = False
+
+        async def slow(questions: Collection[Question]) -> Answers:
+            nonlocal ended
+            await asyncio.sleep(0.3)
+            ended = True
+            return dict.fromkeys(questions)
+
+        stop = asyncio.Event()
+        feed = Feed(slow, stop, FAST)
+        viewer = Viewer(feed)
+        await asyncio.sleep(0.1)
+        stop.set()
+        await feed.aclose()
+        assert ended
+        await viewer.leave()
+
+    asyncio.run(main())

@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -209,8 +209,24 @@ def test_wrong_tokens_are_limited(ledger: Filled) -> None:
 
 def test_without_a_login_there_is_no_form(ledger: Filled) -> None:
     assert got(ledger, "/login", peer=ELSEWHERE).status_code == 403
+    assert visited(ledger, lambda client: _sign_in(client, TOKEN), peer=ELSEWHERE, host=SITE).status_code == 403
     assert got(ledger, "/login/github", peer=ELSEWHERE).status_code == 404
     assert got(ledger, "/login/callback?code=x&state=y", peer=ELSEWHERE).status_code == 404
+
+
+def test_sign_ins_with_github_that_fail_are_limited(ledger: Filled) -> None:
+    """Nobody can have the bridge try codes at GitHub without end. Here GitHub does not answer at all."""
+
+    async def work(client: httpx.AsyncClient) -> list[int]:
+        statuses = []
+        for _ in range(11):
+            asked = await client.get("/login/github")
+            state = parse_qs(urlsplit(asked.headers["location"]).query)["state"][0]
+            statuses.append((await client.get(f"/login/callback?code=guessed&state={state}")).status_code)
+        return statuses
+
+    given = {"client_id": "Iv23liExample", "client_secret": "0123456789abcdef0123", "web_url": "http://127.0.0.1:9"}
+    assert elsewhere(ledger, work, public_url=SITE, **given) == [502] * 10 + [429]
 
 
 def test_updates_are_server_sent_events(ledger: Filled) -> None:
