@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 
 import httpx
+import structlog
 from starlette.routing import Route
 
 from bridge.commands.composition import Bridge
@@ -21,13 +22,19 @@ from bridge.github.sign_in import SignIn
 from bridge.github.transport import http_client
 from bridge.ledger import Transaction
 
+log = structlog.get_logger()
+
 MOST_FAILURES, WITHIN = 10, 60.0
 """Wrong tokens that are checked within so many seconds, and sign-ins with GitHub that may fail."""
 
 
 @contextlib.asynccontextmanager
 async def dashboard_routes(
-    settings: Config, bridge: Bridge, problems: Callable[[], Collection[Problem]], stop: asyncio.Event
+    settings: Config,
+    bridge: Bridge,
+    problems: Callable[[], Collection[Problem]],
+    wake: Callable[[], None],
+    stop: asyncio.Event,
 ) -> AsyncIterator[list[Route]]:
     """The addresses of the dashboard, until the block ends.
 
@@ -35,6 +42,7 @@ async def dashboard_routes(
         settings: the configuration.
         bridge: whose ledger is shown.
         problems: returns what fails at present.
+        wake: starts a pass.
         stop: ends the updates of open pages.
     """
     given, scope = settings.dashboard, settings.scope
@@ -50,6 +58,13 @@ async def dashboard_routes(
         # In a thread, as the read: neither makes a delivery wait.
         return await asyncio.to_thread(lambda: {each: pages.fragment(each, seen, beside) for each in questions})
 
+    async def retry(job_id: int, person: str) -> bool:
+        is_open = await bridge.ledger.transact(lambda transaction: _retry(transaction, job_id, person, bridge.clock()))
+        if is_open:
+            log.info("dashboard: job retried", job=job_id, person=person)
+            wake()
+        return is_open
+
     feed = Feed(read, stop)
     async with http_client() as http, contextlib.aclosing(feed):
         yield routes(
@@ -61,8 +76,17 @@ async def dashboard_routes(
                 tokens=Attempts(MOST_FAILURES, WITHIN, time.monotonic),
                 codes=Attempts(MOST_FAILURES, WITHIN, time.monotonic),
                 github=_sign_in(settings, http),
+                retry=retry if given.actions else None,
             )
         )
+
+
+def _retry(transaction: Transaction, job_id: int, person: str, now: float) -> bool:
+    """Whether the job is open; if it is, it is retried, and who did it is written down in the same transaction."""
+    is_open = transaction.retry(job_id, now)
+    if is_open:
+        transaction.overview().record(at=now, who=person, action="retry", job_id=job_id)
+    return is_open
 
 
 def _sign_in(settings: Config, http: httpx.AsyncClient) -> SignIn | None:

@@ -58,7 +58,7 @@ async def serve(
         metrics = Metrics(Clients(bridge.calls, bridge.rate_limits), bridge.clock)
         timing = LoopTiming(clock=bridge.clock)
         service = Service(bridge.reconciler, bridge.ledger, metrics, interval=settings.scope.interval, timing=timing)
-        async with dashboard_routes(settings, bridge, service.problems, stop) as pages:
+        async with dashboard_routes(settings, bridge, service.problems, service.wake, stop) as pages:
             await run(_dependencies(settings, bridge, service, metrics, pages), service, listener, stop)
 
 

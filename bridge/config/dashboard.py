@@ -19,6 +19,7 @@ class DashboardSettings:
         client_id: of the GitHub App.
         client_secret: of the GitHub App; None if people do not sign in with GitHub.
         teams: of the organisation, as in their addresses; one of them is needed. Empty for all members.
+        actions: whether people can have jobs retried.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -26,6 +27,7 @@ class DashboardSettings:
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
     teams: tuple[str, ...] = ()
+    actions: bool = False
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown."""
@@ -52,6 +54,7 @@ def dashboard_settings(env: Environment) -> DashboardSettings:
         client_id=client_id,
         client_secret=client_secret,
         teams=tuple(env.bridge_dashboard_teams),
+        actions=env.bridge_dashboard_actions,
     )
 
 

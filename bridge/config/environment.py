@@ -82,6 +82,7 @@ class Environment(BaseSettings):
     bridge_dashboard_client_id: ClientId = None
     bridge_dashboard_client_secret: CallbackKey = None
     bridge_dashboard_teams: Teams = []
+    bridge_dashboard_actions: bool = False
     github_webhook_secret: WebhookSecrets = None
 
 

@@ -73,6 +73,7 @@ class DashboardTable(_Table):
 
     client_id: str | None = None
     teams: list[Team] | None = None
+    actions: bool | None = None
 
 
 class RouteTable(_Table):

@@ -125,6 +125,10 @@ class Feed:
             self._watched[question] -= 1
             self._watched += Counter()  # drops questions that nobody asks any more
 
+    def expire(self) -> None:
+        """Read again for the next answer: the ledger was changed."""
+        self._read_at = float("-inf")
+
     async def aclose(self) -> None:
         """End all updates, and wait until the current read has ended."""
         self._watched.clear()

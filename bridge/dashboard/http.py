@@ -58,6 +58,7 @@ class Dashboard:
         tokens: limits wrong tokens.
         codes: limits sign-ins with GitHub that fail.
         github: signs people in with GitHub; None if they cannot.
+        retry: retries a job for a person, and says whether the job is open; None if people can change nothing.
     """
 
     pages: Pages
@@ -67,12 +68,15 @@ class Dashboard:
     tokens: Attempts
     codes: Attempts
     github: GitHubSignIn | None = None
+    retry: Callable[[int, str], Awaitable[bool]] | None = None
 
 
 def routes(dashboard: Dashboard) -> list[Route]:
     """The dashboard's addresses."""
     shown, signing = _Shown(dashboard), _SignIn(dashboard)
+    actions = [_route("/jobs/{id:int}/retry", shown.retry, method="POST")] if dashboard.retry else []
     return [
+        *actions,
         _route("/", shown.page),
         _route("/jobs/{id:int}", shown.page),
         _route("/updates", shown.updates),
@@ -114,6 +118,7 @@ class _Shown:
         self._feed = dashboard.feed
         self._sessions = dashboard.sessions
         self._login = dashboard.login
+        self._retry = dashboard.retry
         self._can_sign_in = dashboard.login.token is not None or dashboard.github is not None
 
     async def page(self, request: Request) -> Response:
@@ -130,7 +135,36 @@ class _Shown:
             text = "The ledger has no such job. Jobs that ended long ago are deleted from it."
             return HTMLResponse(self._pages.message("No such job", text, home=True), 404)
         live = f"/updates{question.path if question.job is not None else question.query}"
-        return HTMLResponse(self._pages.document(fragment, live=live, person=person))
+        visitor, retry = self._sessions.visitor(request), None
+        if self._retry and fragment.can_retry:
+            retry = f"/jobs/{question.job}/retry", self._sessions.form_token(visitor)
+        response = HTMLResponse(self._pages.document(fragment, live=live, person=person, retry=retry))
+        if retry:
+            self._sessions.remember(request, response, visitor)
+        return response
+
+    async def retry(self, request: Request) -> Response:
+        """Retry a job, for a person who sent the form of its page."""
+        person = self._sessions.person(request)
+        if refused := self._refused(request, person, RedirectResponse("/login", 303)):
+            return refused
+        form = await _form_of(request)
+        own = same_site(request.headers.get("origin"), request.headers.getlist("host"))
+        if not own or not self._sessions.is_form_token(request, form.get("form", "")):
+            text = "The form was not sent from this page, or it is too old. Open the job again."
+            return HTMLResponse(self._pages.message("Nothing was changed", text, home=True), 403)
+        return await self._retried(request.path_params["id"], person or "a browser on this machine")
+
+    async def _retried(self, job: int, person: str) -> Response:
+        try:
+            is_open = self._retry is not None and job <= LARGEST_ID and await self._retry(job, person)
+        except BridgeError as error:
+            return HTMLResponse(self._pages.message("Nothing was changed", f"{mask(str(error))}.", home=True), 503)
+        if not is_open:
+            text = "The ledger has no open job of this id, so there is nothing to retry."
+            return HTMLResponse(self._pages.message("Nothing was changed", text, home=True), 404)
+        self._feed.expire()
+        return RedirectResponse(f"/jobs/{job}", 303)
 
     async def updates(self, request: Request) -> Response:
         """Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html"""

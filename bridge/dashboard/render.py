@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bridge.core.model import JobStatus
 from bridge.core.steps import span
 from bridge.dashboard.costs import Costs
 from bridge.dashboard.questions import Group, Question
@@ -41,11 +42,13 @@ class Fragment:
         title: of the page.
         html: within `<main>`.
         digest: equal if the content is equal.
+        can_retry: whether it is the page of a job that can be retried.
     """
 
     title: str
     html: str
     digest: str
+    can_retry: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +104,12 @@ class Pages:
             "tone": _tone(record.job.conclusion),
             "link": url if url.startswith(f"{self._web_url}/") else None,
         }
-        return self._made(f"{_short(record.job.name)} · Actions bridge", "job.html", given)
+        return self._made(
+            f"{_short(record.job.name)} · Actions bridge",
+            "job.html",
+            given,
+            can_retry=record.job.status is not JobStatus.COMPLETED,
+        )
 
     def _overview(self, question: Question, sight: Sight, extras: Extras) -> Fragment:
         summary = ", ".join(f"{sight.totals[group]} {group}" for group in Group)
@@ -120,19 +128,24 @@ class Pages:
         }
         return self._made("Actions bridge", "overview.html", given)
 
-    def _made(self, title: str, template: str, given: dict[str, Any]) -> Fragment:
+    def _made(self, title: str, template: str, given: dict[str, Any], *, can_retry: bool = False) -> Fragment:
         html = self._environment.get_template(template).render(given)
-        return Fragment(title=title, html=html, digest=hashlib.sha256(html.encode()).hexdigest()[:16])
+        return Fragment(
+            title=title, html=html, digest=hashlib.sha256(html.encode()).hexdigest()[:16], can_retry=can_retry
+        )
 
-    def document(self, fragment: Fragment, *, live: str | None, person: str | None) -> str:
+    def document(
+        self, fragment: Fragment, *, live: str | None, person: str | None, retry: tuple[str, str] | None = None
+    ) -> str:
         """A whole page.
 
         Args:
             fragment: its content.
             live: the address of its updates; None if it has none.
             person: who is signed in; None for nobody.
+            retry: the address and the token of the form that retries the job; None for no form.
         """
-        return self._page(fragment.title, fragment.html, live=live, person=person)
+        return self._page(fragment.title, fragment.html, live=live, person=person, retry=retry)
 
     def login(self, *, github: bool, token: bool, problem: str | None) -> str:
         """The page on which a person signs in.
@@ -151,10 +164,11 @@ class Pages:
         html = self._environment.get_template("message.html").render(given)
         return self._page(f"{heading} · Actions bridge", html)
 
-    def _page(self, title: str, main: str, *, live: str | None = None, person: str | None = None) -> str:
-        given = {"title": title, "main": Markup(main), "live": live, "person": person}  # noqa: S704 - rendered above
+    def _page(self, title: str, main: str, **given: Any) -> str:
+        page = {"live": None, "person": None, "retry": None, **given, "title": title}
+        page["main"] = Markup(main)  # noqa: S704 - rendered above
         base = self._environment.get_template("base.html")
-        return base.render({**given, "owner": self._owner, "version": self.version})
+        return base.render({**page, "owner": self._owner, "version": self.version})
 
 
 class _Cleaner:

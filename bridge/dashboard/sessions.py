@@ -74,6 +74,7 @@ class Sessions:
         # https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Set-Cookie#cookie_prefixes
         prefix = "__Host-" if login.is_encrypted else ""
         self._cookie, self._begun_cookie = f"{prefix}bridge-session", f"{prefix}bridge-sign-in"
+        self._visitor_cookie = f"{prefix}bridge-visitor"
 
     def is_token(self, given: str) -> bool:
         """Whether a text is the token. It takes as long whatever the text is."""
@@ -95,6 +96,28 @@ class Sessions:
     def end(self, response: Response) -> None:
         """Sign a person out."""
         self._delete(response, self._cookie)
+
+    def visitor(self, request: Request) -> str:
+        """What the forms of a browser belong to: its session, or a random text if it needs none."""
+        return self._known(request) or secrets.token_urlsafe(24)
+
+    def remember(self, request: Request, response: Response, visitor: str) -> None:
+        """Give the browser a cookie with that random text. It opens nothing."""
+        if not self._known(request):
+            self._set(response, self._visitor_cookie, visitor, LIFE)
+
+    def form_token(self, visitor: str) -> str:
+        """A token for a visitor's forms, which another site cannot know."""
+        return hmac.digest(self._key, f"form {visitor}".encode(errors="replace"), hashlib.sha256).hex()
+
+    def is_form_token(self, request: Request, given: str) -> bool:
+        """Whether a form was made for the browser that sends it."""
+        known = self._known(request)
+        return bool(known) and hmac.compare_digest(self.form_token(known).encode(), given.encode(errors="replace"))
+
+    def _known(self, request: Request) -> str:
+        names = (self._cookie, self._visitor_cookie)
+        return next((request.cookies[name] for name in names if request.cookies.get(name)), "")
 
     def begin(self, response: Response) -> tuple[str, str]:
         """Begin a sign-in with GitHub; its state, and the challenge of its proof key (PKCE, S256)."""

@@ -1,4 +1,4 @@
-"""What the dashboard shows beside the plan: jobs that have ended, and how long jobs waited."""
+"""What the dashboard shows beside the plan: jobs that have ended, how long jobs waited, and what people did on it."""
 
 from collections.abc import Collection
 from typing import Any
@@ -10,7 +10,7 @@ from bridge.core.history import JobRecord, Waits
 from bridge.core.model import JobStatus
 from bridge.ledger import history
 from bridge.ledger import statements as st
-from bridge.ledger.tables import jobs, submissions
+from bridge.ledger.tables import actions, jobs, submissions
 
 _COMPLETED: st.Condition = jobs.c.status == sa.literal_column(f"'{JobStatus.COMPLETED}'")
 """As the index `jobs_completed` has it: SQLite does not use the index if the value is a parameter."""
@@ -76,6 +76,22 @@ class Overview:
         """By route, how long the jobs waited that runners took after `since` (Unix seconds)."""
         rows = self._connection.execute(_WAITS, {"since": since})
         return {route: Waits(jobs=total, p50=max(0.0, half), p95=max(0.0, most)) for route, total, half, most in rows}
+
+    def record(self, *, at: float, who: str, action: str, job_id: int) -> None:
+        """Write down what a person did, in a write transaction.
+
+        Args:
+            at: Unix seconds.
+            who: the person.
+            action: what they did.
+            job_id: of the job that they did it to.
+        """
+        self._connection.execute(sa.insert(actions).values(at=at, who=who, action=action, job_id=job_id))
+
+    def recorded(self) -> tuple[tuple[float, str, str, int], ...]:
+        """What people did, the newest first: Unix seconds, who, what, and the id of the job."""
+        columns = (actions.c.at, actions.c.who, actions.c.action, actions.c.job_id)
+        return tuple(map(tuple, self._connection.execute(sa.select(*columns).order_by(actions.c.id.desc()))))
 
 
 def _ended(since: float, repository: str | None, route: str | None) -> st.Condition:

@@ -5,7 +5,7 @@ from sqlalchemy.engine import Connection
 
 from bridge.core.model import JobStatus
 from bridge.ledger import statements as st
-from bridge.ledger.tables import deliveries, jobs, submissions, transitions
+from bridge.ledger.tables import actions, deliveries, jobs, submissions, transitions
 
 DELIVERIES_KEPT = 4 * 86_400.0
 """s that guids of deliveries are kept; GitHub redelivers for three days."""
@@ -29,4 +29,5 @@ def prune(connection: Connection, before: float, now: float) -> None:
     # NOT IN is never true beside NULL, and a job that never ran has no runner_name.
     unheld = sa.func.coalesce(jobs.c.runner_name, "").not_in(held)
     connection.execute(sa.delete(jobs).where(done & unheld))
+    connection.execute(sa.delete(actions).where(actions.c.at < before))
     connection.execute(sa.delete(deliveries).where(deliveries.c.at < min(before, now - DELIVERIES_KEPT)))

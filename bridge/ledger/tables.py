@@ -132,6 +132,17 @@ readings = sa.Table(
     sa.Column("value", sa.JSON, nullable=False),
 )
 
+actions = sa.Table(
+    "actions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),  # a GitHub login after @, or how they came
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("job_id", sa.BigInteger, nullable=False),
+)
+"""What people did on the dashboard."""
+
 leader_leases = sa.Table(
     "leader_leases",
     metadata,

@@ -233,7 +233,7 @@ def shown(config: Config, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
         with socket.create_server((host, port)) as listener:
             async with (
                 composed(config, dry_run=True) as bridge,
-                dashboard_routes(config, bridge, lambda: problems, stop) as pages,
+                dashboard_routes(config, bridge, lambda: problems, lambda: None, stop) as pages,
             ):
                 server = Server(server_config(replace(some_dependencies(), pages=pages), warnings), warnings)
                 serving = asyncio.create_task(server.serve([listener]))

@@ -16,6 +16,7 @@ from bridge.commands.dashboard import dashboard_routes
 from bridge.errors import Problem, Unavailable
 from bridge.ledger import Ledger
 from tests.support.dashboard import Filled, a_config, filled
+from tests.support.forms import Form
 
 T = TypeVar("T")
 TOKEN = "a token that is long enough"
@@ -44,7 +45,7 @@ def visited(
         config = a_config(ledger.url, **settings)
         async with (
             composed(config, dry_run=True) as bridge,
-            dashboard_routes(config, bridge, lambda: problems, asyncio.Event()) as pages,
+            dashboard_routes(config, bridge, lambda: problems, lambda: None, asyncio.Event()) as pages,
         ):
             transport = httpx.ASGITransport(Starlette(routes=pages), client=peer)
             async with httpx.AsyncClient(transport=transport, base_url=host) as client:
@@ -235,7 +236,7 @@ def test_updates_are_server_sent_events(ledger: Filled) -> None:
         stop = asyncio.Event()
         async with (
             composed(config, dry_run=True) as bridge,
-            dashboard_routes(config, bridge, list, stop) as pages,
+            dashboard_routes(config, bridge, list, lambda: None, stop) as pages,
         ):
             asyncio.get_running_loop().call_later(0.5, stop.set)
             transport = httpx.ASGITransport(Starlette(routes=pages), client=("127.0.0.1", 1))
@@ -262,3 +263,99 @@ def test_links_of_the_page_lead_to_pages(ledger: Filled) -> None:
         return {(await client.get(link.replace("&amp;", "&"))).status_code for link in links if link.startswith("/")}
 
     assert visited(ledger, work) == {200}
+
+
+def _form_in(page: httpx.Response) -> tuple[str, dict[str, str]]:
+    found = Form(page)
+    return found.action, found.values
+
+
+def _actions(ledger: Filled) -> list[tuple[str, str, int]]:
+    opened = Ledger.open(ledger.url)
+    try:
+        recorded = asyncio.run(opened.read(lambda transaction: transaction.overview().recorded()))
+    finally:
+        opened.close()
+    return [(who, action, job) for _, who, action, job in recorded]
+
+
+def test_nothing_can_be_changed_by_default(ledger: Filled) -> None:
+    async def work(client: httpx.AsyncClient) -> int:
+        assert "<form" not in (await client.get("/jobs/1")).text
+        return (await client.post("/jobs/1/retry", headers={"Origin": "http://127.0.0.1:8080"})).status_code
+
+    assert visited(ledger, work) == 404
+    assert _actions(ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "who"), [({}, "a browser on this machine"), ({"peer": ELSEWHERE, "host": SITE, "token": TOKEN}, "token")]
+)
+def test_a_job_can_be_retried_if_that_is_allowed_and_who_did_it_is_written_down(
+    ledger: Filled, given: dict[str, Any], who: str
+) -> None:
+    async def work(client: httpx.AsyncClient) -> int:
+        if "token" in given:
+            await _sign_in(client, TOKEN)
+        page = await client.get("/jobs/1")
+        action, values = _form_in(_only_actions(page))
+        answer = await client.post(action, data=values, headers={"Origin": str(client.base_url)})
+        assert answer.headers["location"] == "/jobs/1"
+        assert "Retried by hand: its failed attempts are forgotten" in (await client.get("/jobs/1")).text
+        return answer.status_code
+
+    assert visited(ledger, work, actions=True, **given) == 303
+    assert _actions(ledger) == [(who, "retry", 1)]
+
+
+def _only_actions(page: httpx.Response) -> httpx.Response:
+    """The part of a page after its header, which has the form to sign out."""
+    return httpx.Response(200, text=page.text.partition("<aside")[2], request=page.request)
+
+
+@pytest.mark.parametrize(
+    ("origin", "changed"),
+    [("https://evil.example", {}), (None, {}), (SITE, {"form": "x"}), (SITE, {"form": ""}), (SITE, {"form": "\ud7ff"})],
+)
+def test_another_site_cannot_retry_a_job(ledger: Filled, origin: str | None, changed: dict[str, str]) -> None:
+    async def work(client: httpx.AsyncClient) -> int:
+        await _sign_in(client, TOKEN)
+        action, values = _form_in(_only_actions(await client.get("/jobs/1")))
+        headers = {} if origin is None else {"Origin": origin}
+        return (await client.post(action, data=values | changed, headers=headers)).status_code
+
+    assert elsewhere(ledger, work, actions=True) == 403
+    assert _actions(ledger) == []
+
+
+def test_a_form_of_another_session_retries_nothing(ledger: Filled) -> None:
+    async def work(client: httpx.AsyncClient) -> int:
+        _, values = _form_in(await client.get("/jobs/1"))
+        client.cookies.clear()
+        await client.get("/jobs/2")
+        return (await client.post("/jobs/1/retry", data=values, headers={"Origin": str(client.base_url)})).status_code
+
+    assert visited(ledger, work, actions=True) == 403
+    assert _actions(ledger) == []
+
+
+def test_who_has_not_signed_in_retries_nothing(ledger: Filled) -> None:
+    async def work(client: httpx.AsyncClient) -> int:
+        return (await client.post("/jobs/1/retry", data={"form": "x"}, headers={"Origin": SITE})).status_code
+
+    assert elsewhere(ledger, work, actions=True) == 303
+    assert _actions(ledger) == []
+
+
+def test_a_job_that_has_ended_has_no_form_and_is_not_retried(ledger: Filled) -> None:
+    ledger.finished([100])
+
+    async def work(client: httpx.AsyncClient) -> list[int]:
+        assert "<form" not in (await client.get("/jobs/100")).text
+        _, values = _form_in(await client.get("/jobs/1"))
+        origin = {"Origin": str(client.base_url)}
+        paths = ("/jobs/100/retry", "/jobs/404/retry", f"/jobs/{2**63}/retry")
+        return [(await client.post(path, data=values, headers=origin)).status_code for path in paths]
+
+    assert visited(ledger, work, actions=True) == [404, 404, 404]
+    assert _actions(ledger) == []
