@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from githubkit import TokenAuthStrategy
 
 from bridge.emulator.github import GitHubEmulator, github_emulator
 from bridge.emulator.github.access import PERMISSIONS
@@ -16,6 +17,7 @@ from bridge.emulator.github.sign_in import CODE_LIFE, Person
 from bridge.errors import AuthError, Unavailable
 from bridge.github.sign_in import LARGEST, SignIn
 from bridge.github.transport import http_client
+from tests.emulator.test_github_emulator import client
 from tests.support.clock import Clock
 from tests.support.github import a_github, an_app
 
@@ -221,3 +223,18 @@ def test_no_answer_signs_nobody_in() -> None:
                 await sign_in.person("code", verifier=VERIFIER, redirect=CALLBACK)
 
     asyncio.run(main())
+
+
+def test_the_emulated_answers_match_githubs_description() -> None:
+    async def work(emulator: GitHubEmulator, sign_in: SignIn, browser: httpx.AsyncClient) -> None:
+        emulator.sign_ins.people["octocat"] = Person(memberships={"acme": "active"}, teams={"acme/gpu"})
+        await signed_in(emulator, sign_in, browser)
+        (token,) = emulator.sign_ins.tokens
+        async with client(TokenAuthStrategy(token), emulator) as github:
+            assert (await github.rest.users.async_get_authenticated()).parsed_data.login == "octocat"
+            member = await github.rest.orgs.async_get_membership_for_authenticated_user("acme")
+            assert (member.parsed_data.state, member.parsed_data.organization.login) == ("active", "acme")
+            team = await github.rest.teams.async_get_membership_for_user_in_org("acme", "gpu", "octocat")
+            assert team.parsed_data.state == "active"
+
+    signing(work)

@@ -281,3 +281,15 @@ def test_members_sign_in_with_github_and_others_do_not(browser: Browser, ledger:
             tab.goto(f"{address}/login/callback?code=stolen&state=made-up")
             expect(tab.get_by_role("alert")).to_contain_text("This sign-in began elsewhere or took too long")
             context.close()
+
+
+def test_a_job_can_be_retried_with_a_button(browser: Browser, ledger: Filled) -> None:
+    ledger.queued(ledger.job(2))
+    with shown(a_config(ledger.url, actions=True)) as site:
+        context = browser.new_context()
+        tab = context.new_page()
+        tab.goto(f"{site.url}/jobs/2")
+        assert violations(tab) == []
+        tab.get_by_role("button", name="Retry this job").click()
+        expect(tab.get_by_role("list").last).to_contain_text("Retried by hand")
+        context.close()

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
@@ -176,14 +177,30 @@ class SignIns:
 
     def _user(self, _request: Request, login: str) -> Response:
         """https://docs.github.com/rest/users/users#get-the-authenticated-user"""
-        return JSONResponse(shapes.user(login, 583_231, "User", self._base_url()))
+        unset = dict.fromkeys(("name", "company", "blog", "location", "email", "hireable", "bio", "twitter_username"))
+        counts = dict.fromkeys(("public_repos", "public_gists", "followers", "following"), 0)
+        times = dict.fromkeys(("created_at", "updated_at"), shapes.EPOCH)
+        return JSONResponse({**self._person(login), **unset, **counts, **times, "user_view_type": "public"})
+
+    def _person(self, login: str) -> dict[str, Any]:
+        return shapes.user(login, 583_231, "User", self._base_url())
 
     def _membership(self, request: Request, login: str) -> Response:
         """https://docs.github.com/rest/orgs/members#get-an-organization-membership-for-the-authenticated-user"""
         org, person = request.path_params["org"], self.people.get(login, Person())
         if "members" not in self._app.permissions or org not in person.memberships:
             return _refused(403, "You do not have access to this organization membership.")
-        return JSONResponse({"state": person.memberships[org], "role": "member"})
+        base = f"{self._base_url()}/orgs/{org}"
+        return JSONResponse(
+            {
+                "url": f"{base}/memberships/{login}",
+                "state": person.memberships[org],
+                "role": "member",
+                "organization_url": base,
+                "organization": shapes.organisation(org, self._state.organisations.get(org, 1), base),
+                "user": self._person(login),
+            }
+        )
 
     def _team_membership(self, request: Request, _login: str) -> Response:
         """https://docs.github.com/rest/teams/members#get-team-membership-for-a-user"""
@@ -192,7 +209,7 @@ class SignIns:
             return _refused(403, "Resource not accessible by integration")
         if f"{named['org']}/{named['team']}" not in self.people.get(named["username"], Person()).teams:
             return _refused(404, "Not Found")
-        return JSONResponse({"state": "active", "role": "member"})
+        return JSONResponse({"url": str(request.url), "state": "active", "role": "member"})
 
 
 def _refused(status: int, message: str) -> Response:
