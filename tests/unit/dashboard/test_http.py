@@ -89,6 +89,7 @@ def test_everybody_else_is_refused_without_a_login(
     else:
         assert (asked.status_code, asked.headers["location"]) == (303, "/login")
     for answer in (closed, asked):
+        assert "acme" not in answer.text
         assert "runpod-1-1" not in answer.text
         assert "unit tests" not in answer.text
 

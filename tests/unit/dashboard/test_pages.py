@@ -150,6 +150,9 @@ def test_a_job_page_tells_the_story_with_durations(ledger: Filled) -> None:
     assert "Job 100 ended as success on runner runpod-100-1" in shown
     assert f"runpod-100-1: its worker started after {span(12)} in RunPod's queue" in shown
     assert 'href="https://github.com/acme/web/actions/runs/7/job/100"' in page.html
+    assert " now " not in shown
+    ledger.queued(ledger.job(2))
+    assert "now Waits: the next pass asks for runner runpod-2-1" in text_of(fragment(ledger, Question(job=2)).html)
     assert page.title == "evaluate · Actions bridge"
 
 
