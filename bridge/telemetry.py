@@ -86,6 +86,11 @@ def mask(value: Any) -> Any:
     return _current[-1].mask(value)
 
 
+def plain(value: object) -> str:
+    """The value as text without secrets and without characters that control a terminal or the direction of text."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in mask(str(value)))
+
+
 def configure_logging(secrets: Iterable[str], level: str = "info") -> None:
     """Send all logs to stderr, as text on a terminal and otherwise as JSON lines. Mask secrets there and in `mask`.
 

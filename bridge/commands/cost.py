@@ -87,7 +87,7 @@ def cost(  # noqa: PLR0913, PLR0917 - each is an option of its own
 
 def _show(found: Found, by: By, shape: Shape) -> None:
     from bridge.commands.cost_report import show, show_comparison
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     if found.bills is not None:
         show_comparison(found, found.bills, shape)

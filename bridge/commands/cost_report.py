@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bridge.commands.cost import Found, Shape
-from bridge.commands.report import plain
 from bridge.core.cost import Bill, By, Comparison, Summary, reconcile, summarise, total
 from bridge.core.economy import advise
 from bridge.core.steps import span
-from bridge.telemetry import mask
+from bridge.telemetry import mask, plain
 
 if TYPE_CHECKING:
     from rich.table import Table

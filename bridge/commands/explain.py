@@ -98,7 +98,7 @@ def _unknown(reference: "Reference") -> str:
 
 
 def _fail(problem: str) -> NoReturn:
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     typer.echo(f"bridge: {plain(problem)}", err=True)
     raise typer.Exit(1)
@@ -110,7 +110,7 @@ def _print(told: Told) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     job, story = told.record.job, told.story
     typer.echo(plain(story.sentence))

@@ -62,7 +62,7 @@ def finish(problem: str | None, done: str) -> None:
     Raises:
         typer.Exit: with status 1, if there is a problem.
     """
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     if problem:
         typer.echo(plain(f"bridge: {problem}"), err=True)

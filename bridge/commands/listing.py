@@ -146,7 +146,7 @@ class _InPlace:
 
     def fail(self, error: BridgeError) -> None:
         """Show an error below the last rows."""
-        from bridge.commands.report import plain
+        from bridge.telemetry import plain
 
         self._update(f"{self._text}\n{plain(f'bridge: {error}')}")
 
@@ -157,6 +157,6 @@ class _InPlace:
 
 
 def _error(error: BridgeError) -> None:
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     typer.echo(plain(f"bridge: {error}"), err=True)

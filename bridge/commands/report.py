@@ -12,7 +12,7 @@ from bridge.core.lost import Rerun
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.routing import match
 from bridge.core.scope import Route
-from bridge.telemetry import mask
+from bridge.telemetry import mask, plain
 
 
 def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -155,11 +155,6 @@ def show(report: Report, *, dry_run: bool) -> None:
 def _reruns(report: Report, *, dry_run: bool) -> tuple[Rerun, ...]:
     """What became of jobs that may have lost their workers; in a dry run, what would be done."""
     return report.decision.plan.reruns if dry_run else report.reruns
-
-
-def plain(value: object) -> str:
-    """The value as text without secrets and without characters that control a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in mask(str(value)))
 
 
 def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:

@@ -2,8 +2,12 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
+
+from starlette.routing import Route
 
 from bridge.commands.composition import Bridge, composed
+from bridge.commands.dashboard import dashboard_routes
 from bridge.commands.pricing import read_until
 from bridge.commands.sending import sending
 from bridge.commands.signals import stop_event
@@ -70,14 +74,17 @@ async def serve(
         sent = asyncio.create_task(sender.run(stop))
         prices = asyncio.create_task(read_until(stop, bridge.ledger, settings, bridge.clock))
         try:
-            await run(_dependencies(settings, bridge, service, metrics), service, listener, stop)
+            async with dashboard_routes(settings, bridge, service.problems, service.wake, stop) as pages:
+                await run(_dependencies(settings, bridge, service, metrics, pages), service, listener, stop)
         finally:
             prices.cancel()  # it may wait for RunPod; the next start reads them
             await asyncio.wait([prices])
         await sent
 
 
-def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: Metrics) -> Dependencies:
+def _dependencies(
+    settings: Config, bridge: Bridge, service: Service, metrics: Metrics, pages: Sequence[Route]
+) -> Dependencies:
     return Dependencies(
         scope=settings.scope,
         is_kept=bridge.reconciler.keeps,
@@ -86,4 +93,5 @@ def _dependencies(settings: Config, bridge: Bridge, service: Service, metrics: M
         loop=service,
         recorder=metrics,
         metrics=metrics.page,
+        pages=pages,
     )

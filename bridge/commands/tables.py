@@ -36,7 +36,7 @@ def lines(rows: Sequence[Mapping[str, Any]], shown: Sequence[str], width: int) -
 
 
 def _cell(name: str, value: Any) -> str:
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     if name == "since" and value is not None:
         return f"{max(0.0, time.time() - value):.0f} s ago"

@@ -25,6 +25,7 @@ from bridge.config.types import (
     Repositories,
     RunPodKey,
     ServiceUrl,
+    Teams,
     Url,
     Usd,
     WebhookSecrets,
@@ -84,6 +85,12 @@ class Environment(BaseSettings):
     bridge_log_level: LogLevel = "info"
     bridge_trace_jobs: bool = True
     bridge_notify_url: NotifyUrl | None = None
+    bridge_dashboard_token: CallbackKey = None
+    bridge_dashboard_secret: CallbackKey = None
+    bridge_dashboard_client_id: ClientId = None
+    bridge_dashboard_client_secret: CallbackKey = None
+    bridge_dashboard_teams: Teams = []
+    bridge_dashboard_actions: bool = False
     github_webhook_secret: WebhookSecrets = None
 
 
@@ -97,7 +104,13 @@ def combined(file: File) -> Environment:
         ConfigError: a value is invalid; one line without the value.
     """
     _check_certificates(os.environ)
-    tables = {"github": file.github, "runpod": file.runpod, "bridge": file.bridge, "bridge_budget": file.budget}
+    tables = {
+        "github": file.github,
+        "runpod": file.runpod,
+        "bridge": file.bridge,
+        "bridge_budget": file.budget,
+        "bridge_dashboard": file.dashboard,
+    }
     values: dict[str, Any] = {
         f"{table}_{key}": str(value) if key == "app_id" else value
         for table, content in tables.items()

@@ -20,6 +20,7 @@ from bridge.config.types import (
     RunnerGroup,
     Seconds,
     ServiceUrl,
+    Team,
     Usd,
 )
 from bridge.core.scope import MOST_RERUNS, Route
@@ -78,6 +79,14 @@ class BudgetTable(_Table):
     usd_per_day: Usd | None = None
 
 
+class DashboardTable(_Table):
+    """`[dashboard]`: the BRIDGE_DASHBOARD_ variables that are not secret. The environment wins."""
+
+    client_id: str | None = None
+    teams: list[Team] | None = None
+    actions: bool | None = None
+
+
 class RouteTable(_Table):
     """`[[route]]`. None means: the value that the environment or `[bridge]` sets for all routes."""
 
@@ -111,6 +120,7 @@ class File(_Table):
     runpod: RunPodTable = RunPodTable()
     bridge: BridgeTable = BridgeTable()
     budget: BudgetTable = BudgetTable()
+    dashboard: DashboardTable = DashboardTable()
     route: list[RouteTable] = []
     endpoint: list[EndpointTable] = []
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from bridge import database_url
 from bridge.config import environment, file
 from bridge.config.credentials import App, Pat, credentials
+from bridge.config.dashboard import DashboardSettings, dashboard_settings
 from bridge.config.endpoints import read_ids
 from bridge.config.environment import DAY, Environment
 from bridge.config.file import File
@@ -40,6 +41,7 @@ class Config:
         log_level: the lowest level of log lines that are shown.
         notify_url: takes messages for people, a secret; None for none.
         tracing: where traces go; None for nowhere.
+        dashboard: how people sign in to the service's pages.
     """
 
     scope: Scope
@@ -54,6 +56,7 @@ class Config:
     log_level: str = "info"
     notify_url: str | None = field(default=None, repr=False)
     tracing: Tracing | None = None
+    dashboard: DashboardSettings = field(default_factory=DashboardSettings)
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be shown."""
@@ -63,7 +66,8 @@ class Config:
         callback = [self.scope.callback_key] if self.scope.callback_key else []
         traces = self.tracing.secrets if self.tracing else ()
         notify = [self.notify_url] if self.notify_url else []
-        return own, self.runpod_api_key, *management, *self.webhook_secrets, *callback, *notify, *traces, *database
+        keys = (self.runpod_api_key, *management, *self.webhook_secrets, *callback, *self.dashboard.secrets())
+        return own, *keys, *notify, *traces, *database
 
     def with_interval(self, seconds: float) -> "Config":
         """The same configuration with another time between two passes."""
@@ -97,6 +101,7 @@ def load(path: Path | None) -> Config:
         log_level=env.bridge_log_level,
         notify_url=env.bridge_notify_url.get_secret_value() if env.bridge_notify_url else None,
         tracing=tracing(with_jobs=env.bridge_trace_jobs),
+        dashboard=dashboard_settings(env),
     )
 
 

@@ -178,6 +178,8 @@ ClientId = Annotated[
 ]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 NotifyUrl = Annotated[SecretStr, AfterValidator(_notify_url), _refuses(*_KEYS), BeforeValidator(_ascii)]
+Team = Annotated[str, _like(r"[A-Za-z0-9_-]+", "a team's name as in its address, such as platform-team")]
+Teams = Annotated[list[Team], NoDecode, BeforeValidator(_listed)]
 PrivateKey = Annotated[SecretStr | None, BeforeValidator(_unquoted)]
 WebhookSecrets = Annotated[SecretStr | None, _refuses(*_KEYS), BeforeValidator(_webhook_secrets)]
 DatabaseUrl = Annotated[str | None, BeforeValidator(_stripped)]

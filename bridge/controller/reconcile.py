@@ -131,8 +131,12 @@ class Reconciler:
 
     async def explain(self) -> Decision:
         """Plan on what the ledger holds; nothing is read from outside or changed."""
+        return await self._ledger.read(self.outlook)
+
+    def outlook(self, transaction: Transaction) -> Decision:
+        """Plan on what the ledger holds, as the next pass would. It only reads, so it makes no writer wait."""
         now = self._clock()
-        return await self._ledger.preview(lambda transaction: self._decide(transaction, Observed(began=now, at=now)))
+        return self._planned(transaction, Observed(began=now, at=now), now)
 
     async def cancel(self, submission: Submission, by: str) -> str | None:
         """See `bridge.controller.cancel.cancel`."""
@@ -242,19 +246,23 @@ class Reconciler:
         """Write down what was observed, and plan, within one write transaction."""
         now = self._clock()
         self._write(transaction, seen, now)
-        readings = transaction.readings()
-        if readings.names:
-            self._observer.follow(readings.names.value)  # another dispatcher may have learned them
-        snapshot = build(transaction, readings, seen, self._observer.scope, now)
-        decided = plan(snapshot, now)
-        for transition in decided.transitions:
+        decision = self._planned(transaction, seen, now)
+        for transition in decision.plan.transitions:
             transaction.record(transition, seen.at)
         if seen.readings != _NOTHING and not self._pruned_at <= now < self._pruned_at + PRUNE_EVERY:
             transaction.prune(now - self._scope.retention, now)
             self._pruned_at = now
+        return replace(decision, costs=self._costs(transaction, decision.plan, now))
+
+    def _planned(self, transaction: Transaction, seen: Observed, now: float) -> Decision:
+        """Plan on what was observed, which has been written down."""
+        readings = transaction.readings()
+        if readings.names:
+            self._observer.follow(readings.names.value)  # another dispatcher may have learned them
+        snapshot = build(transaction, readings, seen, self._observer.scope, now)
         open_ = [s for s in snapshot.submissions if s.state in OPEN_STATES]
         return Decision(
-            plan=decided,
+            plan=plan(snapshot, now),
             jobs=snapshot.jobs,
             standing=Counter((s.pool.route, s.state) for s in open_),
             at_endpoints=Counter((s.endpoint, s.state) for s in open_),
@@ -264,7 +272,6 @@ class Reconciler:
             pauses=snapshot.pauses,
             waiting_since=waiting_since(snapshot.submissions),
             budgets=snapshot.budgets,
-            costs=self._costs(transaction, decided, now),
         )
 
     def _costs(self, transaction: Transaction, decided: Plan, now: float) -> dict[str, float]:

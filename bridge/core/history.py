@@ -128,6 +128,21 @@ class JobRecord:
     rerun: RerunRecord | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waits:
+    """How long the jobs of a route waited, from when they were queued until they started.
+
+    Args:
+        jobs: how many started.
+        p50: s that half of them did not exceed.
+        p95: s that 95 % of them did not exceed.
+    """
+
+    jobs: int
+    p50: float
+    p95: float
+
+
 def execution_of(request: Request) -> Execution:
     """What RunPod and the worker say about the execution of a request. The worker's answer is not trusted."""
     output = request.output or {}

@@ -5,7 +5,7 @@ What happens next is the plan's decision: this module only tells it.
 
 from dataclasses import dataclass
 
-from bridge.core.actions import Plan, SkipKind
+from bridge.core.actions import Claim, Plan, SkipKind
 from bridge.core.advice import ADVICE
 from bridge.core.history import JobRecord, SubmissionRecord
 from bridge.core.lost import OPEN_RERUNS, RerunState
@@ -60,15 +60,19 @@ class Story:
 
 def outlook(plan: Plan, job_id: int) -> Outlook:
     """What a plan says about a job."""
-    claim = next((each for each in plan.claims if each.job_id == job_id), None)
-    if claim:
-        placed = f" at endpoint {claim.endpoint}: {claim.placed}" if claim.placed else ""
-        return Outlook(runner=claim.name, placed=placed, route=claim.pool.route)
-    skip = next((each for each in plan.skips if each.job_id == job_id), None)
-    if skip:
-        return Outlook(why=skip.why, kind=skip.kind, route=skip.route)
-    lost = next((each for each in plan.reruns if each.job.id == job_id), None)
-    return Outlook(rerun=lost.why) if lost else Outlook()
+    return outlooks(plan).get(job_id, Outlook())
+
+
+def outlooks(plan: Plan) -> dict[int, Outlook]:
+    """What a plan says about each job, by job id."""
+    lost = {each.job.id: Outlook(rerun=each.why) for each in plan.reruns}
+    skipped = {each.job_id: Outlook(why=each.why, kind=each.kind, route=each.route) for each in plan.skips}
+    return lost | skipped | {each.job_id: _claimed(each) for each in plan.claims}
+
+
+def _claimed(claim: Claim) -> Outlook:
+    placed = f" at endpoint {claim.endpoint}: {claim.placed}" if claim.placed else ""
+    return Outlook(runner=claim.name, placed=placed, route=claim.pool.route)
 
 
 def story(record: JobRecord, seen: Outlook, now: float) -> Story:
@@ -80,10 +84,11 @@ def story(record: JobRecord, seen: Outlook, now: float) -> Story:
         now: Unix seconds.
     """
     steps = steps_of(record, seen.route, _waits(seen) if record.job.status is JobStatus.QUEUED else None, now)
-    return Story(job=record.job, sentence=f"Job {record.job.id} {_sentence(record, seen, now)}.", steps=steps)
+    return Story(job=record.job, sentence=f"Job {record.job.id} {told(record, seen, now)}.", steps=steps)
 
 
-def _sentence(record: JobRecord, seen: Outlook, now: float) -> str:
+def told(record: JobRecord, seen: Outlook, now: float) -> str:
+    """The sentence of a story, without its subject and its full stop. Arguments as for `story`."""
     job = record.job
     match job.status:
         case JobStatus.QUEUED:

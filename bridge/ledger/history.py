@@ -48,6 +48,11 @@ def named(connection: Connection, reference: Reference) -> tuple[JobRecord, ...]
     return found or (records(connection, jobs.c.run_id == reference.job_id) if alone else ())
 
 
+def of_jobs(connection: Connection, job_ids: Collection[int]) -> tuple[JobRecord, ...]:
+    """What is known of these jobs, in the order of their ids."""
+    return records(connection, jobs.c.id.in_(list(job_ids))) if job_ids else ()
+
+
 def records(connection: Connection, wanted: st.Condition) -> tuple[JobRecord, ...]:
     """What is known of each job of a condition, in the order of their ids."""
     seen = (jobs.c.first_seen_at, jobs.c.source, jobs.c.retried_at)

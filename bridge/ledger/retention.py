@@ -5,7 +5,7 @@ from sqlalchemy.engine import Connection
 
 from bridge.core.model import JobStatus
 from bridge.ledger import statements as st
-from bridge.ledger.tables import deliveries, jobs, outbound, reruns, submissions, transitions, waits
+from bridge.ledger.tables import actions, deliveries, jobs, outbound, reruns, submissions, transitions, waits
 
 DELIVERIES_KEPT = 4 * 86_400.0
 """s that guids of deliveries are kept; GitHub redelivers for three days."""
@@ -34,5 +34,6 @@ def prune(connection: Connection, before: float, now: float) -> None:
     connection.execute(sa.delete(jobs).where(done & unheld))
     connection.execute(sa.delete(waits).where(waits.c.job_id.not_in(sa.select(jobs.c.id))))  # forgotten jobs, too
     connection.execute(sa.delete(outbound).where(outbound.c.at < before))
+    connection.execute(sa.delete(actions).where(actions.c.at < before))
     connection.execute(sa.delete(deliveries).where(deliveries.c.at < min(before, now - DELIVERIES_KEPT)))
     connection.execute(sa.delete(reruns).where(reruns.c.at < min(before, now - RERUNS_KEPT)))

@@ -40,6 +40,12 @@ jobs = sa.Table(
         postgresql_where=sa.text("status != 'completed'"),
     ),
     sa.Index("jobs_runner_name", "runner_name"),
+    sa.Index(
+        "jobs_completed",
+        "seen_at",
+        sqlite_where=sa.text("status = 'completed'"),
+        postgresql_where=sa.text("status = 'completed'"),
+    ),
 )
 
 submissions = sa.Table(
@@ -80,6 +86,12 @@ submissions = sa.Table(
     sa.UniqueConstraint("job_id", "generation"),
     sa.Index("submissions_state", "state", "endpoint", "since"),
     sa.Index("submissions_since", "since"),
+    sa.Index(
+        "submissions_held",
+        "held_job_id",
+        sqlite_where=sa.text("held_job_id IS NOT NULL"),
+        postgresql_where=sa.text("held_job_id IS NOT NULL"),
+    ),
     sa.Index(
         "submissions_taken",
         "taken_at",
@@ -148,6 +160,16 @@ outbound = sa.Table(
     sqlite_with_rowid=False,  # so the key is stored once, not in the table and in an index
 )
 """What was sent to people and to a collector of traces. A row is written before the message is sent."""
+actions = sa.Table(
+    "actions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),  # a GitHub login after @, or how they came
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("job_id", sa.BigInteger, nullable=False),
+)
+"""What people did on the dashboard."""
 
 leader_leases = sa.Table(
     "leader_leases",

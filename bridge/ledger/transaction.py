@@ -33,6 +33,7 @@ from bridge.ledger import statements as st
 from bridge.ledger.control import Control
 from bridge.ledger.costs import Costs
 from bridge.ledger.outbound import Outbound
+from bridge.ledger.overview import Overview
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.reruns import Reruns
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, step_row, submission_of
@@ -327,6 +328,10 @@ class Transaction(Control, Outbound, Reruns):
     def named(self, reference: Reference) -> tuple[JobRecord, ...]:
         """What is known of the job that is named, or of each job of the run, in the order of their ids."""
         return history.named(self._connection, reference)
+
+    def overview(self) -> Overview:
+        """What the dashboard shows beside the plan."""
+        return Overview(self._connection)
 
     # --- what dispatchers share ---
 

@@ -4,14 +4,14 @@ It decides nothing: it stores a delivery and wakes the loop.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from bridge.core import callback
 from bridge.core.model import LONGEST_NAME, Delivery, WorkflowJob
@@ -84,6 +84,7 @@ class Dependencies:
         loop: runs passes.
         recorder: records metrics.
         metrics: returns the page of metrics.
+        pages: further addresses, those of the dashboard.
     """
 
     scope: Scope
@@ -93,6 +94,7 @@ class Dependencies:
     loop: Loop
     recorder: Recorder
     metrics: Callable[[], bytes]
+    pages: Sequence[BaseRoute] = ()
 
 
 def application(dependencies: Dependencies) -> Starlette:
@@ -105,6 +107,7 @@ def application(dependencies: Dependencies) -> Starlette:
             Route("/healthz", server.healthz, methods=["GET"]),
             Route("/readyz", server.readyz, methods=["GET"]),
             Route("/metrics", server.metrics, methods=["GET"]),
+            *dependencies.pages,
         ]
     )
 

@@ -142,6 +142,10 @@ class Service:
             "services": "; ".join(map(str, self._problems.all()[:3])) or None,
         }
 
+    def problems(self) -> list[Problem]:
+        """What fails at present."""
+        return self._problems.all()
+
     def _overdue(self, resynced_at: float) -> str | None:
         if not resynced_at:
             return "no resync has finished yet"

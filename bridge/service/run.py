@@ -88,6 +88,7 @@ def server_config(
         access_log=False,
         timeout_keep_alive=limits.keep_alive,
         lifespan="off",
+        proxy_headers=False,  # X-Forwarded-For would replace the address of the connection, which access depends on
         server_header=False,
         timeout_graceful_shutdown=DRAIN,
     )

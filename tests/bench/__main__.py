@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
+from tests.bench.dashboard import dashboard
 from tests.bench.handler import handler
 from tests.bench.hosted import hosted
 from tests.bench.intake import intake
@@ -25,6 +26,7 @@ def measurements() -> Iterator[dict[str, Any]]:
     yield from stuck()
     yield from hosted()
     yield placement()
+    yield from dashboard(finished=10_000, queued=500)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,19 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
 from bridge.commands.app import app
+from bridge.config.settings import load
 from bridge.emulator.github import Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import Request
+from tests.support.dashboard import shown
 from tests.support.emulators import API_KEY, Emulators, assert_no_secret, emulators
 from tests.support.github import a_github, a_run, a_spec
 from tests.support.instant import Fate
@@ -103,6 +107,22 @@ def test_each_of_five_jobs_is_explained_in_its_first_sentence(five: tuple[Emulat
         "over": "Job ID waits: route default has reached its max_workers of 1; wait, or raise `max_workers`.",
         "typo": 'Job ID waits: route default lacks "gpuu"; correct `runs-on`, or the labels of the route.',
     }
+
+
+def test_the_dashboard_says_the_same(five: tuple[Emulators, Five], monkeypatch: pytest.MonkeyPatch) -> None:
+    made, told = five
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    with shown(load(None)) as site:
+        overview = unescape(httpx.get(site.url).text)
+        for key in KEYS:
+            job = told.jobs[key]
+            page = httpx.get(f"{site.url}/jobs/{job.id}").text
+            (sentence,) = re.findall(r'id="sentence"><bdi>(.*)</bdi>', page)
+            explained = explain(made, str(job.id)).output.splitlines()[0]
+            assert unescape(sentence) == explained
+            said = explained.removeprefix(f"Job {job.id} ").removesuffix(".")
+            assert f"<bdi>{said[:1].upper()}{said[1:]}</bdi>" in overview
 
 
 def test_the_steps_of_a_job_are_told_in_order(five: tuple[Emulators, Five]) -> None:

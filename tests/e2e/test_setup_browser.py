@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,18 +12,15 @@ from queue import Queue
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from bridge.commands.setup.register import PAGE, UNREACHED
 from tests.support import ROOT
+from tests.support.browser import CHROMIUM, NO_CHROMIUM, PATIENCE, chromium
 from tests.support.emulators import API_KEY, Emulators, emulators
 from tests.support.setting_up import variables
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE = 60_000
-"""ms that the browser waits for a page."""
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
 
 @pytest.fixture
@@ -39,13 +35,10 @@ def services(tmp_path: Path) -> Iterator[Emulators]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        # Chromium's sandbox does not start as root, as which the tests run in a container.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         opened = browser.new_page()
         opened.set_default_timeout(PATIENCE)
         yield opened
-        browser.close()
 
 
 class Command:

@@ -185,7 +185,8 @@ class Process:
         return self._begin(self._reconciler.event_pass(ended), script)
 
     def explain(self) -> Any:
-        """What it would do now."""
+        """What it would do now. No call fails: only a pass has a script."""
+        self._script = {}
         return self._loop.run_until_complete(self._reconciler.explain())
 
     def resume(self, which: int) -> None:

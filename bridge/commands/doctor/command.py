@@ -156,7 +156,7 @@ async def _bundle(checks: "Sequence[Check]", settings: "Config | None", path: Pa
 
 
 def _tell(line: str) -> None:
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     typer.echo(plain(line), err=True)
 

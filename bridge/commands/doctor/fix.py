@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import typer
 
 from bridge.commands.doctor.check import Check, Repair
-from bridge.commands.report import plain
 from bridge.errors import BridgeError, ConfigError
+from bridge.telemetry import plain
 
 Ask = Callable[[str], bool]
 

@@ -12,10 +12,10 @@ from bridge.commands.doctor import budget
 from bridge.commands.doctor.asking import Failure, asked, unanswered
 from bridge.commands.doctor.check import Check, Status, failed, ok, skipped, warning
 from bridge.commands.doctor.context import Context
-from bridge.commands.report import plain
 from bridge.core.pauses import Pause, cause_of
 from bridge.core.readings import Readings
 from bridge.ledger import SCHEMA, Ledger, schema_of
+from bridge.telemetry import plain
 
 MOUNTS = Path("/proc/self/mountinfo")
 """https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html"""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bridge.commands.doctor.check import Check, Status
-from bridge.commands.report import plain
+from bridge.telemetry import plain
 
 STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red", Status.SKIPPED: "dim"}
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from bridge.commands.doctor.asking import Failure, asked, unanswered
 from bridge.commands.doctor.check import Check, failed, ok, warning
 from bridge.commands.doctor.context import Context
-from bridge.commands.report import plain
 from bridge.concurrency import each
 from bridge.core.model import JobStatus, Repository, WorkflowJob
 from bridge.core.routing import Unmatched, contained, match
 from bridge.core.scope import IMPLIED_LABELS, Route
+from bridge.telemetry import plain
 
 SCANNED = 20
 """Repositories whose queued jobs are read: each costs two calls or more."""

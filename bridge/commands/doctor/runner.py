@@ -8,11 +8,11 @@ from bridge.commands.doctor.asking import Failure, asked, unanswered
 from bridge.commands.doctor.check import Check, failed, ok, skipped, warning
 from bridge.commands.doctor.clients import endpoint_names
 from bridge.commands.doctor.context import Context
-from bridge.commands.report import plain
 from bridge.concurrency import each
 from bridge.core.scope import Scope
 from bridge.github.deprecations import Deprecation
 from bridge.ledger import Ledger
+from bridge.telemetry import plain
 
 SUPPORT = "image.support"
 

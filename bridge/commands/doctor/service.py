@@ -12,8 +12,8 @@ import httpx
 from bridge.commands.doctor.asking import Failure, asked, unanswered
 from bridge.commands.doctor.check import Check, failed, ok, skipped
 from bridge.commands.doctor.context import Context
-from bridge.commands.report import plain
 from bridge.errors import Unavailable
+from bridge.telemetry import plain
 
 LARGEST = 65_536
 """Bytes of an answer that are read."""

@@ -181,7 +181,7 @@ def _error(line: str) -> None:
 
 
 def _plain(line: str) -> str:
-    from bridge.commands.report import plain
+    from bridge.telemetry import plain
 
     return plain(line)
 

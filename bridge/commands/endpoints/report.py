@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from bridge.commands.endpoints.work import Comparison
-from bridge.commands.report import plain
 from bridge.core.catalog import Stock, price_per_hour
 from bridge.core.endpoints import Action, PlannedEndpoint, QuotaFit
+from bridge.telemetry import plain
 
 SIGNS = {Action.CREATE: "+", Action.UPDATE: "~", Action.UNCHANGED: "=", Action.BLOCKED: "!"}
 

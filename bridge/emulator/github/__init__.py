@@ -15,6 +15,7 @@ from bridge.emulator.github.budget import Budget, Spending
 from bridge.emulator.github.renames import Renames
 from bridge.emulator.github.rest import PREFIX, Rest
 from bridge.emulator.github.runner_protocol import runner_routes
+from bridge.emulator.github.sign_in import SignIns
 from bridge.emulator.github.state import GitHubState, Limits
 from bridge.emulator.github.webhooks import Webhooks
 from bridge.emulator.serving import NOT_EMULATED, serving
@@ -38,8 +39,9 @@ class GitHubEmulator:
         self._rest = Rest(state, self.access, lambda: self.url, self.spending, self.webhooks.log)
         self.registrations = Registrations(state, self.access)
         pages = AppPages(state, self.registrations, lambda: self.url, self.webhooks)
+        self.sign_ins = SignIns(state, self.registrations, lambda: self.url)
         runners = runner_routes(state, lambda: self.url, PREFIX)
-        routes = [*runners, *self._rest.routes(), *pages.routes(PREFIX), NOT_EMULATED]
+        routes = [*runners, *self._rest.routes(), *pages.routes(PREFIX), *self.sign_ins.routes(PREFIX), NOT_EMULATED]
         self.asgi = FaultLayer(Renames(Starlette(routes=routes), state, lambda: self.url), self.faults)
 
     @property

@@ -45,6 +45,8 @@ class App:
         webhook_secret: with which they are signed.
         webhook_insecure_ssl: "1" if GitHub does not verify the receiver's certificate.
         events: that it subscribes to. They are only shown: all events are sent.
+        client_secret: with which it exchanges codes for tokens of people.
+        callback_urls: to which people may be sent back after they have signed in.
         installed: whether the owner has installed it.
         suspended: whether the owner has suspended the installation.
         repositories: names of those that the owner selected; None for all.
@@ -62,6 +64,8 @@ class App:
     installation_id: int = 777
     webhook_url: str | None = None
     events: list[str] = field(default_factory=lambda: ["workflow_job"])
+    client_secret: str = field(default="emulated-client-secret", repr=False)
+    callback_urls: list[str] = field(default_factory=list)
     webhook_secret: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
     webhook_insecure_ssl: str = "0"
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048), repr=False)

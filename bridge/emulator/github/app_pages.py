@@ -155,7 +155,7 @@ def conversion(state: GitHubState, app: App, web: str, *, api: str) -> dict[str,
         "updated_at": shapes.EPOCH,
         "permissions": app.permissions,
         "events": app.events,
-        "client_secret": "emulated-client-secret",
+        "client_secret": app.client_secret,
         "webhook_secret": app.webhook_secret,
         "pem": app.pem,
     }

@@ -49,6 +49,15 @@ def owner(state: GitHubState, name: str, api: str) -> dict[str, Any]:
     return user(name, 1, "User", api)
 
 
+_ORGANISATION_URLS = ("repos", "events", "hooks", "issues", "members", "public_members", "avatar")
+
+
+def organisation(name: str, number: int, url: str) -> dict[str, Any]:
+    """An organisation inside a membership."""
+    named = {"login": name, "id": number, "node_id": f"O_{number}", "url": url, "description": None}
+    return {**named, **{f"{each}_url": f"{url}/{each}" for each in _ORGANISATION_URLS}}
+
+
 def minimal_repository(state: GitHubState, repository: Repository, api: str) -> dict[str, Any]:
     """A repository inside a run."""
     base = f"{api}/repos/{repository.full_name}"

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from bridge.commands.listing import matching
-from bridge.commands.report import document, lost_jobs, plain, print_rows, show
+from bridge.commands.report import document, lost_jobs, print_rows, show
 from bridge.commands.signals import is_set_within
 from bridge.controller.report import Decision, Report
 from bridge.core.actions import Plan
 from bridge.core.lost import Rerun, RerunState
+from bridge.telemetry import plain
 from tests.support.values import a_job
 
 ROW: dict[str, Any] = {"runner": "r[red]-1", "since": time.time() - 5, "why": None, "request_id": "q-1"}

@@ -601,3 +601,70 @@ def test_every_setting_is_documented() -> None:
         fields = getattr(shape, "model_fields", None) or shape.__args__[0].model_fields
         for key in fields:
             assert f"`{table}.{key}`" in settings, f"{table}.{key} is not in docs/settings.md"
+
+
+DASHBOARD_TOKEN = "a token that is long enough"
+
+
+def test_without_settings_nobody_can_sign_in_to_the_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = loaded(monkeypatch).dashboard
+    assert (found.token, found.client_secret, found.teams, found.secrets()) == (None, None, (), ())
+
+
+def test_the_dashboards_settings_come_from_the_environment_and_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = toml(tmp_path, '[dashboard]\nclient_id = "Iv23liOther"\nteams = ["gpu", "platform-team"]\n')
+    config = loaded(
+        monkeypatch,
+        path,
+        BRIDGE_DASHBOARD_TOKEN=DASHBOARD_TOKEN,
+        BRIDGE_DASHBOARD_SECRET="a secret that is long enough",
+        BRIDGE_DASHBOARD_CLIENT_SECRET="0123456789abcdef0123",
+        BRIDGE_PUBLIC_URL="https://bridge.example.org",
+        BRIDGE_CALLBACK_KEY="a key that all copies share",
+    )
+    found = config.dashboard
+    assert (found.client_id, found.teams) == ("Iv23liOther", ("gpu", "platform-team"))
+    assert set(found.secrets()) == {DASHBOARD_TOKEN, "a secret that is long enough", "0123456789abcdef0123"}
+    assert set(found.secrets()) <= set(config.secrets())
+    assert not any(secret in repr(config) for secret in found.secrets())
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        (
+            {"BRIDGE_DASHBOARD_TOKEN": "short"},
+            "BRIDGE_DASHBOARD_TOKEN: shorter than 16 characters; create one with `openssl rand -hex 32`",
+        ),
+        (
+            {"BRIDGE_DASHBOARD_SECRET": "short"},
+            "BRIDGE_DASHBOARD_SECRET: shorter than 16 characters; create one with `openssl rand -hex 32`",
+        ),
+        (
+            {"BRIDGE_DASHBOARD_CLIENT_SECRET": "short"},
+            "BRIDGE_DASHBOARD_CLIENT_SECRET: shorter than 16 characters; copy it from the App's page",
+        ),
+        (
+            {"BRIDGE_DASHBOARD_CLIENT_SECRET": "0123456789abcdef0123"},
+            "BRIDGE_DASHBOARD_CLIENT_ID: missing; set it to the client id of the App",
+        ),
+        (
+            {"BRIDGE_DASHBOARD_CLIENT_SECRET": "0123456789abcdef0123", "BRIDGE_DASHBOARD_CLIENT_ID": "Iv23liExample"},
+            "BRIDGE_PUBLIC_URL: missing; BRIDGE_DASHBOARD_CLIENT_SECRET needs it",
+        ),
+        (
+            {"BRIDGE_DASHBOARD_TEAMS": "gpu"},
+            "BRIDGE_DASHBOARD_CLIENT_SECRET: missing; BRIDGE_DASHBOARD_TEAMS needs it",
+        ),
+        (
+            {"BRIDGE_DASHBOARD_TEAMS": "acme/gpu"},
+            "BRIDGE_DASHBOARD_TEAMS.0: must be a team's name as in its address, such as platform-team",
+        ),
+    ],
+)
+def test_a_dashboard_setting_that_cannot_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], line: str
+) -> None:
+    assert refused(monkeypatch, None, **variables) == line

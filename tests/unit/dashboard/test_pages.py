@@ -1,0 +1,232 @@
+"""What the pages show of jobs, routes and endpoints, and that hostile names stay text."""
+
+import asyncio
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.commands.composition import composed
+from bridge.core.model import JobStatus
+from bridge.core.steps import span
+from bridge.dashboard.costs import Costs, Spent
+from bridge.dashboard.questions import Group, Question
+from bridge.dashboard.render import Extras, Fragment, Pages
+from bridge.dashboard.sight import Sight, look
+from tests.support.dashboard import Filled, a_config, filled
+
+OVERVIEW = Question()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Filled:
+    return filled(f"sqlite:///{tmp_path}/ledger.sqlite3")
+
+
+@pytest.fixture
+def both(database_url: str) -> Filled:
+    return filled(database_url)
+
+
+def seen(ledger: Filled, *questions: Question) -> Sight:
+    async def main() -> Sight:
+        config = a_config(ledger.url)
+        async with composed(config, dry_run=True) as bridge:
+            return await bridge.ledger.read(
+                lambda transaction: look(
+                    transaction, bridge.reconciler.outlook(transaction), config.scope, questions, ledger.now
+                )
+            )
+
+    return asyncio.run(main())
+
+
+def fragment(ledger: Filled, question: Question = OVERVIEW, **extras: Any) -> Fragment:
+    made = Pages("acme", "https://github.com").fragment(question, seen(ledger, question), Extras(**extras))
+    assert made is not None
+    return made
+
+
+def text_of(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+
+
+def listed(sight: Sight, group: Group, question: Question = OVERVIEW) -> list[int]:
+    return [row.job.id for listing in sight.lists[question] if listing.group is group for row in listing.rows]
+
+
+def test_each_job_is_in_one_list_with_its_reason(both: Filled) -> None:
+    both.finished([100, 101])
+    both.running(4)
+    both.starting(6)
+    both.queued(both.job(8), both.job(10, labels=("runpod", "l44")), both.job(12, status=JobStatus.WAITING))
+    sight = seen(both, OVERVIEW)
+    lists = {group: set(listed(sight, group)) for group in Group}
+    assert lists == {
+        Group.QUEUED: {8, 10, 12},
+        Group.STARTING: {6},
+        Group.RUNNING: {4},
+        Group.FINISHED: {100, 101},
+    }
+    assert sight.totals == {Group.QUEUED: 3, Group.STARTING: 1, Group.RUNNING: 1, Group.FINISHED: 2}
+    rows = {row.job.id: row for listing in sight.lists[OVERVIEW] for row in listing.rows}
+    assert rows[8].told.startswith("waits: the next pass asks for runner runpod-8-1")
+    assert rows[10].told.startswith('waits: route l4 lacks "l44"')
+    assert rows[12].told == "is not queued: it waits for a deployment review: approve it in GitHub"
+    assert rows[6].told.startswith("waits: already requested: runner runpod-6-1 is submitted")
+    assert rows[4].told.startswith("runs on runner runpod-4-1 for ")
+    assert rows[100].told.startswith("ended as success on runner runpod-100-1: it waited for ")
+    routes = {number: rows[number].route for number in (4, 6, 8, 10, 101)}
+    assert routes == {4: "l4", 6: "l4", 8: "l4", 10: None, 101: "a100"}
+
+
+def test_the_reason_is_that_of_explain(ledger: Filled) -> None:
+    ledger.queued(ledger.job(1), ledger.job(2, labels=("runpod", "l44")))
+    sight = seen(ledger, OVERVIEW, Question(job=1), Question(job=2))
+    rows = {row.job.id: row.told for listing in sight.lists[OVERVIEW] for row in listing.rows}
+    assert {number: f"Job {number} {told}." for number, told in rows.items()} == {
+        number: story.sentence for number, (_, story) in sight.stories.items()
+    }
+
+
+def test_routes_show_their_use_and_how_long_jobs_waited(both: Filled) -> None:
+    both.finished(range(100, 140, 2))
+    both.running(4, 6)
+    both.starting(8)
+    both.queued(both.job(10), both.job(12))
+    l4, a100 = seen(both, OVERVIEW).routes
+    assert (l4.used, l4.queued, l4.oldest) == (3, 2, both.job(12).created_at)
+    assert l4.waits is not None
+    waited = sorted([20 + n % 90 for n in range(100, 140, 2)] + [65, 65])
+    assert (l4.waits.jobs, l4.waits.p50, l4.waits.p95) == (22, pytest.approx(waited[10]), pytest.approx(waited[20]))
+    assert (a100.used, a100.queued, a100.oldest, a100.waits) == (0, 0, None, None)
+
+
+def test_endpoints_show_their_workers_and_their_breaker(both: Filled) -> None:
+    both.failing(21, 23, 25)
+    l4, a100 = seen(both, OVERVIEW).endpoints
+    assert l4.probe_at is None
+    assert l4.health is not None
+    assert l4.health.workers["running"] == 2
+    assert a100.probe_at is not None
+    assert a100.streak is not None
+    page = text_of(fragment(both).html)
+    assert "ep-l4 breaker closed Workers 1 initializing, 2 running" in page
+    assert (
+        "ep-a100 breaker open Its last 3 requests failed: crashed. One request is due as a try. Workers 2 throttled"
+        in page
+    )
+
+
+def test_lists_have_pages_and_filters(both: Filled) -> None:
+    both.finished(range(1000, 1120))
+    both.queued(*(both.job(number) for number in range(1, 121)))
+    pages = [Question(group=group, page=page) for group in (Group.QUEUED, Group.FINISHED) for page in (1, 2, 3, 4)]
+    of_web = Question(group=Group.FINISHED, repository="ACME/web", route="a100")
+    sight = seen(both, *pages, of_web)
+    for group, numbers in ((Group.QUEUED, range(1, 121)), (Group.FINISHED, range(1000, 1120))):
+        found = [number for page in pages if page.group is group for number in listed(sight, group, page)]
+        assert sorted(found) == list(numbers)
+    newest = [row.job.completed_at for row in sight.lists[pages[4]][0].rows]
+    assert newest == sorted(newest, key=lambda at: -(at or 0))
+    (listing,) = sight.lists[of_web]
+    assert {(row.job.repository, row.route) for row in listing.rows} == {("acme/web", "a100")}
+    assert listing.total == 20
+
+
+def test_a_page_beyond_the_last_leads_back(ledger: Filled) -> None:
+    ledger.queued(ledger.job(1))
+    page = fragment(ledger, Question(group=Group.QUEUED, page=9)).html
+    assert "No jobs on this page." in page
+    assert 'href="/?jobs=queued"' in page
+
+
+def test_a_job_page_tells_the_story_with_durations(ledger: Filled) -> None:
+    ledger.finished([100])
+    page = fragment(ledger, Question(job=100))
+    shown = text_of(page.html)
+    assert "Job 100 ended as success on runner runpod-100-1" in shown
+    assert f"runpod-100-1: its worker started after {span(12)} in RunPod's queue" in shown
+    assert 'href="https://github.com/acme/web/actions/runs/7/job/100"' in page.html
+    assert " now " not in shown
+    ledger.queued(ledger.job(2))
+    assert "now Waits: the next pass asks for runner runpod-2-1" in text_of(fragment(ledger, Question(job=2)).html)
+    assert page.title == "evaluate · Actions bridge"
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "https://github.com.evil.example/x", "http://github.com/x", None]
+)
+def test_only_links_to_github_are_links(ledger: Filled, url: str | None) -> None:
+    ledger.queued(ledger.job(1, html_url=url))
+    assert re.findall(r'href="([^"]+)"', fragment(ledger, Question(job=1)).html) == ["/"]
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202egnp.exe\u2066",
+    "a\x00\x1b[31mb\r\n\u2028data: x\n\nevent: main",
+    "x" * 5000,
+    "\u0645\u0631\u062d\u0628\u0627",
+    "&amp;lt;",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("question", [OVERVIEW, Question(job=1)], ids=["overview", "job"])
+def test_hostile_names_stay_text(ledger: Filled, name: str, question: Question) -> None:
+    stored = name.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    labels = ("runpod", stored)
+    ledger.queued(ledger.job(1, name=stored, workflow_name=stored, head_branch=stored, labels=labels))
+    html = fragment(ledger, question).html
+    plain = fragment(ledger_with_a_harmless_job(ledger), question).html
+    tags = lambda text: re.findall(r"<(/?\w+)", text)  # noqa: E731
+    assert set(tags(html)) <= set(tags(plain)) | {"bdi", "/bdi"}
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x09\x0b-\x1f\u2028]", html)
+    assert max(map(len, re.findall(r"\w+", html))) <= 400
+    shown = stored if stored.isprintable() else None
+    assert shown is None or len(shown) > 400 or shown in unescape(html)
+
+
+def ledger_with_a_harmless_job(ledger: Filled) -> Filled:
+    ledger.queued(ledger.job(1, labels=("runpod", "harmless")))
+    return ledger
+
+
+def test_secrets_in_names_are_masked(ledger: Filled) -> None:
+    ledger.queued(ledger.job(1, name="rp_secret_key", head_branch="ghp_abcdefgh12345678"))
+    html = fragment(ledger).html
+    assert "rp_secret_key" not in html
+    assert "ghp_" not in html
+
+
+def test_the_content_is_the_same_until_something_changes(ledger: Filled) -> None:
+    ledger.queued(ledger.job(1))
+    first = fragment(ledger)
+    assert fragment(ledger).digest == first.digest
+    ledger.running(4)
+    assert fragment(ledger).digest != first.digest
+
+
+def test_costs_are_shown_if_they_are_known(ledger: Filled) -> None:
+    assert "Cost today" not in fragment(ledger).html
+    costs = Costs(
+        total=Spent(name="all", usd=12.5, budget=40.0),
+        routes=(Spent(name="l4", usd=2.5), Spent(name="a100", usd=None)),
+        repositories=(Spent(name="acme/<web>", usd=10.0, budget=20.0),),
+    )
+    shown = text_of(fragment(ledger, costs=costs).html)
+    assert "Cost today $12.50 of $40.00 estimated" in shown
+    assert "l4 $2.50 a100 unknown By repository acme/<web> $10.00 of $20.00" in shown
+
+
+def test_ten_thousand_finished_and_five_hundred_open_jobs_make_a_small_page(ledger: Filled) -> None:
+    ledger.queued(*(ledger.job(number, name=f"job {number} " + "n" * 190) for number in range(1, 501)))
+    ledger.finished(range(1000, 1060))
+    assert len(fragment(ledger).html.encode()) < 100_000
+    assert len(fragment(ledger, Question(group=Group.QUEUED)).html.encode()) < 200_000
