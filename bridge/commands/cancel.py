@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def cancel(
-    submission: Annotated[
-        str, typer.Argument(metavar="SUBMISSION", help="The runner's name, as `bridge submissions` lists it.")
-    ],
+    submission: Annotated[str, typer.Argument(metavar="RUNNER", help="Its name, as `bridge submissions` lists it.")],
     config: ConfigPath = None,
 ) -> None:
     """Cancel a request whose runner has no job: delete the runner in GitHub, then cancel the request at RunPod.
