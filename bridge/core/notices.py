@@ -11,6 +11,8 @@ from itertools import groupby
 
 from bridge.core.actions import Plan
 from bridge.core.breaker import OPENS_AT
+from bridge.core.budget import WARN_AT, Budget
+from bridge.core.cost import DAY, day_of
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.steps import line, span
 from bridge.core.submissions import State, Streak, Submission
@@ -26,9 +28,6 @@ MOST_LINES = 10
 
 CUT_AFTER = 600.0
 """s that a request must have waited at an endpoint without any worker until that is reported."""
-
-WARN_AT = 0.8
-"""The used part of a budget from which on a warning is sent."""
 
 
 class NoticeKind(StrEnum):
@@ -58,7 +57,7 @@ class Condition:
     """Something that a person should know of, as long as it lasts.
 
     Args:
-        about: the id of a job or an endpoint, or the name of a budget.
+        about: the id of a job or an endpoint, or the name and the day of a budget.
         what: one line for a person; may have names from outside.
         url: a page about it; None for none.
         subject: the part of the line that links to that page.
@@ -77,21 +76,6 @@ class Condition:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BudgetUse:
-    """How much of a budget is used.
-
-    Args:
-        name: of the budget, such as its route.
-        spent: USD.
-        limit: USD.
-    """
-
-    name: str
-    spent: float
-    limit: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
     """What a pass has seen that may have to be reported.
 
@@ -101,7 +85,7 @@ class Standing:
         streaks: by endpoint id.
         health: by endpoint id.
         waiting_since: by endpoint id, Unix seconds since when its oldest request waits for a worker.
-        budgets: that are set.
+        budgets: that are configured.
     """
 
     plan: Plan
@@ -109,7 +93,7 @@ class Standing:
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
     waiting_since: Mapping[str, float] = field(default_factory=dict)
-    budgets: Sequence[BudgetUse] = ()
+    budgets: Sequence[Budget] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,12 +220,11 @@ def _budgets(seen: Standing) -> Iterator[Condition]:
     return iter(sorted(_used(seen.budgets), key=lambda each: list(NoticeKind).index(each.kind)))
 
 
-def _used(budgets: Iterable[BudgetUse]) -> Iterator[Condition]:
+def _used(budgets: Iterable[Budget]) -> Iterator[Condition]:
     for budget in budgets:
-        if budget.limit > 0 and budget.spent >= WARN_AT * budget.limit:
-            reached = budget.spent >= budget.limit
+        if budget.share >= WARN_AT:
             yield Condition(
-                kind=NoticeKind.BUDGET_REACHED if reached else NoticeKind.BUDGET_WARNING,
-                about=budget.name,
-                what=f"{budget.name}: {budget.spent:.2f} of {budget.limit:.2f} USD",
+                kind=NoticeKind.BUDGET_REACHED if budget.share >= 1 else NoticeKind.BUDGET_WARNING,
+                about=f"{budget.name}, {day_of(budget.resets_at - DAY)}",
+                what=f"{budget.name}: {budget.used:.2f} of {budget.usd:.2f} USD used today (UTC)",
             )

@@ -44,6 +44,7 @@ class Messages:
             streaks=decision.streaks,
             health=decision.health,
             waiting_since=decision.waiting_since,
+            budgets=decision.budgets,
         )
 
     async def send_due(self) -> None:

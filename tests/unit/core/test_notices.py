@@ -1,17 +1,19 @@
 """What people are told by messages: each condition once, few messages, and no name from outside can be markup."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bridge.core.actions import Plan, Skip, SkipKind
+from bridge.core.budget import Budget
+from bridge.core.cost import DAY, midnight
 from bridge.core.model import EndpointHealth
 from bridge.core.notices import (
     CUT_AFTER,
     MOST_LINES,
     MOST_PER_HOUR,
     QUIET,
-    BudgetUse,
     Condition,
     NoticeKind,
     Standing,
@@ -30,6 +32,13 @@ def found(**given: Any) -> list[tuple[str, str]]:
 
 def a_condition(about: str = "1", kind: NoticeKind = NoticeKind.GIVEN_UP, **given: Any) -> Condition:
     return Condition(kind=kind, about=about, **{"what": "it waits", **given})
+
+
+MIDNIGHT = midnight(NOW)
+
+
+def a_budget(route: str, used: float) -> Budget:
+    return Budget(route=route, configured=10.0, used=used, resets_at=MIDNIGHT + DAY)
 
 
 def text(*of: Condition) -> str:
@@ -113,19 +122,24 @@ def test_an_endpoint_at_which_nothing_waits_or_whose_health_is_unknown_is_not_re
     [(7.99, None), (8.0, "budget warning"), (9.99, "budget warning"), (10.0, "budget reached"), (12, "budget reached")],
 )
 def test_a_budget_is_reported_at_80_and_at_100_percent(spent: float, kind: str | None) -> None:
-    assert found(budgets=[BudgetUse(name="gpu", spent=spent, limit=10)]) == ([(kind, "gpu")] if kind else [])
+    about = "budget of route gpu, 2027-01-15"
+    assert found(budgets=[a_budget("gpu", spent)]) == ([(kind, about)] if kind else [])
 
 
-def test_a_budget_of_nothing_has_no_percentage() -> None:
-    assert found(budgets=[BudgetUse(name="gpu", spent=0, limit=0)]) == []
+def test_a_budget_is_reported_again_on_the_next_day() -> None:
+    today, tomorrow = a_budget("gpu", 10), replace(a_budget("gpu", 10), resets_at=MIDNIGHT + 2 * DAY)
+    before = {each.key: NOW for each in conditions(Standing(plan=Plan(), budgets=[today]), NOW)}
+    after = conditions(Standing(plan=Plan(), budgets=[tomorrow]), NOW)
+    assert notices(before, conditions(Standing(plan=Plan(), budgets=[today]), NOW), NOW).messages == ()
+    assert len(notices(before, after, NOW).messages) == 1
 
 
 def test_budgets_of_one_kind_are_one_message() -> None:
-    budgets = [BudgetUse(name=name, spent=spent, limit=10) for name, spent in (("a", 10), ("b", 8), ("c", 10))]
+    budgets = [a_budget(name, spent) for name, spent in (("a", 10), ("b", 8), ("c", 10))]
     after = conditions(Standing(plan=Plan(), budgets=budgets), NOW)
     messages = notices({}, after, NOW).messages
-    assert [[each.about for each in message.conditions] for message in messages] == [["b"], ["a", "c"]]
-    assert "• a: 10.00 of 10.00 USD" in slack_text(messages[1])
+    assert [[each.about[16] for each in message.conditions] for message in messages] == [["b"], ["a", "c"]]
+    assert "• budget of route a: 10.00 of 10.00 USD used today (UTC)" in slack_text(messages[1])
 
 
 def test_a_condition_that_lasts_is_reported_once() -> None:
