@@ -268,7 +268,8 @@ def test_the_pause_is_as_long_as_the_starvation_up_to_a_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "requests"), [({}, 3), ({"initializing": 1}, 5), ({"initializing": 1, "throttled": 1}, 1)]
+    ("workers", "requests"),
+    [({}, 3), ({"initializing": 1}, 5), ({"idle": 1}, 5), ({"initializing": 1, "throttled": 1}, 1)],
 )
 def test_more_requests_go_there_as_its_workers_start(workers: dict[str, int], requests: int) -> None:
     started = a_submission(9, State.BUSY)
