@@ -99,6 +99,14 @@ def test_a_request_that_ended_after_the_reading_is_not_anothers() -> None:
     assert placed(decided) == [("runpod-1-1", "ep-1")]
 
 
+def test_a_request_that_was_sent_after_the_reading_explains_none_in_it() -> None:
+    health = {"ep-1": EndpointHealth(in_queue=1), "ep-2": EndpointHealth()}
+    later = waiting(9, 5.0)
+    given: dict[str, Any] = {"health": health, "health_at": dict.fromkeys(health, NOW - 10)}
+    full = snapshot(later, jobs=1, workers_max={"ep-1": 2}, **given)
+    assert placed(plan(replace(full, jobs=(a_job(1), a_job(9))), NOW)) == [("runpod-1-1", "ep-2")]
+
+
 def test_two_routes_share_the_workers_of_an_endpoint() -> None:
     routes = (TWO, a_route(name="cpu", labels=("runpod", "cpu"), endpoints=("ep-1", "ep-3")))
     jobs = (a_job(1), a_job(2), *(a_job(n, labels=("runpod", "cpu")) for n in (3, 4)))
