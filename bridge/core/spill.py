@@ -65,7 +65,7 @@ def _may_move(snapshot: Snapshot, submission: Submission) -> bool:
         return False
     if snapshot.runners_at.get(target, 0.0) < max(submission.since, snapshot.began):
         return False
-    runners = snapshot.runners[target]
-    if any(r.name == submission.name and (r.online or r.busy or r.id != submission.runner_id) for r in runners):
+    # In token modes it has registered; it is not online yet, or the submission would be `started`.
+    if any(r.name == submission.name and r.id != submission.runner_id for r in snapshot.runners[target]):
         return False
     return snapshot.history.get(submission.job_id, _NO_HISTORY).moves < MAX_MOVES_OF_JOB

@@ -173,8 +173,7 @@ def _said(transition: TransitionRecord, record: SubmissionRecord, job_id: int) -
         case State.BUSY:
             return _took(submission, job_id)
         case State.WITHDRAWN:
-            why = reason_of(None, transition.detail)
-            return f"GitHub deleted its registration; its request is being cancelled{why}"
+            return "GitHub deleted its registration; its request is being cancelled"
         case _:
             return f"{_ended(transition)}{_executed(execution, record.usd)}"
 

@@ -4,18 +4,20 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bridge.commands.listing import matching
-from bridge.commands.report import document, lost_jobs, print_rows, show
+from bridge.commands.report import document, lost_jobs, print_rows, queued_jobs, show
 from bridge.commands.signals import is_set_within
 from bridge.controller.report import Decision, Report
-from bridge.core.actions import Plan
+from bridge.core.actions import Claim, Plan
 from bridge.core.lost import Rerun, RerunState
+from bridge.core.submissions import Pool
 from bridge.telemetry import plain
-from tests.support.values import a_job
+from tests.support.values import ORG, a_job
 
 ROW: dict[str, Any] = {"runner": "r[red]-1", "since": time.time() - 5, "why": None, "request_id": "q-1"}
 TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
@@ -83,6 +85,18 @@ def test_a_pass_says_what_became_of_lost_jobs(
     calls: dict[str, dict[str, int]] = {"github": {}, "runpod": {}}
     (shown,) = document(a_report(state), dry_run=dry_run, calls=calls)["reruns"]
     assert (shown["job_id"], shown["state"]) == (1, state)
+
+
+def test_a_queued_job_shows_where_its_request_goes_and_why() -> None:
+    claim = Claim(
+        pool=Pool("gpu", ORG), job_id=1, name="r-1-1", generation=1, endpoint="ep-2", placed="endpoint ep-1 is full"
+    )
+    alone = replace(claim, job_id=2, name="r-2-1", placed="")
+    found = list(queued_jobs(Decision(plan=Plan(claims=(claim, alone)), jobs=(a_job(1), a_job(2)))))
+    assert [(row["endpoint"], row["why"]) for row in found] == [
+        ("ep-2", "asking for runner r-1-1 at endpoint ep-2: endpoint ep-1 is full"),
+        ("ep-2", "asking for runner r-2-1"),
+    ]
 
 
 def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:

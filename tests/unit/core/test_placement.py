@@ -99,6 +99,14 @@ def test_a_request_that_ended_after_the_reading_is_not_anothers() -> None:
     assert placed(decided) == [("runpod-1-1", "ep-1")]
 
 
+def test_a_request_that_was_sent_after_the_reading_explains_none_in_it() -> None:
+    health = {"ep-1": EndpointHealth(in_queue=1), "ep-2": EndpointHealth()}
+    later = waiting(9, 5.0)
+    given: dict[str, Any] = {"health": health, "health_at": dict.fromkeys(health, NOW - 10)}
+    full = snapshot(later, jobs=1, workers_max={"ep-1": 2}, **given)
+    assert placed(plan(replace(full, jobs=(a_job(1), a_job(9))), NOW)) == [("runpod-1-1", "ep-2")]
+
+
 def test_two_routes_share_the_workers_of_an_endpoint() -> None:
     routes = (TWO, a_route(name="cpu", labels=("runpod", "cpu"), endpoints=("ep-1", "ep-3")))
     jobs = (a_job(1), a_job(2), *(a_job(n, labels=("runpod", "cpu")) for n in (3, 4)))
@@ -268,7 +276,8 @@ def test_the_pause_is_as_long_as_the_starvation_up_to_a_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "requests"), [({}, 3), ({"initializing": 1}, 5), ({"initializing": 1, "throttled": 1}, 1)]
+    ("workers", "requests"),
+    [({}, 3), ({"initializing": 1}, 5), ({"idle": 1}, 5), ({"initializing": 1, "throttled": 1}, 1)],
 )
 def test_more_requests_go_there_as_its_workers_start(workers: dict[str, int], requests: int) -> None:
     started = a_submission(9, State.BUSY)

@@ -32,6 +32,7 @@ def said(transition: TransitionRecord, execution: Execution | None = None, job_i
     ("transition", "expected"),
     [
         (a_transition(State.CLAIMED), "claimed, route gpu"),
+        (a_transition(State.CLAIMED, detail="endpoint a is full"), "claimed, route gpu: endpoint a is full"),
         (a_transition(State.MINTED), "registered with GitHub"),
         (a_transition(State.SUBMITTING), "sending a request to endpoint ep-1"),
         (a_transition(State.UNKNOWN), "RunPod did not answer"),
