@@ -170,3 +170,19 @@ def test_the_attempt_and_the_calls_are_written_down() -> None:
 
 def test_a_lease_is_over_when_its_time_has_come() -> None:
     assert only(run=a_seen_run(at=NOW), reruns=(OVER,)).state is ASKED
+
+
+def test_of_jobs_that_share_a_name_the_one_with_the_id_is_meant() -> None:
+    both = a_seen_run(a_seen_job(7, name="job 1", step_failed=True), a_seen_job(1))
+    assert only(run=both).state is ASKED
+    failed = a_seen_run(a_seen_job(7, name="job 1"), a_seen_job(1, step_failed=True))
+    assert only(run=failed).state is RerunState.NOT_LOST
+
+
+def test_a_job_that_is_unclear_is_written_down_with_the_attempt_of_its_run() -> None:
+    gone = {"s1-1": a_request(RequestStatus.MISSING)}
+    found = only(a_lost_job(error=None), run=a_seen_run(), requests=gone)
+    assert (found.state, found.run_attempt) == (SKIPPED, 1)
+    assert found.why == (
+        "it is not clear whether it lost its worker or failed by itself: RunPod no longer knows its request"
+    )
