@@ -75,7 +75,12 @@ def ending(lost: LostJob, request: Request | None, timing: Timing, now: float) -
         return Ended(Ending.UNCLEAR, "RunPod never returned the id of its request")
     if request is None:
         return Ended(Ending.OPEN, "RunPod has not said yet how its request ended")
-    return _of_request(request, late=now >= (lost.job.completed_at or now) + timing.last_answer)
+    return _of_request(request, late=now >= _ended_at(lost) + timing.last_answer)
+
+
+def _ended_at(lost: LostJob) -> float:
+    """Unix seconds when a job ended, as GitHub says, or else when its submission did."""
+    return lost.submission.since if lost.job.completed_at is None else lost.job.completed_at
 
 
 def _of_error(error: str) -> Ended:
@@ -177,7 +182,7 @@ class _Case:
         if len(before) >= self._route.rerun_lost_jobs:
             times = "once" if len(before) == 1 else f"{len(before)} times"
             return f"it was re-run {times} already, and rerun_lost_jobs of route {self._route.name} allows no more"
-        if self._now > (self._job.completed_at or self._now) + LATEST:
+        if self._now > _ended_at(self._lost) + LATEST:
             return "it ended more than a day ago"
         if self._job.run_attempt is None:
             return "the ledger does not know which attempt of its run it belongs to"
