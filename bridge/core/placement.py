@@ -5,6 +5,7 @@ all its workers in use, or is starved: RunPod has no capacity for its workers. b
 already wait at a starved endpoint.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -67,8 +68,8 @@ class Placement:
             if s.state in OPEN_STATES:
                 self._live[s.endpoint].append(s)
         self._waiting = {key: [s for s in live if s.state in _AWAITS_WORKER] for key, live in self._live.items()}
-        self._oldest = {
-            key: min((s.since for s in waiting if s.state is State.SUBMITTED), default=now)
+        self._waits = {
+            key: sorted((s.since, s.id) for s in waiting if s.state is State.SUBMITTED)
             for key, waiting in self._waiting.items()
         }
         self._others = _requests_of_others(snapshot, submissions)
@@ -117,17 +118,29 @@ class Placement:
             endpoint: RunPod's id.
             spill_after: s that a request must have waited.
         """
-        health = self._snapshot.health.get(endpoint)
-        oldest = self._oldest.get(endpoint, self._now)
-        waited = self._now - oldest
-        if health is None or waited <= spill_after or self._snapshot.health_at.get(endpoint, 0.0) < oldest:
+        health, waits = self._snapshot.health.get(endpoint), self._waits.get(endpoint, [])
+        if health is None or len(waits) <= (soon := self._soon(endpoint, spill_after)):
             return None
-        slow = waited > spill_after + self._snapshot.timing.boot_allowance
-        if _has_worker(health, slow=slow):
+        since, _ = waits[soon]
+        waited = self._now - since
+        if waited <= spill_after or self._snapshot.health_at.get(endpoint, 0.0) < since or _has_worker(health):
             return None
         return (
             f"endpoint {endpoint} is starved: a request has waited {waited:.0f} s, and no worker is free{_why(health)}"
         )
+
+    def is_next(self, submission: Submission, spill_after: float) -> bool:
+        """Whether a worker is on its way to a waiting request: RunPod serves the requests in their order."""
+        before = bisect_left(self._waits.get(submission.endpoint, []), (submission.since, submission.id))
+        return before < self._soon(submission.endpoint, spill_after)
+
+    def _soon(self, endpoint: str, spill_after: float) -> int:
+        """How many workers of an endpoint are free or start. Those that take too long to start do not count."""
+        health, waits = self._snapshot.health.get(endpoint), self._waits.get(endpoint)
+        if not health or not waits:
+            return 0
+        slow = self._now - waits[0][0] > spill_after + self._snapshot.timing.boot_allowance
+        return health.workers.get("idle", 0) + (0 if slow else health.workers.get("initializing", 0))
 
     def _obstacle(self, route: Route, endpoint: str) -> _Obstacle | None:
         if refusal := self._gate.refusal(endpoint):
@@ -217,22 +230,13 @@ def _preferred(route: Route) -> str:
     return f"endpoint {route.endpoints[0]} is preferred" if len(route.endpoints) > 1 else ""
 
 
-def _has_worker(health: EndpointHealth, *, slow: bool) -> bool:
-    """Whether an endpoint has a worker that may take a waiting request soon.
-
-    Args:
-        health: RunPod's counts.
-        slow: a request waits for longer than a worker takes to start, so workers that initialise have not helped.
+def _has_worker(health: EndpointHealth) -> bool:
+    """Whether a worker of an endpoint may take a request at once.
 
     RunPod starts a worker for each request as soon as it can. So a worker that runs a request is no hope for another
     one: its job may run for hours. Some answers count running workers as ready, too.
     """
-    running, ready, idle, starting = (
-        health.workers.get(state, 0) for state in ("running", "ready", "idle", "initializing")
-    )
-    if idle or (starting and not slow):
-        return True
-    return not ready <= running <= health.in_progress
+    return not health.workers.get("ready", 0) <= health.workers.get("running", 0) <= health.in_progress
 
 
 def _why(health: EndpointHealth) -> str:

@@ -42,6 +42,8 @@ def spill(
             continue
         if s.endpoint not in route.endpoints or now - s.since <= route.spill_after:
             continue
+        if placement.is_next(s, route.spill_after):
+            continue
         why = placement.starved(s.endpoint, route.spill_after)
         other = placement.instead(route, s.endpoint) if why else None
         if other:

@@ -161,6 +161,13 @@ def test_an_endpoint_is_starved_if_no_worker_can_take_its_request(health: dict[s
     assert len(moved(decided)) == starved
 
 
+def test_requests_without_a_worker_on_its_way_move_and_the_next_one_in_the_queue_stays() -> None:
+    """The endpoint has one worker, which starts again after each request."""
+    health = {"ep-1": EndpointHealth(in_queue=3, workers={"initializing": 1}), "ep-2": EndpointHealth()}
+    decided = plan(snapshot(*(waiting(n, 150.0) for n in (1, 2, 3)), jobs=3, health=health), NOW)
+    assert [w.submission.job_id for w in moved(decided)] == [2, 3]
+
+
 def test_workers_that_never_finish_their_start_are_no_capacity() -> None:
     seen = {"ep-1": EndpointHealth(workers={"initializing": 1}), "ep-2": EndpointHealth()}
     late = waiting(seconds=121 + TIMING.boot_allowance)
