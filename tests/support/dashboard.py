@@ -188,7 +188,12 @@ class Filled:
 
 def _claimed(transaction: Transaction, numbers: Sequence[int], at: float) -> tuple[Submission, ...]:
     made = [
-        (Claim(pool=Pool(route.name, ORG), job_id=n, name=f"runpod-{n}-1", generation=1, endpoint="ep-1"), route)
+        (
+            Claim(
+                pool=Pool(route.name, ORG), job_id=n, name=f"runpod-{n}-1", generation=1, endpoint=route.endpoints[0]
+            ),
+            route,
+        )
         for n in numbers
         for route in [ROUTES[n % len(ROUTES)]]
     ]
