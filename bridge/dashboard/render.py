@@ -13,9 +13,9 @@ from markupsafe import Markup
 
 from bridge.core.model import JobStatus
 from bridge.core.steps import span
+from bridge.dashboard.content import Content
 from bridge.dashboard.costs import Costs
-from bridge.dashboard.questions import Group, Question
-from bridge.dashboard.sight import Sight
+from bridge.dashboard.queries import Group, Query
 from bridge.telemetry import plain
 
 LONGEST = 400
@@ -89,18 +89,18 @@ class Pages:
         )
         self._environment.filters |= _FILTERS
 
-    def fragment(self, question: Question, sight: Sight, extras: Extras) -> Fragment | None:
-        """The content of the page that answers a question; None if the ledger does not know its job."""
-        if question.job is None:
-            return self._overview(question, sight, extras)
-        if question.job not in sight.stories:
+    def fragment(self, query: Query, content: Content, extras: Extras) -> Fragment | None:
+        """The content of the page that answers a query; None if the ledger does not know its job."""
+        if query.job is None:
+            return self._overview(query, content, extras)
+        if query.job not in content.stories:
             return None
-        record, story = sight.stories[question.job]
+        record, story = content.stories[query.job]
         url = record.job.html_url or ""
         given = {
             "record": record,
             "story": story,
-            "now": sight.at,
+            "now": content.at,
             "tone": _tone(record.job.conclusion),
             "link": url if url.startswith(f"{self._web_url}/") else None,
         }
@@ -111,14 +111,14 @@ class Pages:
             can_retry=record.job.status is not JobStatus.COMPLETED,
         )
 
-    def _overview(self, question: Question, sight: Sight, extras: Extras) -> Fragment:
-        summary = ", ".join(f"{sight.totals[group]} {group}" for group in Group)
+    def _overview(self, query: Query, content: Content, extras: Extras) -> Fragment:
+        summary = ", ".join(f"{content.totals[group]} {group}" for group in Group)
         given = {
-            "question": question,
-            "sight": sight,
-            "now": sight.at,
-            "given_up": sight.given_up,
-            "listings": sight.lists[question],
+            "query": query,
+            "content": content,
+            "now": content.at,
+            "given_up": content.given_up,
+            "listings": content.lists[query],
             "groups": list(Group),
             "nothing": NOTHING,
             "summary": summary,
