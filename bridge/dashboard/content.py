@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 from bridge.controller.report import Decision
 from bridge.core.breaker import probe_at
+from bridge.core.cost import midnight
 from bridge.core.history import JobRecord, Waits
 from bridge.core.model import EndpointHealth, JobStatus, WorkflowJob
+from bridge.core.pauses import Pause, said
+from bridge.core.prices import with_settings
 from bridge.core.scope import Route, Scope
 from bridge.core.story import Outlook, Story, outlooks, story, told
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, Streak, Submission
+from bridge.dashboard.costs import Costs, costs_of
 from bridge.dashboard.ports import Overview, Transaction
 from bridge.dashboard.queries import Group, Query
 
@@ -58,6 +62,7 @@ class RouteUse:
         queued: jobs that wait for it and have no runner that was requested for them.
         oldest: Unix seconds, since when the first of them waits; None for none.
         waits: of the jobs that started recently; None for none.
+        paused: by whom and why, one line; None if it is not paused.
     """
 
     route: Route
@@ -65,6 +70,7 @@ class RouteUse:
     queued: int
     oldest: float | None
     waits: Waits | None
+    paused: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +100,7 @@ class Content:
         totals: by list, without filters.
         given_up: ids of jobs that get no more runners.
         warnings: what a person should change.
+        costs: of today; None if there are none.
         runners_read_at: Unix seconds, when GitHub's runners were last read; 0 for never.
     """
 
@@ -105,6 +112,7 @@ class Content:
     endpoints: tuple[EndpointUse, ...] = ()
     given_up: frozenset[int] = field(default_factory=frozenset)
     warnings: tuple[str, ...] = ()
+    costs: Costs | None = None
     runners_read_at: float = 0.0
 
 
@@ -131,6 +139,7 @@ def read_content(
         endpoints=tuple(_endpoints(scope, decision)),
         given_up=frozenset(decision.plan.given_up),
         warnings=decision.plan.warnings,
+        costs=_costs(transaction, decision, scope, now),
         runners_read_at=max(transaction.runners_read_at().values(), default=0.0),
     )
 
@@ -228,6 +237,12 @@ class _Jobs:
         }
 
 
+def _costs(transaction: Transaction, decision: Decision, scope: Scope, now: float) -> Costs | None:
+    spent = transaction.costs.spent_by_repository(midnight(now), now)
+    prices = with_settings(transaction.costs.prices(), scope.prices, now)
+    return costs_of(spent, decision.budgets, prices, now)
+
+
 def _routes(scope: Scope, decision: Decision, jobs: _Jobs, waits: Mapping[str, Waits]) -> Iterator[RouteUse]:
     used = Counter[str]()
     for (name, _), count in decision.standing.items():
@@ -244,7 +259,12 @@ def _routes(scope: Scope, decision: Decision, jobs: _Jobs, waits: Mapping[str, W
             queued=len(waiting),
             oldest=min(waiting, default=None),
             waits=waits.get(route.name),
+            paused=_paused(decision.pauses.get(route.name)),
         )
+
+
+def _paused(pause: Pause | None) -> str | None:
+    return said(pause) if pause else None
 
 
 def _endpoints(scope: Scope, decision: Decision) -> Iterator[EndpointUse]:

@@ -14,7 +14,6 @@ from markupsafe import Markup
 from bridge.core.model import JobStatus
 from bridge.core.steps import span
 from bridge.dashboard.content import Content
-from bridge.dashboard.costs import Costs
 from bridge.dashboard.queries import Group, Query
 from bridge.telemetry import plain
 
@@ -58,12 +57,10 @@ class Extras:
     Args:
         problems: what fails at present.
         rate_limits: the calls that are left of a rate limit, by service.
-        costs: of today; None if they are not computed.
     """
 
     problems: tuple[str, ...] = ()
     rate_limits: Mapping[str, int] | None = None
-    costs: Costs | None = None
 
 
 class Pages:
@@ -124,7 +121,7 @@ class Pages:
             "summary": summary,
             "problems": extras.problems,
             "rate_limits": extras.rate_limits or {},
-            "costs": extras.costs,
+            "costs": content.costs,
         }
         return self._made("Actions bridge", "overview.html", given)
 

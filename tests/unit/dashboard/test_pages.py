@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from bridge.commands.composition import composed
+from bridge.core.budget import ALL, Budget, Spent
 from bridge.core.model import JobStatus
+from bridge.core.pauses import Pause
+from bridge.core.prices import PriceReading, PriceSource
 from bridge.core.steps import span
 from bridge.dashboard.content import Content, read_content
-from bridge.dashboard.costs import Costs, Spent
+from bridge.dashboard.costs import Amount, costs_of
 from bridge.dashboard.queries import Group, Query
 from bridge.dashboard.render import Extras, Fragment, Pages
 from tests.support.dashboard import Filled, a_config, filled
@@ -213,16 +216,41 @@ def test_the_content_is_the_same_until_something_changes(ledger: Filled) -> None
     assert fragment(ledger).digest != first.digest
 
 
-def test_costs_are_shown_if_they_are_known(ledger: Filled) -> None:
+def test_costs_of_today_are_shown_by_route_and_repository(both: Filled) -> None:
+    """Each request ran for 210 s; the price of one of the two endpoints is known."""
+    both.finished([100, 101, 102])
+    price = {"ep-l4": {"NVIDIA L4": 3600 / 210}}
+    both.write(lambda transaction: transaction.costs.note_prices(price, PriceSource.CATALOG, both.now))
+    costs = seen(both, OVERVIEW).costs
+    assert costs is not None
+    assert {each.name: each.usd and round(each.usd, 6) for each in costs.routes} == {"a100": None, "l4": 2.0}
+    assert costs.total.usd is None
+    shown = text_of(fragment(both).html)
+    assert "Cost today unknown estimated By route a100 unknown l4 $2.00 By repository" in shown
+
+
+def test_a_budget_is_shown_beside_what_is_used_of_it() -> None:
+    spent = [("acme/<web>", Spent(route="l4", endpoint="ep-l4", gpu_type=None, seconds=3600.0))]
+    prices = {"ep-l4": (PriceReading(at=0.0, read_at=0.0, usd_per_hour={"": 2.5}),)}
+    budgets = [
+        Budget(route=name, configured=usd, used=0.0, resets_at=0.0) for name, usd in ((ALL, 40.0), ("a100", 5.0))
+    ]
+    costs = costs_of(spent, budgets, prices, 9.0)
+    assert costs is not None
+    assert costs.total == Amount(name="all routes", usd=2.5, budget=40.0)
+    assert costs.routes == (Amount(name="a100", usd=0, budget=5.0), Amount(name="l4", usd=2.5))
+    assert costs.repositories == (Amount(name="acme/<web>", usd=2.5),)
+    assert costs_of([], [], prices, 9.0) is None
+
+
+def test_without_a_cost_or_a_budget_there_is_no_panel_of_costs(ledger: Filled) -> None:
     assert "Cost today" not in fragment(ledger).html
-    costs = Costs(
-        total=Spent(name="all", usd=12.5, budget=40.0),
-        routes=(Spent(name="l4", usd=2.5), Spent(name="a100", usd=None)),
-        repositories=(Spent(name="acme/<web>", usd=10.0, budget=20.0),),
-    )
-    shown = text_of(fragment(ledger, costs=costs).html)
-    assert "Cost today $12.50 of $40.00 estimated" in shown
-    assert "l4 $2.50 a100 unknown By repository acme/<web> $10.00 of $20.00" in shown
+
+
+def test_a_paused_route_says_who_paused_it(ledger: Filled) -> None:
+    pause = Pause(route="l4", at=ledger.now - 60, by="ops@host", reason="<maintenance>")
+    ledger.write(lambda transaction: transaction.pause(pause))
+    assert "paused Route l4 is paused by ops@host: <maintenance>" in text_of(fragment(ledger).html)
 
 
 def test_ten_thousand_finished_and_five_hundred_open_jobs_make_a_small_page(ledger: Filled) -> None:
