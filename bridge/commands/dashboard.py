@@ -10,6 +10,7 @@ import structlog
 from starlette.routing import Route
 
 from bridge.commands.composition import Bridge
+from bridge.commands.stock import stocks
 from bridge.config.settings import Config
 from bridge.dashboard.content import Content, read_content
 from bridge.dashboard.feed import Answers, Feed
@@ -54,7 +55,7 @@ async def dashboard_routes(
 
     async def read(queries: Collection[Query]) -> Answers:
         seen = await bridge.ledger.read(lambda transaction: content(transaction, queries))
-        beside = Extras(problems=tuple(map(str, problems())), rate_limits=bridge.rate_limits())
+        beside = Extras(problems=tuple(map(str, problems())), rate_limits=bridge.rate_limits(), stock=stock.known())
         # In a thread, as the read: neither makes a delivery wait.
         return await asyncio.to_thread(lambda: {each: pages.fragment(each, seen, beside) for each in queries})
 
@@ -66,7 +67,7 @@ async def dashboard_routes(
         return is_open
 
     feed = Feed(read, stop)
-    async with http_client() as http, contextlib.aclosing(feed):
+    async with http_client() as http, stocks(settings, bridge.clock) as stock, contextlib.aclosing(feed):
         yield routes(
             Dashboard(
                 pages=pages,

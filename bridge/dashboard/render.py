@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -57,10 +57,12 @@ class Extras:
     Args:
         problems: what fails at present.
         rate_limits: the calls that are left of a rate limit, by service.
+        stock: by endpoint id, what RunPod has in stock of its GPU types; one line.
     """
 
     problems: tuple[str, ...] = ()
     rate_limits: Mapping[str, int] | None = None
+    stock: Mapping[str, str] = field(default_factory=dict)
 
 
 class Pages:
@@ -121,6 +123,7 @@ class Pages:
             "summary": summary,
             "problems": extras.problems,
             "rate_limits": extras.rate_limits or {},
+            "stock": extras.stock,
             "costs": content.costs,
         }
         return self._made("Actions bridge", "overview.html", given)

@@ -21,6 +21,7 @@ from bridge.config.settings import load
 from bridge.emulator.github import Limits
 from bridge.emulator.github.state import Job
 from bridge.emulator.runpod.state import Request
+from tests.support.background import until
 from tests.support.dashboard import shown
 from tests.support.emulators import API_KEY, Emulators, assert_no_secret, emulators
 from tests.support.github import a_github, a_run, a_spec
@@ -77,9 +78,9 @@ class Told:
         specs = [a_spec(key, labels=("self-hosted", "runpod", label)) for key, label in JOBS.items()]
         self.jobs = dict(state.add_run("acme/web", a_run(*specs)).jobs)
         self.dying = self.jobs["crash"].id
-        until = time.monotonic() + 60
+        deadline = time.monotonic() + 60
         while any(self.jobs[key].status != "completed" for key in ("fine", "crash")):
-            assert time.monotonic() < until, "the jobs did not end"
+            assert time.monotonic() < deadline, "the jobs did not end"
             self.made.dispatch()
             time.sleep(0.1)
         for _ in range(3):
@@ -148,6 +149,7 @@ def test_the_dashboard_says_the_same(told: Told, monkeypatch: pytest.MonkeyPatch
             assert unescape(sentence) == explained
             said = explained.removeprefix(f"Job {job.id} ").removesuffix(".")
             assert f"<bdi>{said[:1].upper()}{said[1:]}</bdi>" in overview
+        until(lambda: re.search(r"Stock</dt><dd>ADA_24 (low|medium|high)", httpx.get(site.url).text), 10.0)
     assert "Cost today" in overview
     assert re.search(r"a100.*of \$0\.00", re.sub(r"<[^>]+>", "", overview), re.DOTALL)
 
