@@ -100,7 +100,7 @@ class Content:
         totals: by list, without filters.
         given_up: ids of jobs that get no more runners.
         warnings: what a person should change.
-        costs: of today; None if there are none.
+        costs: of today; None if there are none, or no open page shows them.
         runners_read_at: Unix seconds, when GitHub's runners were last read; 0 for never.
     """
 
@@ -139,7 +139,7 @@ def read_content(
         endpoints=tuple(_endpoints(scope, decision)),
         given_up=frozenset(decision.plan.given_up),
         warnings=decision.plan.warnings,
-        costs=_costs(transaction, decision, scope, now),
+        costs=_costs(transaction, decision, scope, now) if any(each.is_overview for each in queries) else None,
         runners_read_at=max(transaction.runners_read_at().values(), default=0.0),
     )
 

@@ -44,6 +44,11 @@ class Query:
     page: int = 1
 
     @property
+    def is_overview(self) -> bool:
+        """Whether it asks for the whole overview."""
+        return self.job is None and self.group is None
+
+    @property
     def groups(self) -> tuple[Group, ...]:
         """The lists that are shown."""
         return tuple(Group) if self.group is None else (self.group,)

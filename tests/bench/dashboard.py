@@ -30,10 +30,7 @@ PATHS = {"overview": "/", "queued": "/?jobs=queued", "finished, page 100": "/?jo
 def dashboard(*, finished: int, queued: int) -> Iterator[dict[str, Any]]:
     """Measure each page when it is opened first, and the read and the rendering of an update."""
     with tempfile.TemporaryDirectory() as home:
-        ledger = filled(f"sqlite:///{home}/ledger.sqlite3")
-        _finish(ledger, finished)
-        ledger.running(*range(2, 10, 2))
-        ledger.queued(*(ledger.job(number) for number in range(11, 11 + queued - 4)), ledger.job(1))
+        ledger = a_large_ledger(home, finished, queued)
         given = {"bench": "dashboard", "finished_jobs": finished, "open_jobs": queued + 1}
         with shown(a_config(ledger.url)) as site:
             httpx.get(f"{site.url}/healthz")
@@ -50,6 +47,15 @@ def dashboard(*, finished: int, queued: int) -> Iterator[dict[str, Any]]:
                     "kb": round(len(answer.content) / 1000, 1),
                 }
         yield {**given, "page": "update", **asyncio.run(_update(ledger))}
+
+
+def a_large_ledger(home: str, finished: int, queued: int) -> Filled:
+    """A ledger in a folder: job 1 waits; beside it there are finished jobs, and others that run or wait."""
+    ledger = filled(f"sqlite:///{home}/ledger.sqlite3")
+    _finish(ledger, finished)
+    ledger.running(*range(2, 10, 2))
+    ledger.queued(*(ledger.job(number) for number in range(11, 11 + queued - 4)), ledger.job(1))
+    return ledger
 
 
 async def _update(ledger: Filled) -> dict[str, float]:
