@@ -69,8 +69,14 @@ def slim(store: Store, release: Release) -> Image:
     """A GPU image without compilers, on the Dockerfile's stage gpu-slim. The base of all others is a foreign image."""
     (base,) = re.findall(r"^FROM (\S+) AS gpu-slim$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     store.stand_in_for(f"docker.io/{base.replace('${CUDA_VERSION}', STAND_IN_CUDA)}")
-    given = {"BASE_IMAGE": "gpu-slim", "CUDA_VERSION": STAND_IN_CUDA}
-    return store.build("worker-gpu-slim", release, BUILD_TYPE="gpu", TOOLCHAIN="off", **given)
+    return store.build(
+        "worker-gpu-slim",
+        release,
+        BUILD_TYPE="gpu",
+        BASE_IMAGE="gpu-slim",
+        CUDA_VERSION=STAND_IN_CUDA,
+        TOOLCHAIN="off",
+    )
 
 
 @pytest.fixture(scope="session")
