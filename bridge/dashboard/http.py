@@ -246,12 +246,13 @@ class _SignIn:
             return HTMLResponse(self._pages.message("Not open here", CLOSED), 403)
         if not same_site(request.headers.get("origin"), request.headers.getlist("host")):
             return self._form("The form came from another site. Try again here.", 403)
-        if not self._tokens.are_left:
+        given = (await _form_of(request)).get("token", "")
+        if not self._tokens.begin():
             return self._form("Too many wrong tokens. Try again in a minute.", 429)
-        if not self._sessions.is_token((await _form_of(request)).get("token", "")):
-            self._tokens.failed()
+        if not self._sessions.is_token(given):
             log.warning("dashboard: wrong token", peer=request.client.host if request.client else None)
             return self._form("This is not the token of this bridge (BRIDGE_DASHBOARD_TOKEN).", 401)
+        self._tokens.succeeded()
         return self._signed_in(TOKEN)
 
     async def to_github(self, _request: Request) -> Response:
@@ -270,7 +271,7 @@ class _SignIn:
         code = request.query_params.get("code", "")
         if verifier is None:
             return self._form("This sign-in began elsewhere or took too long. Try again.", 400)
-        if code and not self._codes.are_left:
+        if code and not self._codes.begin():
             response = self._form("Too many sign-ins failed. Try again in a minute.", 429)
         elif code:
             response = await self._with_code(self._github, code, verifier)
@@ -283,13 +284,12 @@ class _SignIn:
         try:
             person = await github.person(code, verifier=verifier, redirect=self._callback)
         except AuthError as error:
-            self._codes.failed()
             log.warning("dashboard: sign-in refused", why=str(error))
             return self._form(mask(error.message), 403)
         except BridgeError as error:
-            self._codes.failed()
             log.warning("dashboard: sign-in failed", why=str(error))
             return self._form(f"GitHub did not answer as expected: {mask(error.message)}. Try again.", 502)
+        self._codes.succeeded()
         return self._signed_in(f"@{person}")
 
     def _signed_in(self, person: str) -> Response:
