@@ -54,6 +54,7 @@ class Shape(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    TRACE = "trace"
 
 
 def cost(  # noqa: PLR0913, PLR0917 - each is an option of its own
@@ -62,6 +63,9 @@ def cost(  # noqa: PLR0913, PLR0917 - each is an option of its own
     since: Annotated[str, typer.Option(metavar="PERIOD", help="How far back: 24h, 30d or 2w.")] = "30d",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_trace: Annotated[
+        bool, typer.Option("--trace", help="Print the jobs that ran as a trace for `bridge simulate` instead.")
+    ] = False,
     reconcile: Annotated[
         bool, typer.Option("--reconcile", help="Compare with RunPod's bill instead, for each endpoint and day.")
     ] = False,
@@ -70,9 +74,10 @@ def cost(  # noqa: PLR0913, PLR0917 - each is an option of its own
 
     Exit status: 0 shown, 1 RunPod or the ledger could not be read, 2 the configuration is wrong.
     """
-    if as_json and as_csv:
-        raise typer.BadParameter("cannot be used with --json", param_hint="--csv")
-    shape = Shape.JSON if as_json else Shape.CSV if as_csv else Shape.TABLE
+    shapes = [shape for shape, given in ((Shape.JSON, as_json), (Shape.CSV, as_csv), (Shape.TRACE, as_trace)) if given]
+    if len(shapes) > 1 or (as_trace and reconcile):
+        raise typer.BadParameter("give one of --json, --csv, and --trace, the last without --reconcile")
+    shape = shapes[0] if shapes else Shape.TABLE
     seconds = _period(since)
 
     async def read(settings: "Config", bridge: "Bridge") -> "Found | str":
@@ -86,10 +91,12 @@ def cost(  # noqa: PLR0913, PLR0917 - each is an option of its own
 
 
 def _show(found: Found, by: By, shape: Shape) -> None:
-    from bridge.commands.cost_report import show, show_comparison
+    from bridge.commands.cost_report import show, show_comparison, show_trace
     from bridge.telemetry import plain
 
-    if found.bills is not None:
+    if shape is Shape.TRACE:
+        show_trace(found)
+    elif found.bills is not None:
         show_comparison(found, found.bills, shape)
     else:
         show(found, by, shape)

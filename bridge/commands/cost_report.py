@@ -39,6 +39,14 @@ def show(found: Found, by: By, shape: Shape) -> None:
             typer.echo(plain(f"advice: {line}"))
 
 
+def show_trace(found: Found) -> None:
+    """Print the jobs that ran, as `bridge simulate` reads them: when each was requested, its route, how long it ran."""
+    ran = [each for each in found.usages if each.took_job and each.job is not None]
+    jobs = sorted((round(each.created_at, 3), each.route, round(each.job or 0.0, 3)) for each in ran)
+    columns = ("arrival", "route", "duration")
+    _print_csv([dict(zip(columns, job, strict=True)) for job in jobs], columns)
+
+
 def show_comparison(found: Found, bills: Sequence[Bill], shape: Shape) -> None:
     """Print the estimates beside RunPod's bill."""
     rows = reconcile(found.usages, found.prices, bills, found.now, found.since)

@@ -10,13 +10,14 @@ import structlog
 from starlette.routing import Route
 
 from bridge.commands.composition import Bridge
+from bridge.commands.stock import stocks
 from bridge.config.settings import Config
+from bridge.dashboard.content import Content, read_content
 from bridge.dashboard.feed import Answers, Feed
 from bridge.dashboard.http import Dashboard, routes
-from bridge.dashboard.questions import Question
+from bridge.dashboard.queries import Query
 from bridge.dashboard.render import Extras, Pages
 from bridge.dashboard.sessions import Attempts, Login, Sessions
-from bridge.dashboard.sight import Sight, look
 from bridge.errors import Problem
 from bridge.github.sign_in import SignIn
 from bridge.github.transport import http_client
@@ -49,14 +50,14 @@ async def dashboard_routes(
     pages = Pages(scope.owner, scope.web_url)
     login = Login(token=given.token, secret=given.secret, public_url=scope.public_url)
 
-    def sight(transaction: Transaction, questions: Collection[Question]) -> Sight:
-        return look(transaction, bridge.reconciler.outlook(transaction), scope, questions, bridge.clock())
+    def content(transaction: Transaction, queries: Collection[Query]) -> Content:
+        return read_content(transaction, bridge.reconciler.outlook(transaction), scope, queries, bridge.clock())
 
-    async def read(questions: Collection[Question]) -> Answers:
-        seen = await bridge.ledger.read(lambda transaction: sight(transaction, questions))
-        beside = Extras(problems=tuple(map(str, problems())), rate_limits=bridge.rate_limits())
+    async def read(queries: Collection[Query]) -> Answers:
+        seen = await bridge.ledger.read(lambda transaction: content(transaction, queries))
+        beside = Extras(problems=tuple(map(str, problems())), rate_limits=bridge.rate_limits(), stock=stock.known())
         # In a thread, as the read: neither makes a delivery wait.
-        return await asyncio.to_thread(lambda: {each: pages.fragment(each, seen, beside) for each in questions})
+        return await asyncio.to_thread(lambda: {each: pages.fragment(each, seen, beside) for each in queries})
 
     async def retry(job_id: int, person: str) -> bool:
         is_open = await bridge.ledger.transact(lambda transaction: _retry(transaction, job_id, person, bridge.clock()))
@@ -66,7 +67,7 @@ async def dashboard_routes(
         return is_open
 
     feed = Feed(read, stop)
-    async with http_client() as http, contextlib.aclosing(feed):
+    async with http_client() as http, stocks(settings, bridge.clock) as stock, contextlib.aclosing(feed):
         yield routes(
             Dashboard(
                 pages=pages,

@@ -147,6 +147,8 @@ class Placement:
             return _Obstacle(refusal)
         if failing := self._failing(endpoint):
             return _Obstacle(failing)
+        if unhealthy := self._unhealthy(endpoint):
+            return _Obstacle(unhealthy)
         if len(route.endpoints) == 1:
             return None  # its requests wait at RunPod, which starts workers as soon as it can
         if full := self._full(endpoint):
@@ -169,6 +171,16 @@ class Placement:
         failed = f"requests failed ({NO_ANSWER})" if unanswered else f"workers failed ({streak.reason})"
         why = f"endpoint {endpoint}: its last {streak.failures} {failed}"
         return Cause(kind=SkipKind.NO_ANSWER if unanswered else SkipKind.BREAKER, why=why, due=due)
+
+    def _unhealthy(self, endpoint: str) -> Cause | None:
+        """An endpoint with none but unhealthy workers has one request as a try: each costs the start of a worker."""
+        health = self._snapshot.health.get(endpoint)
+        if not health or not (unhealthy := health.workers.get("unhealthy")) or not self._waiting_at(endpoint):
+            return None
+        if any(health.workers.get(state) for state in ("running", "ready", "idle", "initializing", "throttled")):
+            return None
+        why = f"endpoint {endpoint}: its workers are unhealthy: see the endpoint's logs (unhealthy {unhealthy})"
+        return Cause(kind=SkipKind.UNHEALTHY, why=f"{why}; one request is being tried")
 
     def _full(self, endpoint: str) -> Cause | None:
         most = self._snapshot.workers_max.get(endpoint)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from bridge.dashboard.questions import Question
+from bridge.dashboard.queries import Query
 from bridge.dashboard.render import Fragment
 from bridge.errors import BridgeError
 from bridge.telemetry import mask
@@ -48,24 +48,24 @@ class Trouble:
     message: str
 
 
-Answers = Mapping[Question, Fragment | None]
-"""By question, the content of its page; None if there is no such job."""
+Answers = Mapping[Query, Fragment | None]
+"""By query, the content of its page; None if there is no such job."""
 
 DEFAULT_TIMING = FeedTiming()
 
 
 class Feed:
-    """Answers questions, again and again while a page is open.
+    """Answers queries, again and again while a page is open.
 
     Args:
-        read: answers questions with one read of the ledger.
+        read: answers queries with one read of the ledger.
         stop: ends all updates when it is set.
         timing: the limits.
     """
 
     def __init__(
         self,
-        read: Callable[[Collection[Question]], Awaitable[Answers]],
+        read: Callable[[Collection[Query]], Awaitable[Answers]],
         stop: asyncio.Event,
         timing: FeedTiming = DEFAULT_TIMING,
     ) -> None:
@@ -77,7 +77,7 @@ class Feed:
         self._read_at = float("-inf")
         self._took = 0.0
         self._trouble: Trouble | None = None
-        self._watched = Counter[Question]()
+        self._watched = Counter[Query]()
         self._changed = asyncio.Event()
         self._updating: asyncio.Task[None] | None = None
 
@@ -86,33 +86,33 @@ class Feed:
         """Whether as many pages as are allowed get updates already."""
         return self._watched.total() >= self._timing.viewers
 
-    async def answer(self, question: Question) -> Fragment | None:
+    async def answer(self, query: Query) -> Fragment | None:
         """The content of a page; not older than the shortest time between two reads.
 
         Raises:
             BridgeError: the ledger could not be read.
         """
         async with self._lock:
-            if question not in self._known or self._timing.clock() - self._read_at >= self._gap:
-                await self._refresh([question])
-            return self._known[question]
+            if query not in self._known or self._timing.clock() - self._read_at >= self._gap:
+                await self._refresh([query])
+            return self._known[query]
 
-    async def updates(self, question: Question, seen: str | None) -> AsyncIterator[Fragment | Trouble | None]:
+    async def updates(self, query: Query, seen: str | None) -> AsyncIterator[Fragment | Trouble | None]:
         """Each new content of a page, trouble if there is none, None as a sign of life. Nothing if the feed is full.
 
         Args:
-            question: of the page.
+            query: of the page.
             seen: the digest of the content that it shows already.
         """
         if self.is_full:
             return
-        self._watched[question] += 1
+        self._watched[query] += 1
         try:
             ends_at = self._timing.clock() + self._timing.longest
             told: Trouble | None = None
             while not self._stop.is_set() and (left := ends_at - self._timing.clock()) > 0:
                 self._update()
-                changed, fragment = self._changed, self._known.get(question)
+                changed, fragment = self._changed, self._known.get(query)
                 if self._trouble is not None and self._trouble != told:
                     yield self._trouble
                 elif fragment is not None and self._trouble is None and (fragment.digest != seen or told):
@@ -122,8 +122,8 @@ class Feed:
                 if not await _is_set_within(changed, min(left, self._timing.beat)):
                     yield None
         finally:
-            self._watched[question] -= 1
-            self._watched += Counter()  # drops questions that nobody asks any more
+            self._watched[query] -= 1
+            self._watched += Counter()  # drops queries that nobody asks any more
 
     def expire(self) -> None:
         """Read again for the next answer: the ledger was changed."""
@@ -158,8 +158,8 @@ class Feed:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _refresh(self, asked: Collection[Question]) -> None:
-        """Read the answers to all questions of open pages and to those that are asked."""
+    async def _refresh(self, asked: Collection[Query]) -> None:
+        """Read the answers to all queries of open pages and to those that are asked."""
         began = self._timing.clock()
         try:
             self._known = await self._read({*self._watched, *asked})

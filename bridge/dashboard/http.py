@@ -12,7 +12,7 @@ from starlette.routing import Route
 from bridge.dashboard.access import Visit, is_local, same_site
 from bridge.dashboard.feed import Feed, Trouble
 from bridge.dashboard.ports import GitHubSignIn
-from bridge.dashboard.questions import LARGEST_ID, Question, read
+from bridge.dashboard.queries import LARGEST_ID, Query, read
 from bridge.dashboard.render import ASSETS, Fragment, Pages
 from bridge.dashboard.sessions import TOKEN, Attempts, Login, Sessions
 from bridge.errors import AuthError, BridgeError
@@ -125,19 +125,19 @@ class _Shown:
         person = self._sessions.person(request)
         if refused := self._refused(request, person, RedirectResponse("/login", 303)):
             return refused
-        question = _question(request)
+        query = _question(request)
         try:
-            fragment = await self._feed.answer(question) if question else None
+            fragment = await self._feed.answer(query) if query else None
         except BridgeError as error:
             text = f"{mask(str(error))}. This page tries again in 30 seconds."
             return HTMLResponse(self._pages.message("The ledger cannot be read", text), 503, {"Refresh": "30"})
-        if question is None or fragment is None:
+        if query is None or fragment is None:
             text = "The ledger has no such job. Jobs that ended long ago are deleted from it."
             return HTMLResponse(self._pages.message("No such job", text, home=True), 404)
-        live = f"/updates{question.path if question.job is not None else question.query}"
+        live = f"/updates{query.path if query.job is not None else query.query}"
         visitor, retry = self._sessions.visitor(request), None
         if self._retry and fragment.can_retry:
-            retry = f"/jobs/{question.job}/retry", self._sessions.form_token(visitor)
+            retry = f"/jobs/{query.job}/retry", self._sessions.form_token(visitor)
         response = HTMLResponse(self._pages.document(fragment, live=live, person=person, retry=retry))
         if retry:
             self._sessions.remember(request, response, visitor)
@@ -171,12 +171,12 @@ class _Shown:
         refusal = HTMLResponse(self._pages.message("Sign in", "You are not signed in."), 401)
         if refused := self._refused(request, self._sessions.person(request), refusal):
             return refused
-        question = _question(request)
-        if question is None:
+        query = _question(request)
+        if query is None:
             return Response(status_code=404)
         if self._feed.is_full:
             return HTMLResponse(self._pages.message("Too many viewers", "Reload the page later."), 503)
-        events = _events(self._feed, question, request.headers.get("last-event-id"))
+        events = _events(self._feed, query, request.headers.get("last-event-id"))
         # X-Accel-Buffering: nginx would collect the events otherwise
         return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -197,17 +197,17 @@ class _Shown:
         return HTMLResponse(self._pages.message("Not open here", CLOSED), 403)
 
 
-def _question(request: Request) -> Question | None:
+def _question(request: Request) -> Query | None:
     """What a page asks for; None for a job that cannot exist."""
     job = request.path_params.get("id")
     if job is None:
         return read(request.query_params)
-    return Question(job=job) if 0 < job <= LARGEST_ID else None
+    return Query(job=job) if 0 < job <= LARGEST_ID else None
 
 
-async def _events(feed: Feed, question: Question, seen: str | None) -> AsyncIterator[str]:
+async def _events(feed: Feed, query: Query, seen: str | None) -> AsyncIterator[str]:
     yield "retry: 2000\n\n"
-    async for update in feed.updates(question, seen):
+    async for update in feed.updates(query, seen):
         match update:
             case Fragment():
                 yield f"id: {update.digest}\nevent: main\n{_data(update.html)}\n\n"

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from bridge.core.budget import Spent
 from bridge.core.history import JobRecord, Waits
+from bridge.core.prices import Prices
 from bridge.core.submissions import Submission
 
 
@@ -18,8 +20,18 @@ class Overview(Protocol):
     def waits(self, since: float) -> Mapping[str, Waits]: ...
 
 
+class Costs(Protocol):
+    """What is read of the ledger about money; see `bridge.ledger.costs`."""
+
+    def spent_by_repository(self, since: float, now: float) -> tuple[tuple[str | None, Spent], ...]: ...
+    def prices(self) -> Prices: ...
+
+
 class Transaction(Protocol):
     """The ledger within one transaction that only reads."""
+
+    @property
+    def costs(self) -> Costs: ...
 
     def open_submissions(self) -> tuple[Submission, ...]: ...
     def runners_read_at(self) -> Mapping[str, float]: ...

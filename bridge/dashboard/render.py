@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -13,9 +13,8 @@ from markupsafe import Markup
 
 from bridge.core.model import JobStatus
 from bridge.core.steps import span
-from bridge.dashboard.costs import Costs
-from bridge.dashboard.questions import Group, Question
-from bridge.dashboard.sight import Sight
+from bridge.dashboard.content import Content
+from bridge.dashboard.queries import Group, Query
 from bridge.telemetry import plain
 
 LONGEST = 400
@@ -58,12 +57,12 @@ class Extras:
     Args:
         problems: what fails at present.
         rate_limits: the calls that are left of a rate limit, by service.
-        costs: of today; None if they are not computed.
+        stock: by endpoint id, what RunPod has in stock of its GPU types; one line.
     """
 
     problems: tuple[str, ...] = ()
     rate_limits: Mapping[str, int] | None = None
-    costs: Costs | None = None
+    stock: Mapping[str, str] = field(default_factory=dict)
 
 
 class Pages:
@@ -89,18 +88,18 @@ class Pages:
         )
         self._environment.filters |= _FILTERS
 
-    def fragment(self, question: Question, sight: Sight, extras: Extras) -> Fragment | None:
-        """The content of the page that answers a question; None if the ledger does not know its job."""
-        if question.job is None:
-            return self._overview(question, sight, extras)
-        if question.job not in sight.stories:
+    def fragment(self, query: Query, content: Content, extras: Extras) -> Fragment | None:
+        """The content of the page that answers a query; None if the ledger does not know its job."""
+        if query.job is None:
+            return self._overview(query, content, extras)
+        if query.job not in content.stories:
             return None
-        record, story = sight.stories[question.job]
+        record, story = content.stories[query.job]
         url = record.job.html_url or ""
         given = {
             "record": record,
             "story": story,
-            "now": sight.at,
+            "now": content.at,
             "tone": _tone(record.job.conclusion),
             "link": url if url.startswith(f"{self._web_url}/") else None,
         }
@@ -111,20 +110,21 @@ class Pages:
             can_retry=record.job.status is not JobStatus.COMPLETED,
         )
 
-    def _overview(self, question: Question, sight: Sight, extras: Extras) -> Fragment:
-        summary = ", ".join(f"{sight.totals[group]} {group}" for group in Group)
+    def _overview(self, query: Query, content: Content, extras: Extras) -> Fragment:
+        summary = ", ".join(f"{content.totals[group]} {group}" for group in Group)
         given = {
-            "question": question,
-            "sight": sight,
-            "now": sight.at,
-            "given_up": sight.given_up,
-            "listings": sight.lists[question],
+            "query": query,
+            "content": content,
+            "now": content.at,
+            "given_up": content.given_up,
+            "listings": content.lists[query],
             "groups": list(Group),
             "nothing": NOTHING,
             "summary": summary,
             "problems": extras.problems,
             "rate_limits": extras.rate_limits or {},
-            "costs": extras.costs,
+            "stock": extras.stock,
+            "costs": content.costs,
         }
         return self._made("Actions bridge", "overview.html", given)
 

@@ -1,7 +1,7 @@
 """What costs and budgets need of the ledger: the use of workers, prices with the time of each reading, and raises."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,8 +20,6 @@ _BEGAN = sa.func.coalesce(_s.started_at, _s.taken_at)
 """When the bridge first saw a worker run."""
 
 _HELD = sa.func.coalesce(_s.held_job_id, _s.job_id)
-_GPU_USAGE: Any = submissions.c.get("gpu_usage", sa.null())
-"""What the worker says of the use of its GPU."""
 
 
 class Costs:
@@ -69,7 +67,7 @@ class Costs:
             jobs.c.completed_at.label("job_completed_at"),
             _s.held_job_id,
             _s.phases,
-            _GPU_USAGE.label("gpu_usage"),
+            _s.gpu_usage,
         )
         of_job = sa.outerjoin(submissions, jobs, jobs.c.id == _HELD)
         return self._connection.execute(sa.select(*columns).select_from(of_job).where(wanted)).mappings().all()
@@ -87,14 +85,19 @@ class Costs:
 
     def spent(self, since: float, now: float) -> tuple[Spent, ...]:
         """The time that was paid between two times (Unix seconds), by route, endpoint and GPU type."""
-        found: dict[tuple[str, str, str | None], float] = defaultdict(float)
-        for statement in _SPENT:
-            for route, endpoint, gpu_type, seconds in self._connection.execute(statement, {"since": since, "now": now}):
-                found[route, endpoint, gpu_type] += seconds
-        return tuple(
-            Spent(route=route, endpoint=endpoint, gpu_type=gpu_type, seconds=seconds)
-            for (route, endpoint, gpu_type), seconds in found.items()
-        )
+        return tuple(_spent(key, seconds) for key, seconds in self._sums(_SPENT, since, now).items())
+
+    def spent_by_repository(self, since: float, now: float) -> tuple[tuple[str | None, Spent], ...]:
+        """The same, by repository as well; None for a job that the ledger no longer has."""
+        found = self._sums(_SPENT_BY_REPOSITORY, since, now).items()
+        return tuple((key[3], _spent(key, seconds)) for key, seconds in found)
+
+    def _sums(self, statements: Iterable[sa.Select[Any]], since: float, now: float) -> Mapping[Any, float]:
+        found: dict[Any, float] = defaultdict(float)
+        for statement in statements:
+            for *key, seconds in self._connection.execute(statement, {"since": since, "now": now}):
+                found[tuple(key)] += seconds
+        return found
 
     def prices(self) -> Prices:
         """All prices that were ever read, by endpoint id, the oldest first."""
@@ -169,20 +172,37 @@ def _job_seconds(row: Any) -> float | None:
     return max(0.0, ended - began) if began is not None and ended is not None else None
 
 
-def _sums(seconds: sa.ColumnElement[float], most: sa.ColumnElement[float]) -> sa.Select[Any]:
-    """The sum of the use of each kind of worker: of each submission the seconds, but at least 0 and at most `most`."""
+def _spent(key: tuple[Any, ...], seconds: float) -> Spent:
+    return Spent(route=key[0], endpoint=key[1], gpu_type=key[2], seconds=seconds)
+
+
+def _sums(
+    seconds: sa.ColumnElement[float], most: sa.ColumnElement[float], by: Sequence[sa.ColumnElement[Any]]
+) -> sa.Select[Any]:
+    """The sums of the use of workers: of each submission the seconds, but at least 0 and at most `most`."""
     within = sa.case((seconds < 0, 0.0), (seconds > most, most), else_=seconds)
-    kind = (_s.route, _s.endpoint, _s.gpu_type)
-    return sa.select(*kind, sa.func.sum(within)).group_by(*kind)
+    return sa.select(*by, sa.func.sum(within)).group_by(*by)
 
 
 _SINCE, _NOW = sa.bindparam("since", type_=sa.Float), sa.bindparam("now", type_=sa.Float)
 _BOOT = sa.func.coalesce(_s.boot, 0.0)
 _TOLD_OR_SEEN = sa.func.coalesce(_s.execution + _BOOT, _s.since - _BEGAN + _BOOT, 0.0)
 
-_SPENT = (
-    _sums(_NOW - _BEGAN + _BOOT, _NOW - _SINCE).where(st.IS_OPEN, _BEGAN.is_not(None)),
-    _sums(_TOLD_OR_SEEN, _s.since - _SINCE).where(~st.IS_OPEN, _s.since > _SINCE),
+
+def _statements(by: Sequence[sa.ColumnElement[Any]]) -> tuple[sa.Select[Any], ...]:
+    """The paid time since `since`, as `bridge.core.cost.paid_between` has it, summed by some columns.
+
+    Each statement uses an index; a union of both takes twice as long.
+    """
+    return (
+        _sums(_NOW - _BEGAN + _BOOT, _NOW - _SINCE, by).where(st.IS_OPEN, _BEGAN.is_not(None)),
+        _sums(_TOLD_OR_SEEN, _s.since - _SINCE, by).where(~st.IS_OPEN, _s.since > _SINCE),
+    )
+
+
+_KIND = (_s.route, _s.endpoint, _s.gpu_type)
+_REPOSITORY = (
+    sa.select(jobs.c.repository).where(jobs.c.id == _HELD).correlate(submissions).scalar_subquery().label("repository")
 )
-"""The paid time since `since`, as `bridge.core.cost.paid_between` has it. Each statement uses an index; a union of both
-takes twice as long."""
+_SPENT = _statements(_KIND)
+_SPENT_BY_REPOSITORY = _statements((*_KIND, _REPOSITORY))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.bench.dashboard import dashboard
+from tests.bench.explain import explain
 from tests.bench.handler import handler
 from tests.bench.hosted import hosted
 from tests.bench.intake import intake
@@ -27,6 +28,7 @@ def measurements() -> Iterator[dict[str, Any]]:
     yield from hosted()
     yield placement()
     yield from dashboard(finished=10_000, queued=500)
+    yield explain(finished=10_000, queued=500)
 
 
 if __name__ == "__main__":

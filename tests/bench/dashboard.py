@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from bridge.commands.composition import composed
 from bridge.core.model import JobStatus, Source
 from bridge.core.submissions import Pool, State
-from bridge.dashboard.questions import Group, Question
+from bridge.dashboard.content import read_content
+from bridge.dashboard.queries import Group, Query
 from bridge.dashboard.render import Extras, Pages
-from bridge.dashboard.sight import look
 from bridge.ledger.rows import row_of_job, row_of_submission
 from bridge.ledger.tables import jobs, submissions, transitions
 from tests.bench.figures import percentile_ms
@@ -30,10 +30,7 @@ PATHS = {"overview": "/", "queued": "/?jobs=queued", "finished, page 100": "/?jo
 def dashboard(*, finished: int, queued: int) -> Iterator[dict[str, Any]]:
     """Measure each page when it is opened first, and the read and the rendering of an update."""
     with tempfile.TemporaryDirectory() as home:
-        ledger = filled(f"sqlite:///{home}/ledger.sqlite3")
-        _finish(ledger, finished)
-        ledger.running(*range(2, 10, 2))
-        ledger.queued(*(ledger.job(number) for number in range(11, 11 + queued - 4)), ledger.job(1))
+        ledger = a_large_ledger(home, finished, queued)
         given = {"bench": "dashboard", "finished_jobs": finished, "open_jobs": queued + 1}
         with shown(a_config(ledger.url)) as site:
             httpx.get(f"{site.url}/healthz")
@@ -52,23 +49,32 @@ def dashboard(*, finished: int, queued: int) -> Iterator[dict[str, Any]]:
         yield {**given, "page": "update", **asyncio.run(_update(ledger))}
 
 
+def a_large_ledger(home: str, finished: int, queued: int) -> Filled:
+    """A ledger in a folder: job 1 waits; beside it there are finished jobs, and others that run or wait."""
+    ledger = filled(f"sqlite:///{home}/ledger.sqlite3")
+    _finish(ledger, finished)
+    ledger.running(*range(2, 10, 2))
+    ledger.queued(*(ledger.job(number) for number in range(11, 11 + queued - 4)), ledger.job(1))
+    return ledger
+
+
 async def _update(ledger: Filled) -> dict[str, float]:
     """An update while the overview and a list are open."""
     config, pages = a_config(ledger.url), Pages("acme", "https://github.com")
-    questions = [Question(), Question(group=Group.FINISHED)]
+    queries = [Query(), Query(group=Group.FINISHED)]
     reads, renders, cpu = [], [], []
     async with composed(config, dry_run=True) as bridge:
         for _ in range(20):
             began, used = time.perf_counter(), time.process_time()
-            sight = await bridge.ledger.read(
-                lambda transaction: look(
-                    transaction, bridge.reconciler.outlook(transaction), config.scope, questions, time.time()
+            content = await bridge.ledger.read(
+                lambda transaction: read_content(
+                    transaction, bridge.reconciler.outlook(transaction), config.scope, queries, time.time()
                 )
             )
             reads.append(time.perf_counter() - began)
             began = time.perf_counter()
-            for question in questions:
-                pages.fragment(question, sight, Extras())
+            for query in queries:
+                pages.fragment(query, content, Extras())
             renders.append(time.perf_counter() - began)
             cpu.append(time.process_time() - used)
     figures = {"read_p50_ms": reads, "render_p50_ms": renders, "cpu_p50_ms": cpu}

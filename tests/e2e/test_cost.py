@@ -149,6 +149,16 @@ def test_csv_has_one_line_for_each_key(served: Emulators) -> None:
     assert float(rows[0]["usd"]) == pytest.approx(billed(served), rel=0.01)
 
 
+def test_the_jobs_that_ran_can_be_simulated(served: Emulators, tmp_path: Path) -> None:
+    trace, configuration = tmp_path / "trace.csv", tmp_path / "bridge.toml"
+    trace.write_text(run(served, "cost", "--trace").stdout)
+    assert [row["route"] for row in csv.DictReader(trace.read_text().splitlines())] == ["default"] * 4
+    configuration.write_text('[[route]]\nname = "default"\nlabels = ["runpod", "gpu"]\nendpoint = "ep-1"\n')
+    (row,) = json.loads(run(served, "simulate", str(trace), "--config", str(configuration), "--json").stdout)
+    assert (row["jobs"], row["unserved"]) == (4, 0)
+    assert run(served, "cost", "--trace", "--json").exit_code == 2
+
+
 def test_without_a_price_the_cost_is_unknown_and_not_zero(tmp_path: Path) -> None:
     with emulators(tmp_path, instant={"seconds": 0.2}) as made:
         (job,) = queue(made, 1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.actions import Plan, Withdrawal
+from bridge.core.actions import Plan, SkipKind, Withdrawal
 from bridge.core.budget import ALL, Budget
 from bridge.core.model import EndpointHealth, Request, RequestStatus
 from bridge.core.pauses import Pause
@@ -169,6 +169,33 @@ def test_requests_without_a_worker_on_its_way_move_and_the_next_one_in_the_queue
     health = {"ep-1": EndpointHealth(in_queue=3, workers={"initializing": 1}), "ep-2": EndpointHealth()}
     decided = plan(snapshot(*(waiting(n, 150.0) for n in (1, 2, 3)), jobs=3, health=health), NOW)
     assert [w.submission.job_id for w in moved(decided)] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("workers", "sent"),
+    [({"unhealthy": 2}, 0), ({"unhealthy": 2, "idle": 1}, 2), ({"unhealthy": 1, "throttled": 1}, 2), ({}, 2)],
+)
+def test_while_all_workers_are_unhealthy_one_request_tries_the_endpoint(workers: dict[str, int], sent: int) -> None:
+    health = {"ep-1": EndpointHealth(in_queue=1, workers=workers)}
+    decided = plan(snapshot(waiting(1, 5.0), jobs=3, routes=(a_route(),), health=health), NOW)
+    assert len(decided.claims) == sent
+    if not sent:
+        (_, *held) = decided.skips
+        assert {(each.kind, each.why) for each in held} == {
+            (
+                SkipKind.UNHEALTHY,
+                "endpoint ep-1: its workers are unhealthy: see the endpoint's logs (unhealthy 2); "
+                "one request is being tried",
+            )
+        }
+    first = plan(snapshot(jobs=2, routes=(a_route(),), health=health), NOW)
+    assert len(first.claims) == (1 if not sent else 2), "the try"
+
+
+def test_a_request_goes_to_the_next_endpoint_while_all_workers_of_the_first_are_unhealthy() -> None:
+    health = {"ep-1": EndpointHealth(in_queue=1, workers={"unhealthy": 1}), "ep-2": EndpointHealth()}
+    decided = plan(snapshot(waiting(1, 5.0), jobs=2, health=health), NOW)
+    assert placed(decided) == [("runpod-2-1", "ep-2")]
 
 
 def test_workers_that_never_finish_their_start_are_no_capacity() -> None:

@@ -7,40 +7,38 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 
 from bridge.dashboard.feed import Answers, Feed, FeedTiming, Trouble
-from bridge.dashboard.questions import Group, Question
+from bridge.dashboard.queries import Group, Query
 from bridge.dashboard.render import Fragment
 from bridge.errors import Unavailable
 from tests.support.background import until_async
 
 FAST = FeedTiming(gap=0.02, share=1.0, longest=5.0, beat=1.0)
-OVERVIEW, LIST = Question(), Question(group=Group.QUEUED)
+OVERVIEW, LIST = Query(), Query(group=Group.QUEUED)
 
 
 class Ledger:
     """Counts its reads."""
 
     def __init__(self) -> None:
-        self.reads: list[frozenset[Question]] = []
+        self.reads: list[frozenset[Query]] = []
         self.content = "one"
         self.fails = False
 
-    async def read(self, questions: Collection[Question]) -> Answers:
-        self.reads.append(frozenset(questions))
+    async def read(self, queries: Collection[Query]) -> Answers:
+        self.reads.append(frozenset(queries))
         await asyncio.sleep(0)
         if self.fails:
             raise Unavailable("the ledger could not be read: it is locked")
         html = self.content
-        return {
-            each: Fragment(title="", html=f"{html} {each.path}", digest=f"{html} {each.path}") for each in questions
-        }
+        return {each: Fragment(title="", html=f"{html} {each.path}", digest=f"{html} {each.path}") for each in queries}
 
 
 class Viewer:
     """A page that is open."""
 
-    def __init__(self, feed: Feed, question: Question = OVERVIEW, seen: str | None = None) -> None:
+    def __init__(self, feed: Feed, query: Query = OVERVIEW, seen: str | None = None) -> None:
         self.got: list[str] = []
-        self._updates = feed.updates(question, seen)
+        self._updates = feed.updates(query, seen)
         self.task = asyncio.create_task(self._look(self._updates))
 
     async def _look(self, updates: AsyncIterator[Fragment | Trouble | None]) -> None:
@@ -61,7 +59,7 @@ def test_many_viewers_share_each_read() -> None:
     async def main() -> None:
         ledger = Ledger()
         feed = Feed(ledger.read, asyncio.Event(), FAST)
-        viewers = [Viewer(feed, question) for question in (OVERVIEW, LIST) for _ in range(20)]
+        viewers = [Viewer(feed, query) for query in (OVERVIEW, LIST) for _ in range(20)]
         await until_async(lambda: all(viewer.got for viewer in viewers))
         assert len(ledger.reads) <= 2
         ledger.content = "two"
@@ -161,11 +159,11 @@ def test_a_feed_that_is_closed_has_ended_its_read() -> None:
     async def main() -> None:
         ended = False
 
-        async def slow(questions: Collection[Question]) -> Answers:
+        async def slow(queries: Collection[Query]) -> Answers:
             nonlocal ended
             await asyncio.sleep(0.3)
             ended = True
-            return dict.fromkeys(questions)
+            return dict.fromkeys(queries)
 
         stop = asyncio.Event()
         feed = Feed(slow, stop, FAST)

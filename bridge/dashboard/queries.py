@@ -26,7 +26,7 @@ class Group(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
+class Query:
     """What a page asks for.
 
     Args:
@@ -42,6 +42,11 @@ class Question:
     repository: str | None = None
     route: str | None = None
     page: int = 1
+
+    @property
+    def is_overview(self) -> bool:
+        """Whether it asks for the whole overview."""
+        return self.job is None and self.group is None
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -77,21 +82,21 @@ class Question:
         """The page's address on the server."""
         return f"/{self.query}" if self.job is None else f"/jobs/{self.job}"
 
-    def of_group(self, group: Group | None) -> "Question":
+    def of_group(self, group: Group | None) -> "Query":
         """The first page of another list, with the same filters."""
         return replace(self, group=group, page=1)
 
-    def of_route(self, route: str) -> "Question":
+    def of_route(self, route: str) -> "Query":
         """The same lists, only with jobs of this route."""
         return replace(self, route=route, page=1)
 
-    def of_page(self, page: int) -> "Question":
+    def of_page(self, page: int) -> "Query":
         """Another page of the same list."""
         return replace(self, page=page)
 
 
-def read(query: Mapping[str, str]) -> Question:
-    """The question that an address asks. What it does not understand is left out.
+def read(query: Mapping[str, str]) -> Query:
+    """The query that an address asks. What it does not understand is left out.
 
     Args:
         query: the parameters of the address.
@@ -100,7 +105,7 @@ def read(query: Mapping[str, str]) -> Question:
     group = Group(asked) if asked in set(Group) else None
     page = query.get("page", "")
     number = int(page) if page.isascii() and page.isdecimal() and len(page) <= len(str(LAST_PAGE)) else 1
-    return Question(
+    return Query(
         group=group,
         repository=_filter(query.get("repository")),
         route=_filter(query.get("route")),

@@ -7,13 +7,17 @@ from typing import NamedTuple
 
 from bridge.controller.report import Decision
 from bridge.core.breaker import probe_at
+from bridge.core.cost import midnight
 from bridge.core.history import JobRecord, Waits
 from bridge.core.model import EndpointHealth, JobStatus, WorkflowJob
+from bridge.core.pauses import Pause, said
+from bridge.core.prices import with_settings
 from bridge.core.scope import Route, Scope
 from bridge.core.story import Outlook, Story, outlooks, story, told
 from bridge.core.submissions import OPEN_STATES, WAITING_STATES, Streak, Submission
+from bridge.dashboard.costs import Costs, costs_of
 from bridge.dashboard.ports import Overview, Transaction
-from bridge.dashboard.questions import Group, Question
+from bridge.dashboard.queries import Group, Query
 
 RECENT = 86_400.0
 """s for which finished jobs and their waits are shown."""
@@ -58,6 +62,7 @@ class RouteUse:
         queued: jobs that wait for it and have no runner that was requested for them.
         oldest: Unix seconds, since when the first of them waits; None for none.
         waits: of the jobs that started recently; None for none.
+        paused: by whom and why, one line; None if it is not paused.
     """
 
     route: Route
@@ -65,6 +70,7 @@ class RouteUse:
     queued: int
     oldest: float | None
     waits: Waits | None
+    paused: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,54 +90,57 @@ class EndpointUse:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sight:
+class Content:
     """What was read for all pages that are open.
 
     Args:
         at: Unix seconds.
-        lists: by question, its lists of jobs.
+        lists: by query, its lists of jobs.
         stories: by job id, the story of each job that a page shows; absent if the ledger does not know it.
         totals: by list, without filters.
         given_up: ids of jobs that get no more runners.
         warnings: what a person should change.
-        looked_at: Unix seconds, when GitHub's runners were last read; 0 for never.
+        costs: of today; None if there are none, or no open page shows them.
+        runners_read_at: Unix seconds, when GitHub's runners were last read; 0 for never.
     """
 
     at: float
-    lists: Mapping[Question, tuple[Listing, ...]]
+    lists: Mapping[Query, tuple[Listing, ...]]
     stories: Mapping[int, tuple[JobRecord, Story]]
     totals: Mapping[Group, int]
     routes: tuple[RouteUse, ...] = ()
     endpoints: tuple[EndpointUse, ...] = ()
     given_up: frozenset[int] = field(default_factory=frozenset)
     warnings: tuple[str, ...] = ()
-    looked_at: float = 0.0
+    costs: Costs | None = None
+    runners_read_at: float = 0.0
 
 
-def look(
-    transaction: Transaction, decision: Decision, scope: Scope, questions: Collection[Question], now: float
-) -> Sight:
-    """Answer all questions from one transaction.
+def read_content(
+    transaction: Transaction, decision: Decision, scope: Scope, queries: Collection[Query], now: float
+) -> Content:
+    """Answer all queries from one transaction.
 
     Args:
         transaction: that the decision was made in.
         decision: what the next pass would decide.
         scope: what is served.
-        questions: of the pages that are open.
+        queries: of the pages that are open.
         now: Unix seconds.
     """
     overview, submissions = transaction.overview(), transaction.open_submissions()
     jobs = _Jobs(decision, submissions, overview, now)
-    return Sight(
+    return Content(
         at=now,
-        lists=jobs.lists([each for each in questions if each.job is None]),
-        stories=jobs.stories({each.job for each in questions if each.job is not None}),
+        lists=jobs.lists([each for each in queries if each.job is None]),
+        stories=jobs.stories({each.job for each in queries if each.job is not None}),
         totals=jobs.totals(),
         routes=tuple(_routes(scope, decision, jobs, overview.waits(now - RECENT))),
         endpoints=tuple(_endpoints(scope, decision)),
         given_up=frozenset(decision.plan.given_up),
         warnings=decision.plan.warnings,
-        looked_at=max(transaction.runners_read_at().values(), default=0.0),
+        costs=_costs(transaction, decision, scope, now) if any(each.is_overview for each in queries) else None,
+        runners_read_at=max(transaction.runners_read_at().values(), default=0.0),
     )
 
 
@@ -177,26 +186,26 @@ class _Jobs:
         finished = self._overview.count_finished(since=self._now - RECENT, repository=None, route=None)
         return {**{group: len(jobs) for group, jobs in self.groups.items()}, Group.FINISHED: finished}
 
-    def lists(self, questions: Iterable[Question]) -> dict[Question, tuple[Listing, ...]]:
-        """By question, the lists that it asks for. The records of all their jobs are read at once."""
-        found = {each: [self._list(each, group) for group in each.groups] for each in questions}
+    def lists(self, queries: Iterable[Query]) -> dict[Query, tuple[Listing, ...]]:
+        """By query, the lists that it asks for. The records of all their jobs are read at once."""
+        found = {each: [self._list(each, group) for group in each.groups] for each in queries}
         shown = {job.id: job for lists in found.values() for each in lists for job in each.open}
         ids = shown.keys() | {job_id for lists in found.values() for each in lists for job_id in each.finished}
         records = {job_id: JobRecord(job=job) for job_id, job in shown.items()}
         records |= {record.job.id: record for record in self._overview.records(ids)}
         return {each: tuple(self._listing(one, records) for one in lists) for each, lists in found.items()}
 
-    def _list(self, question: Question, group: Group) -> _List:
+    def _list(self, query: Query, group: Group) -> _List:
         if group is Group.FINISHED:
-            return self._finished(question)
-        found = [job for job in self.groups[group] if self._is_wanted(job, question)]
-        shown = found[question.offset : question.offset + question.per_page]
+            return self._finished(query)
+        found = [job for job in self.groups[group] if self._is_wanted(job, query)]
+        shown = found[query.offset : query.offset + query.per_page]
         return _List(group, len(found), open=shown)
 
-    def _finished(self, question: Question) -> _List:
-        since, repository, route = self._now - RECENT, question.repository, question.route
+    def _finished(self, query: Query) -> _List:
+        since, repository, route = self._now - RECENT, query.repository, query.route
         ids = self._overview.finished(
-            since=since, repository=repository, route=route, limit=question.per_page, offset=question.offset
+            since=since, repository=repository, route=route, limit=query.per_page, offset=query.offset
         )
         total = self._overview.count_finished(since=since, repository=repository, route=route)
         return _List(Group.FINISHED, total, finished=ids)
@@ -206,10 +215,10 @@ class _Jobs:
         rows = tuple(self._row(records[job_id], found.group) for job_id in ids if job_id in records)
         return Listing(group=found.group, total=found.total, rows=rows)
 
-    def _is_wanted(self, job: WorkflowJob, question: Question) -> bool:
-        if question.repository is not None and job.repository.lower() != question.repository.lower():
+    def _is_wanted(self, job: WorkflowJob, query: Query) -> bool:
+        if query.repository is not None and job.repository.lower() != query.repository.lower():
             return False
-        return question.route is None or self.route_of(job) == question.route
+        return query.route is None or self.route_of(job) == query.route
 
     def _row(self, record: JobRecord, group: Group) -> Row:
         job = record.job
@@ -228,6 +237,12 @@ class _Jobs:
         }
 
 
+def _costs(transaction: Transaction, decision: Decision, scope: Scope, now: float) -> Costs | None:
+    spent = transaction.costs.spent_by_repository(midnight(now), now)
+    prices = with_settings(transaction.costs.prices(), scope.prices, now)
+    return costs_of(spent, decision.budgets, prices, now)
+
+
 def _routes(scope: Scope, decision: Decision, jobs: _Jobs, waits: Mapping[str, Waits]) -> Iterator[RouteUse]:
     used = Counter[str]()
     for (name, _), count in decision.standing.items():
@@ -244,7 +259,12 @@ def _routes(scope: Scope, decision: Decision, jobs: _Jobs, waits: Mapping[str, W
             queued=len(waiting),
             oldest=min(waiting, default=None),
             waits=waits.get(route.name),
+            paused=_paused(decision.pauses.get(route.name)),
         )
+
+
+def _paused(pause: Pause | None) -> str | None:
+    return said(pause) if pause else None
 
 
 def _endpoints(scope: Scope, decision: Decision) -> Iterator[EndpointUse]:

@@ -4,16 +4,16 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from bridge.dashboard.questions import LAST_PAGE, Group, Question, read
+from bridge.dashboard.queries import LAST_PAGE, Group, Query, read
 
 
 def test_an_address_without_a_query_asks_for_the_overview() -> None:
-    assert read({}) == Question()
-    assert Question().path == "/"
+    assert read({}) == Query()
+    assert Query().path == "/"
 
 
 def test_filters_and_pages_survive_their_own_links() -> None:
-    asked = Question(group=Group.FINISHED, repository="acme/web", route="a & b", page=3)
+    asked = Query(group=Group.FINISHED, repository="acme/web", route="a & b", page=3)
     assert read(dict(parse_qsl(asked.query.removeprefix("?")))) == asked
     assert asked.of_page(1).offset == 0
     assert asked.offset == 2 * asked.per_page
@@ -32,7 +32,7 @@ def test_filters_and_pages_survive_their_own_links() -> None:
     ],
 )
 def test_what_is_not_understood_is_left_out(query: dict[str, str]) -> None:
-    assert read(query) == Question()
+    assert read(query) == Query()
 
 
 @pytest.mark.parametrize(
