@@ -26,13 +26,16 @@ SHORTEST = 8
 # https://docs.github.com/authentication/keeping-your-account-and-data-secure/about-authentication-to-github#githubs-token-formats
 # https://github.blog/changelog/2026-04-24-notice-about-upcoming-new-format-for-github-app-installation-tokens/
 # https://www.runpod.io/blog/scoped-api-keys-runpod
-# Three parts in base64 are a JWT, as an App uses.
 # A token may follow a terminal's colour code, which ends with an m.
 _SHAPES = re.compile(
-    r"(?:\b|(?<=m))(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+|rpa_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+)"
+    r"(?:\b|(?<=m))(?:gh[pousr]_[A-Za-z0-9._-]+|github_pat_\w+|rpa_\w+)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
+
+# Three parts in base64 are a JWT, as an App uses. The first part is taken whole even if the others are missing: to try
+# each place in it again would take minutes for a hostile text of 1 MiB.
+_JWTS = re.compile(r"(?:\b|(?<=m))eyJ[\w-]++(\.[\w-]++\.[\w-]+)?")
 
 
 class Masking:
@@ -68,7 +71,7 @@ class Masking:
     def _text(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return _SHAPES.sub(MASK, text)
+        return _SHAPES.sub(MASK, _JWTS.sub(lambda found: MASK if found[1] else found[0], text))
 
 
 def _forms(secret: str) -> Iterator[str]:

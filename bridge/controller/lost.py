@@ -91,8 +91,10 @@ class Reruns:
             self.problems.append(Problem.of(error))
 
     async def _one(self, asked: Rerun, asked_at: float) -> None:
-        if self._clock() > asked_at + self._lease / 2:
-            return  # another dispatcher may soon take over; the run is looked up then
+        if (now := self._clock()) > asked_at + self._lease / 2:  # another dispatcher may soon take over
+            why = "the pass was too slow to ask GitHub"
+            await self._write(asked, RerunAnswer(state=RerunState.POSTPONED, why=why, until=now, tries=asked.tries - 1))
+            return
         try:
             await self._github.rerun_job(asked.job.repository, asked.job_id)
         except BridgeError as error:

@@ -25,7 +25,7 @@ class Raise:
 
     Args:
         route: its name, or ALL.
-        usd: a day, instead of the configured budget.
+        usd: a day, instead of the configured budget if that is lower.
         until: Unix seconds.
         by: who raised it, as `user@host`.
         at: Unix seconds, when it was raised.
@@ -77,8 +77,8 @@ class Budget:
 
     @property
     def usd(self) -> float:
-        """USD that may be used today."""
-        return self.raised.usd if self.raised else self.configured
+        """USD that may be used today. The configuration may have changed since the budget was raised."""
+        return max(self.configured, self.raised.usd) if self.raised else self.configured
 
     @property
     def share(self) -> float:

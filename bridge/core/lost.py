@@ -88,6 +88,7 @@ class SeenRun:
         completed: all jobs of that attempt have ended.
         created_at: Unix seconds.
         fork: it comes from a fork.
+        cancelled: somebody cancelled that attempt, or a newer run took its place.
         jobs: of the newest attempt, if it is completed.
     """
 
@@ -96,6 +97,7 @@ class SeenRun:
     completed: bool
     created_at: float
     fork: bool
+    cancelled: bool = False
     jobs: tuple[SeenJob, ...] = ()
 
 

@@ -66,7 +66,7 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     leaving |= {w.submission.id for w in idle}
     unneeded = list(surplus(snapshot, counts, [s for s in submissions if s.id not in leaving]))
     leaving |= {w.submission.id for w in unneeded}
-    moving = spill(snapshot, [s for s in submissions if s.id not in leaving], placement, now)
+    moving = spill(snapshot, [s for s in submissions if s.id not in leaving], placement, gate, now)
     return Plan(
         claims=tuple(_claims(snapshot, allocated.jobs, prefixed)),
         transitions=tuple(sorted(settled.transitions, key=lambda t: t.submission.id)),

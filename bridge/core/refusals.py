@@ -104,6 +104,10 @@ class Gate:
         cause = self._cause(self._longest(self._reasons(pool)))
         return list(missing[:room]), [cause.skip(job.id, pool.route) for job in missing[room:]]
 
+    def refuses(self, pool: Pool) -> bool:
+        """Whether GitHub refuses registrations for a pool, or has refused the last one."""
+        return bool(self._refused_keys(pool, self._routes[pool.route]))
+
     def refusal(self, endpoint: str) -> Cause | None:
         """Why an endpoint gets no request now; None if nothing is refused there, or one request may try it."""
         key = endpoint_key(endpoint)

@@ -192,6 +192,8 @@ class _Case:
         """Decide by what GitHub shows of its run."""
         if run is None:
             return self._end(RerunState.SKIPPED, "its run no longer exists in GitHub")
+        if run.attempt < self._newest:
+            return self._later("GitHub does not show the last re-run of its run yet")
         if why := self._untouchable(run):
             return self._end(RerunState.SKIPPED, why, run.attempt)
         shown = self._shown(run)
@@ -205,12 +207,19 @@ class _Case:
         """Why no job of its run must be re-run."""
         if run.fork and not self._route.allow_forks:
             return "its run comes from a fork, and its route does not allow forks"
-        own = sum(r.state is RerunState.RERUN and r.run_attempt >= self._attempt for r in self._records)
-        if run.attempt != self._attempt + own:
+        if run.cancelled:
+            return "its run was cancelled, by a person or by a newer run of its concurrency group"
+        if run.attempt != self._newest:
             return f"its run was re-run by hand meanwhile: it is at attempt {run.attempt}"
         if self._now > run.created_at + OLDEST_RUN:
             return "its run is older than 30 days, and GitHub re-runs no older one"
         return None
+
+    @property
+    def _newest(self) -> int:
+        """The newest attempt of its run, if only the bridge has re-run jobs of it since."""
+        own = (r for r in self._records if r.state is RerunState.RERUN)
+        return self._attempt + sum(r.run_attempt >= self._attempt for r in own)
 
     def _refuted(self, shown: SeenJob | None, ended: Ended) -> str | None:
         """Why the newest attempt of its run shows that it must not be re-run."""

@@ -1,6 +1,7 @@
 """Which waiting requests leave a starved endpoint. Pure.
 
-A request leaves only if another endpoint of its route can take one. Its registration is deleted first, and it is
+A request leaves only if another endpoint of its route can take one, and nothing holds the request that would take its
+place: no pause, no budget and no refusal by GitHub. Its registration is deleted first, and it is
 cancelled only if GitHub agrees: then it held no job, and the next pass asks for a runner elsewhere. Because a request
 has to wait for `spill_after` before it may leave, no job moves twice within that time.
 """
@@ -8,8 +9,11 @@ has to wait for `spill_after` before it may leave, no job moves twice within tha
 from collections.abc import Iterable, Iterator
 
 from bridge.core.actions import Withdrawal
+from bridge.core.budget import held
 from bridge.core.model import RequestStatus
 from bridge.core.placement import Placement
+from bridge.core.refusals import Gate
+from bridge.core.scope import Route
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import JobHistory, State, Submission
 from bridge.core.worker import Reason
@@ -24,7 +28,7 @@ _NO_HISTORY = JobHistory(generation=0, attempts=0, last_claim=0.0, last_end=0.0)
 
 
 def spill(
-    snapshot: Snapshot, submissions: Iterable[Submission], placement: Placement, now: float
+    snapshot: Snapshot, submissions: Iterable[Submission], placement: Placement, gate: Gate, now: float
 ) -> Iterator[Withdrawal]:
     """Withdraw requests that wait at a starved endpoint, the oldest first.
 
@@ -32,9 +36,10 @@ def spill(
         snapshot: what was seen.
         submissions: as they will be after this plan's transitions, without those that it withdraws already.
         placement: of this plan, which has placed its claims.
+        gate: of this plan.
         now: Unix seconds.
     """
-    routes = {route.name: route for route in snapshot.routes if len(route.endpoints) > 1}
+    routes = {route.name: route for route in snapshot.routes if _may_request(snapshot, route)}
     moved = 0
     for s in sorted(submissions, key=lambda s: (s.since, s.id)):
         route = routes.get(s.pool.route)
@@ -42,7 +47,7 @@ def spill(
             continue
         if s.endpoint not in route.endpoints or now - s.since <= route.spill_after:
             continue
-        if placement.is_next(s, route.spill_after):
+        if gate.refuses(s.pool) or placement.is_next(s, route.spill_after):
             continue
         why = placement.starved(s.endpoint, route.spill_after)
         other = placement.instead(route, s.endpoint) if why else None
@@ -56,6 +61,11 @@ def spill(
                 reason=Reason.STARVED,
                 detail=f"{why}; the next request goes to endpoint {other}",
             )
+
+
+def _may_request(snapshot: Snapshot, route: Route) -> bool:
+    """Whether a route has several endpoints, and may send a new request now."""
+    return len(route.endpoints) > 1 and route.name not in snapshot.pauses and not held(snapshot.budgets, route)
 
 
 def _may_move(snapshot: Snapshot, submission: Submission) -> bool:

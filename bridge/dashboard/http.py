@@ -12,7 +12,7 @@ from starlette.routing import Route
 from bridge.dashboard.access import Visit, is_local, same_site
 from bridge.dashboard.feed import Feed, Trouble
 from bridge.dashboard.ports import GitHubSignIn
-from bridge.dashboard.queries import LARGEST_ID, Query, read
+from bridge.dashboard.queries import Query, job_id, read
 from bridge.dashboard.render import ASSETS, Fragment, Pages
 from bridge.dashboard.sessions import TOKEN, Attempts, Login, Sessions
 from bridge.errors import AuthError, BridgeError
@@ -74,13 +74,13 @@ class Dashboard:
 def routes(dashboard: Dashboard) -> list[Route]:
     """The dashboard's addresses."""
     shown, signing = _Shown(dashboard), _SignIn(dashboard)
-    actions = [_route("/jobs/{id:int}/retry", shown.retry, method="POST")] if dashboard.retry else []
+    actions = [_route("/jobs/{id}/retry", shown.retry, method="POST")] if dashboard.retry else []
     return [
         *actions,
         _route("/", shown.page),
-        _route("/jobs/{id:int}", shown.page),
+        _route("/jobs/{id}", shown.page),
         _route("/updates", shown.updates),
-        _route("/updates/jobs/{id:int}", shown.updates),
+        _route("/updates/jobs/{id}", shown.updates),
         _route("/static/{name}", shown.asset),
         _route("/login", signing.form),
         _route("/login", signing.with_token, method="POST"),
@@ -153,11 +153,11 @@ class _Shown:
         if not own or not self._sessions.is_form_token(request, form.get("form", "")):
             text = "The form was not sent from this page, or it is too old. Open the job again."
             return HTMLResponse(self._pages.message("Nothing was changed", text, home=True), 403)
-        return await self._retried(request.path_params["id"], person or "a browser on this machine")
+        return await self._retried(job_id(request.path_params["id"]), person or "a browser on this machine")
 
-    async def _retried(self, job: int, person: str) -> Response:
+    async def _retried(self, job: int | None, person: str) -> Response:
         try:
-            is_open = self._retry is not None and job <= LARGEST_ID and await self._retry(job, person)
+            is_open = self._retry is not None and job is not None and await self._retry(job, person)
         except BridgeError as error:
             return HTMLResponse(self._pages.message("Nothing was changed", f"{mask(str(error))}.", home=True), 503)
         if not is_open:
@@ -199,10 +199,11 @@ class _Shown:
 
 def _question(request: Request) -> Query | None:
     """What a page asks for; None for a job that cannot exist."""
-    job = request.path_params.get("id")
-    if job is None:
+    given = request.path_params.get("id")
+    if given is None:
         return read(request.query_params)
-    return Query(job=job) if 0 < job <= LARGEST_ID else None
+    job = job_id(given)
+    return None if job is None else Query(job=job)
 
 
 async def _events(feed: Feed, query: Query, seen: str | None) -> AsyncIterator[str]:
@@ -246,12 +247,13 @@ class _SignIn:
             return HTMLResponse(self._pages.message("Not open here", CLOSED), 403)
         if not same_site(request.headers.get("origin"), request.headers.getlist("host")):
             return self._form("The form came from another site. Try again here.", 403)
-        if not self._tokens.are_left:
+        given = (await _form_of(request)).get("token", "")
+        if not self._tokens.begin():
             return self._form("Too many wrong tokens. Try again in a minute.", 429)
-        if not self._sessions.is_token((await _form_of(request)).get("token", "")):
-            self._tokens.failed()
+        if not self._sessions.is_token(given):
             log.warning("dashboard: wrong token", peer=request.client.host if request.client else None)
             return self._form("This is not the token of this bridge (BRIDGE_DASHBOARD_TOKEN).", 401)
+        self._tokens.succeeded()
         return self._signed_in(TOKEN)
 
     async def to_github(self, _request: Request) -> Response:
@@ -270,7 +272,7 @@ class _SignIn:
         code = request.query_params.get("code", "")
         if verifier is None:
             return self._form("This sign-in began elsewhere or took too long. Try again.", 400)
-        if code and not self._codes.are_left:
+        if code and not self._codes.begin():
             response = self._form("Too many sign-ins failed. Try again in a minute.", 429)
         elif code:
             response = await self._with_code(self._github, code, verifier)
@@ -283,13 +285,12 @@ class _SignIn:
         try:
             person = await github.person(code, verifier=verifier, redirect=self._callback)
         except AuthError as error:
-            self._codes.failed()
             log.warning("dashboard: sign-in refused", why=str(error))
             return self._form(mask(error.message), 403)
         except BridgeError as error:
-            self._codes.failed()
             log.warning("dashboard: sign-in failed", why=str(error))
             return self._form(f"GitHub did not answer as expected: {mask(error.message)}. Try again.", 502)
+        self._codes.succeeded()
         return self._signed_in(f"@{person}")
 
     def _signed_in(self, person: str) -> Response:

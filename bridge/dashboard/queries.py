@@ -113,6 +113,13 @@ def read(query: Mapping[str, str]) -> Query:
     )
 
 
+def job_id(text: str) -> int | None:
+    """The id in an address; None for one that no job can have. Python refuses to read a number of 5,000 digits."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_ID))):
+        return None
+    return int(text) if 0 < int(text) <= LARGEST_ID else None
+
+
 def _filter(value: str | None) -> str | None:
     """A text to compare with; None for none, or for one that no name can be: PostgreSQL refuses NUL."""
     return value if value and len(value) <= LONGEST_NAME and value.isprintable() else None

@@ -178,13 +178,18 @@ class Attempts:
         self._clock = clock
         self._wrong: list[float] = []
 
-    @property
-    def are_left(self) -> bool:
-        """Whether another attempt may be made now."""
-        since = self._clock() - self._seconds
-        self._wrong = [at for at in self._wrong if at > since]
-        return len(self._wrong) < self._most
+    def begin(self) -> bool:
+        """Whether another attempt may be made now. It counts as failed, unless `succeeded` is called.
 
-    def failed(self) -> None:
-        """Count a failed attempt."""
-        self._wrong.append(self._clock())
+        So attempts that are made at the same time are limited, too.
+        """
+        now = self._clock()
+        self._wrong = [at for at in self._wrong if at > now - self._seconds]
+        if len(self._wrong) >= self._most:
+            return False
+        self._wrong.append(now)
+        return True
+
+    def succeeded(self) -> None:
+        """Count one attempt less."""
+        self._wrong[-1:] = []

@@ -28,6 +28,7 @@ def run(raw: Raw) -> SeenRun:
         completed=raw["status"] == "completed",
         created_at=parse.moment(raw["created_at"]) or 0.0,
         fork=parse.fork(raw),
+        cancelled=raw.get("conclusion") == "cancelled",
     )
 
 

@@ -29,6 +29,9 @@ GRACE = 5.0
 
 SERVICE = "runpod-actions-bridge"
 
+LATEST = 2**63 - 1
+"""ns since 1970, in the year 2262: later times are not sent."""
+
 _MALFORMED = frozenset({400, 413, 422})
 """Statuses after which the same spans must not be sent again."""
 
@@ -165,8 +168,8 @@ def _within(span: Span) -> Context:
 
 
 def _nanoseconds(seconds: float) -> int:
-    """Exact to a microsecond; a float of Unix seconds has no more digits."""
-    return round(seconds * 1_000_000) * 1000
+    """Exact to a microsecond; a float of Unix seconds has no more digits. OTLP has no room for an impossible time."""
+    return min(max(0, round(seconds * 1_000_000) * 1000), LATEST)
 
 
 def _in_thread(work: Callable[[], bool]) -> concurrent.futures.Future[bool]:

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -140,3 +141,27 @@ def test_logs_of_libraries_and_uncaught_errors_are_masked(monkeypatch: pytest.Mo
     assert "ValueError: no such key: ***" in stream.getvalue()
     assert SECRET not in stream.getvalue()
     assert mask(SECRET) == "***"
+
+
+@pytest.mark.parametrize("part", ["meyJ", "meyJ-", "eyJ.eyJ", "mghp_", "-----BEGIN PRIVATE KEY"])
+def test_a_hostile_text_is_masked_in_a_moment(part: str) -> None:
+    """Such as a line of 1 MiB in the log of a worker. A time that grew with its square would be minutes."""
+    text = part * (2**20 // len(part))
+    began = time.perf_counter()
+    mask(text)
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("eyJab eyJa.b.c", "eyJab ***"),
+        ("eyJab-ghp_secret.token", "eyJab-***"),
+        ("eyJab-rpa_x.b.c", "***"),
+        ("ghp_a.eyJa.b.c", "******"),
+        ("\x1b[1meyJa.b.c", "\x1b[1m***"),
+        ("eyJa.b", "eyJa.b"),
+    ],
+)
+def test_what_looks_like_the_first_part_of_a_jwt_hides_no_token(text: str, shown: str) -> None:
+    assert mask(text) == shown

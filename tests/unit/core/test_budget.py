@@ -57,6 +57,12 @@ def test_the_budget_of_a_route_holds_only_that_route() -> None:
     assert "--route a100" in cause.why
 
 
+def test_a_raise_never_lowers_a_budget_that_was_configured_higher_since() -> None:
+    raised = Raise(route=ALL, usd=20.0, until=NOW + 60, by="ann@host", at=NOW - 20)
+    (budget,) = found(spent(30.0), usd=50.0, raises=(raised,))
+    assert (budget.usd, held([budget], ROUTE)) == (50.0, None)
+
+
 def test_without_a_budget_there_is_nothing_to_hold() -> None:
     assert found(spent(1e9), usd=None) == ()
 

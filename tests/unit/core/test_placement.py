@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from bridge.core.actions import Plan, SkipKind, Withdrawal
+from bridge.core.budget import ALL, Budget
 from bridge.core.model import EndpointHealth, Request, RequestStatus
+from bridge.core.pauses import Pause
 from bridge.core.placement import starvation
 from bridge.core.plan import plan
+from bridge.core.refusals import target_key
 from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.spill import MAX_MOVES, MAX_MOVES_OF_JOB
 from bridge.core.submissions import JobHistory, Pool, Starvation, State, Streak
@@ -222,6 +225,9 @@ def test_a_request_leaves_a_starved_endpoint_if_another_can_take_it() -> None:
         {"runners": {ORG: (a_runner("runpod-1-1", online=True),)}},
         {"runners": {ORG: (a_runner("runpod-1-1", online=False, busy=True),)}},
         {"history": {1: JobHistory(generation=9, attempts=0, last_claim=0, last_end=0, moves=MAX_MOVES_OF_JOB)}},
+        {"pauses": {"gpu": Pause(route="gpu", at=NOW, by="ann@host")}},
+        {"budgets": (Budget(route=ALL, configured=10.0, used=10.0, resets_at=NOW + 60),)},
+        {"refusals": {target_key(ORG): Refusal(why="403", until=NOW + 60, at=NOW, count=1)}},
     ],
 )
 def test_a_request_stays_where_it_is(given: dict[str, Any]) -> None:

@@ -154,6 +154,7 @@ def test_a_request_that_seems_to_run_for_ever_does_not_delay_the_decision_for_ev
     [
         (a_seen_run(attempt=2), "by hand"),
         (a_seen_run(fork=True), "fork"),
+        (a_seen_run(cancelled=True), "cancelled"),
         (a_seen_run(created_at=NOW - OLDEST_RUN - 1), "30 days"),
         (None, "no longer exists"),
     ],
@@ -198,6 +199,12 @@ def test_two_lost_jobs_of_a_run_are_re_run_one_after_the_other() -> None:
     after = a_seen_run(a_seen_job(9, name="job 1", run_attempt=2, conclusion="success"), a_seen_job(2), attempt=2)
     second = only(a_lost_job(2), run=after, reruns=(a_record(1, RerunState.RERUN),))
     assert (second.state, second.run_attempt) == (RerunState.ASKED, 2)
+
+
+def test_a_run_that_was_read_before_the_last_re_run_decides_nothing_about_its_other_job() -> None:
+    """Another dispatcher has re-run a job since, or GitHub still shows the old attempt: nobody did it by hand."""
+    early = a_seen_run(a_seen_job(1), a_seen_job(2), attempt=1)
+    assert only(a_lost_job(2), run=early, reruns=(a_record(1, RerunState.RERUN),)).state is None
 
 
 def test_a_copy_of_the_job_in_the_newest_attempt_is_re_run() -> None:

@@ -123,7 +123,7 @@ def test_pages_load_only_what_the_bridge_serves(ledger: Filled) -> None:
     assert visited(ledger, work) == [200, 200, 200]
 
 
-@pytest.mark.parametrize("number", ["404", "0", str(2**63), "9" * 4000])
+@pytest.mark.parametrize("number", ["404", "0", str(2**63), "9" * 5000, "one", "1.0", "\u0661"])
 def test_an_unknown_job_is_said_to_be_unknown(ledger: Filled, number: str) -> None:
     answer = got(ledger, f"/jobs/{number}")
     assert answer.status_code == 404

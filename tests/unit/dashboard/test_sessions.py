@@ -105,8 +105,13 @@ def test_only_the_token_is_the_token(given: str) -> None:
 def test_wrong_tokens_are_limited_for_a_while() -> None:
     now = [0.0]
     attempts = Attempts(2, 60.0, lambda: now[0])
-    attempts.failed()
-    attempts.failed()
-    assert not attempts.are_left
+    assert [attempts.begin(), attempts.begin(), attempts.begin()] == [True, True, False]
     now[0] = 61.0
-    assert attempts.are_left
+    assert attempts.begin()
+
+
+def test_an_attempt_that_succeeds_does_not_count() -> None:
+    attempts = Attempts(1, 60.0, lambda: 0.0)
+    assert attempts.begin()
+    attempts.succeeded()
+    assert [attempts.begin(), attempts.begin()] == [True, False]

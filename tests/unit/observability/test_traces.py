@@ -73,6 +73,15 @@ def test_spans_arrive_with_their_ids_times_attributes_and_status(collector: Rece
     assert (resource["service.name"], resource["service.version"]) == ("runpod-actions-bridge", __version__)
 
 
+@pytest.mark.parametrize("impossible", [-62_135_596_800.0, 1e12])
+def test_an_impossible_time_of_one_job_keeps_no_other_job_from_the_collector(
+    collector: Receiver, impossible: float
+) -> None:
+    """`0001-01-01T00:00:00Z` is how a program written in Go shows a time that it does not know."""
+    send(a_span(start=impossible, end=impossible), a_span(name="run"))
+    assert [span.name for span in collector.spans()] == ["plan", "run"]
+
+
 def test_opentelemetrys_own_variables_apply(collector: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20key")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
