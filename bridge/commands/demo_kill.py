@@ -48,10 +48,10 @@ class Killing:
 
     def strike(self, cloud: Cloud) -> None:
         """Kill the worker of a running job, unless that was done. A job that ended before GitHub missed its worker
-        has escaped: then another one is tried.
+        has escaped: then another one is tried. GitHub counts from the last call of the runner, before it was killed.
         """
         ended_at = self.victim.completed_at if self.victim else None
-        if not self.wanted or (self.victim and (ended_at is None or ended_at >= self.at + LOST_AFTER)):
+        if not self.wanted or (self.victim and (ended_at is None or ended_at >= self.at + LOST_AFTER / 2)):
             return
         running = [job for job in cloud.github.state.jobs.values() if job.status == "in_progress" and job.executions]
         workers = {r.input.get("runner_name"): r.workers for r in cloud.runpod.state.requests.values()}
