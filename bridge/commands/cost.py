@@ -70,7 +70,7 @@ def cost(  # noqa: PLR0913, PLR0917 - each is an option of its own
         bool, typer.Option("--reconcile", help="Compare with RunPod's bill instead, for each endpoint and day.")
     ] = False,
 ) -> None:
-    """Show what the workers cost: seconds paid, USD, jobs, and the share of the time without a job.
+    """Show what the workers cost: paid time, USD, jobs, and the share of the time without a job.
 
     Exit status: 0 shown, 1 RunPod or the ledger could not be read, 2 the configuration is wrong.
     """

@@ -31,7 +31,7 @@ class Told(NamedTuple):
 
 
 def explain(
-    job: Annotated[str, typer.Argument(help="The job's URL or id, or the URL of its run.")],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's URL or id, or the URL of its run.")],
     config: ConfigPath = None,
     as_json: AsJson = False,
     live: Annotated[bool, typer.Option("--live", help="Also ask GitHub and RunPod about it now.")] = False,

@@ -160,7 +160,8 @@ def _reruns(report: Report, *, dry_run: bool) -> tuple[Rerun, ...]:
 def _summary(plan: Plan, report: Report, *, dry_run: bool) -> str:
     submitted = f"would submit {len(plan.claims)}" if dry_run else f"submitted {len(report.submitted)}"
     removed = f"{len(plan.withdrawals)} withdrawn, {len(plan.garbage)} unused registrations deleted"
-    return f"{len(_queued(report.decision))} queued jobs, {submitted}, {removed}, {report.seconds:.1f} s"
+    queued = len(_queued(report.decision))
+    return f"{queued} queued job{'' if queued == 1 else 's'}, {submitted}, {removed}, {report.seconds:.1f} s"
 
 
 def print_rows(rows: Sequence[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:

@@ -13,16 +13,23 @@ if TYPE_CHECKING:
 
 
 def retry(
-    job: Annotated[int, typer.Argument(help="The job's id, as `bridge jobs` lists it.")], config: ConfigPath = None
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's URL or id.")], config: ConfigPath = None
 ) -> None:
     """Forget a job's failed attempts and all refusals, so that the next pass requests a runner for it again."""
+    from bridge.core.reference import parse
+
+    reference = parse(job)
+    if reference is None or reference.job_id is None:
+        finish(f"{job[:200]!r} is no job: give the URL or the id of a job", "")
+        return
+    id_ = reference.job_id
 
     async def forget(bridge: "Bridge") -> str | None:
         if not bridge.ledger.is_stored:
             return NO_LEDGER
-        if await bridge.ledger.transact(lambda transaction: transaction.retry(job, time.time())):
+        if await bridge.ledger.transact(lambda transaction: transaction.retry(id_, time.time())):
             return None
-        return f"the ledger has no open job {job}; `bridge jobs` lists the open jobs"
+        return f"the ledger has no open job {id_}; `bridge jobs` lists the open jobs"
 
-    done = f"job {job}: its failed attempts and all refusals are forgotten; the next pass requests a runner again"
+    done = f"job {id_}: its failed attempts and all refusals are forgotten; the next pass requests a runner again"
     finish(with_ledger(config, forget), done)

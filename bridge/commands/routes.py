@@ -83,10 +83,13 @@ def _paused(decision: "Decision", name: str) -> dict[str, Any] | None:
 def _state(decision: "Decision", route: "Route", scope: "Scope", open_: int, now: float) -> tuple[str, str | None]:
     """Whether the route gets new requests, and why not."""
     from bridge.commands.endpoints.listing import OPEN, state_of
+    from bridge.core.budget import held
     from bridge.core.pauses import cause_of
 
     if pause := decision.pauses.get(route.name):
         return "paused", cause_of(pause, now).text
+    if cause := held(decision.budgets, route):
+        return "budget", cause.text
     states = {endpoint: state_of(decision, scope, endpoint) for endpoint in route.endpoints}
     closed = [f"endpoint {endpoint}: {why}" for endpoint, (state, why) in states.items() if state != OPEN]
     if len(closed) == len(states):

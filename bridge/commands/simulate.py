@@ -19,7 +19,10 @@ SHOWN = ("configuration", "fallback", "jobs", "unserved", "wait_p50_s", "wait_p9
 
 Trace = Annotated[
     Path,
-    typer.Argument(help="A CSV file with the columns arrival and duration (in seconds) and route, a line per job."),
+    typer.Argument(
+        metavar="TRACE",
+        help="A CSV file with the columns arrival and duration (in seconds) and route, a line per job.",
+    ),
 ]
 Configs = Annotated[
     list[Path] | None,

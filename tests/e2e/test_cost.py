@@ -224,6 +224,8 @@ def test_a_budget_that_is_used_up_holds_new_jobs_until_it_is_raised(held: Emulat
         listed["why"],
     )
     assert len(held.runpod.state.requests) == before
+    (route,) = document(held, "routes")
+    assert (route["state"], route["why"]) == ("budget", listed["why"])
     (shown,) = document(held, "budget")
     assert (shown["usd_per_day"], shown["raised"]) == (1.0, None)
     assert shown["used_usd"] == pytest.approx(document(held, "cost")["total"]["usd"], rel=0.05)

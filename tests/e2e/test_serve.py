@@ -103,7 +103,8 @@ def test_submissions_can_be_listed_and_an_open_job_can_be_retried(service: Runni
     until(lambda: submitted(service) == 1)
     (row,) = listed(service, "submissions")
     assert (row["job_id"], row["state"], row["target"]) == (job.id, "submitted", "orgs/acme")
-    ids = [str(job.id), "404"]
+    url = f"https://github.com/acme/web/actions/runs/{job.run_id}"
+    ids = [str(job.id), f"{url}/job/{job.id}", "404", url]
     retried = [
         subprocess.run(
             [sys.executable, "-m", "bridge", "retry", each],
@@ -111,9 +112,10 @@ def test_submissions_can_be_listed_and_an_open_job_can_be_retried(service: Runni
         )
         for each in ids
     ]  # fmt: skip
-    assert [each.returncode for each in retried] == [0, 1]
-    (*_, line) = retried[1].stderr.splitlines()
+    assert [each.returncode for each in retried] == [0, 0, 1, 1]
+    (*_, line) = retried[2].stderr.splitlines()
     assert line == "bridge: the ledger has no open job 404; `bridge jobs` lists the open jobs"
+    assert retried[3].stderr == f"bridge: {url!r} is no job: give the URL or the id of a job\n"
 
 
 def test_a_retry_without_a_ledger_says_so(tmp_path: Path) -> None:

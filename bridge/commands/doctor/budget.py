@@ -60,7 +60,8 @@ def price_checks(found: Iterable[Budget], routes: Sequence[Route], *, has_key: b
 
 
 def _price_check(route: str, endpoints: Sequence[str], *, has_key: bool) -> Check:
-    id_, line = "budget.price", f"the price of endpoint {', '.join(endpoints)} is not known"
+    several = "s" if len(endpoints) > 1 else ""
+    id_, line = "budget.price", f"the price of endpoint{several} {', '.join(endpoints)} is not known"
     if has_key:
         fix = "run the bridge: its first pass reads prices; if it has run, set `usd_per_hour` in the route"
         return warning(id_, line, fix, subject=route)

@@ -90,7 +90,7 @@ def _type(seen: Seen) -> Check:
 
 
 def workers_max(seen: Seen) -> Check:
-    """Whether its workers may start, as many as are wanted."""
+    """Whether its workers may start, as many as are wanted. Routes with several endpoints share their requests."""
     now, wanted = seen.actual.settings.workers_max, seen.wanted.workers_max if seen.wanted else None
     note = f" ({REDUCTION})" if now in REDUCED_BY_RUNPOD else ""
     by_hand = "raise its maximum of workers in RunPod's console"
@@ -101,7 +101,8 @@ def workers_max(seen: Seen) -> Check:
         return warning(WORKERS_MAX, f"{now} instead of {wanted}{note}", fix, subject=seen.name)
     if wanted and now > wanted:
         return warning(WORKERS_MAX, f"{now} instead of {wanted}", APPLY, subject=seen.name)
-    most = max(seen.routes, key=lambda route: route.max_workers, default=None)
+    alone = [route for route in seen.routes if len(route.endpoints) == 1]
+    most = max(alone, key=lambda route: route.max_workers, default=None)
     if most and most.max_workers > now:
         evidence = f"{now}, but route {most.name} asks for up to {most.max_workers} workers: the others wait"
         return warning(WORKERS_MAX, evidence, "raise workers_max, or lower max_workers of the route", subject=seen.name)

@@ -51,7 +51,7 @@ class Wanted:
 
 
 def logs(  # noqa: PLR0913, PLR0917 - each is an option of its own
-    job: Annotated[str, typer.Argument(help="The job's URL or id.")],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's URL or id.")],
     config: ConfigPath = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the worker has ended, or Ctrl-C.")
