@@ -90,6 +90,7 @@ LABEL org.opencontainers.image.title="runpod-actions-bridge worker" \
 # Last, so that a change of the handler rebuilds only these layers.
 COPY bridge/__init__.py bridge/concurrency.py bridge/errors.py /opt/worker/bridge/
 COPY bridge/core/__init__.py bridge/core/model.py bridge/core/worker.py /opt/worker/bridge/core/
+COPY bridge/core/lost.py bridge/core/submissions.py /opt/worker/bridge/core/
 COPY bridge/github /opt/worker/bridge/github/
 COPY runner_image /opt/worker/runner_image/
 WORKDIR /

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ OPEN_TO_ALL = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/op
 """Directories that every user can write to."""
 
 _LEFT_BY_A_RUNNER = (".runner", ".credentials", ".credentials_rsaparams", "_work", "_diag")
+_RM = "/bin/rm"
 _SKELETON = Path("/etc/skel")
 _LARGEST = 1_000_000
 """Bytes of the largest file whose content is remembered; the runner's scripts and settings are much smaller."""
@@ -100,9 +102,11 @@ def _owner(path: Path) -> int | None:
 
 
 def _remove(paths: Iterable[Path]) -> None:
+    """A program removes folders, because a job can nest them deeper than Python can."""
     for path in paths:
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            remove = [_RM, "--recursive", "--force", "--one-file-system", "--", str(path)]
+            subprocess.run(remove, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}, check=False)
         else:
             with contextlib.suppress(OSError):
                 path.unlink()

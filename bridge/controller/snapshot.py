@@ -10,6 +10,7 @@ from bridge.controller.ports import Transaction
 from bridge.core.breaker import with_unanswered
 from bridge.core.budget import Budget, budgets
 from bridge.core.cost import midnight
+from bridge.core.lost import LostJob, RerunRecord
 from bridge.core.model import JobStatus, Runner, WorkflowJob
 from bridge.core.prices import with_settings
 from bridge.core.readings import Readings, Timed
@@ -42,9 +43,7 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
     health = _recent(readings.health, fresh)
     runners_read_at = max((read.at for read in runners.values()), default=0.0)
     submissions = _submissions(transaction, served, runners.values(), runners_read_at)
-    evidence = _evidence(transaction, served, submissions, scope.timing, now)
     born = transaction.born()
-    lost = transaction.lost_jobs(rerunning(scope), now - LOST_KEPT)
     return Snapshot(
         began=seen.began,
         at=seen.at,
@@ -72,15 +71,23 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         refusals=standing(readings.refusals, scope.timing, now),
         pauses=transaction.pauses(),
         timing=scope.timing,
-        queued_since=evidence.queued_since,
-        idle=evidence.idle,
-        last_taken=evidence.last_taken,
-        uses=evidence.uses,
         budgets=_budgets(transaction, scope, now),
-        lost=lost,
-        reruns=transaction.reruns_of({each.job.run_id for each in lost}),
         runs=seen.runs,
+        **_evidence(transaction, served, submissions, scope.timing, now)._asdict(),
+        **_lost(transaction, scope, now)._asdict(),
     )
+
+
+class _Lost(NamedTuple):
+    """What `bridge.core.rerun` needs; see Snapshot."""
+
+    lost: tuple[LostJob, ...]
+    reruns: tuple[RerunRecord, ...]
+
+
+def _lost(transaction: Transaction, scope: Scope, now: float) -> _Lost:
+    lost = transaction.lost_jobs(rerunning(scope), now - LOST_KEPT)
+    return _Lost(lost, transaction.reruns_of({each.job.run_id for each in lost}))
 
 
 def _budgets(transaction: Transaction, scope: Scope, now: float) -> tuple[Budget, ...]:

@@ -5,7 +5,6 @@ Times are Unix seconds (UTC), durations are seconds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from bridge.core.lost import RerunRecord
 from bridge.core.model import LONGEST_NAME, Request, RequestStatus, Source, WorkflowJob, storable
@@ -20,6 +19,7 @@ LONGEST = 1e9
 
 LONGEST_BOOT = 3600.0
 """s; a worker that says that it took longer to start is wrong, and what it says would be money."""
+
 MOST_GPUS = 1024
 """GPUs of one worker; a higher number is an error."""
 
@@ -156,12 +156,8 @@ def execution_of(request: Request) -> Execution:
         phases=_phases(output.get("seconds")),
         runner_version=_text(output.get("runner_version")),
         error=_error(request),
-        boot=_boot(output.get("boot_seconds")),
+        boot=_number(output.get("boot_seconds"), LONGEST_BOOT),
     )
-
-
-def _boot(value: object) -> float | None:
-    return float(value) if _is_duration(value) and value <= LONGEST_BOOT else None
 
 
 def _error(request: Request) -> str | None:
@@ -181,13 +177,9 @@ def _text(value: object) -> str | None:
 def _phases(value: object) -> dict[str, float] | None:
     if not isinstance(value, Mapping):
         return None
-    named = ((_text(name), seconds) for name, seconds in value.items())
-    found = {name: float(seconds) for name, seconds in named if name and _is_duration(seconds)}
+    named = ((_text(name), _number(seconds, LONGEST)) for name, seconds in value.items())
+    found = {name: seconds for name, seconds in named if name and seconds is not None and seconds < LONGEST}
     return dict(list(found.items())[:MOST_PHASES]) or None
-
-
-def _is_duration(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LONGEST
 
 
 def _gpu_usage(value: object) -> GpuUsage | None:

@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeGuard
 
 from bridge.core.catalog import Offer
 from bridge.core.endpoints import EndpointSettings
@@ -77,13 +76,10 @@ def worker_prices(settings: EndpointSettings, offers: Iterable[Offer]) -> dict[s
     return {
         offer.id: offer.price * units[offer.pool]
         for offer in offers
-        if offer.pool in units and offer.id not in settings.exclude and _is_price(offer.price)
+        if offer.pool in units and offer.id not in settings.exclude
+        # nothing is free, and the catalog could have "not a number"
+        if offer.price is not None and 0 < offer.price < math.inf
     }
-
-
-def _is_price(usd: float | None) -> TypeGuard[float]:
-    """Whether a number of the catalog can be a price: nothing is free, and not a number is not known."""
-    return usd is not None and 0 < usd < math.inf
 
 
 def with_settings(prices: Prices, settings: Mapping[str, float], now: float) -> Prices:

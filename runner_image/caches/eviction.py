@@ -4,8 +4,10 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
 
-from runner_image.caches.folder import LEASES, LOCK, in_use, locked
+from runner_image.caches.folder import LEASES, LOCK, REMOVED, Unusable, folder, in_use, locked, remove
 
 DEPTHS = {"huggingface": 2, "torch": 2, "tools": 2, "pip": 1, "xdg": 1}
 """How deep below these folders the parts are that are removed as a whole. Half of a model or of a Python is useless.
@@ -76,7 +78,7 @@ def evict(limit: int, now: float) -> Outcome:
 
 def _removed(found: dict[str, Part], size: int, limit: int, now: float) -> Outcome:
     removed = stuck = 0
-    for path in sorted(found, key=lambda each: found[each].used):
+    for path in sorted(found, key=lambda each: (each != REMOVED, found[each].used)):
         if size - removed <= limit or in_use(now):
             break
         if _remove(path):
@@ -99,11 +101,11 @@ def _entries() -> Iterator[list[str]]:
 
 
 def _remove(path: str) -> bool:
-    """Remove a part, also if a job has made folders of it read-only."""
-    remove = ["rm", "--recursive", "--force", "--one-file-system", "--", path]
-    allow = ["chmod", "--recursive", "u+rwX", "--", path]
-    for command in (remove, allow, remove):
-        subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
-        if not os.path.lexists(path):
-            return True
-    return False
+    """Remove a part. It is moved away first: if a removal does not end, no job finds half of a model or of a Python."""
+    away = f"{REMOVED}/{uuid4().hex}"
+    try:
+        os.close(folder(REMOVED))
+        Path(path).rename(away)
+    except (OSError, Unusable):
+        return remove(path)
+    return remove(away)

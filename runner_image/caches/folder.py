@@ -8,12 +8,12 @@ import contextlib
 import errno
 import os
 import re
-import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-LEASES, LOCK = ".jobs", ".evicting"
+LEASES, LOCK, REMOVED = ".jobs", ".evicting", ".removed"
 """Names in the folder."""
 
 LOCK_LIFETIME = 180.0
@@ -21,6 +21,9 @@ LOCK_LIFETIME = 180.0
 
 LONGEST_LEASE = 8 * 86_400.0
 """s; RunPod ends a request after 7 days."""
+
+CLOCK_ERROR = 3_600.0
+"""s by which the clocks of two workers may differ. A lease that was written later than that is no lease."""
 
 UNREADABLE_LEASE = 3_600.0
 """s for which a lease counts that cannot be read."""
@@ -126,7 +129,7 @@ def in_use(now: float) -> bool:
     used = False
     for path in Path(LEASES).iterdir():
         with contextlib.suppress(OSError):
-            if now < _end(path):
+            if now < _end(path, now):
                 used = used or not path.name.startswith(".")
             else:
                 path.unlink()
@@ -137,7 +140,7 @@ def in_use(now: float) -> bool:
 def locked() -> Iterator[bool]:
     """Hold the lock; False if another job holds it."""
     if not _is_locked():
-        _discard(Path(LOCK))
+        discard(Path(LOCK))
     try:
         os.close(os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
@@ -146,19 +149,21 @@ def locked() -> Iterator[bool]:
     try:
         yield True
     finally:
-        _discard(Path(LOCK))
+        discard(Path(LOCK))
 
 
 def _is_locked() -> bool:
     try:
-        return time.time() < Path(LOCK).lstat().st_mtime + LOCK_LIFETIME
+        return abs(time.time() - Path(LOCK).lstat().st_mtime) < LOCK_LIFETIME
     except OSError:
         return False
 
 
-def _end(path: Path) -> float:
+def _end(path: Path, now: float) -> float:
     """When a lease ends, in Unix seconds."""
     written = path.lstat().st_mtime
+    if written > now + CLOCK_ERROR:
+        return now
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -178,9 +183,23 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(descriptor)
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
     """Remove a file, or what a job has put in its place."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
-        shutil.rmtree(path, ignore_errors=True)
+        remove(str(path))
+
+
+def remove(path: str) -> bool:
+    """Remove a file or folder, also if a job has made folders of it read-only; False if that is impossible.
+
+    Programs do it, because a job can nest folders deeper than Python can.
+    """
+    delete = ["rm", "--recursive", "--force", "--one-file-system", "--", path]
+    allow = ["chmod", "--recursive", "u+rwX", "--", path]
+    for command in (delete, allow, delete):
+        subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
+        if not os.path.lexists(path):
+            return True
+    return False

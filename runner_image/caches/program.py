@@ -18,7 +18,7 @@ if __name__ == "__main__":  # -I leaves out the folder that contains runner_imag
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from runner_image.caches.eviction import evict
-from runner_image.caches.folder import Unusable, claim, enter, folder, lease_name, release
+from runner_image.caches.folder import Unusable, claim, discard, enter, folder, lease_name, release
 from runner_image.caches.origin import folder_of, is_private
 
 FOLDERS = {
@@ -81,7 +81,7 @@ def completed(environment: Mapping[str, str]) -> str:
     _enter(environment)
     release(lease_name(environment.get("RUNNER_NAME", "")))
     for token in TOKENS:
-        Path(token).unlink(missing_ok=True)
+        discard(Path(token))
     limit = float(environment["RUNNER_CACHE_GB"])
     outcome = evict(int(limit * 1e9), time.time())
     removed = f", after {outcome.removed / 1e9:.1f} GB were removed" if outcome.removed else ""
@@ -184,9 +184,11 @@ def in_time(command: str) -> str:
     try:
         output, _ = child.communicate(timeout=LIMITS[command])
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # the volume may keep it in the kernel
-            child.communicate(timeout=1.0)
+        for number in (signal.SIGTERM, signal.SIGKILL):  # the first one lets it give back its lock
+            os.killpg(child.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the volume may keep it in the kernel
+                child.communicate(timeout=1.0)
+                break
         return f"{WARNINGS[command]}: the network volume did not answer within {LIMITS[command]:.0f} s"
     if child.returncode:
         return f"{WARNINGS[command]}: its program exited with code {child.returncode}"
@@ -199,6 +201,7 @@ def main(arguments: list[str]) -> None:
         case ["prepare", root, uid, gid]:
             prepare(Path(root), int(uid), int(gid))
         case [command, "--child"]:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
             print(work(command, os.environ))
         case [command]:
             print(in_time(command))

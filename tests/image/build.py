@@ -133,6 +133,10 @@ class Store:
             self.run("commit", "--rm", name, reference)
         return reference
 
+    def stand_in_for(self, reference: str) -> None:
+        """Give the stand-in for the base image another name, too: of an image that the Dockerfile names."""
+        self.run("tag", self.base(), reference)
+
     def build(self, name: str, release: Release, context: Path = ROOT, **arguments: str) -> Image:
         """Build the Dockerfile in `context` with these build arguments."""
         given = {

@@ -1,6 +1,7 @@
 """The images, built once per run."""
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.image.build import Image, Release, Store, make_release, official_release
+from tests.support import ROOT
+
+STAND_IN_CUDA = "0.0.0"
+"""The version in the name of the stand-in for NVIDIA's image, so that it is never mistaken for one."""
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +66,17 @@ def gpu(store: Store, release: Release) -> Image:
 
 @pytest.fixture(scope="session")
 def slim(store: Store, release: Release) -> Image:
-    """A GPU image without compilers. Its base is not one of the Dockerfile's, as that of all images here."""
-    return store.build("worker-gpu-slim", release, BUILD_TYPE="gpu", TOOLCHAIN="off")
+    """A GPU image without compilers, on the Dockerfile's stage gpu-slim. The base of all others is a foreign image."""
+    (base,) = re.findall(r"^FROM (\S+) AS gpu-slim$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    store.stand_in_for(f"docker.io/{base.replace('${CUDA_VERSION}', STAND_IN_CUDA)}")
+    return store.build(
+        "worker-gpu-slim",
+        release,
+        BUILD_TYPE="gpu",
+        BASE_IMAGE="gpu-slim",
+        CUDA_VERSION=STAND_IN_CUDA,
+        TOOLCHAIN="off",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def a_job(volume: Path, tmp_path: Path) -> Callable[..., Job]:
+def a_job(volume: Path, tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """Makes jobs on one volume, each on a worker of its own."""
     jobs: list[Job] = []
 
@@ -104,7 +104,8 @@ def a_job(volume: Path, tmp_path: Path) -> Callable[..., Job]:
         jobs.append(Job(volume, tmp_path / f"worker-{number}", f"runpod-{number}-1", **given))
         return jobs[-1]
 
-    return make
+    yield make
+    subprocess.run(["rm", "-rf", volume], check=True)  # pytest cannot remove folders that are nested too deeply
 
 
 # --- what a job gets ---
@@ -157,6 +158,16 @@ def test_a_login_is_not_left_in_the_cache(a_job: Callable[..., Job], volume: Pat
         job.cached(name)
     job.complete()
     assert sorted(path.name for path in (volume / "cache/acme/web/huggingface").iterdir()) == []
+
+
+def test_a_folder_in_place_of_a_login_does_not_stop_the_removal_of_old_files(a_job: Callable[..., Job]) -> None:
+    job = a_job(RUNNER_CACHE_GB=GB)
+    job.start()
+    old = job.cached("hub/m/f", 2000)
+    (Path(job.env["HF_HOME"]) / "token/nested").mkdir(parents=True)
+    assert job.complete().startswith("Cache: ")
+    assert not (Path(job.env["HF_HOME"]) / "token").exists()
+    assert not old.exists()
 
 
 # --- forks ---
@@ -342,6 +353,62 @@ def test_a_damaged_lease_ends(a_job: Callable[..., Job], volume: Path, content: 
     assert not lease.exists()
 
 
+def test_a_lease_of_the_future_keeps_nothing(a_job: Callable[..., Job], volume: Path) -> None:
+    job = a_job(RUNNER_CACHE_GB=GB)
+    job.start()
+    old = job.cached("hub/m/f", 2000)
+    lease, later = volume / "cache/acme/web/.jobs/other", time.time() + 2 * folder.CLOCK_ERROR
+    lease.write_text(f"{later + 600:.0f}")
+    os.utime(lease, (later, later))
+    job.complete()
+    assert not old.exists()
+    assert not lease.exists()
+
+
+# --- a removal that does not end ---
+
+
+def programs(a_folder: Path, rm: str) -> str:
+    """A PATH with another `rm`."""
+    a_folder.mkdir()
+    (a_folder / "rm").write_text(f"#!/bin/bash\n{rm}\n")
+    (a_folder / "rm").chmod(0o755)
+    return f"{a_folder}:/usr/bin:/bin"
+
+
+def test_no_job_finds_half_of_a_part(a_job: Callable[..., Job], tmp_path: Path, volume: Path) -> None:
+    job, last = a_job(RUNNER_CACHE_GB=GB), a_job(RUNNER_CACHE_GB=GB)
+    job.start()
+    one = job.cached("Python/3.12.1/x64/bin/python", 1500, "RUNNER_TOOL_CACHE")
+    marker = job.cached("Python/3.12.1/x64.complete", 10, "RUNNER_TOOL_CACHE")
+    job.variables["PATH"] = programs(tmp_path / "bin", 'find "${@: -1}" -name python -delete; exit 1')
+    assert job.complete().endswith("entries cannot be removed")
+    assert not one.parent.parent.exists()
+    assert not marker.exists()
+    left = volume / "cache/acme/web/.removed"
+    assert [path.name for path in left.rglob("*.complete")] == ["x64.complete"]
+    last.start()
+    used = last.cached("hub/m/f", 995)
+    last.complete()
+    assert not left.exists()
+    assert used.exists()
+
+
+def test_a_removal_that_takes_too_long_gives_back_its_lock(
+    a_job: Callable[..., Job], tmp_path: Path, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(RUNNER_CACHE_GB=GB)
+    job.start()
+    job.cached("hub/m/f", 2000)
+    for name, value in {**job.variables, "PATH": programs(tmp_path / "bin", "sleep 60")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(program.LIMITS, "completed", 1.5)
+    line = program.in_time("completed")
+    assert line == "Warning: the limit of the cache was not enforced: the network volume did not answer within 2 s"
+    assert list((volume / "cache/acme/web/.removed").iterdir()), "the removal had begun"
+    assert not lock_of(volume).exists()
+
+
 # --- a lock ---
 
 
@@ -391,6 +458,32 @@ def test_a_lock_of_a_job_that_was_killed_is_ignored(a_job: Callable[..., Job], v
         job.complete()
         assert not old.exists()
         assert not lock_of(volume).exists()
+
+
+def test_a_lock_of_the_future_is_ignored(a_job: Callable[..., Job], volume: Path) -> None:
+    first, job = a_job(), a_job(RUNNER_CACHE_GB=GB)
+    first.start()
+    first.complete()
+    later = time.time() + 2 * folder.LOCK_LIFETIME
+    lock_of(volume).touch()
+    os.utime(lock_of(volume), (later, later))
+    assert job.start().startswith("Cache: /")
+    old = job.cached("hub/m/f", 2000)
+    job.complete()
+    assert not old.exists()
+
+
+def test_a_lock_that_is_nested_too_deeply_is_removed(a_job: Callable[..., Job], volume: Path) -> None:
+    job = a_job(RUNNER_CACHE_GB=GB)
+    job.start()
+    old = job.cached("hub/m/f", 2000)
+    lock_of(volume).mkdir()
+    script = "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')"
+    subprocess.run([sys.executable, "-c", script], cwd=lock_of(volume), check=True)
+    os.utime(lock_of(volume), (0, 0))
+    job.complete()
+    assert not old.exists()
+    assert not lock_of(volume).exists()
 
 
 # --- what hostile jobs leave ---

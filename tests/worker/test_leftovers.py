@@ -1,6 +1,8 @@
 """What is removed after a job, and which logs of a failure are saved."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,16 @@ def test_unchanged_files_in_the_runners_folder_are_not_written_again(root: Path)
     restore(root, folder)
     after = (root / "config.sh").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_folders_that_are_nested_too_deeply_are_removed(root: Path) -> None:
+    script = "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')\nopen('secret', 'w').close()"
+    subprocess.run([sys.executable, "-c", script], cwd=root / "_work", check=True)
+    try:
+        forget_job(root, None, [])
+        assert not (root / "_work").exists()
+    finally:  # pytest cannot remove it
+        subprocess.run(["rm", "-rf", root / "_work"], check=True)
 
 
 def test_with_an_account_its_files_and_its_home_are_removed(root: Path, tmp_path: Path) -> None:

@@ -128,3 +128,21 @@ def test_under_a_budget_no_idle_runner_makes_way_for_a_job_that_must_wait_anyway
     assert plan(held_back, NOW).withdrawals == ()
     (skip,) = plan(held_back, NOW).skips
     assert skip.why.startswith("budget: ")
+
+
+def test_a_budget_of_which_nothing_is_used_starts_at_zero_and_ends_at_midnight() -> None:
+    (budget,) = found()
+    assert budget.used == 0
+    assert budget.resets_at == midnight(NOW) + DAY
+
+
+def test_the_price_of_the_gpu_type_of_the_worker_counts() -> None:
+    prices = {"ep-1": [PriceReading(at=NOW - DAY, read_at=NOW, usd_per_hour={"cheap": 36.0, "expensive": 3600.0})]}
+    of_cheap = Spent(route="gpu", endpoint="ep-1", gpu_type="cheap", seconds=100.0)
+    (budget,) = found(of_cheap, prices=prices)
+    assert budget.used == pytest.approx(1)
+
+
+def test_what_has_no_known_price_is_not_counted_as_used() -> None:
+    (budget,) = found(spent(3600.0, endpoint="ep-9"))
+    assert budget.used == 0

@@ -1,5 +1,6 @@
 """What a submission costs is the time that RunPod bills, at the price that counted when it was requested."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -64,10 +65,26 @@ def test_what_runs_is_estimated_until_now() -> None:
     running = a_usage(ended=None, execution=None, boot=None, delay=None)
     assert seconds_paid(running, NOW) == 880
     assert seconds_paid(running, NOW + 20) == 900
+    assert seconds_paid(replace(running, boot=5.0), NOW) == 885
 
 
 def test_an_end_whose_execution_nobody_told_is_estimated_from_what_the_bridge_saw() -> None:
     assert seconds_paid(a_usage(execution=None, boot=None), NOW) == 100
+    assert seconds_paid(a_usage(execution=None, boot=None, ended=NOW - 890), NOW) == 0, "its times are in wrong order"
+
+
+@pytest.mark.parametrize(
+    ("usage", "first", "last"),
+    [
+        (a_usage(), NOW - 890, NOW - 785),  # as RunPod said: after the delay, and the start came before
+        (a_usage(delay=None), NOW - 885, NOW - 780),  # as the bridge saw the end
+        (a_usage(delay=None, ended=None), NOW - 885, NOW),  # as the bridge saw its begin
+        (a_usage(delay=None, ended=None, boot=None), NOW - 880, NOW),
+    ],
+)
+def test_the_paid_time_lies_where_the_worker_had_its_request(usage: Usage, first: float, last: float) -> None:
+    assert paid_between(usage, first, last, NOW) == seconds_paid(usage, NOW) == last - first
+    assert paid_between(usage, 0.0, first, NOW) == 0
 
 
 def test_the_price_is_that_of_the_gpu_type_or_else_of_the_most_expensive_one() -> None:
@@ -145,6 +162,39 @@ def test_time_before_the_period_does_not_count() -> None:
     assert summarise([night], PRICES, By.ROUTE, NOW, since=TODAY + 50) == ()
 
 
+@pytest.mark.parametrize(
+    ("given", "without_job"),
+    [
+        ({"job": None}, 15),  # it ran until the end
+        ({"job": None, "job_began": NOW - 700}, 105),  # after the end: one of the times is wrong
+        ({"job": None, "job_began": None}, 105),
+    ],
+)
+def test_a_job_whose_time_is_not_known_ran_until_the_end(given: dict[str, object], without_job: float) -> None:
+    assert total([a_usage(**given)], PRICES, NOW).seconds_without_job == pytest.approx(without_job)
+
+
+def test_a_job_that_took_no_time_counts_on_the_day_that_begins_with_it() -> None:
+    instant = a_usage(created_at=TODAY, delay=0.0, boot=None, execution=0.0, ended=TODAY)
+    (day,) = summarise([instant], PRICES, By.DAY, NOW)
+    assert (day.key, day.jobs, day.seconds, day.seconds_without_job) == (day_of(TODAY), 1, 0, 0)
+
+
+def test_a_day_is_that_of_utc_wherever_the_bridge_runs() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC-12")
+        time.tzset()
+        day = day_of(TODAY + DAY - 1)
+    time.tzset()
+    assert day == "2027-01-15"
+
+
+def test_among_keys_of_the_same_cost_the_longest_time_comes_first() -> None:
+    short, long = (a_usage(endpoint="ep-2", route=name, execution=s) for name, s in (("a", 1.0), ("b", 9.0)))
+    assert [summary.key for summary in summarise([short, long], PRICES, By.ROUTE, NOW)] == ["b", "a"]
+    assert total([short, long], PRICES, NOW).key == "total"
+
+
 def test_a_worker_that_claims_an_absurd_job_does_not_make_the_share_negative() -> None:
     assert total([a_usage(job=1e9)], PRICES, NOW).share_without_job == 0
 
@@ -201,3 +251,9 @@ def test_reconciling_without_a_price_shows_no_difference() -> None:
     (found,) = reconcile([a_usage(endpoint="ep-2")], PRICES, bills, NOW)
     assert found.estimated is None
     assert found.difference is None
+
+
+def test_reconciling_shows_zero_for_a_day_without_a_bill_and_nothing_before_the_period() -> None:
+    before = a_usage(created_at=NOW - 1000 - DAY)
+    (found,) = reconcile([before, a_usage()], PRICES, [], NOW, since=TODAY)
+    assert (found.day, found.billed, found.other) == (day_of(NOW), 0, 0)

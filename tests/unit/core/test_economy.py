@@ -73,3 +73,15 @@ def test_an_endpoint_of_several_pools_is_compared_at_its_most_expensive_one() ->
 
 def test_a_cpu_endpoint_has_no_gpu_to_compare() -> None:
     assert list(advise(used([1_000] * 20), {"ep-1": EndpointSettings(name="e", image="i")}, OFFERS)) == []
+
+
+def test_a_pool_is_named_if_it_just_meets_every_limit() -> None:
+    offers = (
+        Offer(id="small", pool="AMPERE_24", price=0.8, memory_gb=24),
+        Offer(id="large", pool="AMPERE_80", price=1.0, memory_gb=80),
+    )
+    settings = {"ep-1": an_endpoint("AMPERE_80")}
+    (line,) = advise(used([20_400] * 9 + [70_000]), settings, offers)
+    assert "9 of 10 jobs" in line
+    assert "costs 80%" in line
+    assert list(advise(used([20_410] * 9 + [70_000]), settings, offers)) == [], "the jobs need a little more"

@@ -46,6 +46,7 @@ def test_the_price_of_the_configuration_counts_from_now_on() -> None:
     assert price_at(prices, "ep-1", NOW - 1) == 0.68
     assert price_at(prices, "ep-1", NOW, "NVIDIA L4") == 0.5
     assert price_at(prices, "ep-2", NOW - 1) == 2.0
+    assert [reading.source for reading in prices["ep-1"]] == [PriceSource.CATALOG, PriceSource.SETTING]
     again = with_settings(prices, {"ep-1": 0.5, "ep-2": 2.0}, NOW + 1)
     assert again == prices, "the same setting is no new price"
 
