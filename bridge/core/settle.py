@@ -102,7 +102,8 @@ def _credible(observation: Observation, timing: Timing, now: float) -> Observati
 def _is_answer(request: Request) -> bool:
     """Whether the worker that started the runner reported the end itself."""
     if request.status is RequestStatus.COMPLETED:
-        return (request.output or {}).get("outcome") in set(Reason)
+        given = (request.output or {}).get("outcome")
+        return isinstance(given, str) and given in set(Reason)  # a worker may answer with anything, such as a list
     word = (request.error or "").partition(": ")[0]
     return request.status is RequestStatus.FAILED and word in set(Reason) - SECOND_DELIVERY
 

@@ -42,6 +42,9 @@ https://docs.runpod.io/serverless/endpoints/send-requests
 LONGEST_TIME = 1e12
 """ms, 31 years: a longer time of a request is an error of RunPod, and is not stored."""
 
+LONGEST_ERROR = 10_000
+"""Characters of a request's error that are read: a worker may send any text, and it goes to the ledger and the log."""
+
 T = TypeVar("T")
 
 
@@ -226,7 +229,7 @@ def _request(request_id: str, raw: Any) -> Request:
         id=request_id,
         status=RequestStatus(raw["status"]),
         output=output if isinstance(output, dict) else None,
-        error=storable(error) if error else None,
+        error=storable(error)[:LONGEST_ERROR] if error else None,
         delay=_seconds(raw.get("delayTime")),
         execution=_seconds(raw.get("executionTime")),
         worker_id=storable(worker)[:LONGEST_NAME] if (worker := raw.get("workerId")) else None,

@@ -20,7 +20,7 @@ from bridge.core.model import LONGEST_NAME, Cancellation, Deleted, RequestStatus
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod import EndpointConfig, RunPodEmulator, RunPodState, runpod_emulator
 from bridge.errors import AuthError, BridgeError, OutcomeUnknown, RateLimited, Rejected, Unavailable
-from bridge.runpod.requests import LONGEST_TIME, RunPod
+from bridge.runpod.requests import LONGEST_ERROR, LONGEST_TIME, RunPod
 from tests.support.background import served
 from tests.support.service import free_port
 from tests.support.values import a_route
@@ -126,6 +126,18 @@ def test_a_time_that_is_none_is_left_out(emulator: RunPodEmulator, told: dict[st
     async def drive(client: RunPod) -> None:
         request = await client.status("ep", "r")
         assert (request.delay, request.execution, request.worker_id) == read
+
+    driven(emulator.base_url, drive)
+
+
+@pytest.mark.parametrize("told", ["x" * 1_000_000, ["x" * 1_000_000]])
+def test_an_endless_error_of_a_worker_is_cut(emulator: RunPodEmulator, told: object) -> None:
+    body = json.dumps({"id": "r", "status": "FAILED", "error": told})
+    emulator.faults.add(Fault(method="GET", path="/status/", kind=FaultKind.ERROR, status=200, body=body))
+
+    async def drive(client: RunPod) -> None:
+        request = await client.status("ep", "r")
+        assert len(request.error or "") == LONGEST_ERROR
 
     driven(emulator.base_url, drive)
 

@@ -59,6 +59,8 @@ def step(submission: Submission, **given: Any) -> tuple[State, Reason | None] | 
         ({"request": answered(outcome="completed", result="Failed")}, (State.FINISHED, Reason.COMPLETED)),
         ({"request": answered(outcome="no_job")}, (State.NO_JOB, Reason.NO_JOB)),
         ({"request": answered(surprise=1)}, (State.FAILED, Reason.CRASHED)),
+        ({"request": answered(outcome=["completed"])}, (State.FAILED, Reason.CRASHED)),
+        ({"request": answered(outcome={"completed": 1}, result=[])}, (State.FAILED, Reason.CRASHED)),
         ({"request": failed("registration_lost: gone")}, (State.FAILED, Reason.REGISTRATION_LOST)),
         ({"request": failed("Traceback ...")}, (State.FAILED, Reason.CRASHED)),
         ({"request": a_request(RequestStatus.TIMED_OUT)}, (State.FAILED, Reason.TIMED_OUT)),
