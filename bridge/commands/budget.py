@@ -79,6 +79,7 @@ async def read_budgets(ledger: "Ledger", scope: "Scope", now: float) -> "tuple[B
 async def _raised(settings: "Config", bridge: "Bridge", usd: float, until: str | None, route: str | None) -> str | None:
     """Write the raise down; what is wrong, None if nothing is."""
     from bridge.core.budget import ALL, Raise
+    from bridge.core.cost import amount
 
     name = route or ALL
     configured = {ALL: settings.scope.usd_per_day} | {r.name: r.usd_per_day for r in settings.scope.routes}
@@ -88,7 +89,7 @@ async def _raised(settings: "Config", bridge: "Bridge", usd: float, until: str |
         setting = "`usd_per_day` in its [[route]]" if route else "`usd_per_day` in [budget], or raise that of a --route"
         return f"{what}; set {setting}"
     if not limit < usd <= 1e6:
-        return f"--raise: must be more than the configured {limit:.2f} USD a day, and at most 1000000"
+        return f"--raise: must be more than the configured {amount(limit)} USD a day, and at most 1000000"
     now = bridge.clock()
     end = _end(until, now)
     if not now < end <= now + LONGEST:
@@ -150,15 +151,17 @@ def _document(each: "Budget") -> dict[str, Any]:
 
 
 def _row(each: "Budget") -> dict[str, Any]:
-    used = f"{each.used:.2f} USD"
+    from bridge.core.cost import amount
+
+    used = f"{amount(each.used)} USD"
     raised = each.raised
     return {
         "budget": each.route or "all routes",
         "used": f"{used} + unknown prices: {', '.join(sorted(each.without_price))}" if each.without_price else used,
-        "of": f"{each.usd:.2f} USD",
+        "of": f"{amount(each.usd)} USD",
         "share": f"{each.share:.0%}",
         "resets": _time(each.resets_at),
-        "raised": f"from {each.configured:.2f} USD until {_time(raised.until)} by {raised.by}" if raised else None,
+        "raised": f"from {amount(each.configured)} USD until {_time(raised.until)} by {raised.by}" if raised else None,
     }
 
 

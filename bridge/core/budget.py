@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bridge.core.actions import Cause, SkipKind
-from bridge.core.cost import DAY, day_of, midnight
+from bridge.core.cost import DAY, amount, day_of, midnight
 from bridge.core.prices import Prices, price_at
 from bridge.core.scope import Route, endpoints_of
 
@@ -144,7 +144,7 @@ def held(found: Iterable[Budget], route: Route) -> Cause | None:
         if unknown := sorted(budget.without_price.intersection(route.endpoints)):
             why = (
                 f"{budget.name}: the price of endpoint {unknown[0]} is not known; set `usd_per_hour` in route "
-                f"{route.name}, or give the bridge RUNPOD_MANAGEMENT_API_KEY"
+                f"{route.name}, or run a pass with RUNPOD_MANAGEMENT_API_KEY"
             )
             return Cause(kind=SkipKind.NO_PRICE, why=why)
     return next((_reached(budget) for budget in own if budget.used >= budget.usd), None)
@@ -153,7 +153,7 @@ def held(found: Iterable[Budget], route: Route) -> Cause | None:
 def _reached(budget: Budget) -> Cause:
     option = "" if budget.route == ALL else f" --route {budget.route}"
     why = (
-        f"{budget.name}: {budget.used:.2f} of {budget.usd:.2f} USD used today; it resets at 00:00 UTC; "
+        f"{budget.name}: {amount(budget.used)} of {amount(budget.usd)} USD used today; it resets at 00:00 UTC; "
         f"raise it with `bridge budget --raise USD{option}`"
     )
     return Cause(kind=SkipKind.BUDGET, why=why)
@@ -162,7 +162,7 @@ def _reached(budget: Budget) -> Cause:
 def warnings_of(found: Iterable[Budget]) -> Iterator[str]:
     """One line for each budget of which 80 % or all is used today; the same line for the whole day."""
     for budget in found:
-        limit = f"its {budget.usd:.2f} USD of {day_of(budget.resets_at - DAY)} (UTC)"
+        limit = f"its {amount(budget.usd)} USD of {day_of(budget.resets_at - DAY)} (UTC)"
         if budget.share >= 1:
             yield f"{budget.name}: all of {limit} is used; new requests wait until 00:00 UTC"
         elif budget.share >= WARN_AT:

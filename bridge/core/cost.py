@@ -243,6 +243,11 @@ def _summed(key: str, parts: Sequence[_Part]) -> Summary:
     )
 
 
+def amount(usd: float) -> str:
+    """USD for a person: small amounts with more digits."""
+    return f"{usd:.2f}" if usd >= 1 or not usd else f"{usd:.4f}"
+
+
 def midnight(at: float) -> float:
     """Unix seconds, when the UTC day of `at` (Unix seconds) began."""
     return at // DAY * DAY

@@ -12,7 +12,7 @@ from itertools import groupby
 from bridge.core.actions import Plan
 from bridge.core.breaker import OPENS_AT
 from bridge.core.budget import WARN_AT, Budget
-from bridge.core.cost import DAY, day_of
+from bridge.core.cost import DAY, amount, day_of
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.steps import line, span
 from bridge.core.submissions import State, Streak, Submission
@@ -226,5 +226,5 @@ def _used(budgets: Iterable[Budget]) -> Iterator[Condition]:
             yield Condition(
                 kind=NoticeKind.BUDGET_REACHED if budget.share >= 1 else NoticeKind.BUDGET_WARNING,
                 about=f"{budget.name}, {day_of(budget.resets_at - DAY)}",
-                what=f"{budget.name}: {budget.used:.2f} of {budget.usd:.2f} USD used today (UTC)",
+                what=f"{budget.name}: {amount(budget.used)} of {amount(budget.usd)} USD used today (UTC)",
             )

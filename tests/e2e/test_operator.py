@@ -125,13 +125,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
 
 def test_the_first_sentence_tells_the_story_of_each_job(told: Told) -> None:
     sentences = {key: told.sentence(key) for key in JOBS}
-    sentences["budget"] = re.sub(r"0\.\d\d of", "N of", sentences["budget"])
+    sentences["budget"] = re.sub(r"0\.\d{4} of", "N of", sentences["budget"])
     assert sentences == {
         "fine": "Job ID ended as success on runner RUNNER: it waited for N s and ran for N s.",
         "crash": "Job ID failed because the worker of runner RUNNER failed: worker exited unexpectedly; "
         "re-run it in GitHub, or set `rerun_lost_jobs`.",
         "over": "Job ID waits: route gpu has reached its max_workers of 1; wait, or raise `max_workers`.",
-        "budget": "Job ID waits: budget of route a100: N of 0.00 USD used today; it resets at 00:00 UTC; "
+        "budget": "Job ID waits: budget of route a100: N of 0.0001 USD used today; it resets at 00:00 UTC; "
         "raise it with `bridge budget --raise USD --route a100`.",
         "typo": 'Job ID waits: route gpu lacks "gpuu"; correct `runs-on`, or the labels of the route.',
     }

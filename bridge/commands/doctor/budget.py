@@ -8,6 +8,7 @@ from bridge.commands.doctor.asking import Failure, asked, unanswered
 from bridge.commands.doctor.check import Check, failed, ok, warning
 from bridge.commands.doctor.context import Context
 from bridge.core.budget import Budget
+from bridge.core.cost import amount
 from bridge.core.scope import Route
 from bridge.ledger import Ledger
 
@@ -34,7 +35,7 @@ async def _budgets(context: Context) -> tuple[Budget, ...]:
 
 def budget_check(budget: Budget) -> Check:
     """How much of a budget is used today."""
-    line = f"{budget.used:.2f} of {budget.usd:.2f} USD are used today (UTC)"
+    line = f"{amount(budget.used)} of {amount(budget.usd)} USD are used today (UTC)"
     subject = budget.route or None
     if budget.share >= 1:
         fix = "wait until 00:00 UTC, or raise it with `bridge budget --raise`"

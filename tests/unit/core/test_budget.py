@@ -82,7 +82,7 @@ def test_an_endpoint_without_a_price_gets_no_request_under_a_budget() -> None:
     assert cause.kind is SkipKind.NO_PRICE
     assert cause.why == (
         "budget: the price of endpoint ep-1 is not known; set `usd_per_hour` in route gpu, "
-        "or give the bridge RUNPOD_MANAGEMENT_API_KEY"
+        "or run a pass with RUNPOD_MANAGEMENT_API_KEY"
     )
     other = a_route(name="cpu", endpoint="ep-2", usd_per_day=1.0)
     assert held(found(usd=None, routes=(ROUTE, other)), ROUTE) is None, "only under a budget"
