@@ -148,3 +148,10 @@ def test_a_pause_says_its_minutes_and_the_reason_is_one_short_line() -> None:
     assert cause_of(Pause(route="gpu", at=NOW - 3600, by="anna"), NOW).due == "it was paused 60 min ago"
     assert one_line(" new\n image\t") == "new image"
     assert one_line("x" * 999) == "x" * LONGEST_TEXT
+
+
+def test_a_reason_lasts_until_the_next_one_or_until_the_job_ends_without_a_runner() -> None:
+    waits = (a_wait(), a_wait(SkipKind.PAUSED, at=NOW + 60), a_wait(at=NOW + 3000))
+    ended = {"status": JobStatus.COMPLETED, "conclusion": "cancelled", "completed_at": NOW + 3030}
+    lasted = [what.partition(":")[0] for what in told(*waits, **ended, started_at=NOW - 5)[1:4]]
+    assert lasted == ["held back 60 s", "held back 49 min", "held back 30 s"]
