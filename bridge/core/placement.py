@@ -163,8 +163,8 @@ class Placement:
         at = probe_at(streak, self._snapshot.timing)
         if streak is None or at is None:
             return None
-        tries = self._given[endpoint] + sum(s.created_at > streak.last for s in self._live[endpoint])
-        if self._now >= at and not tries:
+        tried = self._given[endpoint] or any(s.created_at > streak.last for s in self._live[endpoint])
+        if self._now >= at and not tried:
             return None
         due = f"next try in {at - self._now:.0f} s" if self._now < at else "one request is being tried"
         unanswered = streak.reason == NO_ANSWER

@@ -4,7 +4,6 @@ A refusal concerns a registration target, a runner group of it, or an endpoint. 
 tries again. All other jobs that need what was refused wait, with the refusal as their reason.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from bridge.core.actions import Cause, Skip, SkipKind
@@ -74,7 +73,7 @@ class Gate:
         self._current = {k: r for k, r in snapshot.refusals.items() if now < r.until or r.count}
         self._routes = {route.name: route for route in snapshot.routes}
         self._now = now
-        self._tries = Counter(self._tries_under_way(snapshot.submissions) if self._current else ())
+        self._tries = set(self._tries_under_way(snapshot.submissions))
 
     def _tries_under_way(self, submissions: Iterable[Submission]) -> Iterable[str]:
         """The keys of claims that were made after a refusal: they are its tries."""
@@ -115,10 +114,10 @@ class Gate:
 
     def try_endpoint(self, endpoint: str) -> None:
         """Count a request to an endpoint as a try, if a refusal concerns it."""
-        self._tries[endpoint_key(endpoint)] += 1
+        self._tries.add(endpoint_key(endpoint))
 
     def _may_try(self, key: str) -> bool:
-        return self._now >= self._current[key].until and not self._tries[key]
+        return self._now >= self._current[key].until and key not in self._tries
 
     def explain(self, skips: Iterable[Skip], snapshot: Snapshot) -> list[Skip]:
         """Return the skips with the refusal as the reason where it ended a job's last runner."""

@@ -34,7 +34,7 @@ def test_other_requests_are_refused_in_one_line(state: State, said: str) -> None
 
 
 def test_what_a_dead_pass_left_is_given_back_by_the_next_one() -> None:
-    left = a_submission(state=State.MINTED, lease_until=NOW - 1)
+    left = a_submission(state=State.MINTED, lease_until=NOW)
     assert refusal(left, NOW) == f"runner {NAME} is minted: the next pass gives it back"
 
 
@@ -45,6 +45,7 @@ def test_a_runner_that_its_worker_registered_is_found_by_its_name() -> None:
         submission=submission, to=State.CANCELLED, runner_id=5, detail="cancelled by anna"
     )
     assert withdrawal(submission, [], "anna").runner_id is None
+    assert withdrawal(a_submission(), runners, "anna").runner_id == 101, "the ledger knows its id"
 
 
 @pytest.mark.parametrize("after", [*sorted(OPEN_STATES), State.FINISHED])
@@ -54,3 +55,20 @@ def test_only_a_cancelled_request_counts_as_done(after: State) -> None:
     assert said is not None
     assert said.startswith(f"runner {NAME}")
     assert outcome(before, a_submission(state=State.CANCELLED)) is None
+
+
+def test_a_runner_whose_job_is_not_known_runs_a_job() -> None:
+    assert refusal(a_submission(state=State.BUSY), NOW) == f"runner {NAME} runs a job; cancel the job in GitHub"
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (State.BUSY, " has got a job: GitHub keeps it, and nothing was cancelled; cancel the job in GitHub"),
+        (State.WITHDRAWN, ": GitHub deleted it, but RunPod has not confirmed; the next pass cancels the request"),
+        (State.SUBMITTED, ": nothing was cancelled, because GitHub does not confirm that it has no job"),
+        (State.FINISHED, " has become finished meanwhile; nothing was cancelled"),
+    ],
+)
+def test_a_request_that_was_not_cancelled_says_why(after: State, said: str) -> None:
+    assert outcome(a_submission(state=State.SUBMITTED), a_submission(state=after)) == f"runner {NAME}{said}"

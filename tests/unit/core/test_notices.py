@@ -203,3 +203,8 @@ def test_a_suspicious_address_is_no_link(url: str | None) -> None:
 
 def test_an_address_with_an_ampersand_is_a_link() -> None:
     assert "<https://a/?x=1&amp;y=2|job 1>" in text(a_condition(subject="job 1", url="https://a/?x=1&y=2"))
+
+
+def test_a_message_counts_for_one_hour() -> None:
+    reported = {("given up", str(number)): NOW - QUIET - number / 100 for number in range(MOST_PER_HOUR)}
+    assert len(notices(reported, [a_condition("x")], NOW).messages) == 1

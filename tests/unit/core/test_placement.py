@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.core.actions import Plan, SkipKind, Withdrawal
+from bridge.core.breaker import NO_ANSWER
 from bridge.core.budget import ALL, Budget
 from bridge.core.model import EndpointHealth, Request, RequestStatus
 from bridge.core.pauses import Pause
@@ -339,3 +340,51 @@ def test_if_no_endpoint_is_known_to_have_capacity_one_is_tried_where_no_request_
     assert withdrawal.submission.job_id == 1
     tried = waiting(3, 5.0, endpoint="ep-2")
     assert not moved(plan(snapshot(*both, tried, jobs=3, **past), NOW))
+
+
+def test_our_own_requests_are_not_counted_as_those_of_others() -> None:
+    health = {"ep-1": EndpointHealth(in_progress=1), "ep-2": EndpointHealth()}
+    busy = a_submission(9, State.BUSY)
+    assert placed(plan(snapshot(busy, jobs=1, health=health, workers_max={"ep-1": 2}), NOW)) == [("runpod-1-1", "ep-1")]
+
+
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ({}, ": a request has waited 1321 s, and no worker is free"),
+        (
+            {"throttled": 3, "unhealthy": 1, "initializing": 2},
+            ": a request has waited 1321 s, and no worker is free (throttled 3, unhealthy 1, initializing 2)",
+        ),
+    ],
+)
+def test_the_reason_names_the_states_of_the_workers(workers: dict[str, int], said: str) -> None:
+    health = {"ep-1": EndpointHealth(workers=workers), "ep-2": EndpointHealth()}
+    late = waiting(seconds=1321.0)
+    timing = replace(TIMING, boot_allowance=900.0)
+    (claim,) = plan(snapshot(late, health=health, timing=timing), NOW).claims
+    assert claim.placed == f"endpoint ep-1 is starved{said}"
+
+
+@pytest.mark.parametrize(("reason", "kind"), [("crashed", SkipKind.BREAKER), (NO_ANSWER, SkipKind.NO_ANSWER)])
+def test_an_endpoint_that_does_not_answer_is_told_from_one_whose_workers_fail(reason: str, kind: SkipKind) -> None:
+    streaks = {"ep-1": replace(BROKEN, reason=reason)}
+    (skip,) = plan(snapshot(jobs=1, routes=(a_route(),), streaks=streaks), NOW).skips
+    assert skip.kind is kind
+
+
+def test_if_no_endpoint_takes_a_request_the_reasons_of_all_are_named_once() -> None:
+    (skip,) = plan(snapshot(jobs=1, streaks={"ep-1": BROKEN}, workers_max={"ep-2": 0}), NOW).skips
+    assert skip.kind is SkipKind.BREAKER
+    assert skip.why == (
+        "endpoint ep-1: its last 3 workers failed (crashed); next try in 60 s; "
+        "endpoint ep-2 has as many requests as its workers_max of 0"
+    )
+    assert skip.due == ""
+
+
+def test_a_quota_and_a_route_that_are_reached_together_are_one_reason() -> None:
+    route = a_route(max_workers=1)
+    decided = plan(snapshot(jobs=2, routes=(route,), worker_quota=1, health={}), NOW)
+    assert len(decided.claims) == 1
+    assert [skip.kind for skip in decided.skips] == [SkipKind.QUOTA]

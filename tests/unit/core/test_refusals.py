@@ -10,6 +10,7 @@ from bridge.core.actions import Plan, SkipKind
 from bridge.core.plan import plan
 from bridge.core.readings import Timed
 from bridge.core.refusals import (
+    Gate,
     endpoint_key,
     group_key,
     keys,
@@ -206,3 +207,18 @@ def test_the_ledgers_refusals_last_until_they_end_or_are_a_day_old() -> None:
     assert standing(noted(day_ago + 1), TIMING, NOW) == {"endpoint ep-1": refusal}
     assert standing(noted(day_ago), TIMING, NOW) == {}
     assert standing(noted(NOW, None), TIMING, NOW) == {}
+
+
+@pytest.mark.parametrize(("count", "kind"), [(1, SkipKind.REFUSED), (0, SkipKind.RATE_LIMITED)])
+def test_a_refusal_is_told_from_a_rate_limit_and_is_named_by_its_key(count: int, kind: SkipKind) -> None:
+    refusals = {"endpoint ep-1": Refusal(at=NOW - 9, until=NOW + 9, count=count, why="no")}
+    cause = Gate(a_snapshot(refusals=refusals), NOW).refusal("ep-1")
+    assert cause is not None
+    assert (cause.kind, cause.refusal) == (kind, "endpoint ep-1")
+
+
+def test_two_routes_make_one_try_together_even_with_one_free_place() -> None:
+    routes = (a_route(max_workers=1), a_route(name="cpu", labels=("cpu",), endpoint="ep-2", max_workers=1))
+    refusals = {ORG: Refusal(at=NOW - 9, until=NOW - 1, count=1, why="no")}
+    jobs = (a_job(1), a_job(2, labels=("cpu",)))
+    assert len(plan(a_snapshot(jobs=jobs, routes=routes, refusals=refusals), NOW).claims) == 1

@@ -11,7 +11,7 @@ from bridge.core.history import Execution, JobRecord, SubmissionRecord, Transiti
 from bridge.core.model import JobStatus
 from bridge.core.spans import PATIENCE, SETTLED, Span, is_ready, spans
 from bridge.core.submissions import State
-from bridge.core.trace_ids import job_span_id, queue_span_id, run_span_id, trace_id
+from bridge.core.trace_ids import job_span_id, queue_span_id, run_span_id, stage_span_id, trace_id
 from bridge.core.worker import Reason
 from tests.support.values import NOW, a_job, a_submission
 
@@ -226,3 +226,29 @@ def test_a_trace_waits_for_runpods_record_but_not_for_long() -> None:
 def test_a_job_that_has_not_ended_or_had_no_runner_has_no_trace() -> None:
     assert not is_ready(a_record(served(), completed_at=None), NOW + 9999)
     assert not is_ready(a_record(), NOW + 9999)
+
+
+def test_a_job_that_failed_by_itself_is_an_error_of_the_job_and_of_its_run() -> None:
+    found = named(spans(a_record(served(), conclusion="failure"), with_job=True))
+    assert found["job 1"].error == found["run"].error == "failure"
+    assert found["run"].span_id == stage_span_id("s1-1", "run")
+    assert {(found[name].ok, found[name].error) for name in STAGES} == {(None, None)}
+    assert not any("error.type" in found[name].attributes for name in STAGES)
+    assert found["queue-job 1"].attributes == found["job 1"].attributes
+
+
+def test_an_address_that_is_not_that_of_a_job_tells_nothing_of_its_run() -> None:
+    found = named(spans(a_record(served(), html_url="https://github.com/acme/web"), with_job=True))
+    assert not {"cicd.pipeline.run.url.full", "vcs.repository.url.full"} & found["job 1"].attributes.keys()
+
+
+def test_a_request_without_an_answer_waits_in_runpods_queue_from_then_on() -> None:
+    unknown = a_runner(State.CLAIMED, State.UNKNOWN, taken_at=NOW + 20)
+    assert named(spans(a_record(unknown), with_job=False))["RunPod queue"].start == NOW + 3
+
+
+@pytest.mark.parametrize(("phases", "start"), [({"configure": 1.0}, 16), ({"connect": 2.0}, 17)])
+def test_a_phase_that_the_worker_does_not_tell_takes_no_time(phases: dict[str, float], start: float) -> None:
+    told = Execution(delay=10.0, phases=phases)
+    record = a_record(a_runner(*SENT, State.BUSY, State.FINISHED, execution=told, taken_at=NOW + 23))
+    assert named(spans(record, with_job=False))["listen"].start == NOW + start

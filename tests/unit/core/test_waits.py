@@ -7,7 +7,7 @@ import pytest
 from bridge.core.actions import Claim, Plan, Skip, SkipKind
 from bridge.core.history import JobRecord, SubmissionRecord, Wait
 from bridge.core.model import JobStatus
-from bridge.core.pauses import Pause
+from bridge.core.pauses import LONGEST_TEXT, Pause, cause_of, one_line
 from bridge.core.plan import plan
 from bridge.core.snapshot import Refusal
 from bridge.core.steps import steps_of
@@ -23,7 +23,9 @@ def a_wait(kind: SkipKind = SkipKind.ROUTE_FULL, **given: Any) -> Wait:
 def test_each_job_of_a_plan_waits_for_its_reason_or_for_the_runner_that_is_requested_now() -> None:
     claim = Claim(pool=Pool("gpu", ORG), job_id=1, name="runpod-1-1", generation=1, endpoint="ep-1")
     skip = Skip(job_id=2, kind=SkipKind.NO_ROUTE, why="no route")
-    assert waits_of(Plan(claims=(claim,), skips=(skip,)), {}, NOW) == {
+    full = Skip(job_id=3, kind=SkipKind.ROUTE_FULL, why="it is full", route="gpu")
+    assert waits_of(Plan(claims=(claim,), skips=(skip, full)), {}, NOW) == {
+        3: a_wait(),
         1: a_wait(SkipKind.REQUESTED, why="asking for runner runpod-1-1"),
         2: a_wait(SkipKind.NO_ROUTE, why="no route", route=None),
     }
@@ -133,3 +135,23 @@ def test_other_routes_go_on() -> None:
     decided = plan(a_snapshot(jobs=jobs, routes=routes, pauses={"gpu": pause}), NOW)
     assert [claim.job_id for claim in decided.claims] == [2]
     assert "is paused by anna;" in decided.skips[0].why
+
+
+def test_two_paused_routes_are_both_named() -> None:
+    routes = (a_route(), a_route(name="cpu", labels=("cpu",), endpoint="ep-2"))
+    pauses = {name: Pause(route=name, at=NOW, by="anna") for name in ("gpu", "cpu")}
+    decided = plan(a_snapshot(jobs=(a_job(1), a_job(2, labels=("cpu",))), routes=routes, pauses=pauses), NOW)
+    assert sorted((skip.job_id, skip.route) for skip in decided.skips) == [(1, "gpu"), (2, "cpu")]
+
+
+def test_a_pause_says_its_minutes_and_the_reason_is_one_short_line() -> None:
+    assert cause_of(Pause(route="gpu", at=NOW - 3600, by="anna"), NOW).due == "it was paused 60 min ago"
+    assert one_line(" new\n image\t") == "new image"
+    assert one_line("x" * 999) == "x" * LONGEST_TEXT
+
+
+def test_a_reason_lasts_until_the_next_one_or_until_the_job_ends_without_a_runner() -> None:
+    waits = (a_wait(), a_wait(SkipKind.PAUSED, at=NOW + 60), a_wait(at=NOW + 3000))
+    ended = {"status": JobStatus.COMPLETED, "conclusion": "cancelled", "completed_at": NOW + 3030}
+    lasted = [what.partition(":")[0] for what in told(*waits, **ended, started_at=NOW - 5)[1:4]]
+    assert lasted == ["held back 60 s", "held back 49 min", "held back 30 s"]
