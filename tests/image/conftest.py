@@ -1,5 +1,6 @@
 """The images, built once per run."""
 
+import fcntl
 import os
 import re
 import tempfile
@@ -20,9 +21,14 @@ def store() -> Iterator[Store]:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "runpod-actions-bridge" / "image"
     folder.mkdir(parents=True, exist_ok=True)
-    store = Store(folder)
-    yield store
-    store.close()
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # it would give its images the names of ours, and remove our containers
+            pytest.exit(f"another image-check uses {folder}: wait for it, or set XDG_CACHE_HOME", returncode=1)
+        store = Store(folder)
+        yield store
+        store.close()
 
 
 @pytest.fixture(scope="session")
