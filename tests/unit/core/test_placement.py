@@ -271,6 +271,11 @@ def test_a_request_that_no_job_needs_is_withdrawn_not_moved() -> None:
     assert (withdrawal.detail, withdrawal.reason) == ("no queued job needs it", None)
 
 
+def test_a_request_that_is_late_is_withdrawn_once_and_not_moved() -> None:
+    decided = plan(snapshot(waiting(1, 150.0, not_after=NOW - 1)), NOW)
+    assert [(w.submission.job_id, w.reason) for w in decided.withdrawals] == [(1, None)]
+
+
 @pytest.mark.parametrize("mode", [Credentials.REGISTRATION, Credentials.APP, Credentials.PAT])
 def test_in_token_modes_a_request_moves_while_no_runner_has_its_name(mode: Credentials) -> None:
     """The withdrawal holds its name first, which GitHub refuses if the worker has registered."""
