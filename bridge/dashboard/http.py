@@ -125,7 +125,7 @@ class _Shown:
         person = self._sessions.person(request)
         if refused := self._refused(request, person, RedirectResponse("/login", 303)):
             return refused
-        query = _question(request)
+        query = _query_of(request)
         try:
             fragment = await self._feed.answer(query) if query else None
         except BridgeError as error:
@@ -171,9 +171,11 @@ class _Shown:
         refusal = HTMLResponse(self._pages.message("Sign in", "You are not signed in."), 401)
         if refused := self._refused(request, self._sessions.person(request), refusal):
             return refused
-        query = _question(request)
+        query = _query_of(request)
         if query is None:
             return Response(status_code=404)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")  # without a viewer's place
         if self._feed.is_full:
             return HTMLResponse(self._pages.message("Too many viewers", "Reload the page later."), 503)
         events = _events(self._feed, query, request.headers.get("last-event-id"))
@@ -197,7 +199,7 @@ class _Shown:
         return HTMLResponse(self._pages.message("Not open here", CLOSED), 403)
 
 
-def _question(request: Request) -> Query | None:
+def _query_of(request: Request) -> Query | None:
     """What a page asks for; None for a job that cannot exist."""
     given = request.path_params.get("id")
     if given is None:

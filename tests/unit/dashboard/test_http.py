@@ -231,6 +231,11 @@ def test_sign_ins_with_github_that_fail_are_limited(ledger: Filled) -> None:
     assert elsewhere(ledger, work, public_url=SITE, **given) == [502] * 10 + [429]
 
 
+def test_a_request_for_the_headers_of_updates_ends_at_once(ledger: Filled) -> None:
+    answer = visited(ledger, lambda client: client.head("/updates", timeout=5.0))
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
 def test_updates_are_server_sent_events(ledger: Filled) -> None:
     async def main() -> list[str]:
         config = a_config(ledger.url)
