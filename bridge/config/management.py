@@ -9,6 +9,7 @@ from bridge.config import environment, file
 from bridge.config.endpoints import check_names, endpoint_settings, read_ids
 from bridge.config.environment import Environment
 from bridge.config.file import File, RouteTable
+from bridge.config.routes import check_volumes
 from bridge.config.settings import ledger_url
 from bridge.core.endpoints import EndpointSettings
 from bridge.core.scope import Route
@@ -87,6 +88,7 @@ def load_if_managed(path: Path | None) -> ManagementConfig | None:
 
 def _loaded(path: Path, content: File, env: Environment, setting: str, key: str) -> ManagementConfig:
     check_names(content.endpoint)
+    check_volumes(content)
     mark = f"{_owner(env)}/{env.bridge_prefix}"
     return ManagementConfig(
         path=path,

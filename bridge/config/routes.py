@@ -23,7 +23,7 @@ def with_endpoint_ids(content: File, path: Path) -> File:
         ConfigError: a route's endpoint has no known id, or the file with the ids cannot be read.
     """
     check_names(content.endpoint)
-    _check_volumes(content)
+    check_volumes(content)
     names, ids = [table.name for table in content.endpoint], read_ids(path)
     resolved = [
         route.model_copy(
@@ -37,7 +37,12 @@ def with_endpoint_ids(content: File, path: Path) -> File:
     return content.model_copy(update={"route": resolved})
 
 
-def _check_volumes(content: File) -> None:
+def check_volumes(content: File) -> None:
+    """Refuse a cache on an endpoint without a network volume.
+
+    Raises:
+        ConfigError: a route has one.
+    """
     without = {table.name for table in content.endpoint if not table.volumes}
     for route in content.route:
         endpoint = next((name for name in (route.endpoint, *(route.endpoints or ())) if name in without), None)

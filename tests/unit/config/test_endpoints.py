@@ -214,6 +214,12 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_ids(tmp_path / "missing" / "b.toml", {"l4": "abc"})
 
 
+def test_no_endpoint_is_created_for_a_cache_that_has_no_network_volume(tmp_path: Path) -> None:
+    route = '[[route]]\nname = "a"\nendpoint = "l4"\ncache = true\n'
+    with pytest.raises(ConfigError, match="route a: a cache needs a network volume; add `volumes` to endpoint l4"):
+        managed(tmp_path, L4 + route)
+
+
 def loaded(folder: Path, text: str, ids: str | None = None) -> Config:
     return load(written(folder, text, ids))
 
