@@ -87,6 +87,8 @@ class Pages:
             finalize=_Cleaner(),
         )
         self._environment.filters |= _FILTERS
+        for name in self._environment.list_templates(["html"]):
+            self._environment.get_template(name)  # compiled now, so that the first visitor need not wait for it
 
     def fragment(self, query: Query, content: Content, extras: Extras) -> Fragment | None:
         """The content of the page that answers a query; None if the ledger does not know its job."""
