@@ -54,6 +54,10 @@ class Stocks:
             self._known = {}  # old stock would mislead
             log.info("stock could not be read", reason=str(error))
             return
+        except Exception:
+            self._known = {}
+            log.exception("unexpected error", during="reading stock")
+            return
         self._known = {
             id_: ", ".join(f"{stock.pool} {stock.level.lower()}" for stock in stock_of(settings, catalog.offers))
             for id_, settings in catalog.settings.items()

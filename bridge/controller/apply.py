@@ -96,9 +96,8 @@ class Applier:
             submission = await self._kept(claimed)
             if not submission:
                 return
-            await self._runpod.prepare(
-                submission.endpoint
-            )  # before the registration, which would wait for it unrecorded
+            # Before the registration, which would wait for it unrecorded.
+            await self._runpod.prepare(submission.endpoint)
             if registration := await self._register(submission, route):
                 await self._submit(submission, registration, route)
 

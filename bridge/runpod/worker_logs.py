@@ -26,7 +26,7 @@ TRIES = 6
 """Connections in a row that fail, after which the stream is given up."""
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
-"""s before the next connection: doubled from try to try."""
+"""s before the next connection: the first wait, which doubles after each failure, and the longest wait."""
 
 LARGEST_EVENT = 1024 * 1024
 """Bytes of one event. RunPod's description has no limit for a line."""
