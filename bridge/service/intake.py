@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from bridge.controller.ports import Ledger
 from bridge.core.model import Event, WorkflowJob
@@ -27,7 +27,7 @@ class Intake:
         ledger: stores them.
         wake: called when something new was stored.
         clock: returns Unix seconds.
-        pause: s between two commits if deliveries share them.
+        sleep: waits for some seconds.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Intake:
         wake: Callable[[], None],
         clock: Callable[[], float] = time.time,
         *,
-        pause: float = PAUSE,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._pause = pause
+        self._sleep = sleep
         self._wake = wake
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
@@ -66,7 +66,7 @@ class Intake:
             together, self._waiting = self._waiting, []
             await self._store(together)
             if len(together) > 1:
-                await asyncio.sleep(self._pause)
+                await self._sleep(PAUSE)
 
     async def _store(self, together: "Sequence[_Waiting]") -> None:
         events = [event for event, _ in together]

@@ -10,7 +10,7 @@ import pytest
 from bridge.controller.ports import Ledger
 from bridge.core.model import Event
 from bridge.errors import Unavailable
-from bridge.service.intake import Intake
+from bridge.service.intake import PAUSE, Intake
 from tests.support.values import a_job
 
 
@@ -84,18 +84,29 @@ def test_deliveries_that_arrive_during_a_commit_share_the_next_one() -> None:
     driven(drive)
 
 
-def test_in_a_burst_deliveries_that_follow_each_other_share_a_commit_and_a_single_one_does_not_wait() -> None:
-    async def drive(intake: Intake, store: Store, woken: Woken) -> None:
-        for burst in (1, 3):
-            await asyncio.gather(*(intake.take(f"{burst}-{n}", None) for n in range(burst)))
-            first = asyncio.create_task(intake.take(f"after {burst}, first", None))
-            for _ in range(10):
-                await asyncio.sleep(0)
-            assert first.done() == (burst == 1)
-            await asyncio.gather(first, intake.take(f"after {burst}, second", None))
-        assert [len(commit) for commit in store.commits] == [1, 1, 1, 3, 2]
+def test_after_a_shared_commit_the_next_one_waits_for_more_deliveries_and_after_a_single_one_it_does_not() -> None:
+    async def main() -> None:
+        store, pauses, over = Store(), list[float](), asyncio.Event()
 
-    driven(drive)
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            await over.wait()
+
+        intake = Intake(cast(Ledger, store), Woken(), sleep=pause)
+        await intake.take("alone", None)
+        await intake.take("alone again", None)
+        assert pauses == []
+        await asyncio.gather(*(intake.take(f"of three, {n}", None) for n in range(3)))
+        following = [asyncio.create_task(intake.take(f"after three, {n}", None)) for n in range(2)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert pauses == [PAUSE]
+        assert not any(task.done() for task in following)
+        over.set()
+        await asyncio.gather(*following)
+        assert [len(commit) for commit in store.commits] == [1, 1, 3, 2]
+
+    asyncio.run(asyncio.wait_for(main(), 5))
 
 
 def test_a_delivery_that_the_database_refuses_does_not_fail_the_others_of_its_commit() -> None:
