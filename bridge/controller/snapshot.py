@@ -1,6 +1,6 @@
 """Builds the snapshot that a plan is made from, out of the ledger and an observation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from bridge.controller.lost import rerunning
@@ -11,7 +11,7 @@ from bridge.core.breaker import with_unanswered
 from bridge.core.budget import Budget, budgets
 from bridge.core.cost import midnight
 from bridge.core.lost import LostJob, RerunRecord
-from bridge.core.model import JobStatus, Runner, WorkflowJob
+from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.prices import with_settings
 from bridge.core.readings import Readings, Timed
 from bridge.core.refusals import standing
@@ -20,11 +20,10 @@ from bridge.core.routing import is_kept, is_served
 from bridge.core.scope import Scope
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import IdleRunner, Pool, RunnerUse, Starvation, State, Submission
-from bridge.core.timing import Timing
 
 T = TypeVar("T")
-KnownJobs = Mapping[int, tuple[WorkflowJob, float]]
-"""Jobs by id, each with when it was seen (Unix seconds)."""
+SeenJobs = Sequence[tuple[WorkflowJob, float]]
+"""Jobs, each with when it was seen (Unix seconds)."""
 
 
 def build(transaction: Transaction, readings: Readings, seen: Observed, scope: Scope, now: float) -> Snapshot:
@@ -38,11 +37,14 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         now: Unix seconds.
     """
     jobs, fresh = transaction.jobs(), now - stale_after(scope)
-    served = {job_id: known for job_id, known in jobs.items() if is_served(known[0], scope)}
+    queued = [(job, at) for job, at in jobs.values() if job.status is JobStatus.QUEUED]
     runners = _recent(readings.runners, fresh)
     health = _recent(readings.health, fresh)
     runners_read_at = max((read.at for read in runners.values()), default=0.0)
-    submissions = _submissions(transaction, served, runners.values(), runners_read_at)
+    submissions = transaction.relevant(
+        since=min(runners_read_at, _oldest_served(queued, scope, runners_read_at)),
+        names=[runner.name for read in runners.values() for runner in read.value],
+    )
     born = transaction.born()
     return Snapshot(
         began=seen.began,
@@ -73,7 +75,7 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         timing=scope.timing,
         budgets=_budgets(transaction, scope, now),
         runs=seen.runs,
-        **_evidence(transaction, served, submissions, scope.timing, now)._asdict(),
+        **_evidence(transaction, queued, submissions, scope, now)._asdict(),
         **_lost(transaction, scope, now)._asdict(),
     )
 
@@ -119,13 +121,10 @@ def _recent(read: Mapping[str, Timed[T]], after: float) -> dict[str, Timed[T]]:
     return {key: timed for key, timed in read.items() if timed.at > after}
 
 
-def _submissions(
-    transaction: Transaction, jobs: KnownJobs, runners: Iterable[Timed[tuple[Runner, ...]]], runners_read_at: float
-) -> tuple[Submission, ...]:
-    """The open submissions, and the ended ones that still matter: see `Transaction.relevant`."""
-    oldest = min((at for job, at in jobs.values() if job.status is JobStatus.QUEUED), default=runners_read_at)
-    names = [runner.name for read in runners for runner in read.value]
-    return transaction.relevant(since=min(runners_read_at, oldest), names=names)
+def _oldest_served(queued: SeenJobs, scope: Scope, otherwise: float) -> float:
+    """When the queued job that was seen the longest ago was seen, of those that are served."""
+    by_age = sorted(queued, key=lambda seen: seen[1])
+    return next((at for job, at in by_age if is_served(job, scope)), otherwise)
 
 
 class _Evidence(NamedTuple):
@@ -138,12 +137,13 @@ class _Evidence(NamedTuple):
 
 
 def _evidence(
-    transaction: Transaction, jobs: KnownJobs, submissions: Iterable[Submission], timing: Timing, now: float
+    transaction: Transaction, queued: SeenJobs, submissions: Iterable[Submission], scope: Scope, now: float
 ) -> _Evidence:
     """Most of it is needed only after a runner got no job, and is not read otherwise."""
+    timing = scope.timing
     idle = transaction.idle_runners(now - timing.evidence_kept, timing.min_listening)
     listening = any(s.state is State.STARTED and s.since < now - timing.min_listening for s in submissions)
-    runs = {job.run_id for job, _ in jobs.values() if job.status is JobStatus.QUEUED} if idle else set()
+    runs = {job.run_id for job, _ in queued if is_served(job, scope)} if idle else set()
     return _Evidence(
         idle=idle,
         queued_since=transaction.queued_since() if idle or listening else {},

@@ -1,6 +1,7 @@
 """Which queued jobs should get a runner now, and why the others wait. Pure."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from bridge.core.actions import Cause, Skip, SkipKind
 from bridge.core.evidence import Evidence
@@ -15,10 +16,12 @@ from bridge.core.supply import Count, Waiting
 def sort_into_pools(snapshot: Snapshot, counts: dict[Pool, Count]) -> list[Skip]:
     """Add each queued job to its pool's `Count.queued`; return the reasons for jobs that no pool takes now."""
     skips = []
+    # Many jobs share their labels and their repository.
+    matched = cache(lambda labels, repository: match(labels, repository, snapshot.routes))
     for job in sorted(snapshot.jobs, key=lambda j: (j.created_at, j.id)):
         if job.status is not JobStatus.QUEUED:
             continue
-        route = match(job.labels, job.repository, snapshot.routes)
+        route = matched(job.labels, job.repository)
         if isinstance(route, Unmatched):
             skips.append(Skip(job_id=job.id, kind=route.kind, why=route.reason, nearest=route.nearest))
         elif cause := _not_allowed(job, route) or _runners_unknown(snapshot, job):

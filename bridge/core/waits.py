@@ -5,7 +5,6 @@ What usually ends with the next pass is kept only if it lasts. So a job that get
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from bridge.core.actions import Plan, Skip, SkipKind
 from bridge.core.history import Wait
@@ -28,13 +27,15 @@ def waits_of(plan: Plan, before: Mapping[int, Wait], now: float) -> dict[int, Wa
         before: of the last pass of this process: a reason that lasts keeps its time.
         now: Unix seconds, when the plan was made.
     """
-    waits = {s.job_id: Wait(at=now, kind=s.kind, why=_lasting(s), route=s.route) for s in plan.skips}
-    for claim in plan.claims:
-        why = f"asking for runner {claim.name}"
-        waits[claim.job_id] = Wait(at=now, kind=SkipKind.REQUESTED, why=why, route=claim.pool.route)
-    return {
-        job_id: replace(wait, at=before[job_id].at) if job_id in before and _same(wait, before[job_id]) else wait
-        for job_id, wait in waits.items()
+
+    def wait(job_id: int, kind: SkipKind, why: str, route: str | None) -> Wait:
+        last = before.get(job_id)
+        lasts = last is not None and (last.kind, last.route) == (kind, route)
+        return Wait(at=last.at if last and lasts else now, kind=kind, why=why, route=route)
+
+    skipped = {s.job_id: wait(s.job_id, s.kind, _lasting(s), s.route) for s in plan.skips}
+    return skipped | {
+        c.job_id: wait(c.job_id, SkipKind.REQUESTED, f"asking for runner {c.name}", c.pool.route) for c in plan.claims
     }
 
 

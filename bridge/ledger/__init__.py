@@ -53,8 +53,8 @@ class Ledger:
         self._clock = clock
         self._claim_lease = claim_lease
         self._new_id = new_id
-        self._writer = Writer(engine)
         self._last_read = LastRead()
+        self._writer = Writer(engine, self._within)
 
     @classmethod
     def open(cls, url: str, clock: Callable[[], float] = time.time, *, claim_lease: float = CLAIM_LEASE) -> Self:
@@ -119,7 +119,7 @@ class Ledger:
             Unavailable: the database failed; nothing was written.
         """
         try:
-            return await asyncio.wrap_future(self._writer.submit(lambda connection: work(self._within(connection))))
+            return await asyncio.wrap_future(self._writer.submit(work))
         except DATABASE_FAILED as error:
             raise Unavailable(f"the ledger could not be written: {_first_line(error)}") from None
 

@@ -64,8 +64,7 @@ class Control:
 
     def pauses(self) -> Mapping[str, Pause]:
         """The paused routes, by name."""
-        p = pauses.c
-        rows = self._connection.execute(sa.select(p.route, p.at, p.paused_by, p.reason).order_by(p.route))
+        rows = self._connection.execute(st.PAUSES)
         return {route: Pause(route=route, at=at, by=by, reason=reason) for route, at, by, reason in rows}
 
     def pause(self, given: Pause) -> Pause:

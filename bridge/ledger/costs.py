@@ -21,6 +21,31 @@ _BEGAN = sa.func.coalesce(_s.started_at, _s.taken_at)
 
 _HELD = sa.func.coalesce(_s.held_job_id, _s.job_id)
 
+_USAGES = sa.select(
+    _s.id,
+    _s.route,
+    _s.endpoint,
+    _s.created_at,
+    _BEGAN.label("began"),
+    sa.case((~st.IS_OPEN, _s.since)).label("ended"),
+    _s.boot,
+    _s.delay,
+    _s.execution,
+    _s.gpu_type,
+    _s.taken_at,
+    jobs.c.repository,
+    jobs.c.workflow_name,
+    jobs.c.started_at.label("job_started_at"),
+    jobs.c.completed_at.label("job_completed_at"),
+    _s.held_job_id,
+    _s.phases,
+    _s.gpu_usage,
+).select_from(sa.outerjoin(submissions, jobs, jobs.c.id == _HELD))
+_USAGES_OPEN = _USAGES.where(st.IS_OPEN)
+_USAGES_ENDED = _USAGES.where(~st.IS_OPEN & (_s.since > sa.bindparam("since")))
+_USAGES_OF = _USAGES.where(_s.id.in_(sa.bindparam("ids", expanding=True)))
+_PRICES = sa.select(prices).order_by(prices.c.endpoint, prices.c.at)
+
 
 class Costs:
     """The part of a transaction that is about money.
@@ -34,43 +59,22 @@ class Costs:
 
     def usages(self, since: float) -> tuple[Usage, ...]:
         """The use of workers: of the open submissions, and of those that ended after `since` (Unix seconds)."""
-        rows = [*self._rows(st.IS_OPEN), *self._rows(~st.IS_OPEN & (_s.since > since))]
+        rows = [*self._rows(_USAGES_OPEN), *self._rows(_USAGES_ENDED, since=since)]
         return tuple(map(_usage, rows))
 
     def usages_of(self, ids: Collection[str]) -> tuple[Usage, ...]:
         """The use of the workers of these submissions."""
-        return tuple(map(_usage, self._rows(_s.id.in_(ids)))) if ids else ()
+        return tuple(map(_usage, self._rows(_USAGES_OF, ids=list(ids)))) if ids else ()
 
     def of_ended(self, ids: Collection[str]) -> dict[str, float]:
         """By id, USD of those submissions that have ended and whose price is known."""
         prices_known = self.prices()
-        usages = {row["id"]: _usage(row) for row in self._rows(_s.id.in_(ids))}
+        usages = {row["id"]: _usage(row) for row in self._rows(_USAGES_OF, ids=list(ids))}
         costs = {id_: cost_of(usage, prices_known, usage.ended) for id_, usage in usages.items() if usage.ended}
         return {id_: usd for id_, usd in costs.items() if usd is not None}
 
-    def _rows(self, wanted: st.Condition) -> Any:
-        columns = (
-            _s.id,
-            _s.route,
-            _s.endpoint,
-            _s.created_at,
-            _BEGAN.label("began"),
-            sa.case((~st.IS_OPEN, _s.since)).label("ended"),
-            _s.boot,
-            _s.delay,
-            _s.execution,
-            _s.gpu_type,
-            _s.taken_at,
-            jobs.c.repository,
-            jobs.c.workflow_name,
-            jobs.c.started_at.label("job_started_at"),
-            jobs.c.completed_at.label("job_completed_at"),
-            _s.held_job_id,
-            _s.phases,
-            _s.gpu_usage,
-        )
-        of_job = sa.outerjoin(submissions, jobs, jobs.c.id == _HELD)
-        return self._connection.execute(sa.select(*columns).select_from(of_job).where(wanted)).mappings().all()
+    def _rows(self, statement: sa.Select[Any], **parameters: Any) -> Any:
+        return self._connection.execute(statement, parameters).mappings().all()
 
     def untold(self, since: float, most: int) -> tuple[Submission, ...]:
         """Submissions whose workers ran, and that ended before RunPod told how their requests were executed.
@@ -102,7 +106,7 @@ class Costs:
     def prices(self) -> Prices:
         """All prices that were ever read, by endpoint id, the oldest first."""
         found: dict[str, list[PriceReading]] = defaultdict(list)
-        for row in self._connection.execute(sa.select(prices).order_by(prices.c.endpoint, prices.c.at)):
+        for row in self._connection.execute(_PRICES):
             found[row.endpoint].append(
                 PriceReading(
                     at=row.at, read_at=row.read_at, usd_per_hour=row.usd_per_hour, source=PriceSource(row.source)

@@ -2,8 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -18,7 +16,20 @@ from bridge.ledger.costs import Costs
 from bridge.ledger.rows import job_of, submission_of
 from bridge.ledger.tables import jobs, submissions, transitions
 
-_EXECUTION = [submissions.c[name] for name in st.EXECUTION_FIELDS]
+_EXECUTIONS = sa.select(submissions.c.id, *(submissions.c[name] for name in st.EXECUTION_FIELDS)).where(
+    submissions.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+_KEEP = (
+    sa.update(submissions)
+    .where(submissions.c.id == sa.bindparam("of"))
+    .values(
+        {
+            name: sa.func.coalesce(sa.bindparam(f"new_{name}", type_=submissions.c[name].type), submissions.c[name])
+            for name in st.EXECUTION_FIELDS
+        }
+    )
+)
+"""What is not told stays as it was."""
 
 
 def keep(connection: Connection, executions: Mapping[str, Execution]) -> None:
@@ -32,11 +43,18 @@ def keep(connection: Connection, executions: Mapping[str, Execution]) -> None:
     if not told:
         return
     known = _executions(connection, told)
-    for key, execution in told.items():
-        new = {name: value for name, value in asdict(execution).items() if value is not None}
-        before = asdict(known.get(key, Execution()))
-        if any(before[name] != value for name, value in new.items()):
-            connection.execute(sa.update(submissions).where(submissions.c.id == key).values(new))
+    rows = [
+        {"of": key, **{f"new_{name}": getattr(execution, name) for name in st.EXECUTION_FIELDS}}
+        for key, execution in told.items()
+        if key in known and _tells_more(execution, known[key])
+    ]
+    if rows:
+        connection.execute(_KEEP, rows)
+
+
+def _tells_more(execution: Execution, known: Execution) -> bool:
+    told = ((getattr(execution, name), getattr(known, name)) for name in st.EXECUTION_FIELDS)
+    return any(new is not None and new != before for new, before in told)
 
 
 def named(connection: Connection, reference: Reference) -> tuple[JobRecord, ...]:
@@ -116,9 +134,7 @@ def _transitions(connection: Connection, ids: Collection[str]) -> Mapping[str, l
 
 def _executions(connection: Connection, ids: Iterable[str]) -> dict[str, Execution]:
     """By submission id, how RunPod executed its request."""
-    rows: Iterable[Any] = connection.execute(
-        sa.select(submissions.c.id, *_EXECUTION).where(submissions.c.id.in_(list(ids)))
-    )
+    rows = connection.execute(_EXECUTIONS, {"ids": list(ids)}).all()
     return {row[0]: Execution(**dict(zip(st.EXECUTION_FIELDS, row[1:], strict=True))) for row in rows}
 
 

@@ -23,7 +23,7 @@ from bridge.core.submissions import (
 )
 from bridge.core.worker import Reason
 from bridge.ledger.readings import ReadingKind
-from bridge.ledger.tables import deliveries, jobs, readings, submissions, transitions
+from bridge.ledger.tables import deliveries, jobs, meta, pauses, readings, submissions, transitions
 
 Condition = sa.ColumnElement[bool]
 
@@ -173,6 +173,8 @@ JOB_FIELDS = tuple(f.name for f in fields(WorkflowJob))
 JOB = [sa.cast(jobs.c[name], sa.Text) if name == "labels" else jobs.c[name] for name in JOB_FIELDS]
 """A job's columns, its labels as JSON text."""
 
+BORN = sa.select(meta.c.born)
+PAUSES = sa.select(pauses.c.route, pauses.c.at, pauses.c.paused_by, pauses.c.reason).order_by(pauses.c.route)
 OPEN_JOBS = sa.select(jobs.c.seen_at, *JOB).where(_NOT_COMPLETED)
 HELD_JOBS = sa.select(jobs.c.seen_at, *JOB).where(jobs.c.runner_name.in_(sa.select(submissions.c.name).where(IS_OPEN)))
 JOBS_OF_UNKNOWN_ORIGIN = sa.select(*JOB).where(

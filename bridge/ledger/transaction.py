@@ -37,7 +37,7 @@ from bridge.ledger.overview import Overview
 from bridge.ledger.readings import ReadingKind, rows_of
 from bridge.ledger.reruns import Reruns
 from bridge.ledger.rows import LastRead, job_of, row_of_job, row_of_submission, step_row, submission_of
-from bridge.ledger.tables import jobs, leader_leases, meta, readings, submissions
+from bridge.ledger.tables import jobs, leader_leases, readings, submissions
 
 
 class Transaction(Control, Outbound, Reruns):
@@ -64,6 +64,13 @@ class Transaction(Control, Outbound, Reruns):
         self._clock = clock
         self._claim_lease = claim_lease
         self._new_id = new_id
+        self._steps: list[dict[str, Any]] = []
+
+    def flush(self) -> None:
+        """Write the history of what was claimed and advanced: all rows at once take a quarter of the time."""
+        if self._steps:
+            self._connection.execute(st.ADD_TRANSITION, self._steps)
+            self._steps = []
 
     @property
     def costs(self) -> Costs:
@@ -72,7 +79,7 @@ class Transaction(Control, Outbound, Reruns):
 
     def born(self) -> float:
         """Unix seconds when this ledger was made."""
-        return float(self._connection.execute(sa.select(meta.c.born)).scalar_one())
+        return float(self._connection.execute(st.BORN).scalar_one())
 
     # --- jobs ---
 
@@ -185,15 +192,15 @@ class Transaction(Control, Outbound, Reruns):
     def history(self) -> Mapping[int, JobHistory]:
         """What became of earlier submissions for each job that is not completed."""
         return {
-            row.job_id: JobHistory(
-                generation=row.generation,
-                attempts=row.attempts,
-                moves=row.moves,
-                first_claim=row.first_claim,
-                last_claim=row.last_claim,
-                last_end=row.last_end,
+            job_id: JobHistory(
+                generation=generation,
+                attempts=attempts,
+                moves=moves,
+                first_claim=first_claim,
+                last_claim=last_claim,
+                last_end=last_end,
             )
-            for row in self._connection.execute(st.HISTORY)
+            for job_id, generation, attempts, moves, first_claim, last_claim, last_end in self._all(st.HISTORY)
         }
 
     def idle_runners(self, since: float, listened: float) -> tuple[IdleRunner, ...]:
@@ -277,7 +284,7 @@ class Transaction(Control, Outbound, Reruns):
             self._connection.execute(sa.insert(submissions), list(map(row_of_submission, claimed)))
             why = [claim.placed or None for claim, _ in claims]
             steps = zip(claimed, why, strict=True)
-            self._add_to_history([step_row(s.id, None, s.state, now, detail=detail) for s, detail in steps])
+            self._steps += [step_row(s.id, None, s.state, now, detail=detail) for s, detail in steps]
         return claimed
 
     def record(self, transition: Transition, at: float) -> bool:
@@ -311,11 +318,8 @@ class Transaction(Control, Outbound, Reruns):
         advanced = self._connection.execute(st.advancing(tuple(values)), parameters).rowcount == 1
         if advanced and to is not submission.state:
             why = {key: changes[key] for key in ("reason", "detail") if key in changes}
-            self._add_to_history([step_row(submission.id, submission.state, to, values["since"], **why)])
+            self._steps.append(step_row(submission.id, submission.state, to, values["since"], **why))
         return advanced
-
-    def _add_to_history(self, steps: list[dict[str, Any]]) -> None:
-        self._connection.execute(st.ADD_TRANSITION, steps)
 
     def keep_executions(self, executions: Mapping[str, Execution]) -> None:
         """Write what is known, by submission id, of how RunPod executed its request."""

@@ -4,12 +4,22 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 T = TypeVar("T")
+
+
+class Flushed(Protocol):
+    """What pieces of work write with."""
+
+    def flush(self) -> None:
+        """Write what was collected; called before the commit."""
+
+
+W = TypeVar("W", bound=Flushed)
 
 LARGEST_BATCH = 256
 """Pieces of work in one transaction, at most."""
@@ -19,24 +29,26 @@ DATABASE_FAILED = (OperationalError, InternalError, InterfaceError)
 
 
 class _Waiting(NamedTuple):
-    work: Callable[[Connection], Any]
+    work: Callable[[Any], Any]
     done: "Future[Any]"
 
 
-class Writer:
+class Writer(Generic[W]):
     """Runs pieces of work in write transactions. Each piece is written completely or not at all.
 
     Args:
         engine: made by `bridge.ledger.database.connect`.
+        within: makes what the pieces of one transaction write with.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, within: Callable[[Connection], W]) -> None:
         self._engine = engine
+        self._within = within
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Connection], T]) -> "Future[T]":
+    def submit(self, work: Callable[[W], T]) -> "Future[T]":
         """Run `work` in a transaction. The future is done when the work is durable."""
         done: Future[T] = Future()
         self._waiting.put(_Waiting(work, done))
@@ -61,7 +73,9 @@ class Writer:
     def _commit(self, batch: Sequence[_Waiting]) -> None:
         try:
             with self._engine.begin() as connection:
-                results = [each.work(connection) for each in batch]
+                transaction = self._within(connection)
+                results = [each.work(transaction) for each in batch]
+                transaction.flush()
         except Exception as error:
             # An error of one piece must not fail the others; an error of the database fails all.
             if len(batch) > 1 and not isinstance(error, DATABASE_FAILED):
