@@ -177,4 +177,4 @@ def text_of(rows: Sequence[dict[str, Any]], shown: Sequence[str], width: int, *,
 
     if as_json:
         return json.dumps(mask(list(rows)))
-    return "\n".join(lines(rows, shown, width)) if rows else "none"
+    return "\n".join(lines(rows, shown, width))

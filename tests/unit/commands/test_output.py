@@ -99,11 +99,6 @@ def test_a_queued_job_shows_where_its_request_goes_and_why() -> None:
     ]
 
 
-def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    print_rows([], ("runner",), as_json=False)
-    assert capsys.readouterr().out == "none\n"
-
-
 def test_waiting_for_an_event_ends_when_it_is_set_or_the_time_is_over() -> None:
     async def main() -> tuple[bool, bool]:
         event = asyncio.Event()
