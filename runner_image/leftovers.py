@@ -67,7 +67,7 @@ def _remembered(path: Path) -> Remembered | None:
     return None
 
 
-def forget_job(root: Path, account: Account | None, open_to_all: Iterable[Path] = OPEN_TO_ALL) -> None:
+def forget_job(root: Path, account: Account | None, open_to_all: Iterable[Path] = OPEN_TO_ALL) -> int:
     """Remove what a job and its runner left.
 
     Args:
@@ -76,14 +76,18 @@ def forget_job(root: Path, account: Account | None, open_to_all: Iterable[Path] 
             then only the files that every runner leaves are removed.
         open_to_all: directories in which only files of that account are removed.
 
+    Returns:
+        The number of processes that were killed and have not ended, because the kernel keeps them. They never run a
+        job's code again.
+
     Raises:
-        RuntimeError: some processes of the account cannot be killed, and could undo the clean-up.
+        RuntimeError: processes of the account start others all the time, and could undo the clean-up.
     """
-    if account:
-        _kill_all_of(account)
+    stuck = _kill_all_of(account) if account else 0
     _remove(left_behind(root, account, open_to_all))
     if account:
         _refill(account)
+    return stuck
 
 
 def left_behind(root: Path, account: Account | None, open_to_all: Iterable[Path]) -> list[Path]:
@@ -125,17 +129,26 @@ def _refill(account: Account) -> None:
     account.home.chmod(0o750)
 
 
-def _kill_all_of(account: Account) -> None:
-    """Kill until none is left, because a process may start another one meanwhile. Give up after 20 attempts."""
+def _kill_all_of(account: Account) -> int:
+    """Kill until none is left, because a process may start another one meanwhile. Give up after 20 attempts.
+
+    Returns:
+        The number of those that were killed in an earlier attempt and have not ended.
+    """
+    killed: set[psutil.Process] = set()
+    found: set[psutil.Process] = set()
     for _ in range(20):
-        found = [p for p in psutil.process_iter() if _belongs(p, account.uid)]
+        killed |= found
+        found = {p for p in psutil.process_iter() if _belongs(p, account.uid)}
         if not found:
-            return
+            return 0
         for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(found, timeout=0.5)
-    raise RuntimeError(f"processes of the user {account.name} cannot be killed")
+    if found - killed:
+        raise RuntimeError(f"processes of the user {account.name} cannot be killed")
+    return len(found)
 
 
 def _belongs(process: psutil.Process, uid: int) -> bool:

@@ -23,6 +23,7 @@ class Limits:
         interrupt: for the Listener to cancel its job and exit after an interrupt. GitHub's runner takes up to 14 s:
             it interrupts the step, terminates it after 7.5 s, kills it after 2.5 s more, and starts no other step.
         group_interrupt: between the interrupt and the kill of a program and everything it started.
+        killed: for a program to end after it was killed. A network volume can keep it in the kernel.
         exit: for the runner to exit after its job. It still uploads logs then.
         restarts: number of times a Listener that failed before a job is started again.
         restart_wait: before the first restart; each further wait is twice as long.
@@ -33,6 +34,8 @@ class Limits:
         clock_error: by how much this machine's clock may be wrong.
         clock_answer: for GitHub's answer to the question what time it is.
         cache: for the network volume, to create the folder of the caches.
+        diagnostics: to save the runner's logs of a failure, perhaps on a network volume.
+        clean_up: to remove what a job has left, before the next job and after each.
         gpu_every: between two samples of the GPUs during a job.
         gpu_answer: for one sample. NVML can hang if a driver is broken; then nothing more is measured.
         fitness: for each check of the GPU before the first request. A broken driver can hang.
@@ -49,6 +52,7 @@ class Limits:
     kept_unknown: float = 300.0
     interrupt: float = 15.0
     group_interrupt: float = 5.0
+    killed: float = 10.0
     exit: float = 300.0
     restarts: int = 3
     restart_wait: float = 1.0
@@ -59,6 +63,8 @@ class Limits:
     clock_error: float = 900.0
     clock_answer: float = 5.0
     cache: float = 20.0
+    diagnostics: float = 30.0
+    clean_up: float = 120.0
     gpu_every: float = 5.0
     gpu_answer: float = 30.0
     fitness: float = 60.0

@@ -117,7 +117,9 @@ class Process:
         await self._interrupt(os.killpg, self._limits.group_interrupt)
         self._signal(os.killpg, signal.SIGKILL)
         self._reaping.cancel()
-        await self._process.wait()  # first: only then do its children become children of this process
+        with contextlib.suppress(TimeoutError):  # a network volume may keep it in the kernel
+            # First: only then do its children become children of this process.
+            await asyncio.wait_for(asyncio.shield(self._process.wait()), self._limits.killed)
         await asyncio.to_thread(_kill_descendants, self._before)
         await asyncio.wait([self._reading], timeout=self._limits.drain)  # its last lines may name a job
         self._reading.cancel()

@@ -1,6 +1,7 @@
 """Answers a self-test: what this worker has, without a job, a runner or a credential of GitHub."""
 
 import asyncio
+import math
 import platform
 import time
 from collections.abc import Coroutine, Mapping
@@ -12,6 +13,7 @@ from bridge import __version__
 from bridge.core.worker import SELF_TEST, Check, Reason, SelfTest, WorkerAnswer, WorkerInput
 from runner_image import probes
 from runner_image.account import Account, runner_account
+from runner_image.bounded import Late, in_time
 from runner_image.failure import Failure
 from runner_image.installation import Installation, runner_root
 from runner_image.leftovers import forget_job
@@ -62,11 +64,21 @@ async def answer(environment: Mapping[str, str], limits: Limits, uid: int) -> Wo
         found = await asyncio.gather(*(_checked(probe, limits.probe) for probe in named.values()))
     finally:
         # Even `Runner.Listener --version` writes a log.
-        await unbroken(asyncio.to_thread(forget_job, installed.root, account))
+        _, cleaned = await unbroken(_checked(_clean_up(installed), math.inf))
+    if not cleaned["ok"]:
+        facts["checks"]["clean_up"] = cleaned
     for name, (more, checked) in zip(named, found, strict=True):
         facts.update(more)
         facts["checks"][name] = checked
     return {"outcome": SELF_TEST, "self_test": facts}
+
+
+async def _clean_up(installed: Installation) -> SelfTest:
+    try:
+        await in_time(lambda: forget_job(installed.root, installed.account), installed.limits.clean_up)
+    except Late as late:
+        raise Unmet(str(late)) from None
+    return {}
 
 
 def _known(environment: Mapping[str, str]) -> SelfTest:

@@ -5,10 +5,12 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bridge.core.worker import Credentials, Reason, WorkerAnswer
 from runner_image import caching, diagnostics
+from runner_image.bounded import Late, in_time
 from runner_image.environment import runner_environment
 from runner_image.failure import Failure
 from runner_image.gpu import GpuMeter
@@ -137,7 +139,7 @@ class Session:
 
     async def _configured(self) -> dict[str, str]:
         """Register the runner. Returns secret variables for the Listener."""
-        await asyncio.to_thread(self._prepare_folder)
+        await self._prepare_folder()
         if self._request.mode is Credentials.JIT:
             return {"ACTIONS_RUNNER_INPUT_JITCONFIG": self._request.secret or ""}
         token = await registration_token(self._request, self._worker_environment, self._limits.connect)
@@ -313,27 +315,47 @@ class Session:
         if self._owned and self._runner_id is not None and self._progress.result is None:
             await self._deleted(self._runner_id)
         if reason not in (Reason.COMPLETED, Reason.NO_JOB):
-            await asyncio.to_thread(self._save_diagnostics)
-        await asyncio.to_thread(self._restore_folder)
+            await self._save_diagnostics()
+        await self._restore_folder()
         self._stopwatch.enter("done")
 
-    def _prepare_folder(self) -> None:
-        forget_job(self._root, self._account)
-        self._folder = remember(self._root)
+    async def _prepare_folder(self) -> None:
+        """Remove what an earlier job left. A worker that cannot do so must not run a job."""
+        try:
+            await in_time(lambda: forget_job(self._root, self._account), self._limits.clean_up)
+            self._folder = await in_time(lambda: remember(self._root), self._limits.clean_up)
+        except Late as late:
+            raise Failure(Reason.CRASHED, f"the clean-up before the job failed: {late}") from None
 
-    def _restore_folder(self) -> None:
-        forget_job(self._root, self._account)
-        if self._folder is not None:
-            restore(self._root, self._folder)
+    async def _restore_folder(self) -> None:
+        """Remove what the job left. A failure does not change how the job ended, and this worker exits in any case."""
 
-    def _save_diagnostics(self) -> None:
+        def clean_up() -> int:
+            stuck = forget_job(self._root, self._account)
+            if self._folder is not None:
+                restore(self._root, self._folder)
+            return stuck
+
+        try:
+            stuck = await in_time(clean_up, self._limits.clean_up)
+        except Late as late:
+            self._emit("not cleaned up", detail=str(late))
+        except Exception as error:
+            self._emit("not cleaned up", detail=f"{type(error).__name__}: {error}")
+        else:
+            if stuck:
+                detail = f"{stuck} processes were killed and have not ended; the network volume may not answer"
+                self._emit("processes not ended", detail=detail)
+
+    async def _save_diagnostics(self) -> None:
         configured = self._worker_environment.get("RUNNER_DIAG_DIR")
         if not configured:
             return
         directory = Path(configured) / f"{re.sub(r'[^A-Za-z0-9._-]', '_', self._request.name)}-{int(time.time())}"
+        work = partial(diagnostics.save, self._root, directory, self._masker)
         try:
-            saved = diagnostics.save(self._root, directory, self._masker)
-        except OSError as error:
+            saved = await in_time(work, self._limits.diagnostics)
+        except (OSError, Late) as error:
             self._emit("diagnostics not saved", detail=str(error))
         else:
             self._emit("diagnostics saved", logs=saved, directory=str(directory))

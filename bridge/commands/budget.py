@@ -10,14 +10,14 @@ from bridge.commands.options import AsJson, ConfigPath
 if TYPE_CHECKING:
     from bridge.commands.composition import Bridge
     from bridge.config.settings import Config
-    from bridge.core.budget import Budget, Raise
+    from bridge.core.budget import Budget
     from bridge.core.scope import Scope
     from bridge.ledger import Ledger
 
 LONGEST = 31 * 86_400.0
 """s for which a budget may be raised: what shall last belongs into the configuration."""
 
-SHOWN = ("budget", "used", "of", "share", "resets", "raised")
+SHOWN = ("budget", "used", "of", "share", "resets", "why")
 
 
 def budget(
@@ -96,16 +96,7 @@ async def _raised(settings: "Config", bridge: "Bridge", usd: float, until: str |
         return "--until: must be in the future, and within 31 days; set a lasting budget in the configuration"
     raised = Raise(route=name, usd=usd, until=end, by=who(), at=now)
     await bridge.ledger.transact(lambda transaction: transaction.costs.raise_budget(raised))
-    _log(raised)
     return None
-
-
-def _log(raised: "Raise") -> None:
-    import structlog
-
-    structlog.get_logger().info(
-        "budget raised", route=raised.route or "all", usd=raised.usd, until=raised.until, by=raised.by
-    )
 
 
 def _end(text: str | None, now: float) -> float:
@@ -153,15 +144,18 @@ def _document(each: "Budget") -> dict[str, Any]:
 def _row(each: "Budget") -> dict[str, Any]:
     from bridge.core.cost import amount
 
-    used = f"{amount(each.used)} USD"
-    raised = each.raised
+    notes = []
+    if raised := each.raised:
+        notes.append(f"raised from {amount(each.configured)} USD until {_time(raised.until)} by {raised.by}")
+    if each.without_price:
+        notes.append(f"no price is known of {', '.join(sorted(each.without_price))}")
     return {
         "budget": each.route or "all routes",
-        "used": f"{used} + unknown prices: {', '.join(sorted(each.without_price))}" if each.without_price else used,
+        "used": f"{amount(each.used)} USD{' + unknown' if each.without_price else ''}",
         "of": f"{amount(each.usd)} USD",
         "share": f"{each.share:.0%}",
         "resets": _time(each.resets_at),
-        "raised": f"from {amount(each.configured)} USD until {_time(raised.until)} by {raised.by}" if raised else None,
+        "why": "; ".join(notes),
     }
 
 

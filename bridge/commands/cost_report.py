@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bridge.commands.cost import Found, Shape
-from bridge.core.cost import Bill, By, Comparison, Summary, reconcile, summarise, total
+from bridge.core.cost import Bill, By, Comparison, Summary, day_of, reconcile, summarise, total
 from bridge.core.economy import advise
 from bridge.core.steps import span
 from bridge.telemetry import mask, plain
@@ -34,7 +34,8 @@ def show(found: Found, by: By, shape: Shape) -> None:
         told = {"rows": [_row(row) for row in rows], "total": _row(whole), "advice": advice, "notes": found.notes}
         _print_json({**_period(found), "by": by, **told})
     else:
-        _print_table(_table(by, rows, whole), rows)
+        nothing = f"no runner was paid for since {day_of(found.since)} (UTC); `bridge jobs` shows what waits"
+        _print_table(_table(by, rows, whole), rows, nothing)
         for line in advice:
             typer.echo(plain(f"advice: {line}"))
 
@@ -56,7 +57,8 @@ def show_comparison(found: Found, bills: Sequence[Bill], shape: Shape) -> None:
     elif shape is Shape.JSON:
         _print_json({**_period(found), "rows": [_compared(row) for row in named], "notes": found.notes})
     else:
-        _print_table(_comparison_table(named), named)
+        nothing = f"neither the ledger nor RunPod's bill has costs since {day_of(found.since)} (UTC)"
+        _print_table(_comparison_table(named), named, f"{nothing}; --since looks further back")
 
 
 _NOTHING = Comparison(endpoint="", day="", estimated=0.0, billed=0.0, other=0.0)
@@ -159,13 +161,13 @@ def _text(value: str) -> Any:
     return Text(plain(value))
 
 
-def _print_table(table: "Table", rows: Sequence[object]) -> None:
+def _print_table(table: "Table", rows: Sequence[object], nothing: str) -> None:
     from rich.console import Console
 
     if rows:
         Console().print(table)
     else:
-        typer.echo("none")
+        typer.echo(nothing)
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -12,12 +12,13 @@ from starlette.routing import Route
 from bridge.commands.composition import Bridge
 from bridge.commands.stock import stocks
 from bridge.config.settings import Config
+from bridge.dashboard.attempts import Attempts, Most
 from bridge.dashboard.content import Content, read_content
 from bridge.dashboard.feed import Answers, Feed
 from bridge.dashboard.http import Dashboard, routes
 from bridge.dashboard.queries import Query
 from bridge.dashboard.render import Extras, Pages
-from bridge.dashboard.sessions import Attempts, Login, Sessions
+from bridge.dashboard.sessions import Login, Sessions
 from bridge.errors import Problem
 from bridge.github.sign_in import SignIn
 from bridge.github.transport import http_client
@@ -25,8 +26,8 @@ from bridge.ledger import Transaction
 
 log = structlog.get_logger()
 
-MOST_FAILURES, WITHIN = 10, 60.0
-"""Wrong tokens that are checked within so many seconds, and sign-ins with GitHub that may fail."""
+WITHIN = 60.0
+"""s in which so many wrong tokens are checked, and so many sign-ins with GitHub may fail, as `Most` says."""
 
 
 @contextlib.asynccontextmanager
@@ -74,8 +75,8 @@ async def dashboard_routes(
                 feed=feed,
                 login=login,
                 sessions=Sessions(login),
-                tokens=Attempts(MOST_FAILURES, WITHIN, time.monotonic),
-                codes=Attempts(MOST_FAILURES, WITHIN, time.monotonic),
+                tokens=Attempts(Most(), WITHIN, time.monotonic),
+                codes=Attempts(Most(), WITHIN, time.monotonic),
                 github=_sign_in(settings, http),
                 retry=retry if given.actions else None,
             )

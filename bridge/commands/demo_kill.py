@@ -102,5 +102,5 @@ class Killing:
 
 
 def rerunning(tables: list[RouteTable], times: int) -> list[RouteTable]:
-    """The routes, each of which re-runs a job that has lost its worker so often."""
-    return [table.model_copy(update={"rerun_lost_jobs": times}) for table in tables] if times else tables
+    """The routes, each of which re-runs a job that has lost its worker so often, whatever bridge.toml says."""
+    return [table.model_copy(update={"rerun_lost_jobs": times}) for table in tables]

@@ -73,6 +73,7 @@ def _emulated(table: RouteTable, labels: list[str] | None) -> RouteTable:
         endpoint=ENDPOINT,
         unlabelled=table.unlabelled,
         generic_jobs=table.generic_jobs,
+        rerun_lost_jobs=table.rerun_lost_jobs,
     )
 
 

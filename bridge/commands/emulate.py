@@ -85,6 +85,8 @@ async def _serve(
     stop = stop_event(hang_up=True)
     async with serving as served:
         state = served.github.state
+        # As of `bridge setup --rerun-lost-jobs`, so that a bridge.toml with `rerun_lost_jobs` works here.
+        served.github.app.permissions["actions"] = "write"
         unsupported = Unsupported(state)
         await queue(state)
         unsupported.report()

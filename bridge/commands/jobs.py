@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 SHOWN = ("id", "status", "route", "repository", "name", "why")
 """The columns of the table."""
 
+NOTHING = "no job is queued or running; `bridge dispatch` asks GitHub for new ones"
+
 
 def jobs(  # noqa: PLR0913, PLR0917 - each is an option of its own
     config: ConfigPath = None,
@@ -28,7 +30,8 @@ def jobs(  # noqa: PLR0913, PLR0917 - each is an option of its own
     Failed jobs that may be re-run are listed, too.
     """
     wanted = {"repository": repository, "status": status, "route": route}
-    show(config, Listing(read=_rows, shown=SHOWN, wanted=wanted, as_json=as_json), watch=watch)
+    listing = Listing(read=_rows, shown=SHOWN, wanted=wanted, nothing=NOTHING, as_json=as_json)
+    show(config, listing, watch=watch)
 
 
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:

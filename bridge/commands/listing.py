@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.commands.ledger_access import with_ledger
+from bridge.commands.ledger_access import NO_LEDGER, with_ledger
 from bridge.errors import BridgeError, Unavailable
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ Rows = list[dict[str, Any]]
 
 EVERY = 2.0
 """s between two readings of a list that is watched."""
+
+NO_ROUTE = "no route is configured; add a [[route]] to bridge.toml"
 
 _COUNTDOWN = re.compile(r"\d+ (s|min|h)\b")
 
@@ -33,14 +35,23 @@ class Listing:
     Args:
         read: reads its rows from the ledger.
         shown: the columns of the table.
-        wanted: by column, the value that a row must have; None for any.
+        wanted: by column, which is also the option's name, the value that a row must have; None for any.
+        nothing: what is printed instead of a table without rows: what is empty, and what to do.
         as_json: print JSON instead of a table.
     """
 
     read: "Callable[[Bridge], Awaitable[Rows]]"
     shown: Sequence[str]
     wanted: dict[str, str | None]
+    nothing: str
     as_json: bool = False
+
+    def of(self, bridge: "Bridge") -> "Listing":
+        """This list, which knows why it may be empty: there is no ledger, or the options leave every row out."""
+        options = " ".join(f"--{name} {value}" for name, value in self.wanted.items() if value is not None)
+        if not bridge.ledger.is_stored:
+            return replace(self, nothing=NO_LEDGER)
+        return replace(self, nothing=f"nothing matches {options}; leave out options to list more") if options else self
 
     async def rows(self, bridge: "Bridge") -> Rows:
         """The wanted rows."""
@@ -49,7 +60,10 @@ class Listing:
     def text(self, rows: Rows, width: int) -> str:
         """The rows as text."""
         from bridge.commands.report import text_of
+        from bridge.telemetry import plain
 
+        if not rows and not self.as_json:
+            return plain(self.nothing)
         return text_of(rows, self.shown, width, as_json=self.as_json)
 
 
@@ -70,12 +84,16 @@ def show(config: Path | None, listing: Listing, *, watch: bool) -> None:
     Raises:
         typer.Exit: an error, as of `with_ledger`.
     """
-    from bridge.commands.report import print_rows
-
     if watch:
-        with_ledger(config, lambda bridge: _watch(bridge, listing))
+        with_ledger(config, lambda bridge: _watch(bridge, listing.of(bridge)))
     else:
-        print_rows(with_ledger(config, listing.rows), listing.shown, as_json=listing.as_json)
+        typer.echo(with_ledger(config, lambda bridge: _read_once(bridge, listing.of(bridge))))
+
+
+async def _read_once(bridge: "Bridge", listing: Listing) -> str:
+    from rich.console import Console
+
+    return listing.text(await listing.rows(bridge), Console().width)
 
 
 async def _watch(bridge: "Bridge", listing: Listing) -> None:

@@ -1,7 +1,7 @@
 """What the commands print: passes and lists, as JSON for programs or as tables for people."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -13,6 +13,9 @@ from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.routing import match
 from bridge.core.scope import Route
 from bridge.telemetry import mask, plain
+
+MOST_ALIKE = 5
+"""Jobs that wait for the same reason and have a row each in the table of a pass; more have one row together."""
 
 
 def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -133,15 +136,8 @@ def show(report: Report, *, dry_run: bool) -> None:
     console = Console()
     table = Table("job", "name", "labels", "route", "why")
     table.columns[0].no_wrap = True
-    for job in queued_jobs(report.decision):
-        cells = (
-            job["id"],
-            f"{job['repository']} {job['name']}",
-            ", ".join(job["labels"]),
-            job["route"],
-            job["why"],
-        )
-        table.add_row(*(Text(plain(cell or "-")) for cell in cells))  # Text: a job's name is not markup
+    for jobs in _together(queued_jobs(report.decision)):
+        table.add_row(*(Text(plain(cell or "-")) for cell in _cells(jobs)))  # Text: a job's name is not markup
     if table.row_count:
         console.print(table)
     for each in _reruns(report, dry_run=dry_run):
@@ -150,6 +146,27 @@ def show(report: Report, *, dry_run: bool) -> None:
     console.print(_summary(report.decision.plan, report, dry_run=dry_run), markup=False)
     for problem in report.problems:
         console.print(f"problem: {plain(problem)}", style="red", markup=False, soft_wrap=True)
+
+
+def _together(jobs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The jobs, each alone, but more than MOST_ALIKE that wait for the same reason together, where the first one is."""
+    found: dict[object, list[dict[str, Any]]] = {}
+    for job in jobs:
+        reason = (job["kind"], job["route"], job["why"])
+        found.setdefault(reason if job["kind"] else job["id"], []).append(job)
+    groups = [[group] if len(group) > MOST_ALIKE else [[job] for job in group] for group in found.values()]
+    return sorted((each for group in groups for each in group), key=lambda each: (each[0]["queued_at"], each[0]["id"]))
+
+
+def _cells(jobs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """A row for one job, or for several that wait for the same reason."""
+    first = jobs[0]
+    name, labels = f"{first['repository']} {first['name']}", ", ".join(first["labels"])
+    if len(jobs) > 1:
+        name = f"{name} ({first['id']}) and {len(jobs) - 1} more"
+        labels = labels if all(set(job["labels"]) == set(first["labels"]) for job in jobs) else "different ones"
+    number = f"{len(jobs)} jobs" if len(jobs) > 1 else str(first["id"])
+    return number, name, labels, first["route"], first["why"]
 
 
 def _reruns(report: Report, *, dry_run: bool) -> tuple[Rerun, ...]:
@@ -177,4 +194,4 @@ def text_of(rows: Sequence[dict[str, Any]], shown: Sequence[str], width: int, *,
 
     if as_json:
         return json.dumps(mask(list(rows)))
-    return "\n".join(lines(rows, shown, width)) if rows else "none"
+    return "\n".join(lines(rows, shown, width))

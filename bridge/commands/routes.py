@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from bridge.commands.listing import Listing, Watch, show
+from bridge.commands.listing import NO_ROUTE, Listing, Watch, show
 from bridge.commands.options import AsJson, ConfigPath
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ SHOWN = ("route", "state", "workers", "queued", "endpoints", "labels", "why")
 
 def routes(config: ConfigPath = None, as_json: AsJson = False, watch: Watch = False) -> None:
     """List the routes: queued jobs, open requests of max_workers, and why a route gets no new requests."""
-    show(config, Listing(read=_rows, shown=SHOWN, wanted={}, as_json=as_json), watch=watch)
+    listing = Listing(read=_rows, shown=SHOWN, wanted={}, nothing=NO_ROUTE, as_json=as_json)
+    show(config, listing, watch=watch)
 
 
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:

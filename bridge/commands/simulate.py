@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bridge.simulation.run import Setup
     from bridge.simulation.trace import Capacity
 
-SHOWN = ("configuration", "fallback", "jobs", "unserved", "wait_p50_s", "wait_p95_s", "wait_max_s", "paid_s", "moves")
+SHOWN = ("configuration", "endpoints", "jobs", "median wait", "95% wait", "longest wait", "paid time", "why")
 """The columns of the table."""
 
 Trace = Annotated[
@@ -58,7 +58,7 @@ def simulate(
     except ConfigError as error:
         typer.echo(f"bridge: {error}", err=True)
         raise typer.Exit(2) from None
-    print_rows(rows, SHOWN, as_json=as_json)
+    print_rows(rows if as_json else list(map(_cells, rows, [{}, *rows])), SHOWN, as_json=as_json)
 
 
 def _rows(trace: Path, config: list[Path] | None, capacity: Path | None, cold_start: float) -> Iterator[dict[str, Any]]:
@@ -160,4 +160,25 @@ def _row(path: Path, result: "Result", *, fallback: bool) -> dict[str, Any]:
             }
             for endpoint, paid in sorted(result.paid.items())
         },
+    }
+
+
+def _cells(row: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The same row for a person. A row with fallback comes `before` that of the preferred endpoints alone."""
+    from bridge.core.steps import span
+
+    unserved, moves = row["unserved"], row["moves"]
+    notes = (
+        f"jobs without a runner for a day: {unserved}" if unserved else "",
+        f"requests that moved to another endpoint: {moves}" if moves else "",
+    )
+    return {
+        "configuration": row["configuration"],
+        "endpoints": "preferred" if before.get("fallback") else "all",
+        "jobs": row["jobs"],
+        "median wait": span(row["wait_p50_s"]),
+        "95% wait": span(row["wait_p95_s"]),
+        "longest wait": span(row["wait_max_s"]),
+        "paid time": span(row["paid_s"]),
+        "why": "; ".join(filter(None, notes)),
     }

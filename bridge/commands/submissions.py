@@ -19,6 +19,8 @@ RECENT = 86_400.0
 SHOWN = ("runner", "state", "since", "route", "result", "why")
 """The columns of the table."""
 
+NOTHING = "no runner is requested, and none has ended within 24 hours; `bridge jobs` shows what waits"
+
 
 def submissions(
     config: ConfigPath = None,
@@ -29,7 +31,8 @@ def submissions(
 ) -> None:
     """List the requested runners: the open ones, and those that ended within the last day."""
     wanted = {"route": route, "state": state}
-    show(config, Listing(read=_rows, shown=SHOWN, wanted=wanted, as_json=as_json), watch=watch)
+    listing = Listing(read=_rows, shown=SHOWN, wanted=wanted, nothing=NOTHING, as_json=as_json)
+    show(config, listing, watch=watch)
 
 
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:

@@ -10,11 +10,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 
 from bridge.dashboard.access import Visit, is_local, same_site
+from bridge.dashboard.attempts import Attempts, Client, client_of
 from bridge.dashboard.feed import Feed, Trouble
 from bridge.dashboard.ports import GitHubSignIn
 from bridge.dashboard.queries import Query, job_id, read
 from bridge.dashboard.render import ASSETS, Fragment, Pages
-from bridge.dashboard.sessions import TOKEN, Attempts, Login, Sessions
+from bridge.dashboard.sessions import TOKEN, Login, Sessions
 from bridge.errors import AuthError, BridgeError
 from bridge.telemetry import mask
 
@@ -224,6 +225,10 @@ def _data(text: str) -> str:
     return "\n".join(f"data: {line}" for line in text.splitlines())
 
 
+def _client(request: Request) -> Client:
+    return client_of(request.client.host if request.client else None, request.headers.getlist("x-forwarded-for"))
+
+
 class _SignIn:
     """Signing in and out."""
 
@@ -250,12 +255,14 @@ class _SignIn:
         if not same_site(request.headers.get("origin"), request.headers.getlist("host")):
             return self._form("The form came from another site. Try again here.", 403)
         given = (await _form_of(request)).get("token", "")
-        if not self._tokens.begin():
+        client = _client(request)
+        if not self._tokens.begin(client):
             return self._form("Too many wrong tokens. Try again in a minute.", 429)
         if not self._sessions.is_token(given):
-            log.warning("dashboard: wrong token", peer=request.client.host if request.client else None)
+            peer = request.client.host if request.client else None
+            log.warning("dashboard: wrong token", peer=peer, forwarded_for=client.behind or None)
             return self._form("This is not the token of this bridge (BRIDGE_DASHBOARD_TOKEN).", 401)
-        self._tokens.succeeded()
+        self._tokens.succeeded(client)
         return self._signed_in(TOKEN)
 
     async def to_github(self, _request: Request) -> Response:
@@ -274,16 +281,17 @@ class _SignIn:
         code = request.query_params.get("code", "")
         if verifier is None:
             return self._form("This sign-in began elsewhere or took too long. Try again.", 400)
-        if code and not self._codes.begin():
+        client = _client(request)
+        if code and not self._codes.begin(client):
             response = self._form("Too many sign-ins failed. Try again in a minute.", 429)
         elif code:
-            response = await self._with_code(self._github, code, verifier)
+            response = await self._with_code(self._github, code, verifier, client)
         else:
             response = self._form("GitHub signed nobody in.", 401)
         self._sessions.forget(response)
         return response
 
-    async def _with_code(self, github: GitHubSignIn, code: str, verifier: str) -> Response:
+    async def _with_code(self, github: GitHubSignIn, code: str, verifier: str, client: Client) -> Response:
         try:
             person = await github.person(code, verifier=verifier, redirect=self._callback)
         except AuthError as error:
@@ -292,7 +300,7 @@ class _SignIn:
         except BridgeError as error:
             log.warning("dashboard: sign-in failed", why=str(error))
             return self._form(f"GitHub did not answer as expected: {mask(error.message)}. Try again.", 502)
-        self._codes.succeeded()
+        self._codes.succeeded(client)
         return self._signed_in(f"@{person}")
 
     def _signed_in(self, person: str) -> Response:

@@ -161,35 +161,3 @@ def _read(serializer: URLSafeTimedSerializer, value: str, life: int) -> object:
     except BadData:
         return None
     return found
-
-
-class Attempts:
-    """Limits failed attempts to sign in, from all addresses together.
-
-    Args:
-        most: failures within `seconds`.
-        seconds: of the period.
-        clock: returns seconds that never go back.
-    """
-
-    def __init__(self, most: int, seconds: float, clock: Callable[[], float]) -> None:
-        self._most = most
-        self._seconds = seconds
-        self._clock = clock
-        self._wrong: list[float] = []
-
-    def begin(self) -> bool:
-        """Whether another attempt may be made now. It counts as failed, unless `succeeded` is called.
-
-        So attempts that are made at the same time are limited, too.
-        """
-        now = self._clock()
-        self._wrong = [at for at in self._wrong if at > now - self._seconds]
-        if len(self._wrong) >= self._most:
-            return False
-        self._wrong.append(now)
-        return True
-
-    def succeeded(self) -> None:
-        """Count one attempt less."""
-        self._wrong[-1:] = []

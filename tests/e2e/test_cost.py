@@ -237,10 +237,13 @@ def test_a_budget_that_is_used_up_holds_new_jobs_until_it_is_raised(held: Emulat
 
 
 def test_a_budget_is_shown_within_80_columns(held: Emulators) -> None:
-    run(held, "budget", "--raise", "100", "--until", "23:59")
+    raised = run(held, "budget", "--raise", "100", "--until", "23:59")
+    assert raised.stderr == "", "what was done is told once"
     shown = run(held, "budget").stdout
-    assert "all routes" in shown
-    assert "100.00 USD" in shown
+    assert raised.stdout == shown, "who raises it sees the new state"
+    _, row, note = shown.splitlines()
+    assert re.fullmatch(r"all routes  1\.\d\d USD  100\.00 USD  [12]%     [\d-]+ 00:00 UTC", row)
+    assert re.fullmatch(r"    raised from 1\.00 USD until [\d-]+ 23:59 UTC by \S+@\S+", note)
     assert max(map(len, shown.splitlines())) <= 80
 
 

@@ -380,6 +380,20 @@ def test_the_unchanged_command_submits_each_emulated_job_once(tmp_path: Path) ->
         assert dispatch(variables)["counts"]["submitted"] == 0
 
 
+def test_the_emulated_app_may_re_run_the_jobs_of_a_route_that_asks_for_it(tmp_path: Path) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text('[[route]]\nname = "gpu"\nlabels = ["runpod", "gpu"]\nrerun_lost_jobs = 1\n')
+    doctor = [sys.executable, "-m", "bridge", "doctor", "--json"]
+    with emulated(tmp_path, "--config", str(config), "--cold-start", "60") as variables:
+        assert "rerun_lost_jobs = 1\n" in Path(variables["BRIDGE_CONFIG"]).read_text()
+        assert dispatch(variables)["problems"] == []
+        done = subprocess.run(
+            doctor, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=60
+        )  # fmt: skip
+        (found,) = [each for each in json.loads(done.stdout)["checks"] if each.get("subject") == "actions"]
+        assert (found["status"], found["evidence"]) == ("ok", "granted write")
+
+
 def test_events_are_sent_to_the_given_url(tmp_path: Path) -> None:
     got: list[tuple[str, bytes]] = []
 

@@ -130,3 +130,15 @@ def test_a_stuck_program_and_all_its_descendants_are_killed(tmp_path: Path, atte
     script = f"trap '' INT; setsid bash -c 'sleep {MARK} & echo ready; sleep {MARK}; :' & kill -STOP $$"
     _, _, seconds = ran(script, tmp_path, stop_at="ready", limits=Limits(group_interrupt=0.1))
     assert seconds < 5
+
+
+def test_a_killed_program_that_the_kernel_keeps_does_not_keep_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        runner = Installation(root=tmp_path, limits=Limits(group_interrupt=0.1, killed=0.2))
+        started = await Process.start(["true"], runner, environment={}, on_line=lambda _: None)
+        monkeypatch.setattr(asyncio.subprocess.Process, "wait", lambda _: asyncio.Event().wait())
+        await started.stop()
+
+    asyncio.run(asyncio.wait_for(run(), 10))

@@ -243,6 +243,15 @@ def test_the_account_of_jobs_is_tested(machine: Machine) -> None:
     assert "the user no-such-user does not exist in this image" in machine.failed("account")
 
 
+def test_a_clean_up_that_hangs_is_part_of_the_answer(machine: Machine, tmp_path: Path) -> None:
+    """Nobody writes to the FIFO, so open() waits."""
+    os.mkfifo(tmp_path / "fifo")
+    machine.patch.setattr("runner_image.self_test.forget_job", lambda *_: (tmp_path / "fifo").read_bytes())
+    machine.limits = replace(machine.limits, clean_up=0.3)
+    assert machine.failed("clean_up") == "it took longer than 0.3 s"
+    os.close(os.open(tmp_path / "fifo", os.O_RDWR | os.O_NONBLOCK))
+
+
 def test_a_worker_without_an_account_for_jobs_says_so(machine: Machine) -> None:
     assert machine.failed("account").startswith("jobs run as the worker's own user (uid ")
 

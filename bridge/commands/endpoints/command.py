@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.commands.listing import Listing, Watch
+from bridge.commands.listing import NO_ROUTE, Listing, Watch
 from bridge.commands.listing import show as show_list
 from bridge.commands.options import AsJson, ConfigPath
 from bridge.errors import BridgeError, ConfigError
@@ -43,7 +43,8 @@ def list_(config: ConfigPath = None, as_json: AsJson = False, watch: Watch = Fal
 
         return rows_of(await bridge.reconciler.explain(), bridge.scope, read_ids(file.find(config)))
 
-    show_list(config, Listing(read=rows, shown=SHOWN, wanted={}, as_json=as_json), watch=watch)
+    listing = Listing(read=rows, shown=SHOWN, wanted={}, nothing=NO_ROUTE, as_json=as_json)
+    show_list(config, listing, watch=watch)
 
 
 @endpoints.command()

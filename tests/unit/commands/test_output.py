@@ -13,7 +13,7 @@ from bridge.commands.listing import matching
 from bridge.commands.report import document, lost_jobs, print_rows, queued_jobs, show
 from bridge.commands.signals import is_set_within
 from bridge.controller.report import Decision, Report
-from bridge.core.actions import Claim, Plan
+from bridge.core.actions import Claim, Plan, Skip, SkipKind
 from bridge.core.lost import Rerun, RerunState
 from bridge.core.submissions import Pool
 from bridge.telemetry import plain
@@ -99,9 +99,48 @@ def test_a_queued_job_shows_where_its_request_goes_and_why() -> None:
     ]
 
 
-def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    print_rows([], ("runner",), as_json=False)
-    assert capsys.readouterr().out == "none\n"
+def printed(decision: Decision, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """The rows of a pass's table, as the texts of their cells."""
+    monkeypatch.setenv("COLUMNS", "200")
+    show(Report(decision=decision, submitted=(), problems=(), seconds=0.1), dry_run=True)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in row.strip("│").split("│")] for row in rows]
+
+
+def waiting(*ids: int, why: str = "route gpu is full", route: str = "gpu") -> tuple[Skip, ...]:
+    return tuple(Skip(job_id=job_id, kind=SkipKind.ROUTE_FULL, why=why, route=route) for job_id in ids)
+
+
+def test_more_than_five_jobs_that_wait_for_the_same_reason_have_one_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = (a_job(1, name="first"), *map(a_job, range(2, 20)), a_job(20, labels=("gpu", "other")))
+    claim = Claim(pool=Pool("gpu", ORG), job_id=5, name="r-5-1", generation=1, endpoint="ep-1", placed="")
+    skips = (
+        *waiting(*range(2, 5), 6, 7, 20),  # with job 20, which has other labels
+        *waiting(*range(8, 13), why="route gpu is paused"),  # only five
+        *waiting(1, *range(13, 18)),
+        *waiting(18, 19, route="a100"),
+    )
+    rows = printed(Decision(plan=Plan(claims=(claim,), skips=skips), jobs=jobs), monkeypatch, capsys)
+    assert rows == [
+        ["12 jobs", "acme/web first (1) and 11 more", "different ones", "gpu", "route gpu is full"],
+        ["5", "acme/web job 5", "self-hosted, runpod, gpu", "gpu", "asking for runner r-5-1"],
+        *(
+            [str(n), f"acme/web job {n}", "self-hosted, runpod, gpu", "gpu", "route gpu is paused"]
+            for n in range(8, 13)
+        ),
+        *([str(n), f"acme/web job {n}", "self-hosted, runpod, gpu", "a100", "route gpu is full"] for n in (18, 19)),
+    ]
+
+
+def test_the_document_of_a_pass_has_each_job_alone() -> None:
+    jobs = tuple(map(a_job, range(1, 8)))
+    report = Report(
+        decision=Decision(plan=Plan(skips=waiting(*range(1, 8))), jobs=jobs), submitted=(), problems=(), seconds=0.1
+    )
+    shown = document(report, dry_run=True, calls={"github": {}, "runpod": {}})["jobs"]
+    assert [job["id"] for job in shown] == list(range(1, 8))
 
 
 def test_waiting_for_an_event_ends_when_it_is_set_or_the_time_is_over() -> None:

@@ -1,6 +1,7 @@
 """`bridge simulate` compares configurations on a trace."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,30 @@ def test_several_configurations_are_compared(folder: Path) -> None:
     assert warm["endpoints"]["l4"]["paid_s"] > 0
 
 
-def test_a_table_for_a_person_has_a_line_for_each(folder: Path) -> None:
-    done = CliRunner().invoke(app, ["simulate", "trace.csv"], env={"COLUMNS": "200"})
+def table(*arguments: str) -> list[str]:
+    done = CliRunner().invoke(app, ["simulate", *arguments], env={"COLUMNS": "80"})
     assert done.exit_code == 0, done.output
-    assert done.stdout.count("bridge.toml") == 2
-    assert "wait_p95_s" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    return done.stdout.splitlines()
+
+
+def test_a_table_for_a_person_has_words_and_units(folder: Path) -> None:
+    found, alone = simulated("trace.csv", "--capacity", "outage.csv")
+    head, first, moved, second = table("trace.csv", "--capacity", "outage.csv")
+    assert re.split(r" {2,}", head) == [
+        "configuration", "endpoints", "jobs", "median wait", "95% wait", "longest wait", "paid time",
+    ]  # fmt: skip
+    assert re.fullmatch(r"bridge\.toml +all +12 +[\d.]+ (s|min) +[\d.]+ (s|min) +[\d.]+ (s|min) +[\d.]+ min", first)
+    assert moved == f"    requests that moved to another endpoint: {found['moves']}"
+    assert re.split(r" {2,}", second)[:4] == ["bridge.toml", "preferred", "12", f"{alone['wait_p50_s'] / 60:.0f} min"]
+
+
+def test_a_table_says_how_many_jobs_got_no_runner(folder: Path) -> None:
+    (folder / "one.toml").write_text(CONFIG.replace('endpoints = ["l4", "a100"]', 'endpoint = "l4"'))
+    (folder / "outage.csv").write_text("at,endpoint,workers\n1000000,l4,0\n")
+    _, row, note = table("trace.csv", "--capacity", "outage.csv", "--config", "one.toml")
+    assert row.split()[:3] == ["one.toml", "all", "12"]
+    assert note == "    jobs without a runner for a day: 12"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ async def _none(_: object) -> list[dict[str, object]]:
 def test_a_countdown_alone_is_no_change_and_an_error_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    screen = _Changes(Listing(read=_none, shown=("id", "why"), wanted={}), Console(width=60))
+    screen = _Changes(Listing(read=_none, shown=("id", "why"), wanted={}, nothing=""), Console(width=60))
     for why in ("next try in 50 s", "next try in 48 s", "runner a is busy"):
         screen.show([{"id": 1, "why": why}])
     for _ in range(3):

@@ -29,6 +29,16 @@ def test_an_excluded_type_and_a_type_without_a_price_have_none() -> None:
     assert worker_prices(settings, OFFERS) == {"NVIDIA L4": 0.68}
 
 
+@pytest.mark.parametrize("named", ["NVIDIA V100", "NVIDIA RTX A5000", "NVIDIA A40", "", None, "nvidia l4"])
+def test_a_worker_cannot_lower_its_price_with_a_type_that_its_endpoint_does_not_offer(named: str | None) -> None:
+    """The named ones are cheaper, excluded, or of another pool."""
+    settings = EndpointSettings(name="e", image="i", gpu=("AMPERE_24", "ADA_48"), exclude=("NVIDIA RTX A5000",))
+    offers = (*OFFERS, Offer(id="NVIDIA L40", pool="ADA_48", price=1.9))
+    reading = PriceReading(at=NOW, read_at=NOW, usd_per_hour=worker_prices(settings, offers))
+    assert price_at({"ep": [reading]}, "ep", NOW, named) == pytest.approx(1.9)
+    assert price_at({"ep": [reading]}, "ep", NOW, "NVIDIA L4") == pytest.approx(0.68)
+
+
 @pytest.mark.parametrize("usd", [0.0, -1.0, float("nan"), float("inf"), None])
 def test_what_cannot_be_a_price_is_not_known(usd: float | None) -> None:
     settings = EndpointSettings(name="e", image="i", gpu=("AMPERE_24",))

@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bridge.dashboard.sessions import LIFE, SIGN_IN_LIFE, Attempts, Login, Sessions
+from bridge.dashboard.sessions import LIFE, SIGN_IN_LIFE, Login, Sessions
 
 TOKEN, SECRET = "a token that is long enough", "a secret that is long enough"
 
@@ -100,18 +100,3 @@ def test_only_the_token_is_the_token(given: str) -> None:
     assert sessions().is_token(TOKEN)
     assert not sessions().is_token(given)
     assert not sessions(token=None).is_token(given)
-
-
-def test_wrong_tokens_are_limited_for_a_while() -> None:
-    now = [0.0]
-    attempts = Attempts(2, 60.0, lambda: now[0])
-    assert [attempts.begin(), attempts.begin(), attempts.begin()] == [True, True, False]
-    now[0] = 61.0
-    assert attempts.begin()
-
-
-def test_an_attempt_that_succeeds_does_not_count() -> None:
-    attempts = Attempts(1, 60.0, lambda: 0.0)
-    assert attempts.begin()
-    attempts.succeeded()
-    assert [attempts.begin(), attempts.begin()] == [True, False]
