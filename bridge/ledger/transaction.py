@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -41,7 +41,7 @@ from bridge.ledger.tables import jobs, leader_leases, readings, submissions
 
 
 class Transaction(Control, Outbound, Reruns):
-    """The ledger within one transaction.
+    """The ledger within one transaction. As a context manager, it writes the history of its submissions at the end.
 
     Args:
         connection: in a transaction.
@@ -66,11 +66,13 @@ class Transaction(Control, Outbound, Reruns):
         self._new_id = new_id
         self._steps: list[dict[str, Any]] = []
 
-    def flush(self) -> None:
-        """Write the history of what was claimed and advanced: all rows at once take a quarter of the time."""
-        if self._steps:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        # All rows at once take a quarter of the time.
+        if self._steps and error is None:
             self._connection.execute(st.ADD_TRANSITION, self._steps)
-            self._steps = []
 
     @property
     def costs(self) -> Costs:

@@ -4,22 +4,14 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 T = TypeVar("T")
-
-
-class Flushed(Protocol):
-    """What pieces of work write with."""
-
-    def flush(self) -> None:
-        """Write what was collected; called before the commit."""
-
-
-W = TypeVar("W", bound=Flushed)
+W = TypeVar("W")
 
 LARGEST_BATCH = 256
 """Pieces of work in one transaction, at most."""
@@ -38,10 +30,10 @@ class Writer(Generic[W]):
 
     Args:
         engine: made by `bridge.ledger.database.connect`.
-        within: makes what the pieces of one transaction write with.
+        within: makes what the pieces of work of one transaction write with.
     """
 
-    def __init__(self, engine: Engine, within: Callable[[Connection], W]) -> None:
+    def __init__(self, engine: Engine, within: Callable[[Connection], AbstractContextManager[W]]) -> None:
         self._engine = engine
         self._within = within
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -72,10 +64,8 @@ class Writer(Generic[W]):
 
     def _commit(self, batch: Sequence[_Waiting]) -> None:
         try:
-            with self._engine.begin() as connection:
-                transaction = self._within(connection)
+            with self._engine.begin() as connection, self._within(connection) as transaction:
                 results = [each.work(transaction) for each in batch]
-                transaction.flush()
         except Exception as error:
             # An error of one piece must not fail the others; an error of the database fails all.
             if len(batch) > 1 and not isinstance(error, DATABASE_FAILED):

@@ -247,8 +247,9 @@ class _Ledger:
             self._connection.execute(sa.insert(meta).values(born=self.clock()))
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
-        with self._connection.begin():
-            return work(Transaction(self._connection, self.last_read, self.clock, random_id))
+        within = Transaction(self._connection, self.last_read, self.clock, random_id)
+        with self._connection.begin(), within:
+            return work(within)
 
     read = preview = transact
 

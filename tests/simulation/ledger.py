@@ -80,10 +80,11 @@ class Store:
 
     def run(self, work: Callable[[Transaction], T], clock: Callable[[], float], *, keep: bool = True) -> T:
         """Run `work` in one write transaction with a dispatcher's `clock` (Unix seconds)."""
+        transaction = _Transaction(self._connection, self._last_read, clock, self._new_id)
+        transaction.alone = self.users <= 1
         with self._connection.begin() as database:
-            transaction = _Transaction(self._connection, self._last_read, clock, self._new_id)
-            transaction.alone = self.users <= 1
-            result = work(transaction)
+            with transaction:
+                result = work(transaction)
             if not keep:
                 database.rollback()
         return result

@@ -79,7 +79,8 @@ class Store:
 
     def run(self, work: Callable[[Transaction], T], *, keep: bool = True) -> T:
         with self._engine.connect() as connection, connection.begin() as transaction:
-            result = work(Transaction(connection, self._last_read, self._world.time, self._new_id))
+            with Transaction(connection, self._last_read, self._world.time, self._new_id) as within:
+                result = work(within)
             if not keep:
                 transaction.rollback()
         return result
