@@ -52,6 +52,17 @@ def check_volumes(content: File) -> None:
             )
 
 
+def endpoint_names(content: File, ids: Mapping[str, str]) -> dict[str, str]:
+    """By RunPod id, the name of each endpoint that `bridge endpoints apply` has created.
+
+    Args:
+        content: of bridge.toml; its tables count before those that are gone.
+        ids: the RunPod id of each endpoint, by name.
+    """
+    tables = {table.name for table in content.endpoint}
+    return {id_: name for name, id_ in sorted(ids.items(), key=lambda each: each[0] in tables)}
+
+
 def workers_max(content: File, ids: Mapping[str, str]) -> dict[str, int]:
     """By RunPod id, the limit of workers of each `[[endpoint]]` that has an id.
 

@@ -66,6 +66,7 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         missing_since=_missing_since(readings, fresh),
         streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
         starvations=_starvations(transaction, scope, now),
+        endpoint_names=scope.endpoint_names,
         workers_max=scope.workers_max,
         worker_quota=scope.worker_quota,
         refusals=standing(readings.refusals, scope.timing, now),
