@@ -27,6 +27,12 @@ def test_a_route_without_a_price_is_named_once() -> None:
     assert "RUNPOD_MANAGEMENT_API_KEY" in (found.fix or "")
 
 
+def test_a_missing_price_is_of_an_endpoint_by_its_name() -> None:
+    both = a_route(endpoints=("ep-1", "ep-2"))
+    (found,) = price_checks([a_budget(without=frozenset({"ep-1", "ep-2"}))], (both,), {"ep-1": "l4"}, has_key=True)
+    assert found.evidence == "the price of endpoints ep-2, l4 is not known"
+
+
 def test_a_price_that_the_service_will_read_is_no_failure() -> None:
     (found,) = price_checks([a_budget(without=frozenset({"ep-2"}))], (GPU, CPU), NO_NAMES, has_key=True)
     assert (found.status, found.subject) == (Status.WARNING, "cpu")

@@ -99,6 +99,16 @@ def test_a_queued_job_shows_where_its_request_goes_and_why() -> None:
     ]
 
 
+def test_a_queued_job_shows_the_name_of_its_endpoint_and_json_the_id() -> None:
+    claim = Claim(
+        pool=Pool("gpu", ORG), job_id=1, name="r-1-1", generation=1, endpoint="ep-2", placed="endpoint l4 is full"
+    )
+    seen = Decision(plan=Plan(claims=(claim,)), jobs=(a_job(1),), endpoint_names={"ep-2": "a100"})
+    (row,) = queued_jobs(seen)
+    assert (row["endpoint"], row["endpoint_name"]) == ("ep-2", "a100")
+    assert row["why"] == "asking for runner r-1-1 at endpoint a100: endpoint l4 is full"
+
+
 def test_an_empty_list_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows([], ("runner",), as_json=False)
     assert capsys.readouterr().out == "none\n"
