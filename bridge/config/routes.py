@@ -7,6 +7,7 @@ from bridge.config.endpoints import check_names, endpoint_ids, read_ids
 from bridge.config.environment import Environment
 from bridge.config.file import File, RouteTable
 from bridge.config.types import MAX_POLICY
+from bridge.core.endpoint_names import named
 from bridge.core.scope import IMPLIED_LABELS, Route
 from bridge.core.worker import JIT_LIFETIME, Credentials
 from bridge.errors import ConfigError
@@ -115,8 +116,9 @@ def prices(content: File, ids: Mapping[str, str], found: Sequence[Route]) -> dic
                 f"route {table.name}: usd_per_hour: it names several endpoints; set the price of each in [[endpoint]]"
             )
         if usd is not None and own.setdefault(endpoint, usd) != usd:
+            name = named(endpoint, endpoint_names(content, ids))
             raise ConfigError(
-                f"route {table.name}: usd_per_hour: another route has another price for endpoint {endpoint}; "
+                f"route {table.name}: usd_per_hour: another route has another price for endpoint {name}; "
                 "set the same in both"
             )
     of_tables = {ids[t.name]: t.usd_per_hour for t in content.endpoint if t.usd_per_hour and t.name in ids}

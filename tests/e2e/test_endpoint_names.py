@@ -1,12 +1,15 @@
 """The names of `[[endpoint]]` tables, as a person meets them in the commands; the ids where RunPod needs them."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from bridge.commands.app import app
 from bridge.config.endpoints import write_ids
 from bridge.emulator.faults import Fault, FaultKind
 from bridge.emulator.runpod.model import EndpointConfig
@@ -41,12 +44,15 @@ def made(tmp_path: Path) -> Iterator[Emulators]:
         toml = tmp_path / "bridge.toml"
         toml.write_text(CONFIGURATION)
         write_ids(toml, {"l4": "ep-1", "a100": "ep-2"})
-        served.variables |= {"BRIDGE_CONFIG": str(toml), "COLUMNS": "200"}
+        served.variables |= {"BRIDGE_CONFIG": str(toml)}
         yield served
 
 
 def table(made: Emulators, *arguments: str) -> str:
-    done = run(made, *arguments)
+    """What a command prints on a wide terminal, its words with one space between them."""
+    bare = dict.fromkeys((n for n in os.environ if n.startswith(("GITHUB_", "RUNPOD_", "BRIDGE_"))), "")
+    environment = bare | made.environment | {"COLUMNS": "200"}
+    done = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return " ".join(done.output.split())
 
@@ -94,6 +100,18 @@ def test_jobs_and_routes_name_the_endpoints_that_refuse_requests(made: Emulators
         ["ep-1", "ep-2"],
         ["l4", "a100"],
     )
+
+
+def test_budgets_name_the_endpoints_whose_price_is_not_known(made: Emulators) -> None:
+    (job,) = queue(made, "a")
+    toml = made.home / "bridge.toml"
+    toml.write_text(f"[budget]\nusd_per_day = 9\n{CONFIGURATION}")
+    made.dispatch()
+    assert "0.00 USD + unknown prices: a100, l4" in table(made, "budget")
+    assert rows(made, "budget")[0]["endpoints_without_price"] == ["ep-1", "ep-2"]
+    why = "budget: the price of endpoint l4 is not known; set `usd_per_hour` in route gpu"
+    assert why in table(made, "explain", str(job.id))
+    assert why in table(made, "routes")
 
 
 def test_a_story_keeps_the_name_of_its_time(made: Emulators) -> None:
