@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bridge.commands.composition import Bridge
     from bridge.config.settings import Config
     from bridge.core.budget import Budget
+    from bridge.core.endpoint_names import EndpointNames
     from bridge.core.scope import Scope
     from bridge.ledger import Ledger
 
@@ -39,12 +40,14 @@ def budget(
     if to is None and (until is not None or route is not None):
         raise typer.BadParameter("needs --raise", param_hint="--until" if until is not None else "--route")
 
-    async def work(settings: "Config", bridge: "Bridge") -> "str | tuple[Budget, ...]":
+    async def work(settings: "Config", bridge: "Bridge") -> str | list[dict[str, Any]]:
         if not bridge.ledger.is_stored:
             return NO_LEDGER
         if to is not None and (problem := await _raised(settings, bridge, to, until, route)):
             return problem
-        return await read_budgets(bridge.ledger, settings.scope, bridge.clock())
+        found = await read_budgets(bridge.ledger, settings.scope, bridge.clock())
+        names = settings.scope.endpoint_names
+        return [_document(each) if as_json else _row(each, names) for each in found]
 
     found = with_configuration(config, work)
     if isinstance(found, str):
@@ -117,13 +120,13 @@ def _end(text: str | None, now: float) -> float:
     return at + timedelta(days=1).total_seconds() if alone and at <= now else at
 
 
-def _print(found: "tuple[Budget, ...]", *, as_json: bool) -> None:
+def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     from bridge.commands.report import print_rows
 
-    if not found and not as_json:
+    if not rows and not as_json:
         typer.echo("no budget is set; set `usd_per_day` in [budget] or in a [[route]]")
         return
-    print_rows([_document(each) if as_json else _row(each) for each in found], SHOWN, as_json=as_json)
+    print_rows(rows, SHOWN, as_json=as_json)
 
 
 def _document(each: "Budget") -> dict[str, Any]:
@@ -141,14 +144,15 @@ def _document(each: "Budget") -> dict[str, Any]:
     }
 
 
-def _row(each: "Budget") -> dict[str, Any]:
+def _row(each: "Budget", names: "EndpointNames") -> dict[str, Any]:
     from bridge.core.cost import amount
+    from bridge.core.endpoint_names import named
 
     notes = []
     if raised := each.raised:
         notes.append(f"raised from {amount(each.configured)} USD until {_time(raised.until)} by {raised.by}")
     if each.without_price:
-        notes.append(f"no price is known of {', '.join(sorted(each.without_price))}")
+        notes.append(f"no price is known of {', '.join(sorted(named(id_, names) for id_ in each.without_price))}")
     return {
         "budget": each.route or "all routes",
         "used": f"{amount(each.used)} USD{' + unknown' if each.without_price else ''}",

@@ -85,7 +85,8 @@ async def composed(
         auth = auth_of(settings, http, timing)
         github = GitHub(http, auth, api_url=settings.github_api_url, timing=timing)
         log = DeliveryLog(auth) if isinstance(auth, AppAuth) else None
-        runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock)
+        names = settings.scope.endpoint_names
+        runpod = RunPod(api_key=settings.runpod_api_key, base_url=settings.runpod_base_url, clock=clock, names=names)
         if not dry_run:
             await _learn_time(github)  # a new ledger stores when it was created
         opened = Ledger.open_existing if dry_run else Ledger.open

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from bridge.commands.pricing import Catalog
     from bridge.config.settings import Config
     from bridge.core.cost import Bill, Usage
+    from bridge.core.endpoint_names import EndpointNames
     from bridge.core.prices import Prices
 
 DAY = 86_400.0
@@ -42,7 +42,7 @@ class Found:
     prices: "Prices"
     since: float
     now: float
-    names: dict[str, str]
+    names: "EndpointNames"
     catalog: "Catalog | None"
     bills: "tuple[Bill, ...] | None"
     notes: tuple[str, ...]
@@ -81,7 +81,7 @@ def cost(  # noqa: PLR0913, PLR0917 - each is an option of its own
     seconds = _period(since)
 
     async def read(settings: "Config", bridge: "Bridge") -> "Found | str":
-        return await _found(settings, bridge, config, seconds, with_bills=reconcile)
+        return await _found(settings, bridge, seconds, with_bills=reconcile)
 
     found = with_configuration(config, read)
     if isinstance(found, str):
@@ -113,15 +113,11 @@ def _period(text: str) -> float:
     return int(number) * units[unit]
 
 
-async def _found(
-    settings: "Config", bridge: "Bridge", config: Path | None, seconds: float, *, with_bills: bool
-) -> "Found | str":
+async def _found(settings: "Config", bridge: "Bridge", seconds: float, *, with_bills: bool) -> "Found | str":
     """What is to be shown, or why nothing can be."""
     import math
 
     from bridge.commands.pricing import keep_settings
-    from bridge.config import file
-    from bridge.config.endpoints import read_ids
     from bridge.core.cost import midnight
 
     if not bridge.ledger.is_stored:
@@ -139,7 +135,7 @@ async def _found(
         prices=await bridge.ledger.read(lambda transaction: transaction.costs.prices()),
         since=since,
         now=now,
-        names={id_: name for name, id_ in read_ids(file.find(config)).items()},
+        names=settings.scope.endpoint_names,
         catalog=catalog,
         bills=bills,
         notes=(*problems, *_notes(settings, since, now, born)),

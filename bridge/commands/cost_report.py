@@ -12,6 +12,7 @@ import typer
 from bridge.commands.cost import Found, Shape
 from bridge.core.cost import Bill, By, Comparison, Summary, day_of, reconcile, summarise, total
 from bridge.core.economy import advise
+from bridge.core.endpoint_names import with_id
 from bridge.core.steps import span
 from bridge.telemetry import mask, plain
 
@@ -51,7 +52,7 @@ def show_trace(found: Found) -> None:
 def show_comparison(found: Found, bills: Sequence[Bill], shape: Shape) -> None:
     """Print the estimates beside RunPod's bill."""
     rows = reconcile(found.usages, found.prices, bills, found.now, found.since)
-    named = [replace(row, endpoint=_endpoint(row.endpoint, found)) for row in rows]
+    named = [replace(row, endpoint=with_id(row.endpoint, found.names)) for row in rows]
     if shape is Shape.CSV:
         _print_csv([_compared(row) for row in named], tuple(_compared(_NOTHING)))
     elif shape is Shape.JSON:
@@ -65,12 +66,7 @@ _NOTHING = Comparison(endpoint="", day="", estimated=0.0, billed=0.0, other=0.0)
 
 
 def _named(row: Summary, by: By, found: Found) -> Summary:
-    return replace(row, key=_endpoint(row.key, found)) if by is By.ENDPOINT else row
-
-
-def _endpoint(id_: str, found: Found) -> str:
-    """The endpoint's id, after its name if it has one."""
-    return f"{found.names[id_]} ({id_})" if id_ in found.names else id_
+    return replace(row, key=with_id(row.key, found.names)) if by is By.ENDPOINT else row
 
 
 def _period(found: Found) -> dict[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from bridge.commands.composition import Bridge
     from bridge.commands.live import Live
+    from bridge.core.endpoint_names import EndpointNames
     from bridge.core.history import JobRecord, SubmissionRecord
     from bridge.core.reference import Reference
     from bridge.core.steps import Step
@@ -23,10 +24,11 @@ MOST_LIVE = 10
 
 
 class Told(NamedTuple):
-    """What is told of one job; `live` if GitHub and RunPod were asked."""
+    """What is told of one job, with the names of endpoints; `live` if GitHub and RunPod were asked."""
 
     record: "JobRecord"
     story: "Story"
+    names: "EndpointNames"
     live: "Live | None" = None
 
 
@@ -71,8 +73,9 @@ async def _told(bridge: "Bridge", reference: "Reference") -> "list[Told]":
     if not records:
         return []
     decision = await bridge.reconciler.explain()
-    now = bridge.clock()
-    return [Told(record, story(record, outlook(decision.plan, record.job.id), now)) for record in records]
+    names, now = bridge.scope.endpoint_names, bridge.clock()
+    seen = [outlook(decision.plan, record.job.id, names) for record in records]
+    return [Told(record, story(record, each, now, names), names) for record, each in zip(records, seen, strict=True)]
 
 
 async def _asked(bridge: "Bridge", told: "list[Told]", config: "Path | None") -> "list[Told]":
@@ -150,19 +153,19 @@ def _document(told: Told) -> dict[str, Any]:
         "sentence": story.sentence,
         "steps": [{"at": s.at, "seconds": s.seconds, "runner": s.runner, "what": s.what} for s in story.steps],
         "waits": [asdict(each) for each in record.waits],
-        "submissions": [_submission(each) for each in record.submissions],
+        "submissions": [_submission(each, told.names) for each in record.submissions],
         "rerun": asdict(record.rerun) if record.rerun else None,
         **({"live": told.live.document()} if told.live else {}),
     }
 
 
-def _submission(record: "SubmissionRecord") -> dict[str, Any]:
+def _submission(record: "SubmissionRecord", names: "EndpointNames") -> dict[str, Any]:
     from dataclasses import asdict
 
     from bridge.commands.submissions import row
 
     return {
-        **row(record.submission),
+        **row(record.submission, names),
         "execution": asdict(record.execution),
         "usd": record.usd,
         "transitions": [

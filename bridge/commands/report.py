@@ -8,10 +8,12 @@ import typer
 
 from bridge.controller.report import Decision, Report
 from bridge.core.actions import Claim, Plan
+from bridge.core.endpoint_names import EndpointNames
 from bridge.core.lost import Rerun
 from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.routing import match
 from bridge.core.scope import Route
+from bridge.core.story import placed_at
 from bridge.telemetry import mask, plain
 
 MOST_ALIKE = 5
@@ -61,7 +63,7 @@ def document(report: Report, *, dry_run: bool, calls: Mapping[str, Mapping[str, 
 
 def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
     """Every queued job, oldest first, with its route, and its new runner or the reason why it gets none now."""
-    plan = decision.plan
+    plan, names = decision.plan, decision.endpoint_names
     claims = {claim.job_id: claim for claim in plan.claims}
     skips = {skip.job_id: skip for skip in plan.skips}
     for job in _queued(decision):
@@ -77,13 +79,13 @@ def queued_jobs(decision: Decision) -> Iterator[dict[str, Any]]:
             "runner": claim and claim.name,
             "kind": None if claim else skip and skip.kind,
             "endpoint": claim and claim.endpoint,
-            "why": _asking(claim) if claim else skip and skip.why,
+            "endpoint_name": claim and names.get(claim.endpoint),
+            "why": _asking(claim, names) if claim else skip and skip.why,
         }
 
 
-def _asking(claim: Claim) -> str:
-    placed = f" at endpoint {claim.endpoint}: {claim.placed}" if claim.placed else ""
-    return f"asking for runner {claim.name}{placed}"
+def _asking(claim: Claim, names: EndpointNames) -> str:
+    return f"asking for runner {claim.name}{placed_at(claim, names)}"
 
 
 def started_jobs(decision: Decision, routes: Sequence[Route]) -> Iterator[dict[str, Any]]:

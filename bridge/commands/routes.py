@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bridge.controller.report import Decision
     from bridge.core.scope import Route, Scope
 
-SHOWN = ("route", "state", "workers", "queued", "endpoints", "labels", "why")
+SHOWN = ("route", "state", "workers", "queued", "endpoint_names", "labels", "why")
 """The columns of the table."""
 
 
@@ -43,6 +43,7 @@ def rows_of(decision: "Decision", scope: "Scope", now: float) -> list[dict[str, 
     gone: dict[str, Any] = {
         "labels": [],
         "endpoints": [],
+        "endpoint_names": [],
         "workers": "0",
         "open": 0,
         "busy": 0,
@@ -57,6 +58,7 @@ def rows_of(decision: "Decision", scope: "Scope", now: float) -> list[dict[str, 
 
 
 def _row(decision: "Decision", route: "Route", scope: "Scope", queued: int, now: float) -> dict[str, Any]:
+    from bridge.core.endpoint_names import named
     from bridge.core.submissions import State
 
     open_ = sum(count for (name, _), count in decision.standing.items() if name == route.name)
@@ -66,6 +68,7 @@ def _row(decision: "Decision", route: "Route", scope: "Scope", queued: int, now:
         "state": state,
         "labels": sorted(route.labels),
         "endpoints": list(route.endpoints),
+        "endpoint_names": [named(endpoint, scope.endpoint_names) for endpoint in route.endpoints],
         "workers": f"{open_}/{route.max_workers}",
         "open": open_,
         "busy": decision.standing.get((route.name, State.BUSY), 0),
@@ -85,14 +88,16 @@ def _state(decision: "Decision", route: "Route", scope: "Scope", open_: int, now
     """Whether the route gets new requests, and why not."""
     from bridge.commands.endpoints.listing import OPEN, state_of
     from bridge.core.budget import held
+    from bridge.core.endpoint_names import named
     from bridge.core.pauses import cause_of
 
     if pause := decision.pauses.get(route.name):
         return "paused", cause_of(pause, now).text
-    if cause := held(decision.budgets, route):
+    if cause := held(decision.budgets, route, scope.endpoint_names):
         return "budget", cause.text
     states = {endpoint: state_of(decision, scope, endpoint) for endpoint in route.endpoints}
-    closed = [f"endpoint {endpoint}: {why}" for endpoint, (state, why) in states.items() if state != OPEN]
+    shut = {endpoint: why for endpoint, (state, why) in states.items() if state != OPEN}
+    closed = [f"endpoint {named(endpoint, scope.endpoint_names)}: {why}" for endpoint, why in shut.items()]
     if len(closed) == len(states):
         return states[route.endpoints[0]][0], "; ".join(closed)
     if open_ >= route.max_workers:

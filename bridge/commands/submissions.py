@@ -11,6 +11,7 @@ from bridge.core.submissions import State
 
 if TYPE_CHECKING:
     from bridge.commands.composition import Bridge
+    from bridge.core.endpoint_names import EndpointNames
     from bridge.core.submissions import Submission
 
 RECENT = 86_400.0
@@ -38,16 +39,18 @@ def submissions(
 async def _rows(bridge: "Bridge") -> list[dict[str, Any]]:
     since = time.time() - RECENT
     rows = await bridge.ledger.read(lambda transaction: transaction.submissions(since=since, names=()))
-    return [row(each) for each in sorted(rows, key=lambda submission: (submission.created_at, submission.name))]
+    names = bridge.scope.endpoint_names
+    return [row(each, names) for each in sorted(rows, key=lambda submission: (submission.created_at, submission.name))]
 
 
-def row(submission: "Submission") -> dict[str, Any]:
-    """A submission for programs."""
+def row(submission: "Submission", names: "EndpointNames") -> dict[str, Any]:
+    """A submission for programs; `names` of the endpoints."""
     return {
         "runner": submission.name,
         "route": submission.pool.route,
         "target": submission.pool.target,
         "endpoint": submission.endpoint,
+        "endpoint_name": names.get(submission.endpoint),
         "state": submission.state,
         "since": submission.since,
         "request_id": submission.request_id,

@@ -7,6 +7,9 @@ from typing import Any
 COPIED = ("id", "runner", "endpoint", "request_id")
 """Columns that a person copies: they are never shortened."""
 
+HEADINGS = {"endpoint_names": "endpoints"}
+"""Headings of columns that have another name in JSON."""
+
 BELOW = ("why",)
 """Columns of sentences: each has lines of its own below its row."""
 
@@ -26,8 +29,9 @@ def lines(rows: Sequence[Mapping[str, Any]], shown: Sequence[str], width: int) -
     """
     columns = [name for name in shown if name not in BELOW]
     cells = [[_cell(name, row[name]) for name in columns] for row in rows]
-    widths = _widths(columns, [columns, *cells], width)
-    found = [_line(columns, widths)]
+    headings = [HEADINGS.get(name, name) for name in columns]
+    widths = _widths(columns, [headings, *cells], width)
+    found = [_line(headings, widths)]
     for row, values in zip(rows, cells, strict=True):
         found.append(_line(values, widths))
         for name in (name for name in shown if name in BELOW):

@@ -7,6 +7,7 @@ from bridge.config.endpoints import check_names, endpoint_ids, read_ids
 from bridge.config.environment import Environment
 from bridge.config.file import File, RouteTable
 from bridge.config.types import MAX_POLICY
+from bridge.core.endpoint_names import named
 from bridge.core.scope import IMPLIED_LABELS, Route
 from bridge.core.worker import JIT_LIFETIME, Credentials
 from bridge.errors import ConfigError
@@ -50,6 +51,17 @@ def check_volumes(content: File) -> None:
             raise ConfigError(
                 f"route {route.name}: a cache needs a network volume; add `volumes` to endpoint {endpoint}"
             )
+
+
+def endpoint_names(content: File, ids: Mapping[str, str]) -> dict[str, str]:
+    """By RunPod id, the name of each endpoint that `bridge endpoints apply` has created.
+
+    Args:
+        content: of bridge.toml; its tables count before those that are gone.
+        ids: the RunPod id of each endpoint, by name.
+    """
+    tables = {table.name for table in content.endpoint}
+    return {id_: name for name, id_ in sorted(ids.items(), key=lambda each: each[0] in tables)}
 
 
 def workers_max(content: File, ids: Mapping[str, str]) -> dict[str, int]:
@@ -104,8 +116,9 @@ def prices(content: File, ids: Mapping[str, str], found: Sequence[Route]) -> dic
                 f"route {table.name}: usd_per_hour: it names several endpoints; set the price of each in [[endpoint]]"
             )
         if usd is not None and own.setdefault(endpoint, usd) != usd:
+            name = named(endpoint, endpoint_names(content, ids))
             raise ConfigError(
-                f"route {table.name}: usd_per_hour: another route has another price for endpoint {endpoint}; "
+                f"route {table.name}: usd_per_hour: another route has another price for endpoint {name}; "
                 "set the same in both"
             )
     of_tables = {ids[t.name]: t.usd_per_hour for t in content.endpoint if t.usd_per_hour and t.name in ids}

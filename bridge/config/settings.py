@@ -17,7 +17,7 @@ from bridge.config.dashboard import DashboardSettings, dashboard_settings
 from bridge.config.endpoints import read_ids
 from bridge.config.environment import DAY, Environment
 from bridge.config.file import File
-from bridge.config.routes import prices, routes, with_endpoint_ids, workers_max
+from bridge.config.routes import endpoint_names, prices, routes, with_endpoint_ids, workers_max
 from bridge.config.tracing import Tracing, tracing
 from bridge.config.types import SHORTEST_KEY
 from bridge.core.scope import Scope
@@ -122,6 +122,7 @@ def _scope(content: File, env: Environment, ids: Mapping[str, str]) -> Scope:
         interval=env.bridge_interval,
         usd_per_day=env.bridge_budget_usd_per_day,
         prices=prices(content, ids, found),
+        endpoint_names=endpoint_names(content, ids),
         workers_max=workers_max(content, ids),
         worker_quota=env.runpod_worker_quota,
     )

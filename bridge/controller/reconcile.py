@@ -266,6 +266,7 @@ class Reconciler:
             jobs=snapshot.jobs,
             standing=Counter((s.pool.route, s.state) for s in open_),
             at_endpoints=Counter((s.endpoint, s.state) for s in open_),
+            endpoint_names=snapshot.endpoint_names,
             streaks=snapshot.streaks,
             refusals=snapshot.refusals,
             health=snapshot.health,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from bridge.core.actions import Plan
 from bridge.core.budget import Budget
+from bridge.core.endpoint_names import EndpointNames
 from bridge.core.history import Wait
 from bridge.core.lost import Rerun
 from bridge.core.model import EndpointHealth, WorkflowJob
@@ -23,6 +24,7 @@ class Decision:
         jobs: as of the snapshot.
         standing: by route and state, how many submissions were open.
         at_endpoints: how many submissions are open, by endpoint id and state.
+        endpoint_names: as of the snapshot.
         streaks: as of the snapshot.
         refusals: as of the snapshot.
         health: as of the snapshot.
@@ -39,6 +41,7 @@ class Decision:
     jobs: tuple[WorkflowJob, ...] = ()
     standing: Mapping[tuple[str, State], int] = field(default_factory=dict)
     at_endpoints: Mapping[tuple[str, State], int] = field(default_factory=dict)
+    endpoint_names: EndpointNames = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)

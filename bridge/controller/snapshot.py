@@ -1,7 +1,7 @@
 """Builds the snapshot that a plan is made from, out of the ledger and an observation."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from bridge.controller.lost import rerunning
 from bridge.controller.observe import stale_after
@@ -11,9 +11,9 @@ from bridge.core.breaker import with_unanswered
 from bridge.core.budget import Budget, budgets
 from bridge.core.cost import midnight
 from bridge.core.lost import LostJob, RerunRecord
-from bridge.core.model import JobStatus, WorkflowJob
+from bridge.core.model import EndpointHealth, JobStatus, Runner, WorkflowJob
 from bridge.core.prices import with_settings
-from bridge.core.readings import Readings, Timed
+from bridge.core.readings import Readings
 from bridge.core.refusals import standing
 from bridge.core.rerun import LOST_KEPT
 from bridge.core.routing import is_kept, is_served
@@ -21,7 +21,6 @@ from bridge.core.scope import Scope
 from bridge.core.snapshot import Snapshot
 from bridge.core.submissions import IdleRunner, Pool, RunnerUse, Starvation, State, Submission
 
-T = TypeVar("T")
 SeenJobs = Sequence[tuple[WorkflowJob, float]]
 """Jobs, each with when it was seen (Unix seconds)."""
 
@@ -38,18 +37,15 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
     """
     jobs, fresh = transaction.jobs(), now - stale_after(scope)
     queued = [(job, at) for job, at in jobs.values() if job.status is JobStatus.QUEUED]
-    runners = _recent(readings.runners, fresh)
-    health = _recent(readings.health, fresh)
-    runners_read_at = max((read.at for read in runners.values()), default=0.0)
+    recent = _recent(readings, fresh)
     submissions = transaction.relevant(
-        since=min(runners_read_at, _oldest_served(queued, scope, runners_read_at)),
-        names=[runner.name for read in runners.values() for runner in read.value],
+        since=min(recent.runners_read_at, _oldest_served(queued, scope, recent.runners_read_at)),
+        names=[runner.name for runners in recent.runners.values() for runner in runners],
     )
     born = transaction.born()
     return Snapshot(
         began=seen.began,
         at=seen.at,
-        runners_read_at=runners_read_at,
         ledger_born=born,
         knows_since=max(born, readings.resumed.at if readings.resumed else 0.0),
         prefix=scope.prefix,
@@ -60,14 +56,10 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         seen_at={job_id: at for job_id, (_, at) in jobs.items()},
         submissions=submissions,
         history=transaction.history(),
-        runners={target: read.value for target, read in runners.items()},
-        runners_at={target: read.at for target, read in runners.items()},
         requests=seen.requests,
-        health={endpoint: read.value for endpoint, read in health.items()},
-        health_at={endpoint: read.at for endpoint, read in health.items()},
-        missing_since=_missing_since(readings, fresh),
         streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
         starvations=_starvations(transaction, scope, now),
+        endpoint_names=scope.endpoint_names,
         workers_max=scope.workers_max,
         worker_quota=scope.worker_quota,
         refusals=standing(readings.refusals, scope.timing, now),
@@ -75,8 +67,33 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         timing=scope.timing,
         budgets=_budgets(transaction, scope, now),
         runs=seen.runs,
+        **recent._asdict(),
         **_evidence(transaction, queued, submissions, scope, now)._asdict(),
         **_lost(transaction, scope, now)._asdict(),
+    )
+
+
+class _Recent(NamedTuple):
+    """What was read of GitHub and RunPod and is not stale; see Snapshot."""
+
+    runners: Mapping[str, tuple[Runner, ...]]
+    runners_at: Mapping[str, float]
+    runners_read_at: float
+    health: Mapping[str, EndpointHealth]
+    health_at: Mapping[str, float]
+    missing_since: Mapping[str, float]
+
+
+def _recent(readings: Readings, after: float) -> _Recent:
+    runners = {target: read for target, read in readings.runners.items() if read.at > after}
+    health = {endpoint: read for endpoint, read in readings.health.items() if read.at > after}
+    return _Recent(
+        runners={target: read.value for target, read in runners.items()},
+        runners_at={target: read.at for target, read in runners.items()},
+        runners_read_at=max((read.at for read in runners.values()), default=0.0),
+        health={endpoint: read.value for endpoint, read in health.items()},
+        health_at={endpoint: read.at for endpoint, read in health.items()},
+        missing_since=readings.missing.value if readings.missing and readings.missing.at > after else {},
     )
 
 
@@ -107,18 +124,10 @@ def _budgets(transaction: Transaction, scope: Scope, now: float) -> tuple[Budget
     )
 
 
-def _missing_since(readings: Readings, after: float) -> Mapping[str, float]:
-    return readings.missing.value if readings.missing and readings.missing.at > after else {}
-
-
 def _starvations(transaction: Transaction, scope: Scope, now: float) -> Mapping[str, Starvation]:
     """They matter only where a request can go to another endpoint."""
     several = any(len(route.endpoints) > 1 for route in scope.routes)
     return transaction.starvations(now - scope.timing.starved_kept) if several else {}
-
-
-def _recent(read: Mapping[str, Timed[T]], after: float) -> dict[str, Timed[T]]:
-    return {key: timed for key, timed in read.items() if timed.at > after}
 
 
 def _oldest_served(queued: SeenJobs, scope: Scope, otherwise: float) -> float:

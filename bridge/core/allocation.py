@@ -145,7 +145,7 @@ def _places(route: Route, pools: Mapping[Pool, Count]) -> _Limit:
 
 def _budget(snapshot: Snapshot, route: Route) -> _Limit | None:
     """Limit requests to none while a budget holds them; None while none does."""
-    cause = held(snapshot.budgets, route)
+    cause = held(snapshot.budgets, route, snapshot.endpoint_names)
     return _Limit(0, cause) if cause else None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bridge.core.actions import Cause, SkipKind
 from bridge.core.cost import DAY, amount, day_of, midnight
+from bridge.core.endpoint_names import EndpointNames, named
 from bridge.core.prices import Prices, price_at
 from bridge.core.scope import Route, endpoints_of
 
@@ -137,14 +138,20 @@ def _without_price(routes: Iterable[Route], name: str, prices: Prices, now: floa
     return frozenset(endpoint for endpoint in used if price_at(prices, endpoint, now) is None)
 
 
-def held(found: Iterable[Budget], route: Route) -> Cause | None:
-    """Why no further request of a route is allowed now; None if one is."""
+def held(found: Iterable[Budget], route: Route, names: EndpointNames) -> Cause | None:
+    """Why no further request of a route is allowed now; None if one is.
+
+    Args:
+        found: all budgets.
+        route: that would request a runner.
+        names: of the endpoints, for the reason.
+    """
     own = [budget for budget in found if budget.route in (ALL, route.name)]
     for budget in own:
         if unknown := sorted(budget.without_price.intersection(route.endpoints)):
             why = (
-                f"{budget.name}: the price of endpoint {unknown[0]} is not known; set `usd_per_hour` in route "
-                f"{route.name}, or run a pass with RUNPOD_MANAGEMENT_API_KEY"
+                f"{budget.name}: the price of endpoint {named(unknown[0], names)} is not known; set `usd_per_hour` in "
+                f"route {route.name}, or run a pass with RUNPOD_MANAGEMENT_API_KEY"
             )
             return Cause(kind=SkipKind.NO_PRICE, why=why)
     return next((_reached(budget) for budget in own if budget.used >= budget.usd), None)

@@ -13,6 +13,7 @@ from bridge.core.actions import Plan
 from bridge.core.breaker import OPENS_AT
 from bridge.core.budget import WARN_AT, Budget
 from bridge.core.cost import DAY, amount, day_of
+from bridge.core.endpoint_names import EndpointNames, with_id
 from bridge.core.model import EndpointHealth, WorkflowJob
 from bridge.core.steps import line, span
 from bridge.core.submissions import State, Streak, Submission
@@ -82,6 +83,7 @@ class Standing:
     Args:
         plan: of the pass.
         jobs: of its snapshot.
+        endpoint_names: by endpoint id.
         streaks: by endpoint id.
         health: by endpoint id.
         waiting_since: by endpoint id, Unix seconds since when its oldest request waits for a worker.
@@ -90,6 +92,7 @@ class Standing:
 
     plan: Plan
     jobs: Sequence[WorkflowJob] = ()
+    endpoint_names: EndpointNames = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     health: Mapping[str, EndpointHealth] = field(default_factory=dict)
     waiting_since: Mapping[str, float] = field(default_factory=dict)
@@ -196,7 +199,8 @@ def _given_up(seen: Standing) -> Iterator[Condition]:
 def _breakers(seen: Standing) -> Iterator[Condition]:
     for endpoint, streak in sorted(seen.streaks.items()):
         if streak.failures >= OPENS_AT:
-            what = f"endpoint {endpoint}: {streak.failures} failures in a row, the last one: {streak.reason}"
+            name = with_id(endpoint, seen.endpoint_names)
+            what = f"endpoint {name}: {streak.failures} failures in a row, the last one: {streak.reason}"
             yield Condition(kind=NoticeKind.BREAKER, about=endpoint, what=what)
 
 
@@ -210,8 +214,9 @@ def _without_workers(seen: Standing, now: float) -> Iterator[Condition]:
         workers = seen.health[endpoint].workers if endpoint in seen.health else {}
         if workers and not any(workers.values()) and since <= now - CUT_AFTER:
             what = (
-                f"endpoint {endpoint}: a request has waited for {span(now - since)}, and RunPod shows no worker in any "
-                "state; RunPod may have set its maximum to 0: run `bridge doctor`, which checks it"
+                f"endpoint {with_id(endpoint, seen.endpoint_names)}: a request has waited for {span(now - since)}, and "
+                "RunPod shows no worker in any state; RunPod may have set its maximum to 0: run `bridge doctor`, which "
+                "checks it"
             )
             yield Condition(kind=NoticeKind.NO_WORKERS, about=endpoint, what=what)
 

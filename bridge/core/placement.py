@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from bridge.core.actions import Cause, SkipKind
 from bridge.core.breaker import NO_ANSWER, probe_at
+from bridge.core.endpoint_names import named
 from bridge.core.model import EndpointHealth
 from bridge.core.refusals import Gate
 from bridge.core.scope import Route
@@ -80,13 +81,13 @@ class Placement:
         passed: list[Cause] = []
         for endpoint, obstacle in found.items():
             if obstacle is None:
-                return Choice(endpoint, _joined(passed) or _preferred(route))
+                return Choice(endpoint, _joined(passed) or self._preferred(route))
             passed.append(obstacle.cause)
         starved = [endpoint for endpoint, obstacle in found.items() if obstacle and not obstacle.final]
         if not starved:
             return Choice(cause=passed[0] if len(passed) == 1 else replace(passed[0], why=_joined(passed), due=""))
         best = min(starved, key=self._hope)
-        return Choice(best, f"{_joined(passed)}; the fewest requests wait at {best}")
+        return Choice(best, f"{_joined(passed)}; the fewest requests wait at {self._name(best)}")
 
     def instead(self, route: Route, leaving: str) -> str | None:
         """The endpoint for a request that leaves a starved one; None if it should stay.
@@ -125,9 +126,8 @@ class Placement:
         waited = self._now - since
         if waited <= spill_after or self._snapshot.health_at.get(endpoint, 0.0) < since or _has_worker(health):
             return None
-        return (
-            f"endpoint {endpoint} is starved: a request has waited {waited:.0f} s, and no worker is free{_why(health)}"
-        )
+        name, why = self._name(endpoint), _why(health)
+        return f"endpoint {name} is starved: a request has waited {waited:.0f} s, and no worker is free{why}"
 
     def is_next(self, submission: Submission, spill_after: float) -> bool:
         """Whether a worker is on its way to a waiting request: RunPod serves the requests in their order."""
@@ -169,7 +169,7 @@ class Placement:
         due = f"next try in {at - self._now:.0f} s" if self._now < at else "one request is being tried"
         unanswered = streak.reason == NO_ANSWER
         failed = f"requests failed ({NO_ANSWER})" if unanswered else f"workers failed ({streak.reason})"
-        why = f"endpoint {endpoint}: its last {streak.failures} {failed}"
+        why = f"endpoint {self._name(endpoint)}: its last {streak.failures} {failed}"
         return Cause(kind=SkipKind.NO_ANSWER if unanswered else SkipKind.BREAKER, why=why, due=due)
 
     def _unhealthy(self, endpoint: str) -> Cause | None:
@@ -179,7 +179,8 @@ class Placement:
             return None
         if any(health.workers.get(state) for state in ("running", "ready", "idle", "initializing", "throttled")):
             return None
-        why = f"endpoint {endpoint}: its workers are unhealthy: see the endpoint's logs (unhealthy {unhealthy})"
+        name = self._name(endpoint)
+        why = f"endpoint {name}: its workers are unhealthy: see the endpoint's logs (unhealthy {unhealthy})"
         return Cause(kind=SkipKind.UNHEALTHY, why=f"{why}; one request is being tried")
 
     def _full(self, endpoint: str) -> Cause | None:
@@ -187,7 +188,7 @@ class Placement:
         used = len(self._live[endpoint]) + self._others[endpoint] + self._given[endpoint]
         if most is None or used < most:
             return None
-        why = f"endpoint {endpoint} has as many requests as its workers_max of {most}"
+        why = f"endpoint {self._name(endpoint)} has as many requests as its workers_max of {most}"
         return Cause(kind=SkipKind.ENDPOINT_FULL, why=why)
 
     def _recovering(self, endpoint: str, spill_after: float) -> str | None:
@@ -202,15 +203,14 @@ class Placement:
             longest = max(self._snapshot.timing.starved_longest, spill_after)
             retry = before.last + min(max(before.last - before.first, spill_after), longest)
             if self._now < retry:
-                return f"endpoint {endpoint} was starved; next try in {retry - self._now:.0f} s"
+                return f"endpoint {self._name(endpoint)} was starved; next try in {retry - self._now:.0f} s"
         workers = (self._snapshot.health.get(endpoint) or EndpointHealth()).workers
         started = before.started + workers.get("initializing", 0) + workers.get("idle", 0)
         waiting = self._waiting_at(endpoint)
         if waiting < (1 if workers.get("throttled") else 1 + GROWTH * started):
             return None
-        return (
-            f"endpoint {endpoint} was starved {self._now - before.last:.0f} s ago; requests that try it now: {waiting}"
-        )
+        name, ago = self._name(endpoint), self._now - before.last
+        return f"endpoint {name} was starved {ago:.0f} s ago; requests that try it now: {waiting}"
 
     def _hope(self, endpoint: str) -> tuple[int, float]:
         """Orders endpoints without capacity: first where the fewest requests wait, then those tried longest ago."""
@@ -219,6 +219,12 @@ class Placement:
 
     def _waiting_at(self, endpoint: str) -> int:
         return len(self._waiting.get(endpoint, ())) + self._given[endpoint]
+
+    def _preferred(self, route: Route) -> str:
+        return f"endpoint {self._name(route.endpoints[0])} is preferred" if len(route.endpoints) > 1 else ""
+
+    def _name(self, endpoint: str) -> str:
+        return named(endpoint, self._snapshot.endpoint_names)
 
 
 def starvation(left: Sequence[float], started: Sequence[float]) -> Starvation:
@@ -236,10 +242,6 @@ def starvation(left: Sequence[float], started: Sequence[float]) -> Starvation:
 
 def _joined(causes: Iterable[Cause]) -> str:
     return "; ".join(each.text for each in causes)
-
-
-def _preferred(route: Route) -> str:
-    return f"endpoint {route.endpoints[0]} is preferred" if len(route.endpoints) > 1 else ""
 
 
 def _has_worker(health: EndpointHealth) -> bool:

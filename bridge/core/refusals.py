@@ -7,9 +7,10 @@ tries again. All other jobs that need what was refused wait, with the refusal as
 from collections.abc import Iterable, Mapping, Sequence
 
 from bridge.core.actions import Cause, Skip, SkipKind
+from bridge.core.endpoint_names import named
 from bridge.core.model import WorkflowJob
 from bridge.core.readings import Timed
-from bridge.core.scope import Route
+from bridge.core.scope import Route, endpoints_of
 from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.submissions import Pool, State, Submission
 from bridge.core.timing import Timing
@@ -72,6 +73,10 @@ class Gate:
     def __init__(self, snapshot: Snapshot, now: float) -> None:
         self._current = {k: r for k, r in snapshot.refusals.items() if now < r.until or r.count}
         self._routes = {route.name: route for route in snapshot.routes}
+        self._subjects = {
+            endpoint_key(id_): f"endpoint {named(id_, snapshot.endpoint_names)}"
+            for id_ in endpoints_of(snapshot.routes)
+        }
         self._now = now
         self._tries = set(self._tries_under_way(snapshot.submissions))
 
@@ -148,4 +153,4 @@ class Gate:
         next_try = f"next try in {left:.0f} s" if left > 0 else "one request is being tried"
         kind = SkipKind.REFUSED if refusal.count else SkipKind.RATE_LIMITED
         what = "was refused" if refusal.count else "has reached a rate limit"
-        return Cause(kind=kind, why=f"{key} {what}: {refusal.why}", due=next_try, refusal=key)
+        return Cause(kind=kind, why=f"{self._subjects.get(key, key)} {what}: {refusal.why}", due=next_try, refusal=key)

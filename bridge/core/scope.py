@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from bridge.core.endpoint_names import EndpointNames
 from bridge.core.timing import Timing
 from bridge.core.worker import BOOT_ALLOWANCE, WORKER_GRACE, Credentials
 
@@ -101,6 +102,7 @@ class Scope:
         full_scan_every: s between two scans of all repositories, if the App's delivery log shows their jobs meanwhile.
         retention: s for which the ledger keeps what has ended.
         interval: s between two resyncs.
+        endpoint_names: by endpoint id, the name of its `[[endpoint]]` table.
         workers_max: by endpoint id, the limit of workers that `[[endpoint]]` sets.
         worker_quota: the most requests that may be open at all endpoints; None for no limit.
         timing: the other durations.
@@ -119,6 +121,7 @@ class Scope:
     full_scan_every: float = 600.0
     retention: float = 14 * 86_400.0
     interval: float = 30.0
+    endpoint_names: EndpointNames = field(default_factory=dict)
     workers_max: Mapping[str, int] = field(default_factory=dict)
     worker_quota: int | None = None
     timing: Timing = Timing()

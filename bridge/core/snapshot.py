@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge.core.budget import Budget
+from bridge.core.endpoint_names import EndpointNames
 from bridge.core.lost import LostJob, RerunRecord, SeenRun
 from bridge.core.model import EndpointHealth, Request, Runner, WorkflowJob
 from bridge.core.pauses import Pause
@@ -67,6 +68,7 @@ class Snapshot:
         missing_since: by submission id, Unix seconds since when RunPod answers 404 for its request.
         streaks: by endpoint id, the failures of its workers in a row.
         starvations: by endpoint id, the requests that recently left it because it had no capacity.
+        endpoint_names: by endpoint id, the name that people read, where it has one.
         workers_max: by endpoint id, its limit of workers, where it is known.
         worker_quota: the most requests that may be open at all endpoints; None for no limit.
         queued_since: by job id, Unix seconds by the bridge's clock since it was queued or was retried by hand.
@@ -102,6 +104,7 @@ class Snapshot:
     missing_since: Mapping[str, float] = field(default_factory=dict)
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     starvations: Mapping[str, Starvation] = field(default_factory=dict)
+    endpoint_names: EndpointNames = field(default_factory=dict)
     workers_max: Mapping[str, int] = field(default_factory=dict)
     worker_quota: int | None = None
     queued_since: Mapping[int, float] = field(default_factory=dict)

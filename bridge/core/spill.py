@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from bridge.core.actions import Withdrawal
 from bridge.core.budget import held
+from bridge.core.endpoint_names import named
 from bridge.core.model import RequestStatus
 from bridge.core.placement import Placement
 from bridge.core.refusals import Gate
@@ -59,13 +60,15 @@ def spill(
                 to=State.CANCELLED,
                 runner_id=s.runner_id,
                 reason=Reason.STARVED,
-                detail=f"{why}; the next request goes to endpoint {other}",
+                detail=f"{why}; the next request goes to endpoint {named(other, snapshot.endpoint_names)}",
             )
 
 
 def _may_request(snapshot: Snapshot, route: Route) -> bool:
     """Whether a route has several endpoints, and may send a new request now."""
-    return len(route.endpoints) > 1 and route.name not in snapshot.pauses and not held(snapshot.budgets, route)
+    if len(route.endpoints) == 1 or route.name in snapshot.pauses:
+        return False
+    return held(snapshot.budgets, route, snapshot.endpoint_names) is None
 
 
 def _may_move(snapshot: Snapshot, submission: Submission) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from bridge.core.actions import SkipKind
+from bridge.core.endpoint_names import NO_NAMES, EndpointNames, with_id
 from bridge.core.history import Execution, JobRecord, SubmissionRecord, TransitionRecord, Wait
 from bridge.core.lost import RerunState
 from bridge.core.model import JobStatus, Source, WorkflowJob
@@ -55,7 +56,9 @@ class Step:
     precision: float = 0.0
 
 
-def steps_of(record: JobRecord, route: str | None, waits: str | None, now: float) -> tuple[Step, ...]:
+def steps_of(
+    record: JobRecord, route: str | None, waits: str | None, now: float, names: EndpointNames = NO_NAMES
+) -> tuple[Step, ...]:
     """All steps of a job, the oldest first.
 
     Args:
@@ -63,11 +66,12 @@ def steps_of(record: JobRecord, route: str | None, waits: str | None, now: float
         route: that serves the job, as the plan says; None if the plan does not say it.
         waits: why it waits now; None if it does not wait.
         now: Unix seconds.
+        names: of the endpoints.
     """
     found = [
         *_of_job(record, route),
         *_of_waits(record),
-        *(step for each in record.submissions for step in _of_runner(each, record.job.id)),
+        *(step for each in record.submissions for step in _of_runner(each, record.job.id, names)),
     ]
     ordered = sorted(found, key=lambda step: step.at + step.precision)
     if waits:
@@ -145,14 +149,14 @@ def _taken_or_ended(job: WorkflowJob) -> Iterator[float]:
         yield ended
 
 
-def _of_runner(record: SubmissionRecord, job_id: int) -> Iterator[Step]:
+def _of_runner(record: SubmissionRecord, job_id: int, names: EndpointNames) -> Iterator[Step]:
     submission = record.submission
     for transition in record.transitions:
-        said = _said(transition, record, job_id)
+        said = _said(transition, record, job_id, names)
         yield Step(at=transition.at, what=f"{submission.name}: {said}", runner=submission.name)
 
 
-def _said(transition: TransitionRecord, record: SubmissionRecord, job_id: int) -> str:
+def _said(transition: TransitionRecord, record: SubmissionRecord, job_id: int, names: EndpointNames) -> str:
     """What a transition means."""
     submission, execution = record.submission, record.execution
     match transition.to:
@@ -163,7 +167,7 @@ def _said(transition: TransitionRecord, record: SubmissionRecord, job_id: int) -
             jit = submission.credentials is Credentials.JIT
             return "registered with GitHub" if jit else "its worker will register it with GitHub"
         case State.SUBMITTING:
-            return f"sending a request to endpoint {submission.endpoint}"
+            return f"sending a request to endpoint {with_id(submission.endpoint, names)}"
         case State.UNKNOWN:
             return f"RunPod did not answer{reason_of(None, transition.detail)}"
         case State.SUBMITTED:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bridge.core.actions import Claim, Plan, SkipKind
 from bridge.core.advice import ADVICE
+from bridge.core.endpoint_names import NO_NAMES, EndpointNames, named
 from bridge.core.history import JobRecord, SubmissionRecord
 from bridge.core.lost import OPEN_RERUNS, RerunState
 from bridge.core.model import JobStatus, WorkflowJob
@@ -58,32 +59,38 @@ class Story:
     steps: tuple[Step, ...]
 
 
-def outlook(plan: Plan, job_id: int) -> Outlook:
-    """What a plan says about a job."""
-    return outlooks(plan).get(job_id, Outlook())
+def outlook(plan: Plan, job_id: int, names: EndpointNames) -> Outlook:
+    """What a plan says about a job; `names` of the endpoints."""
+    return outlooks(plan, names).get(job_id, Outlook())
 
 
-def outlooks(plan: Plan) -> dict[int, Outlook]:
-    """What a plan says about each job, by job id."""
+def outlooks(plan: Plan, names: EndpointNames) -> dict[int, Outlook]:
+    """What a plan says about each job, by job id; `names` of the endpoints."""
     lost = {each.job.id: Outlook(rerun=each.why) for each in plan.reruns}
     skipped = {each.job_id: Outlook(why=each.why, kind=each.kind, route=each.route) for each in plan.skips}
-    return lost | skipped | {each.job_id: _claimed(each) for each in plan.claims}
+    return lost | skipped | {each.job_id: _claimed(each, names) for each in plan.claims}
 
 
-def _claimed(claim: Claim) -> Outlook:
-    placed = f" at endpoint {claim.endpoint}: {claim.placed}" if claim.placed else ""
-    return Outlook(runner=claim.name, placed=placed, route=claim.pool.route)
+def placed_at(claim: Claim, names: EndpointNames) -> str:
+    """Where a request goes and why, to be put after its runner; empty if its route has one endpoint."""
+    return f" at endpoint {named(claim.endpoint, names)}: {claim.placed}" if claim.placed else ""
 
 
-def story(record: JobRecord, seen: Outlook, now: float) -> Story:
+def _claimed(claim: Claim, names: EndpointNames) -> Outlook:
+    return Outlook(runner=claim.name, placed=placed_at(claim, names), route=claim.pool.route)
+
+
+def story(record: JobRecord, seen: Outlook, now: float, names: EndpointNames = NO_NAMES) -> Story:
     """Tell what happened to a job.
 
     Args:
         record: what the ledger knows.
         seen: what the plan says now.
         now: Unix seconds.
+        names: of the endpoints.
     """
-    steps = steps_of(record, seen.route, _waits(seen) if record.job.status is JobStatus.QUEUED else None, now)
+    waits = _waits(seen) if record.job.status is JobStatus.QUEUED else None
+    steps = steps_of(record, seen.route, waits, now, names)
     return Story(job=record.job, sentence=f"Job {record.job.id} {told(record, seen, now)}.", steps=steps)
 
 

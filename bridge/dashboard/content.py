@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bridge.controller.report import Decision
 from bridge.core.breaker import probe_at
 from bridge.core.cost import midnight
+from bridge.core.endpoint_names import with_id
 from bridge.core.history import JobRecord, Waits
 from bridge.core.model import EndpointHealth, JobStatus, WorkflowJob
 from bridge.core.pauses import Pause, said
@@ -78,12 +79,15 @@ class EndpointUse:
     """An endpoint as RunPod and its workers show it.
 
     Args:
+        endpoint: RunPod's id.
+        shown: its name with its id, for a person.
         health: None if it was not read recently.
         streak: its failures in a row; None for none.
         probe_at: Unix seconds of the next try; None while its breaker is closed.
     """
 
     endpoint: str
+    shown: str
     health: EndpointHealth | None
     streak: Streak | None
     probe_at: float | None
@@ -159,7 +163,8 @@ class _Jobs:
     def __init__(self, decision: Decision, submissions: Iterable[Submission], overview: Overview, now: float) -> None:
         self._overview = overview
         self._now = now
-        self._seen = outlooks(decision.plan)
+        self._names = decision.endpoint_names
+        self._seen = outlooks(decision.plan, self._names)
         submissions = [each for each in submissions if each.state in OPEN_STATES]
         self._route_of_runner = {each.name: each.pool.route for each in submissions}
         self._requested = {each.job_id: each for each in submissions if each.state in WAITING_STATES}
@@ -232,7 +237,7 @@ class _Jobs:
     def stories(self, job_ids: Collection[int]) -> dict[int, tuple[JobRecord, Story]]:
         """The story of each of these jobs that the ledger knows."""
         return {
-            record.job.id: (record, story(record, self._outlook(record.job), self._now))
+            record.job.id: (record, story(record, self._outlook(record.job), self._now, self._names))
             for record in self._overview.records(job_ids)
         }
 
@@ -272,6 +277,7 @@ def _endpoints(scope: Scope, decision: Decision) -> Iterator[EndpointUse]:
         streak = decision.streaks.get(endpoint)
         yield EndpointUse(
             endpoint=endpoint,
+            shown=with_id(endpoint, scope.endpoint_names),
             health=decision.health.get(endpoint),
             streak=streak,
             probe_at=probe_at(streak, scope.timing),

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from bridge.core.endpoint_names import NO_NAMES, EndpointNames
 from bridge.core.model import (
     LONGEST_NAME,
     Cancellation,
@@ -48,6 +49,16 @@ LONGEST_ERROR = 10_000
 T = TypeVar("T")
 
 
+class _Call(NamedTuple):
+    method: str
+    endpoint: str
+    what: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.method} /{self.endpoint}/{self.what}"
+
+
 class RunPod:
     """A client of RunPod's endpoints.
 
@@ -56,6 +67,7 @@ class RunPod:
         base_url: such as `https://api.runpod.ai/v2`.
         clock: returns Unix seconds.
         rate_limit_wait: s to wait after a rate limit that states no time.
+        names: of the endpoints, for errors.
     """
 
     def __init__(
@@ -65,11 +77,13 @@ class RunPod:
         base_url: str,
         clock: Callable[[], float] = time.time,
         rate_limit_wait: float = RATE_LIMIT_WAIT,
+        names: EndpointNames = NO_NAMES,
     ) -> None:
         self._api_key = api_key
         self._base_url = base_url.rstrip("/")
         self._clock = clock
         self._rate_limit_wait = rate_limit_wait
+        self._names = names
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="runpod")
         self._reads = asyncio.Semaphore(READS)
         self._creating = threading.Lock()
@@ -127,7 +141,7 @@ class RunPod:
         def run() -> str:
             return _request_id(self._endpoint(endpoint).run(body).job_id)
 
-        return await self._call(f"POST /{endpoint}/run", run, submission_error_of)
+        return await self._call(_Call("POST", endpoint, "run"), run, submission_error_of)
 
     async def status(self, endpoint: str, request_id: str) -> Request:
         """Read a request. If RunPod does not know it, its status is MISSING."""
@@ -136,7 +150,7 @@ class RunPod:
             return _request(request_id, self._endpoint(endpoint).rp_client.get(f"{endpoint}/status/{request_id}"))
 
         try:
-            return await self._read(f"GET /{endpoint}/status", get)
+            return await self._read(endpoint, "status", get)
         except Rejected as error:
             if error.status != 404:
                 raise
@@ -154,27 +168,31 @@ class RunPod:
             self._endpoint(endpoint).rp_client.post(f"{endpoint}/cancel/{cancellation.request_id}", {})
 
         try:
-            await self._call(f"POST /{endpoint}/cancel", post, error_of)
+            await self._call(_Call("POST", endpoint, "cancel"), post, error_of)
         except Rejected as error:
             if error.status not in (400, 404):
                 raise
 
     async def health(self, endpoint: str) -> EndpointHealth:
         """The numbers of an endpoint's queued and running requests, and of its workers."""
-        return await self._read(f"GET /{endpoint}/health", lambda: _health(self._endpoint(endpoint).health()))
+        return await self._read(endpoint, "health", lambda: _health(self._endpoint(endpoint).health()))
 
-    async def _read(self, call: str, work: Callable[[], T]) -> T:
+    async def _read(self, endpoint: str, what: str, work: Callable[[], T]) -> T:
         async with self._reads:
-            return await self._call(call, work, error_of)
+            return await self._call(_Call("GET", endpoint, what), work, error_of)
 
-    async def _call(self, call: str, work: Callable[[], T], named: Callable[[str, Exception, float], BridgeError]) -> T:
-        self.calls[call] += 1
+    async def _call(
+        self, call: _Call, work: Callable[[], T], error_for: Callable[[str, Exception, float], BridgeError]
+    ) -> T:
+        self.calls[call.path] += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except Exception as error:
             after = retry_after(error)
             retry_at = self._clock() + (self._rate_limit_wait if after is None else after)
-            raise named(f"RunPod: {call}", error, retry_at) from None  # the SDK's error may hold the URL and the body
+            name = self._names.get(call.endpoint)
+            said = f"RunPod: {call.path}{f' (endpoint {name})' if name else ''}"
+            raise error_for(said, error, retry_at) from None  # the SDK's error may hold the URL and the body
 
     def _endpoint(self, endpoint: str) -> Any:
         with self._creating:

@@ -41,6 +41,7 @@ class Messages:
         self._seen = Standing(
             plan=decision.plan,
             jobs=decision.jobs,
+            endpoint_names=decision.endpoint_names,
             streaks=decision.streaks,
             health=decision.health,
             waiting_since=decision.waiting_since,

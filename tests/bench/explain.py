@@ -44,7 +44,7 @@ async def _told(url: str) -> list[float]:
                 lambda transaction: transaction.named(Reference(run_id=None, job_id=JOB))
             )
             decision = await bridge.reconciler.explain()
-            assert story(record, outlook(decision.plan, JOB), bridge.clock()).steps
+            assert story(record, outlook(decision.plan, JOB, bridge.scope.endpoint_names), bridge.clock()).steps
             seconds.append(time.perf_counter() - began)
     return seconds
 

@@ -171,6 +171,23 @@ def test_a_request_that_is_not_answered_with_its_id_is_refused_or_unknown(
     assert KEY not in str(error.value)
 
 
+@pytest.mark.parametrize(("names", "said"), [({}, ""), ({"ep": "l4"}, " (endpoint l4)")])
+def test_an_error_names_the_endpoint_by_its_id_and_by_its_name(
+    emulator: RunPodEmulator, names: dict[str, str], said: str
+) -> None:
+    emulator.faults.add(Fault(method="POST", path="/run$", kind=ERROR, status=403))
+
+    async def main() -> str:
+        client = RunPod(api_key=KEY, base_url=emulator.base_url, names=names)
+        with pytest.raises(AuthError) as refused:
+            await submit(client)
+        assert client.calls == {"POST /ep/run": 1}
+        client.close()
+        return str(refused.value)
+
+    assert asyncio.run(main()).startswith(f"RunPod: POST /ep/run{said}: 403 Forbidden: ")
+
+
 @contextmanager
 def untrusted(folder: Path) -> Iterator[str]:
     """The address of a server whose certificate is not trusted."""

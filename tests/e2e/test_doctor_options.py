@@ -115,7 +115,7 @@ def test_without_an_answer_the_request_is_cancelled_and_the_reason_told(well: Cl
 def test_a_self_test_is_sent_once(well: Clinic, kind: FaultKind, text: str) -> None:
     well.cloud.runpod.faults.add(Fault(method="POST", path="/run$", kind=kind))
     found = well.troubles("--self-test")
-    assert found == {"self_test l4": f"RunPod: POST /{endpoint(well)}/run: {text}"}
+    assert found == {"self_test l4": f"RunPod: POST /{endpoint(well)}/run (endpoint l4): {text}"}
     assert statuses(well) == []
 
 

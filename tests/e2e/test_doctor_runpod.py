@@ -255,7 +255,7 @@ BROKEN: dict[str, tuple[Callable[[Clinic], None], str, str]] = {
     "run-time key wrong": (
         wrong_key,
         "runpod.key",
-        "RunPod: GET /{id}/health: 401 Unauthorized: RunPod rejected RUNPOD_API_KEY; set a valid key",
+        "RunPod: GET /{id}/health (endpoint l4): 401 Unauthorized: RunPod rejected RUNPOD_API_KEY; set a valid key",
     ),
 }
 
@@ -363,7 +363,7 @@ def test_an_endpoint_whose_health_cannot_be_read_is_one_line_and_is_asked_once(w
     before = runpod.calls.total()
     (found,) = well.troubles().items()
     assert found[0] == "runpod.key"
-    assert found[1].removeprefix(f"RunPod: GET /{endpoint(well)}/health: ") == text
+    assert found[1].removeprefix(f"RunPod: GET /{endpoint(well)}/health (endpoint l4): ") == text
     assert runpod.calls.total() - before == (details["kind"] not in (FaultKind.ERROR, FaultKind.HANG))
 
 

@@ -239,7 +239,11 @@ class Process:
         if mishap is Mishap.WAIT:
             waiting = self._loop.create_future()
             self._paused.append(waiting)
-            await waiting
+            try:
+                await waiting
+            finally:
+                if waiting in self._paused:  # the pass gave this call up after an error of another one
+                    self._paused.remove(waiting)
         if mishap is Mishap.RACE:
             self._world.race()
         self.dead |= mishap is Mishap.DIE_BEFORE

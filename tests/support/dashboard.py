@@ -40,6 +40,7 @@ REPOSITORIES = ("acme/web", "acme/models", "acme/kernels")
 def a_config(url: str, routes: Sequence[Route] = ROUTES, **given: Any) -> Config:
     """A configuration for this ledger; `given` are fields of `DashboardSettings`, or addresses."""
     public_url, web_url = given.pop("public_url", None), given.pop("web_url", "https://github.com")
+    names = given.pop("endpoint_names", {})
     return Config(
         scope=Scope(
             owner="acme",
@@ -49,6 +50,7 @@ def a_config(url: str, routes: Sequence[Route] = ROUTES, **given: Any) -> Config
             prefix="runpod",
             web_url=web_url,
             public_url=public_url,
+            endpoint_names=names,
         ),
         github_api_url=given.pop("api_url", "http://127.0.0.1:9/api/v3"),
         github=Pat(token="ghp_secretpersonaltoken"),

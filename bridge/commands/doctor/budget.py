@@ -9,6 +9,7 @@ from bridge.commands.doctor.check import Check, failed, ok, warning
 from bridge.commands.doctor.context import Context
 from bridge.core.budget import Budget
 from bridge.core.cost import amount
+from bridge.core.endpoint_names import EndpointNames, named
 from bridge.core.scope import Route
 from bridge.ledger import Ledger
 
@@ -22,7 +23,7 @@ async def checks(context: Context) -> list[Check]:
     if isinstance(found, Failure):
         return [unanswered("budget", found)]
     has_key = context.settings.management_api_key is not None
-    return [*map(budget_check, found), *price_checks(found, scope.routes, has_key=has_key)]
+    return [*map(budget_check, found), *price_checks(found, scope.routes, scope.endpoint_names, has_key=has_key)]
 
 
 async def _budgets(context: Context) -> tuple[Budget, ...]:
@@ -43,16 +44,19 @@ def budget_check(budget: Budget) -> Check:
     return ok("budget", line, subject=subject)
 
 
-def price_checks(found: Iterable[Budget], routes: Sequence[Route], *, has_key: bool) -> list[Check]:
+def price_checks(
+    found: Iterable[Budget], routes: Sequence[Route], names: EndpointNames, *, has_key: bool
+) -> list[Check]:
     """One check for each route that gets no runner, because it has a budget and no known price.
 
     Args:
         found: the budgets.
         routes: of the configuration.
+        names: of the endpoints.
         has_key: the service has the management key, with which it reads prices.
     """
     without = {
-        route.name: sorted(budget.without_price.intersection(route.endpoints))
+        route.name: sorted(named(each, names) for each in budget.without_price.intersection(route.endpoints))
         for budget in found
         for route in routes
         if budget.route in ("", route.name) and budget.without_price.intersection(route.endpoints)

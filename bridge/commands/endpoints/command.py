@@ -38,10 +38,7 @@ def list_(config: ConfigPath = None, as_json: AsJson = False, watch: Watch = Fal
     from bridge.commands.endpoints.listing import SHOWN, rows_of
 
     async def rows(bridge: "Bridge") -> list[dict[str, Any]]:
-        from bridge.config import file
-        from bridge.config.endpoints import read_ids
-
-        return rows_of(await bridge.reconciler.explain(), bridge.scope, read_ids(file.find(config)))
+        return rows_of(await bridge.reconciler.explain(), bridge.scope)
 
     listing = Listing(read=rows, shown=SHOWN, wanted={}, nothing=NO_ROUTE, as_json=as_json)
     show_list(config, listing, watch=watch)

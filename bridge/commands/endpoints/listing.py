@@ -16,20 +16,23 @@ OPEN = "open"
 """The state of an endpoint that gets new requests."""
 
 
-def rows_of(decision: Decision, scope: Scope, names: Mapping[str, str]) -> list[dict[str, Any]]:
+def rows_of(decision: Decision, scope: Scope) -> list[dict[str, Any]]:
     """One row for each endpoint that a route uses or `bridge endpoints apply` has created.
 
     Args:
         decision: of a plan on what the ledger holds.
-        scope: with the routes.
-        names: by name, the RunPod ids that `apply` wrote.
+        scope: with the routes, and the endpoints that `apply` has created.
     """
-    ids = dict.fromkeys([*(each for route in scope.routes for each in route.endpoints), *names.values()])
-    by_id = {id_: name for name, id_ in names.items()}
-    return [_row(decision, scope, id_, by_id.get(id_)) for id_ in ids]
+    ids = dict.fromkeys(
+        [
+            *(each for route in scope.routes for each in route.endpoints),
+            *sorted(scope.endpoint_names, key=scope.endpoint_names.__getitem__),
+        ]
+    )
+    return [_row(decision, scope, id_) for id_ in ids]
 
 
-def _row(decision: Decision, scope: Scope, id_: str, name: str | None) -> dict[str, Any]:
+def _row(decision: Decision, scope: Scope, id_: str) -> dict[str, Any]:
     routes = [route.name for route in scope.routes if id_ in route.endpoints]
     requests = {state: count for (endpoint, state), count in decision.at_endpoints.items() if endpoint == id_}
     health = decision.health.get(id_)
@@ -37,7 +40,7 @@ def _row(decision: Decision, scope: Scope, id_: str, name: str | None) -> dict[s
     workers = {kind: count for kind, count in health.workers.items() if count} if health else None
     return {
         "endpoint": id_,
-        "name": name,
+        "name": scope.endpoint_names.get(id_),
         "state": state,
         "requests": sum(requests.values()),
         "busy": requests.get(State.BUSY, 0),

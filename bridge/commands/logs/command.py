@@ -111,6 +111,7 @@ async def _until_stopped(bridge: "Bridge", settings: "ManagementConfig", wanted:
 
 async def _show(bridge: "Bridge", settings: "ManagementConfig", wanted: Wanted) -> str | None:
     from bridge.commands.management import management, worker_logs
+    from bridge.core.endpoint_names import with_id
     from bridge.runpod.worker_logs import WorkerGone
 
     found = await _record(bridge, wanted.job)
@@ -128,7 +129,7 @@ async def _show(bridge: "Bridge", settings: "ManagementConfig", wanted: Wanted) 
         except WorkerGone:
             return (
                 f"worker {worker} of runner {name} is gone: RunPod streams the logs of live workers only; "
-                f"its console keeps the logs of endpoint {endpoint} for 90 days"
+                f"its console keeps the logs of endpoint {with_id(endpoint, bridge.scope.endpoint_names)} for 90 days"
             )
     return None
 

@@ -3,6 +3,7 @@
 from bridge.commands.doctor.budget import budget_check, price_checks
 from bridge.commands.doctor.check import Status
 from bridge.core.budget import Budget
+from bridge.core.endpoint_names import NO_NAMES
 from tests.support.values import NOW, a_route
 
 GPU, CPU = a_route(), a_route(name="cpu", endpoint="ep-2")
@@ -21,15 +22,21 @@ def test_a_budget_says_how_much_is_used_and_warns_when_it_is_used_up() -> None:
 
 def test_a_route_without_a_price_is_named_once() -> None:
     both = [a_budget(without=frozenset({"ep-1"})), a_budget(route="gpu", without=frozenset({"ep-1"}))]
-    (found,) = price_checks(both, (GPU, CPU), has_key=False)
+    (found,) = price_checks(both, (GPU, CPU), NO_NAMES, has_key=False)
     assert (found.status, found.subject) == (Status.FAILED, "gpu")
     assert "RUNPOD_MANAGEMENT_API_KEY" in (found.fix or "")
 
 
+def test_a_missing_price_is_of_an_endpoint_by_its_name() -> None:
+    both = a_route(endpoints=("ep-1", "ep-2"))
+    (found,) = price_checks([a_budget(without=frozenset({"ep-1", "ep-2"}))], (both,), {"ep-1": "l4"}, has_key=True)
+    assert found.evidence == "the price of endpoints ep-2, l4 is not known"
+
+
 def test_a_price_that_the_service_will_read_is_no_failure() -> None:
-    (found,) = price_checks([a_budget(without=frozenset({"ep-2"}))], (GPU, CPU), has_key=True)
+    (found,) = price_checks([a_budget(without=frozenset({"ep-2"}))], (GPU, CPU), NO_NAMES, has_key=True)
     assert (found.status, found.subject) == (Status.WARNING, "cpu")
 
 
 def test_the_budget_of_one_route_asks_for_no_other_price() -> None:
-    assert price_checks([a_budget(route="gpu", without=frozenset())], (GPU, CPU), has_key=False) == []
+    assert price_checks([a_budget(route="gpu", without=frozenset())], (GPU, CPU), NO_NAMES, has_key=False) == []

@@ -143,6 +143,16 @@ def test_the_document_of_a_pass_has_each_job_alone() -> None:
     assert [job["id"] for job in shown] == list(range(1, 8))
 
 
+def test_a_queued_job_shows_the_name_of_its_endpoint_and_json_the_id() -> None:
+    claim = Claim(
+        pool=Pool("gpu", ORG), job_id=1, name="r-1-1", generation=1, endpoint="ep-2", placed="endpoint l4 is full"
+    )
+    seen = Decision(plan=Plan(claims=(claim,)), jobs=(a_job(1),), endpoint_names={"ep-2": "a100"})
+    (row,) = queued_jobs(seen)
+    assert (row["endpoint"], row["endpoint_name"]) == ("ep-2", "a100")
+    assert row["why"] == "asking for runner r-1-1 at endpoint a100: endpoint l4 is full"
+
+
 def test_waiting_for_an_event_ends_when_it_is_set_or_the_time_is_over() -> None:
     async def main() -> tuple[bool, bool]:
         event = asyncio.Event()

@@ -30,6 +30,10 @@ def test_each_row_has_a_line_and_its_sentence_below() -> None:
     ]
 
 
+def test_names_of_endpoints_stand_below_endpoints() -> None:
+    assert lines([{"endpoint_names": ["l4", "ep-2"]}], ("endpoint_names",), 60) == ["endpoints", "l4, ep-2"]
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_long_names_are_shortened_and_ids_are_not(width: int) -> None:
     row = {"id": 12345678901, "status": "in_progress", "name": "n" * 200, "why": f"{'w' * 300} {WHY}"}

@@ -260,6 +260,22 @@ def test_the_limits_of_managed_endpoints_and_the_quota_are_known(tmp_path: Path)
     assert (dict(scope.workers_max), scope.worker_quota) == ({"abc123": 3}, 7)
 
 
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (IDS, {"abc123": "l4"}),
+        ('[endpoints]\n"l4" = "abc123"\n"gone" = "def456"\n', {"abc123": "l4", "def456": "gone"}),
+        ('[endpoints]\n"l4" = "abc123"\n"old" = "abc123"\n', {"abc123": "l4"}),
+        ('[endpoints]\n"l4" = "abc123"\n"a-old" = "abc123"\n', {"abc123": "l4"}),
+    ],
+)
+def test_endpoints_have_the_names_that_apply_has_written_and_bare_ids_have_none(
+    tmp_path: Path, ids: str, names: dict[str, str]
+) -> None:
+    scope = loaded(tmp_path, f'{L4}{ROUTE}endpoints = ["bareid1", "l4"]\n', ids).scope
+    assert dict(scope.endpoint_names) == names
+
+
 def test_a_name_needs_no_table_where_the_ids_are(tmp_path: Path) -> None:
     """As on a server that has a bridge.toml without the tables."""
     assert route_endpoint(loaded(tmp_path, f'{ROUTE}endpoints = ["l4"]\n', IDS)) == "abc123"

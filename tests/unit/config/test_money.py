@@ -67,6 +67,13 @@ def test_two_prices_for_one_endpoint_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_two_prices_for_one_endpoint_name_it_as_the_file_does(tmp_path: Path) -> None:
+    (tmp_path / "bridge.endpoints.toml").write_text('[endpoints]\nl4 = "id-l4"\n')
+    text = route("a", "l4", "usd_per_hour = 1") + route("b", "l4", "usd_per_hour = 2")
+    with pytest.raises(ConfigError, match=r"another price for endpoint l4; set the same in both"):
+        loaded(tmp_path, text)
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "inf", "nan", '"much"', "1e9"])
 @pytest.mark.parametrize("key", ["usd_per_day", "usd_per_hour"])
 def test_an_impossible_amount_is_one_line_with_the_setting(tmp_path: Path, key: str, value: str) -> None:

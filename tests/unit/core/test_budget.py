@@ -7,6 +7,7 @@ import pytest
 from bridge.core.actions import SkipKind
 from bridge.core.budget import ALL, Budget, Raise, Spent, budgets, held, warnings_of
 from bridge.core.cost import DAY, midnight
+from bridge.core.endpoint_names import NO_NAMES
 from bridge.core.plan import plan
 from bridge.core.prices import ANY, PriceReading
 from bridge.core.submissions import Pool, State
@@ -34,11 +35,11 @@ def spent(seconds: float, route: str = "gpu", endpoint: str = "ep-1") -> Spent:
 def test_a_budget_that_is_not_used_up_allows_requests() -> None:
     (budget,) = found(spent(9.99))
     assert budget.used == pytest.approx(9.99)
-    assert held([budget], ROUTE) is None
+    assert held([budget], ROUTE, NO_NAMES) is None
 
 
 def test_a_budget_that_is_used_up_says_how_much_when_it_resets_and_how_to_raise_it() -> None:
-    cause = held(found(spent(4.0), spent(6.0)), ROUTE)
+    cause = held(found(spent(4.0), spent(6.0)), ROUTE, NO_NAMES)
     assert cause is not None
     assert cause.why == (
         "budget: 10.00 of 10.00 USD used today; it resets at 00:00 UTC; raise it with `bridge budget --raise USD`"
@@ -49,8 +50,8 @@ def test_the_budget_of_a_route_holds_only_that_route() -> None:
     a100 = a_route(name="a100", usd_per_day=5.0)
     both = found(spent(6.0, route="a100"), routes=(ROUTE, a100))
     assert [(budget.route, budget.used) for budget in both] == [(ALL, 6.0), ("a100", 6.0)]
-    assert held(both, ROUTE) is None
-    cause = held(both, a100)
+    assert held(both, ROUTE, NO_NAMES) is None
+    cause = held(both, a100, NO_NAMES)
     assert cause is not None
     assert cause.kind is SkipKind.BUDGET
     assert cause.why.startswith("budget of route a100: 6.00 of 5.00 USD used today")
@@ -60,7 +61,7 @@ def test_the_budget_of_a_route_holds_only_that_route() -> None:
 def test_a_raise_never_lowers_a_budget_that_was_configured_higher_since() -> None:
     raised = Raise(route=ALL, usd=20.0, until=NOW + 60, by="ann@host", at=NOW - 20)
     (budget,) = found(spent(30.0), usd=50.0, raises=(raised,))
-    assert (budget.usd, held([budget], ROUTE)) == (50.0, None)
+    assert (budget.usd, held([budget], ROUTE, NO_NAMES)) == (50.0, None)
 
 
 def test_without_a_budget_there_is_nothing_to_hold() -> None:
@@ -73,11 +74,11 @@ def test_a_raise_counts_until_its_time_and_the_newest_one_wins() -> None:
     over = Raise(route=ALL, usd=99.0, until=NOW, by="ann@host", at=NOW - 5)
     (budget,) = found(spent(15.0), raises=(newer, first, over))
     assert (budget.usd, budget.raised) == (20.0, newer)
-    assert held([budget], ROUTE) is None
+    assert held([budget], ROUTE, NO_NAMES) is None
 
 
 def test_an_endpoint_without_a_price_gets_no_request_under_a_budget() -> None:
-    cause = held(found(prices={}), ROUTE)
+    cause = held(found(prices={}), ROUTE, NO_NAMES)
     assert cause is not None
     assert cause.kind is SkipKind.NO_PRICE
     assert cause.why == (
@@ -85,7 +86,7 @@ def test_an_endpoint_without_a_price_gets_no_request_under_a_budget() -> None:
         "or run a pass with RUNPOD_MANAGEMENT_API_KEY"
     )
     other = a_route(name="cpu", endpoint="ep-2", usd_per_day=1.0)
-    assert held(found(usd=None, routes=(ROUTE, other)), ROUTE) is None, "only under a budget"
+    assert held(found(usd=None, routes=(ROUTE, other)), ROUTE, NO_NAMES) is None, "only under a budget"
 
 
 def test_the_bridge_warns_at_80_percent_and_at_all_of_a_budget() -> None:

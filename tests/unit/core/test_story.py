@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.core.actions import Claim, Plan, Skip, SkipKind
+from bridge.core.endpoint_names import NO_NAMES
 from bridge.core.history import Execution, JobRecord, SubmissionRecord
 from bridge.core.lost import Rerun, RerunRecord, RerunState
 from bridge.core.model import JobStatus, Source
@@ -232,18 +233,18 @@ def test_the_outlook_is_the_plans_claim_or_its_reason_for_the_job() -> None:
             Skip(job_id=3, kind=SkipKind.LABELS, why="no", nearest="gpu"),
         ),
     )
-    assert outlook(plan, 1) == Outlook(runner="runpod-1-1", route="gpu")
+    assert outlook(plan, 1, NO_NAMES) == Outlook(runner="runpod-1-1", route="gpu")
     placed = replace(claim, endpoint="ep-2", placed="endpoint ep-1 is starved")
-    seen = outlook(replace(plan, claims=(placed,)), 1)
+    seen = outlook(replace(plan, claims=(placed,)), 1, NO_NAMES)
     assert seen == Outlook(runner="runpod-1-1", placed=" at endpoint ep-2: endpoint ep-1 is starved", route="gpu")
     assert story(JobRecord(job=a_job(1)), seen, NOW).steps[-1].what == (
         "waits: the next pass asks for runner runpod-1-1 at endpoint ep-2: endpoint ep-1 is starved"
     )
-    assert outlook(plan, 2) == Outlook(kind=SkipKind.ROUTE_FULL, why=FULL, route="gpu")
-    assert outlook(plan, 3) == Outlook(kind=SkipKind.LABELS, why="no")
-    assert outlook(plan, 4) == Outlook()
+    assert outlook(plan, 2, NO_NAMES) == Outlook(kind=SkipKind.ROUTE_FULL, why=FULL, route="gpu")
+    assert outlook(plan, 3, NO_NAMES) == Outlook(kind=SkipKind.LABELS, why="no")
+    assert outlook(plan, 4, NO_NAMES) == Outlook()
     lost = Rerun(job=a_job(5), route="gpu", state=None, job_id=5, run_attempt=1, tries=0, why="later")
-    assert outlook(replace(plan, reruns=(lost,)), 5) == Outlook(rerun="later")
+    assert outlook(replace(plan, reruns=(lost,)), 5, NO_NAMES) == Outlook(rerun="later")
 
 
 def test_a_story_ends_with_what_a_queued_job_waits_for() -> None:

@@ -33,9 +33,9 @@ def both(database_url: str) -> Filled:
     return filled(database_url)
 
 
-def seen(ledger: Filled, *queries: Query) -> Content:
+def seen(ledger: Filled, *queries: Query, **given: Any) -> Content:
     async def main() -> Content:
-        config = a_config(ledger.url)
+        config = a_config(ledger.url, **given)
         async with composed(config, dry_run=True) as bridge:
             return await bridge.ledger.read(
                 lambda transaction: read_content(
@@ -105,6 +105,20 @@ def test_routes_show_their_use_and_how_long_jobs_waited(both: Filled) -> None:
     waited = sorted([20 + n % 90 for n in range(100, 140, 2)] + [65, 65])
     assert (l4.waits.jobs, l4.waits.p50, l4.waits.p95) == (22, pytest.approx(waited[10]), pytest.approx(waited[20]))
     assert (a100.used, a100.queued, a100.oldest, a100.waits) == (0, 0, None, None)
+
+
+def test_endpoints_show_their_names_and_what_happened_at_them_does_too(both: Filled) -> None:
+    both.starting(6)
+    one = Query(job=6)
+    content = seen(both, OVERVIEW, one, endpoint_names={"ep-l4": "cheap", "ep-a100": "<b>"})
+    assert [each.shown for each in content.endpoints] == ["cheap (ep-l4)", "<b> (ep-a100)"]
+    pages = Pages("acme", "https://github.com")
+    page, job = pages.fragment(OVERVIEW, content, Extras()), pages.fragment(one, content, Extras())
+    assert page is not None
+    assert job is not None
+    assert "<bdi>cheap (ep-l4)</bdi>" in page.html
+    assert "<bdi>&lt;b&gt; (ep-a100)</bdi>" in page.html
+    assert "sending a request to endpoint cheap (ep-l4)" in text_of(job.html)
 
 
 def test_endpoints_show_their_workers_and_their_breaker(both: Filled) -> None:
