@@ -202,7 +202,7 @@ def _clock(at: float, now: float) -> str:
 
 def _age(seconds: float) -> str:
     """A duration until now. It is coarse, so that a page does not change each second."""
-    return span(seconds) if seconds >= 7_200 else f"{seconds // 60:.0f} min" if seconds >= 60 else "less than 1 min"
+    return span(seconds) if seconds >= 7_200 else f"{seconds / 60:.0f} min" if seconds >= 60 else "less than 1 min"
 
 
 def _sentence(text: str) -> str:
