@@ -16,7 +16,7 @@ from runner_image import bounded, diagnostics, leftovers, session
 from runner_image.account import Account
 from tests.worker.workers import Worker
 
-LIMIT = 0.5
+LIMIT = 2.0
 """s, of this test's worker for each part of its clean-up."""
 
 
@@ -61,8 +61,8 @@ def test_a_finished_job_is_answered_although_the_clean_up_hangs(
     answer = worker.handle(**worker.jit())
     assert (answer["outcome"], answer["result"]) == ("completed", "Succeeded")
     assert "error" not in answer
-    assert LIMIT <= answer["seconds"]["cleanup"] < LIMIT + 10
-    assert events(capsys.readouterr().out)["not cleaned up"] == "it took longer than 0.5 s"
+    assert LIMIT <= answer["seconds"]["cleanup"] < LIMIT + 20
+    assert events(capsys.readouterr().out)["not cleaned up"] == "it took longer than 2 s"
 
 
 def test_a_finished_job_is_answered_although_the_clean_up_fails(
@@ -82,7 +82,7 @@ def test_a_worker_that_cannot_clean_up_before_a_job_takes_none(worker: Worker, h
     worker.limit(clean_up=LIMIT)
     job = worker.standin.queue("true")
     error = worker.handle(**worker.jit())["error"]
-    assert error == "crashed: the clean-up before the job failed: it took longer than 0.5 s"
+    assert error == "crashed: the clean-up before the job failed: it took longer than 2 s"
     assert job.status == "queued"
 
 
@@ -95,7 +95,7 @@ def test_a_failure_is_answered_although_the_folder_of_its_logs_hangs(
     worker.replace_listener("echo 'no idea'; exit 9")
     assert worker.handle(**worker.jit())["outcome"] == "crashed"
     found = events(capsys.readouterr().out)
-    assert found["diagnostics not saved"] == "it took longer than 0.5 s"
+    assert found["diagnostics not saved"] == "it took longer than 2 s"
     assert "not cleaned up" not in found
 
 
