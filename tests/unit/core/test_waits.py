@@ -44,6 +44,12 @@ def test_a_countdown_is_no_part_of_what_is_kept(given: dict[str, Any]) -> None:
     assert "next try" not in waits_of(decided, {}, NOW)[1].why
 
 
+@pytest.mark.parametrize(("due", "kept"), [("", "it is full; "), ("next try in 9 s", "it is full")])
+def test_a_reason_without_a_countdown_is_kept_as_it_is(due: str, kept: str) -> None:
+    full = Skip(job_id=1, kind=SkipKind.ROUTE_FULL, why=f"it is full; {due}", due=due)
+    assert waits_of(Plan(skips=(full,)), {}, NOW)[1].why == kept
+
+
 def test_a_reason_is_kept_when_its_kind_or_its_route_changes() -> None:
     last = a_wait()
     assert not is_new(a_wait(why="another text"), last)
