@@ -242,7 +242,10 @@ def test_a_request_stays_where_it_is(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("stays", "given"),
     [
-        (waiting(1, 200.0, endpoint="ep-old"), {}),
+        (
+            waiting(1, 200.0, endpoint="ep-old"),
+            {"health": {"ep-1": THROTTLED, "ep-2": EndpointHealth(), "ep-old": THROTTLED}},
+        ),
         (
             waiting(1, 200.0),
             {"history": {1: JobHistory(generation=9, attempts=0, last_claim=0, last_end=0, moves=MAX_MOVES_OF_JOB)}},
