@@ -101,10 +101,11 @@ def test_the_timeline_says_why_a_job_was_held_back_and_for_how_long() -> None:
     ]
 
 
-def test_a_job_is_held_back_until_a_runner_is_requested_for_it() -> None:
-    runner = SubmissionRecord(submission=a_submission(1, created_at=NOW + 60))
+@pytest.mark.parametrize(("after", "said"), [(60.0, "60 s"), (0.0, "0.0 s")])
+def test_a_job_is_held_back_until_a_runner_is_requested_for_it(after: float, said: str) -> None:
+    runner = SubmissionRecord(submission=a_submission(1, created_at=NOW + after))
     record = JobRecord(job=a_job(1, created_at=NOW - 5), waits=(a_wait(),), submissions=(runner,))
-    assert "held back 60 s: it is full" in [step.what for step in steps_of(record, "gpu", None, NOW + 5000)]
+    assert f"held back {said}: it is full" in [step.what for step in steps_of(record, "gpu", None, NOW + 5000)]
 
 
 def test_a_reason_that_lasts_has_no_duration_of_its_own() -> None:
