@@ -136,11 +136,10 @@ class Placement:
 
     def _soon(self, endpoint: str, spill_after: float) -> int:
         """How many workers of an endpoint are free or start. Those that take too long to start do not count."""
-        health, waits = self._snapshot.health.get(endpoint), self._waits.get(endpoint)
-        if not health or not waits:
-            return 0
-        slow = self._now - waits[0][0] > spill_after + self._snapshot.timing.boot_allowance
-        return health.workers.get("idle", 0) + (0 if slow else health.workers.get("initializing", 0))
+        workers = (self._snapshot.health.get(endpoint) or EndpointHealth()).workers
+        oldest = next((since for since, _ in self._waits.get(endpoint, ())), self._now)
+        slow = self._now - oldest > spill_after + self._snapshot.timing.boot_allowance
+        return workers.get("idle", 0) + (0 if slow else workers.get("initializing", 0))
 
     def _obstacle(self, route: Route, endpoint: str) -> _Obstacle | None:
         if refusal := self._gate.refusal(endpoint):

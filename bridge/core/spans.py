@@ -148,11 +148,11 @@ def _own(record: JobRecord) -> SubmissionRecord | None:
 def _job_attributes(record: JobRecord) -> dict[str, str | int]:
     job = record.job
     owner, _, name = job.repository.partition("/")
-    run_url, in_job, _ = (job.html_url or "").partition("/job/")
+    run_url, _, _ = (job.html_url or "").rpartition("/job/")
     found = {
         "cicd.pipeline.name": job.workflow_name,
         "cicd.pipeline.run.id": str(job.run_id),
-        "cicd.pipeline.run.url.full": run_url if in_job else None,
+        "cicd.pipeline.run.url.full": run_url,
         "cicd.pipeline.task.name": job.name,
         "cicd.pipeline.task.run.id": str(job.id),
         "cicd.pipeline.task.run.result": _result(record),
@@ -161,7 +161,7 @@ def _job_attributes(record: JobRecord) -> dict[str, str | int]:
         "vcs.provider.name": "github",
         "vcs.ref.head.name": job.head_branch,
         "vcs.repository.name": name,
-        "vcs.repository.url.full": run_url.partition("/actions/runs/")[0] if in_job else None,
+        "vcs.repository.url.full": run_url.rpartition("/actions/runs/")[0],
     }
     return {key: value for key, value in found.items() if value}
 

@@ -12,6 +12,7 @@ from bridge.core.cost import (
     Bill,
     By,
     Usage,
+    amount,
     cost_of,
     day_of,
     midnight,
@@ -193,6 +194,14 @@ def test_among_keys_of_the_same_cost_the_longest_time_comes_first() -> None:
     short, long = (a_usage(endpoint="ep-2", route=name, execution=s) for name, s in (("a", 1.0), ("b", 9.0)))
     assert [summary.key for summary in summarise([short, long], PRICES, By.ROUTE, NOW)] == ["b", "a"]
     assert total([short, long], PRICES, NOW).key == "total"
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [(0.0, "0.00"), (0.0123, "0.0123"), (0.99, "0.9900"), (1.0, "1.00"), (1.239, "1.24"), (250.0, "250.00")],
+)
+def test_a_small_amount_is_shown_with_more_digits(usd: float, shown: str) -> None:
+    assert amount(usd) == shown
 
 
 def test_a_worker_that_claims_an_absurd_job_does_not_make_the_share_negative() -> None:

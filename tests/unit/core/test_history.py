@@ -89,7 +89,13 @@ def test_the_limits_of_a_usage() -> None:
     assert told({"gpu_usage": {**USAGE, **least}}).gpu_usage == {**USAGE, **least}
     assert told({"gpu_usage": {**USAGE, "count": MOST_GPUS + 1}}).gpu_usage is None
     assert told({"gpu_usage": {**USAGE, "count": 0}}).gpu_usage is None
-    assert told({"gpu_usage": {**USAGE, "peak_utilisation": 101}}).gpu_usage == WITHOUT_RATES
+    full = {"mean_utilisation": 100.0, "peak_utilisation": 100.0}
+    assert told({"gpu_usage": {**USAGE, **full}}).gpu_usage == {**USAGE, **full}
+
+
+@pytest.mark.parametrize("key", sorted(RATES))
+def test_a_share_above_100_percent_is_left_out(key: str) -> None:
+    assert told({"gpu_usage": {**USAGE, key: 100.5}}).gpu_usage == WITHOUT_RATES
 
 
 @pytest.mark.parametrize("usage", [None, 5, "L4", [USAGE], {}])

@@ -201,10 +201,21 @@ def test_a_suspicious_address_is_no_link(url: str | None) -> None:
     assert text(a_condition(subject="job 1", url=url)).endswith("• job 1: it waits")
 
 
+def test_an_address_may_have_any_letter() -> None:
+    url = "https://github.com/X/Xx/actions/runs/1/job/7"
+    assert text(a_condition(subject="job 7", url=url)).endswith(f"• <{url}|job 7>: it waits")
+
+
 def test_an_address_with_an_ampersand_is_a_link() -> None:
     assert "<https://a/?x=1&amp;y=2|job 1>" in text(a_condition(subject="job 1", url="https://a/?x=1&y=2"))
 
 
 def test_a_message_counts_for_one_hour() -> None:
     reported = {("given up", str(number)): NOW - QUIET - number / 100 for number in range(MOST_PER_HOUR)}
+    assert len(notices(reported, [a_condition("x")], NOW).messages) == 1
+
+
+def test_a_message_of_an_hour_ago_counts_no_more() -> None:
+    reported = {("given up", str(number)): NOW - number for number in range(MOST_PER_HOUR - 1)}
+    reported["given up", "y"] = NOW - QUIET
     assert len(notices(reported, [a_condition("x")], NOW).messages) == 1

@@ -15,7 +15,7 @@ from bridge.core.plan import plan
 from bridge.core.refusals import target_key
 from bridge.core.snapshot import Refusal, Snapshot
 from bridge.core.spill import MAX_MOVES, MAX_MOVES_OF_JOB
-from bridge.core.submissions import JobHistory, Pool, Starvation, State, Streak
+from bridge.core.submissions import JobHistory, Pool, Starvation, State, Streak, Submission
 from bridge.core.worker import Credentials, Reason
 from tests.support.values import NOW, ORG, TIMING, a_job, a_route, a_runner, a_snapshot, a_submission
 
@@ -174,7 +174,11 @@ def test_requests_without_a_worker_on_its_way_move_and_the_next_one_in_the_queue
 
 @pytest.mark.parametrize(
     ("workers", "sent"),
-    [({"unhealthy": 2}, 0), ({"unhealthy": 2, "idle": 1}, 2), ({"unhealthy": 1, "throttled": 1}, 2), ({}, 2)],
+    [
+        ({"unhealthy": 2}, 0),
+        *(({"unhealthy": 2, state: 1}, 2) for state in ("running", "ready", "idle", "initializing", "throttled")),
+        ({}, 2),
+    ],
 )
 def test_while_all_workers_are_unhealthy_one_request_tries_the_endpoint(workers: dict[str, int], sent: int) -> None:
     health = {"ep-1": EndpointHealth(in_queue=1, workers=workers)}
@@ -201,8 +205,8 @@ def test_a_request_goes_to_the_next_endpoint_while_all_workers_of_the_first_are_
 
 def test_workers_that_never_finish_their_start_are_no_capacity() -> None:
     seen = {"ep-1": EndpointHealth(workers={"initializing": 1}), "ep-2": EndpointHealth()}
-    late = waiting(seconds=121 + TIMING.boot_allowance)
-    assert not moved(plan(snapshot(waiting(), jobs=1, health=seen), NOW))
+    late, in_time = (waiting(seconds=seconds + TIMING.boot_allowance) for seconds in (121, 120))
+    assert not moved(plan(snapshot(in_time, jobs=1, health=seen), NOW))
     assert moved(plan(snapshot(late, jobs=1, health=seen), NOW))
 
 
@@ -233,6 +237,33 @@ def test_a_request_leaves_a_starved_endpoint_if_another_can_take_it() -> None:
 )
 def test_a_request_stays_where_it_is(given: dict[str, Any]) -> None:
     assert not moved(plan(snapshot(waiting(), **{"jobs": 1, **given}), NOW))
+
+
+@pytest.mark.parametrize(
+    ("stays", "given"),
+    [
+        (
+            waiting(1, 200.0, endpoint="ep-old"),
+            {"health": {"ep-1": THROTTLED, "ep-2": EndpointHealth(), "ep-old": THROTTLED}},
+        ),
+        (
+            waiting(1, 200.0),
+            {"history": {1: JobHistory(generation=9, attempts=0, last_claim=0, last_end=0, moves=MAX_MOVES_OF_JOB)}},
+        ),
+    ],
+)
+def test_a_request_that_stays_does_not_keep_a_younger_one(stays: Submission, given: dict[str, Any]) -> None:
+    decided = plan(snapshot(stays, waiting(2), **given), NOW)
+    assert [w.submission.job_id for w in moved(decided)] == [2]
+
+
+@pytest.mark.parametrize(("read_before", "endpoint"), [(0.0, "ep-2"), (1.0, "ep-1")])
+def test_only_a_reading_after_a_request_was_accepted_shows_that_nothing_serves_it(
+    read_before: float, endpoint: str
+) -> None:
+    request = waiting()
+    decided = plan(snapshot(request, health_at={"ep-1": request.since - read_before, "ep-2": NOW}), NOW)
+    assert placed(decided) == [("runpod-2-1", endpoint)]
 
 
 @pytest.mark.parametrize("seconds", [1.0, 120.0])
@@ -336,6 +367,7 @@ def test_more_requests_go_there_as_its_workers_start(workers: dict[str, int], re
 def test_a_start_of_a_worker_ends_the_pause() -> None:
     assert starvation([10.0, 20.0, 30.0], [5.0, 15.0]) == Starvation(first=20.0, last=30.0, started=0)
     assert starvation([20.0, 10.0], [5.0, 25.0, 35.0]) == Starvation(first=None, last=20.0, started=2)
+    assert starvation([20.0, 10.0], []) == Starvation(first=10.0, last=20.0, started=0)
 
 
 def test_if_no_endpoint_is_known_to_have_capacity_one_is_tried_where_no_request_waits() -> None:

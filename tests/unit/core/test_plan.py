@@ -121,6 +121,14 @@ def test_jobs_that_match_no_route_get_no_runner_and_a_reason() -> None:
     )
 
 
+def test_jobs_with_the_same_labels_get_runners_only_in_the_repositories_that_their_route_serves() -> None:
+    routes = (a_route(repositories=frozenset({"acme/web"})),)
+    jobs = (a_job(1, repository="acme/api"), a_job(2), a_job(3, repository="acme/api"))
+    decided = plan(a_snapshot(jobs=jobs, routes=routes), NOW)
+    assert [claim.job_id for claim in decided.claims] == [2]
+    assert [(skip.job_id, skip.kind) for skip in decided.skips] == [(1, SkipKind.REPOSITORY), (3, SkipKind.REPOSITORY)]
+
+
 def test_a_registration_that_nothing_needs_is_deleted_by_a_resync_and_not_again_by_each_event_pass() -> None:
     """An event pass has only the list of the last resync, which has the runner until the next one."""
     ended = a_submission(1, State.FAILED, since=NOW - 30)

@@ -56,6 +56,11 @@ def test_the_last_free_place_of_a_route_is_enough_for_the_try() -> None:
     assert names(plan(after(a_refusal(), routes=(a_route(max_workers=1),)), NOW + 50)) == ["runpod-1-1"]
 
 
+def test_a_runner_that_waits_for_its_job_does_not_keep_the_next_job_from_the_try() -> None:
+    waiting = a_submission(1, created_at=NOW - 60)
+    assert names(plan(after(a_refusal(), ORG, submissions=(waiting,)), NOW + 50)) == ["runpod-2-1"]
+
+
 @pytest.mark.parametrize("state", [State.CLAIMED, State.MINTED, State.SUBMITTING, State.UNKNOWN])
 def test_no_second_job_is_tried_meanwhile(state: State) -> None:
     probing = a_submission(1, state, created_at=NOW + 51, since=NOW + 51, lease_until=NOW + 111)

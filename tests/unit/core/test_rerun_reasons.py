@@ -101,6 +101,16 @@ LEASED, OVER = a_record(until=NOW + 1), a_record(until=NOW, tries=2)
         ({"run": None}, SKIPPED, "its run no longer exists in GitHub"),
         ({"run": a_seen_run(completed=False)}, None, RUNS),
         ({"run": a_seen_run(fork=True)}, SKIPPED, "its run comes from a fork, and its route does not allow forks"),
+        (
+            {"run": a_seen_run(cancelled=True)},
+            SKIPPED,
+            "its run was cancelled, by a person or by a newer run of its concurrency group",
+        ),
+        (
+            {"reruns": (a_record(2, RERUN),), "run": a_seen_run()},
+            None,
+            "GitHub does not show the last re-run of its run yet",
+        ),
         ({"run": a_seen_run(attempt=3)}, SKIPPED, "its run was re-run by hand meanwhile: it is at attempt 3"),
         (
             {"run": a_seen_run(created_at=NOW - OLDEST_RUN - 1)},

@@ -242,6 +242,27 @@ def test_an_address_that_is_not_that_of_a_job_tells_nothing_of_its_run() -> None
     assert not {"cicd.pipeline.run.url.full", "vcs.repository.url.full"} & found["job 1"].attributes.keys()
 
 
+@pytest.mark.parametrize("repository", ["acme/job", "actions/runs", "job/actions"])
+def test_a_repository_may_have_the_name_of_a_part_of_an_address(repository: str) -> None:
+    run_url = f"https://github.com/{repository}/actions/runs/77"
+    record = a_record(served(), repository=repository, html_url=f"{run_url}/job/1")
+    attributes = named(spans(record, with_job=True))["job 1"].attributes
+    assert attributes["cicd.pipeline.run.url.full"] == run_url
+    assert attributes["vcs.repository.url.full"] == f"https://github.com/{repository}"
+
+
+@pytest.mark.parametrize("ended", [NOW, NOW + 2])
+def test_a_runner_that_ended_before_its_next_stage_began_has_only_the_first_one(ended: float) -> None:
+    released = a_runner(State.CLAIMED, State.RELEASED, since=ended)
+    found = spans(a_record(released, runner_name=None), with_job=False)
+    assert [(span.name, span.end) for span in found] == [("plan", max(ended, NOW + 1))]
+
+
+def test_a_runner_that_is_still_open_waits_until_the_job_that_it_was_for_ends() -> None:
+    found = named(spans(a_record(a_runner(*SENT), runner_name="another-runner"), with_job=False))
+    assert found["RunPod queue"].end == NOW + 42
+
+
 def test_a_request_without_an_answer_waits_in_runpods_queue_from_then_on() -> None:
     unknown = a_runner(State.CLAIMED, State.UNKNOWN, taken_at=NOW + 20)
     assert named(spans(a_record(unknown), with_job=False))["RunPod queue"].start == NOW + 3

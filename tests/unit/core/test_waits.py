@@ -44,6 +44,12 @@ def test_a_countdown_is_no_part_of_what_is_kept(given: dict[str, Any]) -> None:
     assert "next try" not in waits_of(decided, {}, NOW)[1].why
 
 
+@pytest.mark.parametrize(("due", "kept"), [("", "it is full; "), ("next try in 9 s", "it is full")])
+def test_a_reason_without_a_countdown_is_kept_as_it_is(due: str, kept: str) -> None:
+    full = Skip(job_id=1, kind=SkipKind.ROUTE_FULL, why=f"it is full; {due}", due=due)
+    assert waits_of(Plan(skips=(full,)), {}, NOW)[1].why == kept
+
+
 def test_a_reason_is_kept_when_its_kind_or_its_route_changes() -> None:
     last = a_wait()
     assert not is_new(a_wait(why="another text"), last)
@@ -95,10 +101,11 @@ def test_the_timeline_says_why_a_job_was_held_back_and_for_how_long() -> None:
     ]
 
 
-def test_a_job_is_held_back_until_a_runner_is_requested_for_it() -> None:
-    runner = SubmissionRecord(submission=a_submission(1, created_at=NOW + 60))
+@pytest.mark.parametrize(("after", "said"), [(60.0, "60 s"), (0.0, "0.0 s")])
+def test_a_job_is_held_back_until_a_runner_is_requested_for_it(after: float, said: str) -> None:
+    runner = SubmissionRecord(submission=a_submission(1, created_at=NOW + after))
     record = JobRecord(job=a_job(1, created_at=NOW - 5), waits=(a_wait(),), submissions=(runner,))
-    assert "held back 60 s: it is full" in [step.what for step in steps_of(record, "gpu", None, NOW + 5000)]
+    assert f"held back {said}: it is full" in [step.what for step in steps_of(record, "gpu", None, NOW + 5000)]
 
 
 def test_a_reason_that_lasts_has_no_duration_of_its_own() -> None:
