@@ -116,15 +116,21 @@ def test_the_costs_add_up_to_what_runpod_billed(served: Emulators) -> None:
 
 
 def test_the_start_of_a_real_worker_is_in_its_cost(tmp_path: Path) -> None:
-    """Its process tells how long it took to start. Only the end of its container is not known."""
+    """Its process tells how long it took to start. Only the end of its container is not known, after its request."""
     with real_workers(tmp_path, state=a_github()) as made:
         made.variables |= {**MANAGED, "RUNPOD_MANAGEMENT_URL": made.runpod.management_url}
         job = made.github.state.add_run("acme/web", a_run(a_job_of_steps("sleep 8"))).jobs["build"]
+        passes_until(made, lambda: job.status == "in_progress")
+        (worker,) = made.runpod.state.workers.values()
         passes_until(made, lambda: job.status == "completed")
         passes_until(made, lambda: not made.runpod.state.workers)
         made.dispatch()
         (row,) = document(made, "cost")["rows"]
-        assert row["usd"] == pytest.approx(billed(made), rel=0.1), "the start is a fifth of it"
+        (request,) = made.runpod.state.requests.values()
+        assert worker.billed_from and request.started_at and request.ended_at
+        start, work = request.started_at - worker.billed_from, request.ended_at - request.started_at
+        assert row["usd"] == pytest.approx((start + work) * ADA_24 / 3600, rel=0.1)
+        assert start > 0.1 * work, "without the start it would not be within 10 %"
 
 
 def test_reconciling_shows_estimate_bill_and_difference_of_each_endpoint_and_day(served: Emulators) -> None:

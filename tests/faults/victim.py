@@ -81,7 +81,7 @@ def _plant_fault_points(points: Points) -> None:
     for owner, method, planted in (
         (writer, "_commit", _around(writer._commit, points, lambda *_: True)),
         (transport, "_send", _around_async(transport._send, points, lambda _self, method, *_: method != "GET")),
-        (runpod, "_call", _around_async(runpod._call, points, lambda _self, call, *_: call.startswith("POST"))),
+        (runpod, "_call", _around_async(runpod._call, points, lambda _self, call, *_: call.method == "POST")),
     ):
         setattr(owner, method, planted)
 

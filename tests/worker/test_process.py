@@ -138,7 +138,9 @@ def test_a_killed_program_that_the_kernel_keeps_does_not_keep_the_worker(
     async def run() -> None:
         runner = Installation(root=tmp_path, limits=Limits(group_interrupt=0.1, killed=0.2))
         started = await Process.start(["true"], runner, environment={}, on_line=lambda _: None)
-        monkeypatch.setattr(asyncio.subprocess.Process, "wait", lambda _: asyncio.Event().wait())
-        await started.stop()
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio.subprocess.Process, "wait", lambda _: asyncio.Event().wait())
+            await started.stop()
+        await started.wait()
 
     asyncio.run(asyncio.wait_for(run(), 10))
