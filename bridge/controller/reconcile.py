@@ -24,7 +24,7 @@ from bridge.core.actions import Plan
 from bridge.core.cost import cost_of
 from bridge.core.history import Wait, execution_of
 from bridge.core.lost import OPEN_RERUNS
-from bridge.core.model import WorkflowJob
+from bridge.core.model import JobStatus, WorkflowJob
 from bridge.core.notices import waiting_since
 from bridge.core.plan import plan
 from bridge.core.prices import with_settings
@@ -102,10 +102,9 @@ class Reconciler:
             ended: ids of submissions whose requests have ended, as RunPod's callbacks say.
         """
         began = self._timer()
-        jobs, doubted, submissions, waiting, read_at = await self._ledger.read(
+        jobs, submissions, waiting, read_at = await self._ledger.read(
             lambda transaction: (
-                transaction.jobs_of_unknown_origin(),
-                transaction.doubted_jobs(),
+                transaction.jobs_to_look_up(),
                 transaction.reported(ended),
                 transaction.repositories_that_wait(),
                 transaction.runners_read_at(),
@@ -113,7 +112,9 @@ class Reconciler:
         )
         # Before the observation begins: runners that are read for an event alone justify no deleted registration.
         listed = await self._observer.runners(waiting, read_at)
-        seen = await self._observer.observe_some(jobs, submissions, doubted)
+        unknown = [job for job in jobs if job.status is JobStatus.QUEUED]
+        doubted = [job for job in jobs if job.status is not JobStatus.QUEUED]
+        seen = await self._observer.observe_some(unknown, submissions, doubted)
         seen = replace(seen, readings=listed.readings, problems=(*listed.problems, *seen.problems))
         return await self._carry_out(seen, began)
 

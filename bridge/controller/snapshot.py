@@ -55,7 +55,7 @@ def build(transaction: Transaction, readings: Readings, seen: Observed, scope: S
         jobs=(*(job for job, _ in jobs.values()), *(job for job in seen.jobs if not is_kept(job, scope))),
         seen_at={job_id: at for job_id, (_, at) in jobs.items()},
         submissions=submissions,
-        history=transaction.history(),
+        history=transaction.history() if jobs else {},
         requests=seen.requests,
         streaks=with_unanswered(transaction.streaks(), transaction.unanswered()),
         starvations=_starvations(transaction, scope, now),

@@ -21,9 +21,14 @@ _pool = lru_cache(maxsize=1024)(Pool)
 
 
 class LastRead:
-    """What was last read. Most rows are the same at each pass, and all passes share the values made of them."""
+    """What was last read. Most rows are the same at each pass, and all passes share the values made of them.
+
+    Attributes:
+        born: Unix seconds when the ledger was made; None before it was read.
+    """
 
     def __init__(self) -> None:
+        self.born: float | None = None
         self._jobs: dict[int, tuple[tuple[Any, ...], WorkflowJob]] = {}
         self._submissions: dict[str, tuple[tuple[Any, ...], Submission]] = {}
         self._readings: Decoded = {}

@@ -177,9 +177,6 @@ BORN = sa.select(meta.c.born)
 PAUSES = sa.select(pauses.c.route, pauses.c.at, pauses.c.paused_by, pauses.c.reason).order_by(pauses.c.route)
 OPEN_JOBS = sa.select(jobs.c.seen_at, *JOB).where(_NOT_COMPLETED)
 HELD_JOBS = sa.select(jobs.c.seen_at, *JOB).where(jobs.c.runner_name.in_(sa.select(submissions.c.name).where(IS_OPEN)))
-JOBS_OF_UNKNOWN_ORIGIN = sa.select(*JOB).where(
-    _NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED) & jobs.c.fork.is_(None)
-)
 REPOSITORIES_THAT_WAIT = (
     sa.select(jobs.c.repository).distinct().where(_NOT_COMPLETED & (jobs.c.status == JobStatus.QUEUED))
 )
@@ -221,9 +218,9 @@ DOUBT_JOBS = (
     .where(jobs.c.id.in_(sa.bindparam("ids", expanding=True)) & (jobs.c.status == JobStatus.IN_PROGRESS))
     .values(seen_at=DOUBTED)
 )
-DOUBTED_JOBS = sa.select(*JOB).where(
-    _NOT_COMPLETED & (jobs.c.status == JobStatus.IN_PROGRESS) & (jobs.c.seen_at == DOUBTED)
-)
+_ORIGIN_UNKNOWN = (jobs.c.status == JobStatus.QUEUED) & jobs.c.fork.is_(None)
+_IS_DOUBTED = (jobs.c.status == JobStatus.IN_PROGRESS) & (jobs.c.seen_at == DOUBTED)
+JOBS_TO_LOOK_UP = sa.select(*JOB).where(_NOT_COMPLETED & (_ORIGIN_UNKNOWN | _IS_DOUBTED))
 FORGET_JOBS = sa.delete(jobs).where(
     jobs.c.id.in_(sa.bindparam("ids", expanding=True)),
     # NOT IN is never true beside NULL, and a job that never ran has no runner_name.

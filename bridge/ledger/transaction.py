@@ -81,7 +81,9 @@ class Transaction(Control, Outbound, Reruns):
 
     def born(self) -> float:
         """Unix seconds when this ledger was made."""
-        return float(self._connection.execute(st.BORN).scalar_one())
+        if self._last_read.born is None:
+            self._last_read.born = float(self._connection.execute(st.BORN).scalar_one())
+        return self._last_read.born
 
     # --- jobs ---
 
@@ -93,7 +95,7 @@ class Transaction(Control, Outbound, Reruns):
     def hear(self, events: Iterable[Event]) -> int:
         """Write what deliveries say of jobs: each delivery once, and only later states of a job.
 
-        A `queued` of a job in progress is late, or GitHub has queued the job again: `doubted_jobs` lists it then.
+        A `queued` of a job in progress is late, or GitHub has queued the job again: `jobs_to_look_up` lists it then.
 
         Returns:
             How many were new.
@@ -152,13 +154,13 @@ class Transaction(Control, Outbound, Reruns):
         # Two statements, for the reason given in `relevant`.
         return self._last_read.jobs([*self._all(st.OPEN_JOBS), *self._all(st.HELD_JOBS)])
 
-    def jobs_of_unknown_origin(self) -> tuple[WorkflowJob, ...]:
-        """Queued jobs for which it is unknown whether their runs come from forks."""
-        return tuple(map(job_of, self._connection.execute(st.JOBS_OF_UNKNOWN_ORIGIN)))
+    def jobs_to_look_up(self) -> tuple[WorkflowJob, ...]:
+        """Jobs that GitHub is to be asked about.
 
-    def doubted_jobs(self) -> tuple[WorkflowJob, ...]:
-        """Jobs in progress that a later event says are queued."""
-        return tuple(map(job_of, self._connection.execute(st.DOUBTED_JOBS)))
+        These are queued ones for which it is unknown whether their runs come from forks, and those in progress that a
+        later event says are queued.
+        """
+        return tuple(map(job_of, self._all(st.JOBS_TO_LOOK_UP)))
 
     def repositories_that_wait(self) -> frozenset[str]:
         """The repositories of queued jobs."""

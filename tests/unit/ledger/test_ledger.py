@@ -451,7 +451,7 @@ def test_a_queued_event_of_a_job_in_progress_causes_a_look_up(ledger: Ledger) ->
 
     async def doubted(*events: Event) -> tuple[int, ...]:
         await ledger.transact(lambda transaction: transaction.hear(events))
-        return tuple(job.id for job in await ledger.read(lambda transaction: transaction.doubted_jobs()))
+        return tuple(job.id for job in await ledger.read(lambda transaction: transaction.jobs_to_look_up()))
 
     async def main() -> None:
         runs = a_job(1, status=RUNS, runner_name="runpod-1-1", started_at=NOW)
