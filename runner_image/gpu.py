@@ -151,8 +151,9 @@ class GpuMeter:
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            with contextlib.suppress(TimeoutError):  # a broken driver can keep it in the kernel
-                await asyncio.wait_for(self._process.wait(), self._limits.drain)
+            with contextlib.suppress(TimeoutError, OSError):  # a broken driver can keep it in the kernel
+                # Not `wait`: this closes its pipes, too.
+                await asyncio.wait_for(self._process.communicate(b""), self._limits.killed)
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -23,7 +23,7 @@ class Limits:
         interrupt: for the Listener to cancel its job and exit after an interrupt. GitHub's runner takes up to 14 s:
             it interrupts the step, terminates it after 7.5 s, kills it after 2.5 s more, and starts no other step.
         group_interrupt: between the interrupt and the kill of a program and everything it started.
-        killed: for a program to end after it was killed. A network volume can keep it in the kernel.
+        killed: for a program to end after it was killed. A network volume or a broken driver can keep it in the kernel.
         exit: for the runner to exit after its job. It still uploads logs then.
         restarts: number of times a Listener that failed before a job is started again.
         restart_wait: before the first restart; each further wait is twice as long.

@@ -99,7 +99,7 @@ class Programs:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(TimeoutError):  # a program that a broken driver keeps in the kernel does not end
-            await asyncio.wait_for(process.wait(), self._limits.drain)
+            await asyncio.wait_for(process.wait(), self._limits.killed)
 
 
 async def _read_to_end(pipe: int, name: str) -> str:
